@@ -1,0 +1,121 @@
+"""pycocotools, run by itself on the files of a report, gives every digit of the report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from yolofuse.eval.coco import FIGURES, evaluate, ground_truth, prediction_rows
+from yolofuse.eval.report import EvalReport, write_report
+from yolofuse.eval.slices import by_tag
+from yolofuse.types import Detections, FloatArray, IntArray, PairRecord
+
+ROOT = Path(__file__).resolve().parents[2]
+REAL = Path(os.environ.get("YOLOFUSE_REAL_DATA", ROOT.parent / "shared" / "data")) / "roadscene-flir"
+NAMES = ("person", "bicycle", "car")
+
+Label = tuple[FloatArray, IntArray]
+
+RESCORE = """
+import json, sys
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+truth = COCO(sys.argv[1])
+scorer = COCOeval(truth, truth.loadRes(sys.argv[2]), "bbox")
+scorer.params.imgIds = json.loads(sys.argv[3]) or scorer.params.imgIds
+scorer.evaluate(); scorer.accumulate(); scorer.summarize()
+print(json.dumps(scorer.stats.tolist()))
+"""
+
+
+def rescore(folder: Path, image_ids: Sequence[int] = ()) -> list[float]:
+    """The twelve figures from the two JSON files, in a process that never imports yolofuse."""
+    files = [str(folder / name) for name in ("ground_truth.json", "predictions.json")]
+    command = [sys.executable, "-c", RESCORE, *files, json.dumps(list(image_ids))]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout
+    figures: list[float] = json.loads(printed.splitlines()[-1])
+    return figures
+
+
+def made_up(num_pairs: int, seed: int) -> tuple[list[PairRecord], list[Label]]:
+    rng = np.random.default_rng(seed)
+    records, labels = [], []
+    for image_id in range(1, num_pairs + 1):
+        key = f"{'left' if image_id % 2 else 'right'}/{image_id // 2:04d}"
+        tags = {"daynight": "night" if image_id % 3 else "day"}
+        records.append(PairRecord(image_id, key, Path(f"{key}.jpg"), Path(f"{key}.jpg"), None, (330, 500), tags))
+        count = int(rng.integers(0, 8))
+        sizes = rng.uniform(0.02, 0.4, (count, 2))
+        boxes = np.hstack((rng.uniform(sizes / 2, 1 - sizes / 2), sizes)).astype(np.float32)
+        labels.append((boxes, rng.integers(0, len(NAMES), count)))
+    return records, labels
+
+
+def real() -> tuple[list[PairRecord], list[Label]]:
+    with (REAL / "meta.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    daynight = {next(iter(row.values())): row["daynight"] for row in rows if "daynight" in row}
+    records, labels = [], []
+    for image_id, rgb in enumerate(sorted((REAL / "images" / "val").iterdir()), start=1):
+        label = REAL / "labels" / "val" / f"{rgb.stem}.txt"
+        picture = cv2.imread(str(rgb))
+        assert picture is not None
+        height, width = picture.shape[:2]
+        tags = {"daynight": daynight[rgb.stem]} if rgb.stem in daynight else {}
+        ir = REAL / "imagesIR" / "val" / rgb.name
+        records.append(PairRecord(image_id, rgb.stem, rgb, ir, label, (height, width), tags))
+        table = np.array([line.split() for line in label.read_text().splitlines()], dtype=np.float32).reshape(-1, 5)
+        labels.append((table[:, 1:].copy(), table[:, 0].astype(np.int64)))
+    return records, labels
+
+
+def imperfect(records: Sequence[PairRecord], labels: Sequence[Label], seed: int) -> list[Detections]:
+    """Most boxes a little off, some twice, and false alarms; scores are rounded, so that there are ties."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for record, (boxes_xywhn, class_ids) in zip(records, labels, strict=True):
+        height, width = record.size_hw
+        pick = rng.integers(0, len(class_ids), 2 * len(class_ids)) if len(class_ids) else np.zeros(0, dtype=np.int64)
+        alarms = np.hstack((rng.uniform(0.3, 0.7, (4, 2)), rng.uniform(0.05, 0.3, (4, 2))))
+        true = boxes_xywhn[pick].astype(np.float64)
+        boxes = np.vstack((true + true[:, [2, 3, 2, 3]] * rng.normal(0, 0.06, true.shape), alarms))
+        boxes = np.hstack((boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2))
+        boxes = boxes.clip(0, 1) * (width, height, width, height)
+        classes = np.concatenate((class_ids[pick], rng.integers(0, len(NAMES), 4)))
+        scores = np.sort(rng.uniform(0.01, 1, len(boxes)).round(2).astype(np.float32))[::-1].copy()
+        found.append(Detections(record.image_id, boxes.astype(np.float32), scores, classes))
+    return found
+
+
+def check(folder: Path, records: list[PairRecord], labels: list[Label]) -> None:
+    truth = ground_truth(records, labels.__getitem__, NAMES)
+    predictions = prediction_rows(imperfect(records, labels, seed=1))
+    result, slices = evaluate(truth, predictions), by_tag(records, truth, predictions)
+    write_report(folder, EvalReport(result, slices), truth, predictions)
+    saved = json.loads((folder / "report.json").read_text())
+    assert 0.05 < result.AP < 0.95
+    assert [saved[name] for name in FIGURES] == rescore(folder)
+    assert len(slices) == 2
+    for name in slices:
+        tag, value = name.split("=")
+        image_ids = [record.image_id for record in records if record.tags.get(tag) == value]
+        assert [saved["slices"][name][figure] for figure in FIGURES] == rescore(folder, image_ids)
+
+
+def test_rescore__made_up_pairs(tmp_path: Path) -> None:
+    check(tmp_path, *made_up(num_pairs=30, seed=0))
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs roadscene-flir of YOLOFUSE_REAL_DATA")
+def test_rescore__real_pairs(tmp_path: Path) -> None:
+    check(tmp_path, *real())

@@ -1,0 +1,156 @@
+"""cocoapi's figures: ids, hand-computed values, empty cases, slices."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from yolofuse.eval.coco import FIGURES, evaluate, ground_truth, prediction_rows
+from yolofuse.eval.slices import by_tag
+from yolofuse.types import Detections, FloatArray, IntArray, PairRecord
+
+NAMES = ("person", "car")
+SIZE_HW = (200, 400)
+
+
+def record(image_id: int, key: str, **tags: str) -> PairRecord:
+    return PairRecord(image_id, key, Path("rgb") / f"{key}.png", Path("ir") / f"{key}.jpg", None, SIZE_HW, tags)
+
+
+def label(*boxes: tuple[float, float, float, float, int]) -> tuple[FloatArray, IntArray]:
+    """Normalised centre boxes and classes."""
+    table = np.array(boxes, dtype=np.float32).reshape(-1, 5)
+    return table[:, :4].copy(), table[:, 4].astype(np.int64)
+
+
+RECORDS = [record(1, "a/0001", daynight="day"), record(2, "b/0001", daynight="night"), record(3, "b/0002")]
+LABELS = [
+    label((0.25, 0.5, 0.125, 0.5, 0), (0.75, 0.5, 0.25, 0.25, 1)),
+    label((0.5, 0.5, 0.5, 0.5, 1)),
+    label(),
+]
+
+
+def truth() -> dict[str, Any]:
+    return ground_truth(RECORDS, LABELS.__getitem__, NAMES)
+
+
+def perfect() -> list[dict[str, Any]]:
+    """The ground truth as predictions, with scores that differ."""
+    return [
+        {"image_id": a["image_id"], "category_id": a["category_id"], "bbox": a["bbox"], "score": 0.9 - 0.1 * a["id"]}
+        for a in truth()["annotations"]
+    ]
+
+
+def test_ground_truth__ids_names_and_pixels() -> None:
+    coco = truth()
+    assert [image["id"] for image in coco["images"]] == [1, 2, 3]
+    # equal stems in two folders stay two images
+    assert [image["file_name"] for image in coco["images"]] == ["a/0001.png", "b/0001.png", "b/0002.png"]
+    assert (coco["images"][0]["width"], coco["images"][0]["height"]) == (400, 200)
+    assert coco["categories"] == [{"id": 1, "name": "person"}, {"id": 2, "name": "car"}]
+    assert [annotation["id"] for annotation in coco["annotations"]] == [1, 2, 3]
+    first = coco["annotations"][0]
+    assert (first["image_id"], first["category_id"], first["iscrowd"]) == (1, 1, 0)
+    assert first["bbox"] == [75.0, 50.0, 50.0, 100.0]
+    assert first["area"] == 5000.0
+
+
+def test_prediction_rows__floats_are_exact() -> None:
+    boxes = np.array([[0.1, 0.2, 10.3, 20.7]], dtype=np.float32)
+    found = Detections(4, boxes, np.array([0.3], dtype=np.float32), np.array([1]))
+    (row,) = prediction_rows([found])
+    assert row["score"] == float(np.float32(0.3))
+    assert row["bbox"][2] == float(boxes[0, 2]) - float(boxes[0, 0])
+    assert (row["image_id"], row["category_id"]) == (4, 2)
+    assert all(type(number) is float for number in [*row["bbox"], row["score"]])
+
+
+def test_evaluate__ground_truth_as_predictions_is_perfect() -> None:
+    result = evaluate(truth(), perfect())
+    assert pytest.approx((1.0, 1.0, 1.0, 1.0)) == (result.AP, result.AP50, result.AP75, result.AR100)
+    # cocoapi adds an epsilon to each denominator
+    assert all(figures == pytest.approx((1.0, 1.0)) for figures in result.per_class.values())
+    assert list(result.per_class) == ["person", "car"]
+    assert result.APs == -1.0  # no small box: nothing that could have been found
+    assert (result.num_images, result.num_boxes) == (3, 3)
+
+
+def test_evaluate__by_hand() -> None:
+    coco = ground_truth([RECORDS[0]], lambda _: label((0.25, 0.5, 0.25, 0.5, 0), (0.75, 0.5, 0.25, 0.5, 0)), NAMES)
+    predictions = [
+        {"image_id": 1, "category_id": 1, "bbox": [50.0, 50.0, 100.0, 100.0], "score": 0.9},  # IoU 1 with the first
+        {"image_id": 1, "category_id": 1, "bbox": [0.0, 0.0, 20.0, 20.0], "score": 0.8},  # false alarm
+        {"image_id": 1, "category_id": 1, "bbox": [250.0, 50.0, 100.0, 62.0], "score": 0.7},  # IoU 0.62 with the second
+    ]
+    result = evaluate(coco, predictions)
+    # Of 101 recall steps 51 (up to 0.50) have precision 1; the rest have 2/3 where the third counts: IoU 0.50 to 0.60.
+    both, first = (51 + 50 * 2 / 3) / 101, 51 / 101
+    close = partial(pytest.approx, abs=1e-9)
+    assert close(both) == result.AP50
+    assert close(first) == result.AP75
+    assert close((3 * both + 7 * first) / 10) == result.AP
+    assert close(0.5) == result.AR1
+    assert result.per_class["person"] == (result.AP, result.AP50)
+    assert result.per_class["car"] == (-1.0, -1.0)
+
+
+def test_evaluate__changes_neither_argument_and_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    coco, predictions = truth(), perfect()
+    before = copy.deepcopy((coco, predictions))
+    evaluate(coco, predictions)
+    assert (coco, predictions) == before
+    assert capsys.readouterr().out == ""
+
+
+def test_evaluate__no_predictions_is_zero() -> None:
+    result = evaluate(truth(), [])
+    assert (result.AP, result.AP50, result.AR100) == (0.0, 0.0, 0.0)
+    assert result.per_class == {"person": (0.0, 0.0), "car": (0.0, 0.0)}
+
+
+@pytest.mark.parametrize("with_predictions", [True, False])
+def test_evaluate__no_boxes_stays_minus_one(with_predictions: bool) -> None:
+    coco = ground_truth(RECORDS, lambda _: label(), NAMES)
+    result = evaluate(coco, perfect() if with_predictions else [])
+    assert set(result.figures().values()) == {-1.0}
+    assert list(result.figures()) == list(FIGURES)
+    assert result.num_boxes == 0
+
+
+def test_evaluate__no_images() -> None:
+    result = evaluate(ground_truth([], LABELS.__getitem__, NAMES), [])
+    assert result.AP == -1.0
+    assert result.num_images == 0
+
+
+def test_evaluate__a_false_alarm_on_a_background_image_costs() -> None:
+    alarm = {"image_id": 3, "category_id": 1, "bbox": [0.0, 0.0, 50.0, 50.0], "score": 0.99}
+    result = evaluate(truth(), [alarm, *perfect()])
+    assert result.per_class["person"][0] == pytest.approx(0.5)
+    assert result.per_class["car"][0] == pytest.approx(1.0)
+
+
+def test_by_tag__equals_a_filtered_file() -> None:
+    predictions = [row | {"bbox": [row["bbox"][0] + 9.0, *row["bbox"][1:]]} for row in perfect()]
+    slices = by_tag(RECORDS, truth(), predictions)
+    assert list(slices) == ["daynight=day", "daynight=night"]
+    for (name, result), image_id in zip(slices.items(), (1, 2), strict=True):
+        coco = truth()
+        coco["images"] = [image for image in coco["images"] if image["id"] == image_id]
+        coco["annotations"] = [a for a in coco["annotations"] if a["image_id"] == image_id]
+        kept = [row for row in predictions if row["image_id"] == image_id]
+        assert result == evaluate(coco, kept), name
+
+
+def test_by_tag__only_tags_worth_a_table() -> None:
+    records = [record(i, str(i), camera="one", scene=f"s{i}") for i in range(1, 21)]
+    coco = ground_truth(records, lambda _: label(), NAMES)
+    assert by_tag(records, coco, []) == {}
+    assert len(by_tag(records, coco, [], ["scene"])) == 20

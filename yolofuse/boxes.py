@@ -1,0 +1,50 @@
+"""Boxes as arrays: one format into another, moved, clipped. Pure functions on numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from yolofuse.types import FloatArray
+
+FloatLike = npt.NDArray[np.floating]
+
+
+def xywhn_to_xyxy(boxes_xywhn: FloatLike, size_hw: tuple[int, int]) -> FloatArray:
+    """Corners in pixels of an image of ``size_hw``, clipped to the image.
+
+    A label may reach past the border by rounding; what lies outside can't be seen.
+
+    Shapes:
+        boxes_xywhn: (N, 4), centre and size as shares of the image -> (N, 4)
+    """
+    height, width = size_hw
+    centre, half = boxes_xywhn[:, :2], boxes_xywhn[:, 2:] / 2
+    corners = np.concatenate([centre - half, centre + half], axis=1).clip(0, 1)
+    return np.asarray(corners * np.array([width, height, width, height]), np.float32)
+
+
+def clip_xyxy(boxes_xyxy: FloatLike, size_hw: tuple[int, int]) -> FloatArray:
+    """The part of each box that lies inside an image of ``size_hw``.
+
+    Shapes:
+        boxes_xyxy: (N, 4) -> (N, 4)
+    """
+    height, width = size_hw
+    limits = np.array([width, height, width, height], dtype=np.float32)
+    return boxes_xyxy.clip(0, limits).astype(np.float32)
+
+
+def transform_xyxy(boxes_xyxy: FloatLike, matrix: npt.NDArray[np.float64]) -> FloatArray:
+    """The upright hull of each box after an affine map.
+
+    Args:
+        boxes_xyxy: Boxes in pixels.
+        matrix: Maps (x, y, 1) of the old image to (x, y, 1) of the new one.
+
+    Shapes:
+        boxes_xyxy: (N, 4), matrix: (3, 3) -> (N, 4)
+    """
+    corners = boxes_xyxy[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)  # (N, 4 corners, x y)
+    moved = corners @ matrix[:2, :2].T + matrix[:2, 2]
+    return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1).astype(np.float32)

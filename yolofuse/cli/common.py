@@ -1,0 +1,47 @@
+"""What all commands share: how mistakes and interruptions end, and what is printed."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+from yolofuse.errors import YolofuseError, listing
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def run_command(command: Callable[[], None], on_interrupt: str = "") -> int:
+    """Run a command; returns the exit code: 0, 2 for what the user can fix (told on stderr), 130 for Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    if os.environ.get("RANK", "0") != "0":
+        logging.getLogger("yolofuse").setLevel(logging.WARNING)
+    try:
+        command()
+    except YolofuseError as error:
+        sys.stdout.flush()
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print(f"interrupted{on_interrupt}", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose rest is ``section.key=value`` words."""
+
+    def parse_with_overrides(self, argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+        """The options and the override words.
+
+        Raises:
+            SystemExit: With code 2, for an unknown option.
+        """
+        args, rest = self.parse_known_args(argv)
+        options = [word for word in rest if word.startswith("-")]
+        if options:
+            self.error(listing("command line", [f"unknown option {word}" for word in options]))
+        return args, rest

@@ -1,0 +1,43 @@
+"""``val_dual.py``: judge a detector by the COCO API."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from yolofuse.cli.common import Parser, run_command
+from yolofuse.engine.judge import judge, judge_run
+from yolofuse.errors import ConfigError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = Parser(
+        prog="val_dual.py",
+        usage="%(prog)s --run RUN [section.key=value ...]\n"
+        "       %(prog)s --weights FILE --data FILE [section.key=value ...]",
+        description="Score a detector on a split of paired images with pycocotools.",
+    )
+    parser.add_argument("--run", type=Path, metavar="RUN", help="folder of a training run; its best weights are scored")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="a checkpoint of ours")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="descriptor of the data set to score it on")
+    parser.add_argument("--split", metavar="NAME", help="split to score (default: the config's data.val_split)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the report goes (default: eval-SPLIT beside the run)"
+    )
+    args, overrides = parser.parse_with_overrides(sys.argv[1:] if argv is None else argv)
+    if (args.run is None) == (args.weights is None):
+        parser.error("give either --run RUN or --weights FILE with --data FILE")
+
+    def command() -> None:
+        if args.run is not None:
+            if args.data is not None:
+                overrides.append(f"data.descriptor={args.data}")
+            judge_run(args.run, overrides, split=args.split, out=args.out)
+            return
+        if args.data is None:
+            raise ConfigError("--weights needs --data FILE, the descriptor of the data set to score it on")
+        overrides.append(f"data.descriptor={args.data}")
+        judge(args.weights, overrides, split=args.split, out=args.out)
+
+    return run_command(command)

@@ -1,0 +1,26 @@
+"""The run's YAML: schema, loading, overrides."""
+
+from yolofuse.config.load import dump_config, load_config
+from yolofuse.config.schema import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    TrainConfig,
+    ValConfig,
+    WeightsConfig,
+)
+
+__all__ = [
+    "AugmentConfig",
+    "Config",
+    "DataConfig",
+    "LossConfig",
+    "ModelConfig",
+    "TrainConfig",
+    "ValConfig",
+    "WeightsConfig",
+    "dump_config",
+    "load_config",
+]

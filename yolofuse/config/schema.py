@@ -1,0 +1,195 @@
+"""Every option of a run, its default and its bounds. Nothing else in the project holds a default."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+Cut = Literal["input", "early", "mid", "late", "decision"] | Annotated[int, Field(ge=1)]
+Streams = Literal["both", "rgb", "ir"]
+FusionName = Literal["add", "concat", "gated", "attention"]
+MergeName = Literal["nms", "proben"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+def _stride_multiple(value: int) -> int:
+    if value % 32:
+        raise ValueError("must be a multiple of 32")
+    return value
+
+
+Number = Annotated[float, AfterValidator(_finite)]
+NonNegative = Annotated[float, Field(ge=0), AfterValidator(_finite)]
+Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
+Unit = Annotated[float, Field(ge=0, le=1), AfterValidator(_finite)]
+ImageSize = Annotated[int, Field(ge=32, le=8192), AfterValidator(_stride_multiple)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+class DataConfig(_Section):
+    """Which pairs. ``descriptor`` is the data set's YAML; ``root`` overrides where its folders are looked for."""
+
+    descriptor: str
+    root: str | None = None
+    train_split: str = "train"
+    val_split: str = "val"
+    workers: Annotated[int, Field(ge=0, le=64)] = 2
+    cache_dir: str | None = None
+    """Folder for the pairing's cache. None: a folder of the user's cache directory, never the data set."""
+    verify: bool = True
+    """Decode every image once before epoch 0 (cached by size and time), so that no truncated file stops epoch 37."""
+
+
+class ModelConfig(_Section):
+    """Which detector. ``cut``, ``share``, ``fusion`` and ``merge`` have no effect when only one stream is used."""
+
+    base: str = "yolo11n"
+    cut: Cut = "mid"
+    streams: Streams = "both"
+    share: bool = False
+    """One set of stream weights for both modalities; IR is then repeated to three channels."""
+    fusion: FusionName = "concat"
+    merge: MergeName = "nms"
+    """How the two detectors of ``cut: decision`` are merged."""
+
+
+class WeightsConfig(_Section):
+    """What the model starts from."""
+
+    pretrained: str | None = None
+    """A single-stream ultralytics checkpoint or state_dict; loaded into both streams and the trunk through the cut."""
+
+
+class AugmentConfig(_Section):
+    """Random changes of a training sample. Geometry is shared by both modalities; photometry is per modality."""
+
+    mosaic: Unit = 1.0
+    mosaic_pool: Annotated[int, Field(ge=0, le=1024)] = 0
+    """0: a mosaic's partners come from the whole set. N: from the N neighbours in the epoch's random order, so that a
+    worker decodes each pair once for several mosaics; choose a divisor of the batch of one process."""
+    degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    translate: Unit = 0.1
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    shear: Annotated[float, Field(ge=0, lt=90)] = 0.0
+    flip_lr: Unit = 0.5
+    flip_ud: Unit = 0.0
+    hsv_h: Unit = 0.015
+    hsv_s: Unit = 0.7
+    hsv_v: Unit = 0.4
+    ir_gain: Unit = 0.2
+    """IR is multiplied by 1 +- this."""
+    ir_bias: Unit = 0.1
+    """And shifted by +- this share of full scale."""
+    ir_noise: Unit = 0.02
+    """And given Gaussian noise of up to this share of full scale."""
+
+
+class LossConfig(_Section):
+    """Gains of the loss terms, as ultralytics names them."""
+
+    box: NonNegative = 7.5
+    cls: NonNegative = 0.5
+    dfl: NonNegative = 1.5
+
+
+class TrainConfig(_Section):
+    """The loop."""
+
+    run: str
+    """Folder that the run writes to. A used one is refused, never overwritten."""
+    epochs: Annotated[int, Field(ge=1)] = 100
+    batch: Annotated[int, Field(ge=1)] = 16
+    """Pairs per step, over all ranks."""
+    nominal_batch: Annotated[int, Field(ge=1)] = 64
+    """Gradients accumulate until this many pairs were seen."""
+    imgsz: ImageSize = 640
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: str = "auto"
+    precision: Precision = "fp32"
+    channels_last: bool = True
+    optimizer: Literal["sgd", "adamw", "musgd"] = "sgd"
+    lr0: Positive = 0.01
+    lrf: Unit = 0.01
+    """Last learning rate as a share of ``lr0``."""
+    schedule: Literal["cosine", "linear"] = "cosine"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.937
+    """Also beta1 of AdamW."""
+    weight_decay: NonNegative = 5e-4
+    warmup_epochs: NonNegative = 3.0
+    warmup_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    warmup_bias_lr: NonNegative = 0.1
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9999
+    ema_tau: Positive = 2000.0
+    clip_norm: NonNegative = 10.0
+    """Largest norm of all gradients; 0 switches clipping off."""
+    bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.03
+    freeze: tuple[str, ...] = ()
+    """Shell patterns of parameter names that stay as they are, for example ``rgb.layers.*``."""
+    close_mosaic: Annotated[int, Field(ge=0)] = 10
+    """Mosaic is off for this many last epochs."""
+    multi_scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Each batch is resized by a factor drawn from 1 +- this."""
+    patience: Annotated[int, Field(ge=0)] = 50
+    """Stop after this many epochs without a better AP; 0 never stops early."""
+    val_every: Annotated[int, Field(ge=0)] = 1
+    """Evaluate every this many epochs, and always after the last; 0 only after the last."""
+    save_every: Annotated[int, Field(ge=0)] = 0
+    """Also save ``last`` every this many steps; 0 only at the end of each epoch."""
+    sync_bn: bool = False
+    """Batch statistics over all ranks."""
+    tensorboard: bool = False
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+
+
+class ValConfig(_Section):
+    """How a model is judged. One metric: cocoapi's."""
+
+    imgsz: ImageSize | None = None
+    """None: the training size."""
+    batch: Annotated[int, Field(ge=1)] = 16
+    conf: Unit = 0.001
+    iou: Unit = 0.7
+    """Overlap from which NMS drops the weaker box; unused by end-to-end heads."""
+    max_det: Annotated[int, Field(ge=1)] = 300
+    letterbox: Literal["square", "rect"] = "rect"
+    """``rect`` pads each image only to the next multiple of 32; ``square`` to the full size."""
+    precision: Precision = "fp32"
+
+
+class Config(_Section):
+    """One run, whole."""
+
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    weights: WeightsConfig = WeightsConfig()
+    train: TrainConfig
+    val: ValConfig = ValConfig()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Config:
+        if self.model.streams == "both" and self.model.cut == "input" and self.model.share:
+            raise ValueError("model.share: cut 'input' has no streams to share; use share: false or another cut")
+        return self
+
+    @property
+    def val_imgsz(self) -> int:
+        """Side that validation images are scaled to, in pixels."""
+        return self.val.imgsz or self.train.imgsz
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of the run."""
+        return Path(self.train.run)

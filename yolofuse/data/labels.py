@@ -1,0 +1,72 @@
+"""Read one YOLO label file, strictly: a line is ``class x y w h``, normalised to 0..1."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_ROUNDING = 1e-6  # a converter's last digit may carry a value past 1
+
+
+@dataclass(slots=True)
+class LabelFile:
+    """What a label file says, and what is wrong with it.
+
+    Attributes:
+        boxes_xywhn: One (x, y, w, h) per box, clipped to 0..1.
+        class_ids: One per box.
+        problems: Mistakes, each with ``file:line``; none may be left when training starts.
+        warnings: Oddities that change nothing, such as a box that stands twice.
+    """
+
+    boxes_xywhn: list[tuple[float, ...]] = field(default_factory=list)
+    class_ids: list[int] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_labels(path: Path, num_classes: int) -> LabelFile:
+    """The boxes of one label file; an empty file is a background image."""
+    result = LabelFile()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        result.problems.append(f"{path}: can't be read ({error})")
+        return result
+    seen: set[tuple[float, ...]] = set()
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        try:
+            values = _parse(fields, num_classes)
+        except ValueError as error:
+            result.problems.append(f"{path}:{number}: {error}")
+            continue
+        if values in seen:
+            result.warnings.append(f"{path}:{number}: the same box stands twice; one is used")
+            continue
+        seen.add(values)
+        result.class_ids.append(int(values[0]))
+        result.boxes_xywhn.append(values[1:])
+    return result
+
+
+def _parse(fields: list[str], num_classes: int) -> tuple[float, ...]:
+    """Class and box of a line. Raises ValueError, saying what is wrong."""
+    if len(fields) != 5:
+        raise ValueError(f"expected 5 numbers 'class x y w h' (got {len(fields)})")
+    try:
+        class_id, *box = (float(field) for field in fields)
+    except ValueError:
+        raise ValueError(f"expected 5 numbers 'class x y w h' (got {' '.join(fields)!r})") from None
+    if not all(map(math.isfinite, (class_id, *box))):
+        raise ValueError(f"numbers must be finite (got {' '.join(fields)!r})")
+    if not class_id.is_integer() or not 0 <= class_id < num_classes:
+        raise ValueError(f"class must be 0 .. {num_classes - 1} (got {fields[0]})")
+    if min(box) < -_ROUNDING or max(box) > 1 + _ROUNDING:
+        raise ValueError(f"x y w h must lie in 0..1 (got {' '.join(fields[1:])}); are these pixels?")
+    if min(box[2:]) <= 0:
+        raise ValueError(f"width and height must be above 0 (got {' '.join(fields[3:])})")
+    return (class_id, *(min(max(value, 0.0), 1.0) for value in box))

@@ -1,0 +1,135 @@
+"""Batches: who is in which, on which rank, and how worker processes make them."""
+
+from __future__ import annotations
+
+import signal
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from yolofuse.data.dataset import EvalDataset, SampleKey, TrainDataset
+from yolofuse.data.order import epoch_order
+from yolofuse.errors import ConfigError
+from yolofuse.types import IntArray, PairedBatch, PairedSample
+
+
+def collate(samples: Sequence[PairedSample]) -> PairedBatch:
+    """Stack samples of one shape; pixels are a channels-last view of the stacked array, not a second copy."""
+    stacked = torch.from_numpy(np.stack([sample.image for sample in samples]))  # (B, H, W, 4)
+    counts = [len(sample.class_ids) for sample in samples]
+    return PairedBatch(
+        pixels=stacked.permute(0, 3, 1, 2),
+        boxes_xyxy=torch.from_numpy(np.concatenate([sample.boxes_xyxy for sample in samples])),
+        class_ids=torch.from_numpy(np.concatenate([sample.class_ids for sample in samples])),
+        batch_index=torch.repeat_interleave(torch.arange(len(samples)), torch.tensor(counts)),
+        image_ids=torch.tensor([sample.image_id for sample in samples]),
+        sizes_hw=torch.tensor([sample.size_hw for sample in samples]),
+        letterboxes=torch.tensor([sample.letterbox for sample in samples], dtype=torch.float32),
+    )
+
+
+class EpochSampler(Sampler[list[SampleKey]]):
+    """Shuffled batches of one rank; what is in a step's global batch does not depend on the number of ranks.
+
+    The epoch's order is a function of (seed, epoch), repeated from its start until the last global batch is full.
+    Rank r takes the r-th part of each global batch.
+    """
+
+    def __init__(self, num: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        """Start at epoch 0 with mosaics.
+
+        Args:
+            num: Samples in the data set.
+            batch: Samples per step over all ranks.
+            seed: The run's seed.
+            rank: This process.
+            world: Number of processes.
+
+        Raises:
+            ConfigError: If the batch can't be dealt out evenly.
+        """
+        if batch % world:
+            raise ConfigError(f"train.batch: must be a multiple of the {world} processes (got {batch})")
+        self._num = num
+        self._batch = batch
+        self._seed = seed
+        self._share = slice(rank * (batch // world), (rank + 1) * (batch // world))
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int, start_step: int = 0, mosaic: bool = True) -> None:
+        """Decide what the next iteration yields: the epoch from ``start_step`` on; skipped steps are never read."""
+        self._epoch = epoch
+        self._start_step = start_step
+        self._mosaic = mosaic
+
+    def __len__(self) -> int:
+        """Steps of a whole epoch."""
+        return -(-self._num // self._batch)
+
+    def order(self) -> IntArray:
+        """Indices of the epoch's steps over all ranks, (steps, batch)."""
+        return np.resize(epoch_order(self._seed, self._epoch, self._num), (len(self), self._batch))
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        for step in self.order()[self._start_step :, self._share].tolist():
+            yield [SampleKey(self._epoch, index, self._mosaic) for index in step]
+
+
+def train_loader(
+    dataset: TrainDataset, sampler: EpochSampler, workers: int = 0, pin: bool = False
+) -> DataLoader[PairedSample]:
+    """Batches in the sampler's order. Call ``sampler.set_epoch`` before each iteration."""
+    return _loader(dataset, sampler, workers, pin)
+
+
+def eval_batches(dataset: EvalDataset, batch: int, rank: int = 0, world: int = 1) -> list[list[int]]:
+    """Batches of equal shape over the whole split, dealt to ranks whole.
+
+    A batch holds the same images whatever the number of ranks, so that kernels, and with them the last digits of the
+    scores, do too.
+    """
+    by_shape: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    for index in range(len(dataset)):
+        by_shape[dataset.shape_hw(index)].append(index)
+    chunks = [
+        indices[start : start + batch]
+        for _, indices in sorted(by_shape.items())
+        for start in range(0, len(indices), batch)
+    ]
+    return chunks[rank::world]
+
+
+def eval_loader(
+    dataset: EvalDataset, batch: int, workers: int = 0, pin: bool = False, rank: int = 0, world: int = 1
+) -> DataLoader[PairedSample]:
+    """This rank's evaluation batches, see :func:`eval_batches`."""
+    return _loader(dataset, eval_batches(dataset, batch, rank, world), workers, pin)
+
+
+def _loader(
+    dataset: TrainDataset | EvalDataset, batches: EpochSampler | list[list[int]], workers: int, pin: bool
+) -> DataLoader[PairedSample]:
+    if workers:
+        # OpenCV's pool of threads does not survive a fork: a worker would wait for it forever. Without one, none is lost.
+        cv2.setNumThreads(0)
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=workers,
+        worker_init_fn=_init_worker,
+        persistent_workers=workers > 0,
+        pin_memory=pin,
+    )
+
+
+def _init_worker(worker: int) -> None:
+    """One thread per worker; Ctrl-C is the parent's to handle, which then ends its workers."""
+    del worker
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

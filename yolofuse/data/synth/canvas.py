@@ -1,0 +1,223 @@
+"""The drawing board: a pinhole camera over a ground plane, and the surface that it sees at each pixel.
+
+Nothing here has a colour yet. Each pixel holds *what is there* (reflectance, own light, normal, temperature, depth, owner); the
+two cameras look at this one board afterwards, which is why their images agree to the pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
+Rgb = tuple[float, float, float]
+Vec = tuple[float, float, float]
+
+ALBEDO, EMIT, NORMAL, TEMP = slice(0, 3), slice(3, 6), slice(6, 9), 9
+NUM_CHANNELS = 10
+FAR = 400.0
+NEAR = 0.8
+GROUND = -1
+"""Owner of ground pixels. 0 is any other background; 1, 2, ... are the scene's labelled objects."""
+_SHIFT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A level pinhole camera, ``eye`` metres above the road; sizes in supersampled pixels.
+
+    World axes in metres: X right, Y up from the ground, Z forward.
+    """
+
+    width: int
+    height: int
+    focal: float
+    cx: float
+    cy: float
+    eye: float
+
+    def project(self, points: npt.ArrayLike) -> F32:
+        """Pixels of world points; what lies behind the camera is moved to just before it.
+
+        Shapes:
+            points: (N, 3) -> (N, 2)
+        """
+        p = np.asarray(points, np.float32)
+        z = np.maximum(p[:, 2], NEAR)
+        return np.stack([self.cx + self.focal * p[:, 0] / z, self.cy + self.focal * (self.eye - p[:, 1]) / z], 1)
+
+    def scale(self, z: float) -> float:
+        """Pixels per metre at depth ``z``."""
+        return self.focal / max(z, NEAR)
+
+    def half_view(self, z: float) -> float:
+        """Metres from the left to the right image edge at depth ``z``, halved."""
+        return 0.5 * self.width * z / self.focal
+
+
+@dataclass(frozen=True, slots=True)
+class Paint:
+    """One surface: reflectance and own light in linear RGB, kelvin above the air, and where it faces."""
+
+    albedo: Rgb
+    temp: float = 0.0
+    normal: Vec = (0.0, 0.15, -1.0)
+    emit: Rgb = (0.0, 0.0, 0.0)
+
+    def vector(self) -> F32:
+        """The ten channels of the board."""
+        return np.array([*self.albedo, *self.emit, *self.normal, self.temp], np.float32)
+
+
+@dataclass(slots=True)
+class Cutout:
+    """Where one thing was drawn: its silhouette, what lay behind it, and its box before clipping at the image edge."""
+
+    rows: slice
+    cols: slice
+    mask: U8
+    surf_behind: F32
+    depth_behind: F32
+    box: tuple[float, float, float, float]
+
+
+class Canvas:
+    """The board. Things are painted far to near; each covers what is behind it.
+
+    Shapes:
+        surf: (H, W, 10); depth: (H, W) in metres; owner: (H, W)
+    """
+
+    def __init__(self, camera: Camera) -> None:
+        self.camera = camera
+        size = (camera.height, camera.width)
+        self.surf = np.zeros((*size, NUM_CHANNELS), np.float32)
+        self.depth = np.full(size, FAR, np.float32)
+        self.owner = np.zeros(size, np.int16)
+        self._owner = 0
+        self._mask: U8 | None = None
+        self._low = np.full(2, np.inf)
+        self._high = np.full(2, -np.inf)
+
+    def begin(self, owner: int = 0, reach: tuple[float, float, float, float] | None = None) -> None:
+        """From here on everything belongs to one thing, which stays inside the pixels ``reach`` (x0, y0, x1, y1)."""
+        self._owner = owner
+        self._low, self._high = np.full(2, np.inf), np.full(2, -np.inf)
+        x0, y0, x1, y1 = reach or (0, 0, self.camera.width, self.camera.height)
+        self._rows = slice(min(max(int(y0), 0), self.camera.height), min(max(int(y1), 0), self.camera.height))
+        self._cols = slice(min(max(int(x0), 0), self.camera.width), min(max(int(x1), 0), self.camera.width))
+        self._mask = np.zeros(self.owner.shape, np.uint8)
+        self._behind = (self.surf[self._rows, self._cols].copy(), self.depth[self._rows, self._cols].copy())
+
+    def end(self) -> Cutout | None:
+        """Close the thing; None when no part of it fell into the image."""
+        mask, self._mask, self._owner = self._mask, None, 0
+        if mask is None or not mask[self._rows, self._cols].any():
+            return None
+        box = (float(self._low[0]), float(self._low[1]), float(self._high[0]), float(self._high[1]))
+        return Cutout(self._rows, self._cols, mask[self._rows, self._cols], *self._behind, box)
+
+    def fill(self, polygon: npt.ArrayLike, paint: Paint, depth: float | None = None) -> None:
+        """Paint one polygon of pixels, edges anti-aliased. Without ``depth`` it is a stain on what is there.
+
+        Shapes:
+            polygon: (N, 2)
+        """
+        points = np.asarray(polygon, np.float64)
+        low, high = points.min(0), points.max(0)
+        if self._mask is not None and depth is not None:
+            self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
+        x0, y0 = max(math.floor(low[0]) - 1, 0), max(math.floor(low[1]) - 1, 0)
+        x1 = min(math.ceil(high[0]) + 2, self.camera.width)
+        y1 = min(math.ceil(high[1]) + 2, self.camera.height)
+        if x0 >= x1 or y0 >= y1:
+            return
+        mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
+        fixed = np.round((points - (x0, y0)) * (1 << _SHIFT)).astype(np.int32)
+        cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, _SHIFT)
+        self.stamp(mask, x0, y0, paint, depth)
+
+    def stamp(self, mask: U8, x0: int, y0: int, paint: Paint, depth: float | None) -> None:
+        """Paint through a mask that lies wholly inside the image.
+
+        Shapes:
+            mask: (h, w)
+        """
+        rows, cols = slice(y0, y0 + mask.shape[0]), slice(x0, x0 + mask.shape[1])
+        roi = self.surf[rows, cols]
+        alpha = (mask.astype(np.float32) / 255.0)[..., None]
+        roi += alpha * (paint.vector() - roi)
+        if depth is None:
+            return
+        solid = mask > 127
+        self.depth[rows, cols][solid] = depth
+        self.owner[rows, cols][solid] = self._owner
+        if self._mask is not None:
+            np.maximum(self._mask[rows, cols], mask, out=self._mask[rows, cols])
+
+    def face(self, corners: npt.ArrayLike, paint: Paint) -> None:
+        """Paint a polygon given in world metres, at its mean depth.
+
+        Shapes:
+            corners: (N, 3)
+        """
+        points = np.asarray(corners, np.float32)
+        self.fill(self.camera.project(points), paint, float(points[:, 2].mean()))
+
+    def stain(self, corners_xz: Sequence[tuple[float, float]], paint: Paint, height: float = 0.0) -> None:
+        """Paint on the ground, a polygon in world metres."""
+        self.fill(self.camera.project([(x, height, z) for x, z in corners_xz]), paint)
+
+    def darken(self, rows: slice, cols: slice, weight: F32) -> None:
+        """Take reflectance away from the ground pixels of a region, for the contact shadows under things.
+
+        Shapes:
+            weight: (h, w), 0..1
+        """
+        ground = (self.owner[rows, cols] == GROUND) * weight
+        self.surf[rows, cols, ALBEDO] *= (1.0 - ground)[..., None]
+
+
+def capsule(start: tuple[float, float], end: tuple[float, float], r0: float, r1: float) -> F32:
+    """Outline of a limb: two circles of radius ``r0`` and ``r1`` and the hull around them.
+
+    Shapes:
+        -> (14, 2)
+    """
+    angle = math.atan2(end[1] - start[1], end[0] - start[0])
+    turn = np.linspace(math.pi / 2, 3 * math.pi / 2, 7) + angle
+    back = np.stack([start[0] + r0 * np.cos(turn), start[1] + r0 * np.sin(turn)], 1)
+    front = np.stack([end[0] - r1 * np.cos(turn), end[1] - r1 * np.sin(turn)], 1)
+    return np.concatenate([back, front]).astype(np.float32)
+
+
+def ellipse(center: tuple[float, float], rx: float, ry: float, count: int = 20) -> F32:
+    """Outline of an ellipse.
+
+    Shapes:
+        -> (count, 2)
+    """
+    turn = np.linspace(0, 2 * math.pi, count, endpoint=False)
+    return np.stack([center[0] + rx * np.cos(turn), center[1] + ry * np.sin(turn)], 1).astype(np.float32)
+
+
+def clouds(rng: np.random.Generator, height: int, width: int, cell: float, octaves: int = 3) -> F32:
+    """Smooth noise of zero mean, about -1..1: random grids of finer and finer cells, summed.
+
+    Shapes:
+        -> (height, width)
+    """
+    total = np.zeros((height, width), np.float32)
+    weight = 1.0
+    for _ in range(octaves):
+        rows, cols = max(2, math.ceil(height / cell)), max(2, math.ceil(width / cell))
+        grid = rng.uniform(-1, 1, (rows + 1, cols + 1)).astype(np.float32)
+        total += weight * cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+        weight, cell = weight * 0.5, max(cell * 0.5, 1.0)
+    return total

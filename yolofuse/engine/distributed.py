@@ -1,0 +1,129 @@
+"""Which device this process has, and what it says to the other ranks of its run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from yolofuse.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of its run.
+
+    Attributes:
+        rank: Its number; rank 0 writes files and speaks.
+        world: How many there are.
+        device: Where it computes.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks, in rank order, on every rank."""
+        if self.world == 1:
+            return [value]
+        gathered: list[Any] = [None] * self.world
+        dist.all_gather_object(gathered, value)
+        return gathered
+
+    def from_main(self, value: T) -> T:
+        """Rank 0's value on every rank."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        if self.world > 1:
+            dist.barrier()
+
+    @torch.no_grad()
+    def average_(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its mean over the ranks, in one message."""
+        if self.world == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        flat /= self.world
+        offset = 0
+        for tensor in tensors:
+            tensor.copy_(flat[offset : offset + tensor.numel()].view_as(tensor))
+            offset += tensor.numel()
+
+
+@contextmanager
+def join_ranks(device: str) -> Iterator[Ranks]:
+    """Join the other processes that torchrun started, if any: NCCL on CUDA, gloo on the CPU.
+
+    Args:
+        device: ``auto``, or a torch device such as ``cpu`` or ``cuda:1``.
+
+    Raises:
+        ConfigError: If there is no such device.
+    """
+    world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    chosen = pick_device(device, local if world > 1 else None)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if world == 1:
+        yield Ranks(0, 1, chosen)
+        return
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), dist.get_world_size(), chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def pick_device(name: str, local_rank: int | None = None) -> torch.device:
+    """The device called ``name``; ``auto`` is CUDA where there is any.
+
+    Raises:
+        ConfigError: If there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"train.device: '{name}' is no device; use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        index = device.index if device.index is not None else (local_rank or 0)
+        if index >= count:
+            raise ConfigError(f"train.device: '{name}' asks for GPU {index}, but {count} are visible; use auto or cpu")
+        return torch.device("cuda", index)
+    if device.type != "cpu":
+        raise ConfigError(f"train.device: '{name}' is not supported; use auto, cpu, cuda or cuda:N")
+    return device
+
+
+def norm_statistics(model: nn.Module) -> list[Tensor]:
+    """Running means and variances: what differs between ranks after a step, unlike the averaged gradients."""
+    return [
+        buffer
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for buffer in (module.running_mean, module.running_var)
+        if buffer is not None
+    ]

@@ -1,0 +1,145 @@
+"""Optimizers, their parameter groups and the schedule."""
+
+from __future__ import annotations
+
+import math
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+
+from yolofuse.config import TrainConfig
+from yolofuse.errors import ConfigError
+from yolofuse.upstream import MuSGD
+
+_MUON_SHARE, _SGD_SHARE = 0.2, 1.0  # as ultralytics trains YOLO26
+
+
+def freeze(model: nn.Module, patterns: tuple[str, ...]) -> list[str]:
+    """Stop the training of every parameter whose name matches a pattern; returns their names.
+
+    Raises:
+        ConfigError: If a pattern matches nothing, or everything is frozen.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    idle = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)]
+    if idle:
+        raise ConfigError(
+            f"train.freeze: {', '.join(map(repr, idle))} matches no parameter; "
+            f"names look like {names[0]!r} and {names[-1]!r}"
+        )
+    frozen = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    for name in frozen:
+        model.get_parameter(name).requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError("train.freeze: every parameter is frozen, so there is nothing to train")
+    return frozen
+
+
+def hold_frozen_norms(model: nn.Module) -> None:
+    """Put BatchNorm layers with frozen weights into eval mode, so that their statistics stay too."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.requires_grad:
+            module.eval()
+
+
+def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """SGD, AdamW or MuSGD with weight decay on weights only, never on biases and norms.
+
+    Gradients are sums over the pairs of a nominal batch, so the decay is scaled where ``batch`` exceeds it.
+    """
+    accumulate = max(round(config.nominal_batch / config.batch), 1)
+    decay = config.weight_decay * config.batch * accumulate / config.nominal_batch
+    weights, norms, biases = _split(model)
+    shared: dict[str, Any] = {"lr": config.lr0}
+    if config.optimizer == "musgd":
+        muon = [p for p in weights if p.ndim in {2, 4}]
+        rest = [p for p in weights if p.ndim not in {2, 4}]
+        shared |= {"momentum": config.momentum, "nesterov": True}
+        groups = [
+            {"params": muon, "weight_decay": decay, "use_muon": True, "kind": "weight", **shared},
+            {"params": rest, "weight_decay": decay, "kind": "weight", **shared},
+        ]
+    else:
+        shared |= (
+            {"momentum": config.momentum, "nesterov": True}
+            if config.optimizer == "sgd"
+            else {"betas": (config.momentum, 0.999)}
+        )
+        groups = [{"params": weights, "weight_decay": decay, "kind": "weight", **shared}]
+    groups += [
+        {"params": norms, "weight_decay": 0.0, "kind": "norm", **shared},
+        {"params": biases, "weight_decay": 0.0, "kind": "bias", **shared},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups)
+    return MuSGD(groups, muon=_MUON_SHARE, sgd=_SGD_SHARE)  # type: ignore[no-any-return]
+
+
+def _split(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    weights: list[nn.Parameter] = []
+    norms: list[nn.Parameter] = []
+    biases: list[nn.Parameter] = []
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            if name.endswith("bias"):
+                biases.append(parameter)
+            elif isinstance(module, nn.modules.batchnorm._BatchNorm) or parameter.ndim < 2:
+                norms.append(parameter)
+            else:
+                weights.append(parameter)
+    return weights, norms, biases
+
+
+class Schedule:
+    """Learning rate, momentum and accumulation as functions of the step alone.
+
+    Over the warm-up the rates rise from 0 (biases fall from ``warmup_bias_lr``) and the accumulation from 1; then the
+    rate follows a cosine or a line down to ``lr0 * lrf``.
+    """
+
+    def __init__(self, config: TrainConfig, steps_per_epoch: int) -> None:
+        self._config = config
+        self._total = max(config.epochs * steps_per_epoch, 1)
+        self._warmup = round(config.warmup_epochs * steps_per_epoch)
+        self._accumulate = max(round(config.nominal_batch / config.batch), 1)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of the weights at a step."""
+        return _between(0.0, self._base_rate(step), self._warmth(step))
+
+    def accumulation(self, step: int) -> int:
+        """How many steps share one update of the weights."""
+        if step >= self._warmup:
+            return self._accumulate
+        return max(round(_between(1, self._accumulate, self._warmth(step))), 1)
+
+    def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Set every group's rate and momentum for a step."""
+        warmth, rate = self._warmth(step), self._base_rate(step)
+        momentum = _between(self._config.warmup_momentum, self._config.momentum, warmth)
+        for group in optimizer.param_groups:
+            start = self._config.warmup_bias_lr if group["kind"] == "bias" else 0.0
+            group["lr"] = _between(start, rate, warmth)
+            if "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            else:
+                group["momentum"] = momentum
+
+    def _base_rate(self, step: int) -> float:
+        done = min(step / self._total, 1.0)
+        fall = (1 - math.cos(math.pi * done)) / 2 if self._config.schedule == "cosine" else done
+        return self._config.lr0 * (1 + fall * (self._config.lrf - 1))
+
+    def _warmth(self, step: int) -> float:
+        return step / self._warmup if step < self._warmup else 1.0
+
+
+def _between(start: float, end: float, share: float) -> float:
+    return start + (end - start) * share

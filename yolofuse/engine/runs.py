@@ -1,0 +1,60 @@
+"""A run's folder: config.yaml, weights/, results.csv, pictures, evaluations."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from yolofuse.config import Config, dump_config, load_config
+from yolofuse.errors import RunError
+from yolofuse.eval.files import save_text
+
+History = list[dict[str, float | None]]
+
+
+class RunFolder:
+    """Names of the files that a run leaves."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.last = path / "weights" / "last.pt"
+        self.best = path / "weights" / "best.pt"
+        self.results = path / "results.csv"
+        self.curves = path / "curves.png"
+
+    def create(self, config: Config) -> None:
+        """Make a new folder that holds the resolved config.
+
+        Raises:
+            RunError: If a run was begun there already.
+        """
+        if self.config.exists():
+            raise RunError(
+                f"{self.path}: holds a run already; go on with it by --resume {self.path}, or choose another train.run"
+            )
+        self.last.parent.mkdir(parents=True, exist_ok=True)
+        save_text(self.config, dump_config(config))
+
+    def load_config(self) -> Config:
+        """The resolved config of a run.
+
+        Raises:
+            RunError: If there is none.
+        """
+        if not self.config.is_file():
+            raise RunError(f"{self.path}: no run here (config.yaml is missing); give the folder that train.run named")
+        config = load_config(self.config)
+        return config.model_copy(update={"train": config.train.model_copy(update={"run": str(self.path)})})
+
+    def write_results(self, history: Sequence[Mapping[str, float | None]]) -> None:
+        """Write results.csv anew, a row per epoch; blank where an epoch was not evaluated."""
+        columns = list(dict.fromkeys(key for row in history for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        for row in history:
+            writer.writerow({key: "" if value is None else f"{value:.6g}" for key, value in row.items()})
+        save_text(self.results, text.getvalue())

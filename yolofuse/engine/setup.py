@@ -1,0 +1,146 @@
+"""Everything a training run is made of, checked before epoch 0."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from yolofuse.config import Config
+from yolofuse.data import EpochSampler, PairSet, TrainDataset, load_descriptor, load_pairs, train_loader
+from yolofuse.engine.distributed import Ranks
+from yolofuse.engine.loss import DetectionLoss
+from yolofuse.engine.optim import Schedule, build_optimizer, freeze
+from yolofuse.errors import ConfigError
+from yolofuse.model import Detector, build_detector, format_summary, summarise
+from yolofuse.types import PairedBatch
+from yolofuse.upstream import ModelEMA
+from yolofuse.weights import TransferReport, load_single_stream, transfer
+
+log = logging.getLogger("yolofuse")
+
+
+@dataclass
+class Session:
+    """The parts of a run on one rank."""
+
+    config: Config
+    ranks: Ranks
+    train_pairs: PairSet
+    val_pairs: PairSet
+    detector: Detector
+    model: nn.Module
+    """The detector, wrapped for several ranks where there are several."""
+    ema: ModelEMA
+    criterion: DetectionLoss
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    scaler: torch.amp.GradScaler
+    sampler: EpochSampler
+    loader: DataLoader[PairedBatch]
+    transfer: TransferReport | None
+
+
+def load_split(config: Config, split: str, ranks: Ranks) -> PairSet:
+    """A split of the config's data set, checked; rank 0 does the work and the others read its cache."""
+    descriptor = load_descriptor(config.data.descriptor, config.data.root)
+    cache = Path(config.data.cache_dir) if config.data.cache_dir else None
+
+    def load() -> PairSet:
+        return load_pairs(
+            descriptor, split, cache_dir=cache, verify=config.data.verify, workers=max(config.data.workers, 1)
+        )
+
+    if ranks.is_main:
+        pairs = load()
+        ranks.barrier()
+        return pairs
+    ranks.barrier()
+    return load()
+
+
+def prepare(config: Config, ranks: Ranks) -> Session:
+    """Build a run's parts in the order in which mistakes are cheapest: config, data, model, weights.
+
+    Raises:
+        YolofuseError: Whatever is wrong with config, data or weights.
+    """
+    train = config.train
+    if train.batch % ranks.world:
+        raise ConfigError(f"train.batch: {train.batch} pairs cannot be dealt evenly to {ranks.world} ranks")
+    train_pairs = load_split(config, config.data.train_split, ranks)
+    val_pairs = load_split(config, config.data.val_split, ranks)
+    detector, report = build_model(config, train_pairs)
+    if train.imgsz % detector.stride or config.val_imgsz % detector.stride:
+        raise ConfigError(f"train.imgsz, val.imgsz: must be multiples of {detector.stride} for {config.model.base}")
+    frozen = freeze(detector, train.freeze)
+    if ranks.is_main:
+        _announce(config, detector, report, len(frozen))
+    detector.to(ranks.device, memory_format=torch.channels_last if train.channels_last else torch.preserve_format)
+    model = _wrap(detector, config, ranks)
+    sampler = EpochSampler(len(train_pairs), train.batch, train.seed, rank=ranks.rank, world=ranks.world)
+    dataset = TrainDataset(train_pairs, train.imgsz, train.augment, train.seed)
+    return Session(
+        config=config,
+        ranks=ranks,
+        train_pairs=train_pairs,
+        val_pairs=val_pairs,
+        detector=detector,
+        model=model,
+        ema=ModelEMA(detector, decay=train.ema_decay, tau=train.ema_tau),
+        criterion=DetectionLoss(detector, train.loss, train.epochs),
+        optimizer=build_optimizer(detector, train),
+        schedule=Schedule(train, len(sampler)),
+        scaler=torch.amp.GradScaler(ranks.device.type, enabled=train.precision == "fp16"),
+        sampler=sampler,
+        loader=train_loader(dataset, sampler, config.data.workers, pin=ranks.device.type == "cuda"),
+        transfer=report,
+    )
+
+
+def build_model(config: Config, pairs: PairSet) -> tuple[Detector, TransferReport | None]:
+    """The detector for a data set's classes, with the pretrained weights that the config asks for."""
+    detector = build_detector(
+        config.model, num_classes=len(pairs.names), seed=config.train.seed, bn_momentum=config.train.bn_momentum
+    )
+    if config.weights.pretrained is None:
+        return detector, None
+    return detector, transfer(detector, load_single_stream(Path(config.weights.pretrained)))
+
+
+def _wrap(detector: Detector, config: Config, ranks: Ranks) -> nn.Module:
+    if ranks.world == 1:
+        return detector
+    if config.train.sync_bn:
+        if ranks.device.type != "cuda":
+            raise ConfigError("train.sync_bn: torch has it for CUDA only; set it to false")
+        detector = nn.SyncBatchNorm.convert_sync_batchnorm(detector)
+    return DistributedDataParallel(
+        detector,
+        device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
+        broadcast_buffers=False,  # statistics are averaged after each update instead, see train.py
+        gradient_as_bucket_view=True,
+    )
+
+
+def _announce(
+    config: Config,
+    detector: Detector,
+    report: TransferReport | None,
+    num_frozen: int,
+) -> None:
+    model = config.model
+    if model.streams != "both":
+        log.info("model: %s, %s only (cut, fusion and merge are not used)", model.base, model.streams.upper())
+    else:
+        log.info("model: %s, cut %s, fusion %s%s", model.base, model.cut, model.fusion, ", shared" * model.share)
+    log.info("%s", format_summary(summarise(detector, config.train.imgsz), detector))
+    if report is not None:
+        log.info("%s", report.format())
+    if num_frozen:
+        log.info("frozen: %d parameters", num_frozen)

@@ -1,0 +1,122 @@
+"""From a detector and a split to COCO figures, on one process or sharded over ranks with equal results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from yolofuse.config import Config
+from yolofuse.data import EvalDataset, PairSet, eval_loader
+from yolofuse.engine.distributed import Ranks
+from yolofuse.eval.coco import CocoJson, CocoResult, ground_truth, prediction_rows
+from yolofuse.eval.coco import evaluate as score
+from yolofuse.eval.decode import postprocess, to_detections
+from yolofuse.eval.merge import merge
+from yolofuse.eval.slices import by_tag
+from yolofuse.model import Detector
+from yolofuse.types import Detections, PairedBatch
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a split and what they were computed from.
+
+    Attributes:
+        result: The COCO figures.
+        slices: The same for parts of the split, by ``tag=value``.
+        ground_truth: COCO JSON of the labels.
+        predictions: COCO JSON of the detections.
+        detections: The same as arrays, in the order of the split.
+        ms_per_pair: Mean time of model and post-processing for one pair, in ms; loading and scoring left out.
+    """
+
+    result: CocoResult
+    slices: dict[str, CocoResult]
+    ground_truth: CocoJson
+    predictions: list[dict[str, Any]]
+    detections: list[Detections]
+    ms_per_pair: float
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """The autocast context of a precision; fp32 is none."""
+    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+def detect(detector: Detector, batch: PairedBatch, config: Config) -> list[Detections]:
+    """Detections of a batch (on the detector's device, pixels 0..1) in original pixels.
+
+    The detector must be in eval mode.
+    """
+    val = config.val
+    with torch.inference_mode(), autocast(batch.pixels.device, val.precision):
+        outputs = {name: output[0].float() for name, output in detector(batch.rgb, batch.ir).items()}
+    limits: dict[str, Any] = {
+        "conf": val.conf, "iou": val.iou, "max_det": val.max_det, "end2end": detector.end2end,
+    }  # fmt: skip
+    if len(outputs) == 2:
+        rows = merge(config.model.merge, outputs["rgb"], outputs["ir"], **limits)
+    else:
+        rows = postprocess(next(iter(outputs.values())), **limits)
+    return [
+        to_detections(
+            found,
+            image_id=int(batch.image_ids[i]),
+            size_hw=(int(batch.sizes_hw[i, 0]), int(batch.sizes_hw[i, 1])),
+            letterbox=(float(batch.letterboxes[i, 0]), float(batch.letterboxes[i, 1]), float(batch.letterboxes[i, 2])),
+        )
+        for i, found in enumerate(rows)
+    ]
+
+
+def evaluate(
+    detector: Detector, pairs: PairSet, config: Config, ranks: Ranks, *, with_slices: bool = True
+) -> Evaluation | None:
+    """Judge a detector on a split; None on every rank but 0.
+
+    A batch's content never depends on the number of ranks, so neither do the figures.
+    """
+    was_training = detector.training
+    detector.eval()
+    found: list[Detections] = []
+    seconds = 0.0
+    for batch in _batches(pairs, config, detector.stride, ranks):
+        on_device = batch.to(ranks.device)
+        started = time.perf_counter()
+        found += detect(detector, on_device, config)  # ends on the CPU, so the clock sees finished work
+        seconds += time.perf_counter() - started
+    detector.train(was_training)
+    gathered = ranks.gather((found, seconds))
+    if not ranks.is_main:
+        return None
+    detections = sorted((d for part, _ in gathered for d in part), key=lambda d: d.image_id)
+    truth = ground_truth(pairs.records, pairs.labels, pairs.names)
+    predictions = prediction_rows(detections)
+    return Evaluation(
+        result=score(truth, predictions),
+        slices=by_tag(pairs.records, truth, predictions) if with_slices else {},
+        ground_truth=truth,
+        predictions=predictions,
+        detections=detections,
+        ms_per_pair=1000 * sum(s for _, s in gathered) / max(len(detections), 1),
+    )
+
+
+def _batches(pairs: PairSet, config: Config, stride: int, ranks: Ranks) -> Iterator[PairedBatch]:
+    dataset = EvalDataset(pairs, config.val_imgsz, letterbox=config.val.letterbox, stride=max(stride, 32))
+    loader = eval_loader(
+        dataset,
+        config.val.batch,
+        rank=ranks.rank,
+        world=ranks.world,
+        workers=config.data.workers,
+        pin=ranks.device.type == "cuda",
+    )
+    yield from tqdm(loader, desc="validate", leave=False, disable=None if ranks.is_main else True, unit="batch")

@@ -1,0 +1,40 @@
+"""What a user can fix. The command line prints the message and exits with code 2; there is no traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_MAX_LISTED = 20
+
+
+class YolofuseError(Exception):
+    """Base of every mistake that is the user's to mend: it says what, where, what was found, and what to do."""
+
+
+class ConfigError(YolofuseError):
+    """A value of the run's YAML or of the command line is wrong."""
+
+
+class DataError(YolofuseError):
+    """A data set, an image or a label is wrong."""
+
+
+class WeightsError(YolofuseError):
+    """A checkpoint is missing, damaged, unsafe or does not fit."""
+
+
+class RunError(YolofuseError):
+    """A run cannot start, go on or end: a used folder, a changed config, a loss that is not finite."""
+
+
+def listing(where: str, problems: Sequence[str], noun: str = "problem") -> str:
+    """One message for all mistakes of one place: a head line with the count, then a line for each.
+
+    At most 20 are listed; the rest is counted, so that a broken data set does not flood the terminal.
+    """
+    count = len(problems)
+    lines = [f"{where}: {count} {noun}{'' if count == 1 else 's'}"]
+    lines += [f"  {problem}" for problem in problems[:_MAX_LISTED]]
+    if count > _MAX_LISTED:
+        lines.append(f"  ... and {count - _MAX_LISTED} more")
+    return "\n".join(lines)

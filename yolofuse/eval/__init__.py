@@ -1,0 +1,1 @@
+"""From a detector's raw output to figures and pictures: decode, merge, score with cocoapi, report, draw."""

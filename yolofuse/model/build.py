@@ -1,0 +1,75 @@
+"""From a model config to a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from yolofuse.config.schema import ModelConfig
+from yolofuse.model.cut import plan_cut, sources
+from yolofuse.model.dual import (
+    DecisionDetector,
+    Detector,
+    DualStreamDetector,
+    LayerRun,
+    SingleStreamDetector,
+    see_ir,
+    see_rgb,
+    see_stacked,
+)
+from yolofuse.nn import FUSIONS
+from yolofuse.upstream import Base, build_layers, resolve_base
+
+
+def build_detector(config: ModelConfig, *, num_classes: int, seed: int = 0, bn_momentum: float = 0.03) -> Detector:
+    """A detector with fresh weights; the same config and seed give the same weights, whatever was drawn before.
+
+    Args:
+        config: The model section.
+        num_classes: Number of classes of the data set.
+        seed: Of the weights' draws; the global generator is left as it was.
+        bn_momentum: Momentum of every BatchNorm.
+
+    Raises:
+        ConfigError: If the base, its size or the cut does not exist.
+    """
+    base = resolve_base(config.base)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        detector = _assemble(config, base, num_classes)
+    for module in detector.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = bn_momentum
+    return detector
+
+
+def _assemble(config: ModelConfig, base: Base, num_classes: int) -> Detector:
+    def layers_for(channels: int) -> list[nn.Module]:
+        return build_layers(base, channels=channels, num_classes=num_classes)
+
+    if config.streams == "rgb":
+        return SingleStreamDetector(_run(layers_for(3)), see_rgb)
+    if config.streams == "ir":
+        return SingleStreamDetector(_run(layers_for(1)), see_ir)
+    if config.cut == "input":
+        return SingleStreamDetector(_run(layers_for(4)), see_stacked)
+    layers = layers_for(3)
+    plan = plan_cut(layers, config.cut, base.num_backbone_layers)
+    twin = None if config.share else layers_for(1)
+    if plan.cut == plan.num_layers:
+        return DecisionDetector(_run(layers), _run(twin) if twin else None)
+    return DualStreamDetector(
+        plan,
+        rgb=LayerRun(layers[: plan.cut], keep=plan.taps),
+        ir=LayerRun(twin[: plan.cut], keep=plan.taps) if twin else None,
+        fusion=FUSIONS[config.fusion],
+        trunk=_run(layers[plan.cut :]),
+    )
+
+
+def _run(layers: Sequence[nn.Module]) -> LayerRun:
+    """A run whose last layer is the head, so that nothing else must be kept."""
+    assert sources(layers[-1])
+    return LayerRun(layers, keep=())

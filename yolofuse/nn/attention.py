@@ -1,0 +1,41 @@
+"""Fusion by channel and spatial attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolofuse.nn.gated import ChannelGate
+
+
+class AttentionFusion(nn.Module):
+    """Weigh the two streams per channel and per place: ``w * rgb + (1 - w) * ir`` with ``w`` of shape (B, C, H, W).
+
+    The weight's logit is a channel logit plus a spatial one. Both start near zero, so the block starts as the average.
+
+    Reference:
+        CBAM: Convolutional Block Attention Module, arXiv:1807.06521, for the mean and max maps and the 7x7 convolution.
+        There two masks are applied one after the other to one stream; here their logits add up to one mask that divides
+        two streams between them.
+
+    Shapes:
+        rgb, ir: (B, C, H, W) -> (B, C, H, W)
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channel = ChannelGate(channels)
+        self.spatial = nn.Conv2d(4, 1, 7, padding=3)
+        nn.init.normal_(self.spatial.weight, std=0.001)
+        nn.init.zeros_(self.spatial.bias)  # type: ignore[arg-type]
+
+    def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:
+        """Fuse two feature maps."""
+        maps = [
+            rgb.mean(1, keepdim=True),
+            rgb.amax(1, keepdim=True),
+            ir.mean(1, keepdim=True),
+            ir.amax(1, keepdim=True),
+        ]
+        logits = self.channel(rgb, ir) + self.spatial(torch.cat(maps, 1))  # (B, C, 1, 1) + (B, 1, H, W)
+        return torch.lerp(ir, rgb, logits.sigmoid().to(rgb.dtype))

@@ -1,0 +1,51 @@
+"""Fusion by a channel gate."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ChannelGate(nn.Module):
+    """Logits per channel, read from the global means of both streams.
+
+    The last layer starts near zero (standard deviation 0.01), so that a gate begins half open yet every weight gets a
+    gradient in the first step.
+
+    Shapes:
+        rgb, ir: (B, C, H, W) -> (B, C, 1, 1)
+    """
+
+    def __init__(self, channels: int, reduction: int = 4) -> None:
+        super().__init__()
+        hidden = max(channels // reduction, 8)
+        self.squeeze = nn.Conv2d(2 * channels, hidden, 1)
+        self.act = nn.SiLU()
+        self.excite = nn.Conv2d(hidden, channels, 1)
+        nn.init.normal_(self.excite.weight, std=0.01)
+        nn.init.zeros_(self.excite.bias)  # type: ignore[arg-type]
+
+    def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:
+        """Logits of the gate."""
+        means = torch.cat([rgb.mean((2, 3), keepdim=True), ir.mean((2, 3), keepdim=True)], 1)
+        return self.excite(self.act(self.squeeze(means)))  # type: ignore[no-any-return]
+
+
+class GatedFusion(nn.Module):
+    """Weigh the two streams per channel, then sum: ``w * rgb + (1 - w) * ir``. The gate starts at ``w = 1/2``.
+
+    Reference:
+        Squeeze-and-Excitation Networks, arXiv:1709.01507, for the gate; one gate that divides two streams between them
+        is what differs here.
+
+    Shapes:
+        rgb, ir: (B, C, H, W) -> (B, C, H, W)
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gate = ChannelGate(channels)
+
+    def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:
+        """Fuse two feature maps."""
+        return torch.lerp(ir, rgb, self.gate(rgb, ir).sigmoid().to(rgb.dtype))

@@ -1,0 +1,229 @@
+"""The only importer of ultralytics: its environment, the versions it may have, and every name taken from it.
+
+Ultralytics is a parts library here. Imported plainly it may reach for the network, install packages, write settings
+into the user's home and change process-wide state; this module prevents the first three and puts back the last.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+
+from yolofuse.errors import ConfigError, WeightsError, YolofuseError
+
+SUPPORTED = ((8, 4, 190), (8, 5, 0))
+_HEADS = {"Detect", "v10Detect"}
+
+
+def _private_config_dir() -> Path:
+    """A settings folder of our own, with the font that ultralytics would otherwise download for its drawings."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    folder = base / "yolofuse" / "upstream"
+    font = folder / "Ultralytics" / "Arial.ttf"
+    if not font.exists():
+        import matplotlib
+
+        font.parent.mkdir(parents=True, exist_ok=True)
+        source = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+        partial = font.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(source, partial)
+        partial.replace(font)
+    return folder
+
+
+def _import_ultralytics() -> None:
+    """Import ultralytics offline, then put back the thread counts and print options that its import changes."""
+    os.environ["YOLO_OFFLINE"] = "true"
+    os.environ["YOLO_AUTOINSTALL"] = "false"
+    os.environ.setdefault("YOLO_VERBOSE", "false")
+    os.environ["YOLO_CONFIG_DIR"] = str(_private_config_dir())
+    omp, torch_threads, cv_threads = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads(), cv2.getNumThreads()
+    numpy_options = np.get_printoptions()
+    import ultralytics
+    from ultralytics.utils import SETTINGS
+
+    version = tuple(int(part) for part in re.findall(r"\d+", ultralytics.__version__)[:3])
+    if not SUPPORTED[0] <= version < SUPPORTED[1]:
+        low, high = (".".join(map(str, bound)) for bound in SUPPORTED)
+        raise YolofuseError(
+            f"ultralytics {ultralytics.__version__} is installed, but this yolofuse needs >={low},<{high}: "
+            f"pip install 'ultralytics>={low},<{high}'"
+        )
+    dict.update(SETTINGS, {key: False for key in SETTINGS if isinstance(SETTINGS[key], bool)})  # in memory only
+    if omp is None:
+        os.environ.pop("OMP_NUM_THREADS", None)
+    torch.set_num_threads(torch_threads)
+    cv2.setNumThreads(cv_threads)
+    np.set_printoptions(**numpy_options)
+    torch.set_printoptions(profile="default")  # type: ignore[no-untyped-call]
+
+
+_import_ultralytics()
+
+import ultralytics  # noqa: E402
+from ultralytics.nn.modules.head import Detect  # noqa: E402
+from ultralytics.nn.tasks import DetectionModel, _SafeLoad  # noqa: E402
+from ultralytics.optim import MuSGD  # noqa: E402
+from ultralytics.utils.loss import E2ELoss, v8DetectionLoss  # noqa: E402
+from ultralytics.utils.torch_utils import ModelEMA  # noqa: E402
+
+__all__ = [
+    "Base",
+    "Detect",
+    "ModelEMA",
+    "MuSGD",
+    "build_layers",
+    "detection_loss",
+    "list_bases",
+    "resolve_base",
+    "safe_load_checkpoint",
+    "version",
+]
+
+version: str = ultralytics.__version__
+_MODELS = Path(ultralytics.__file__).parent / "cfg" / "models"
+_NAME = re.compile(r"(?P<family>yolov?\d+)(?P<size>[a-z]?)(?P<variant>(?:-[a-z0-9]+)*)")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A single-stream model of ultralytics.
+
+    Attributes:
+        name: As the user writes it, for example ``yolo11n``.
+        file: The model YAML inside the ultralytics package.
+        scale: The size letter, or "" where the file holds one size.
+    """
+
+    name: str
+    file: Path
+    scale: str
+
+    def read(self) -> dict[str, Any]:
+        """The model YAML with the scale filled in."""
+        content: dict[str, Any] = yaml.safe_load(self.file.read_text(encoding="utf-8"))
+        content["scale"] = self.scale
+        return content
+
+    @property
+    def num_backbone_layers(self) -> int:
+        """How many layers ultralytics lists under ``backbone``."""
+        return len(self.read()["backbone"])
+
+
+def _catalogue() -> dict[str, Base]:
+    """Every detection model that the installed ultralytics can build, by name with size."""
+    found: dict[str, Base] = {}
+    for file in sorted(_MODELS.rglob("yolo*.yaml")):
+        parts = _NAME.fullmatch(file.stem)
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if parts is None or content["head"][-1][2] not in _HEADS:
+            continue
+        scales = list(content.get("scales") or {})
+        if parts["size"] or not scales:
+            found[file.stem] = Base(file.stem, file, scales[0] if scales else "")
+        else:
+            for scale in scales:
+                name = f"{parts['family']}{scale}{parts['variant']}"
+                found[name] = Base(name, file, scale)
+    return found
+
+
+def list_bases() -> list[str]:
+    """Names of every base model, sizes included."""
+    return list(_catalogue())
+
+
+def resolve_base(name: str) -> Base:
+    """The base model called ``name``.
+
+    Raises:
+        ConfigError: If the family or the size is unknown, or the size is missing (ultralytics would build ``n``).
+    """
+    catalogue = _catalogue()
+    if name in catalogue:
+        return catalogue[name]
+    parts = _NAME.fullmatch(name)
+    if parts is not None:
+        family = [known for known in catalogue if _same_family(known, parts["family"], parts["variant"])]
+        if family:
+            problem = "has no size" if not parts["size"] else f"has an unknown size '{parts['size']}'"
+            raise ConfigError(f"model.base: '{name}' {problem}; use one of {', '.join(family)}")
+    close = difflib.get_close_matches(name, catalogue, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    raise ConfigError(
+        f"model.base: unknown model '{name}'{hint} Known: the detection models of yolov5, v8, v9, v10, 11, 12, 26, "
+        "with a size letter, for example yolo11n"
+    )
+
+
+def _same_family(known: str, family: str, variant: str) -> bool:
+    parts = _NAME.fullmatch(known)
+    return parts is not None and parts["family"] == family and parts["variant"] == variant
+
+
+def build_layers(base: Base, *, channels: int, num_classes: int) -> list[nn.Module]:
+    """The layers of a single-stream model, freshly initialised by ultralytics.
+
+    Each layer carries its number ``.i`` and its sources ``.f``; the last one is the detection head, with strides and
+    prior biases set.
+
+    Args:
+        base: Which model.
+        channels: Channels of the image that layer 0 reads.
+        num_classes: Number of classes.
+    """
+    content = base.read() | {"nc": num_classes}
+    model: Any = DetectionModel(content, ch=channels, nc=num_classes, verbose=False)  # type: ignore[no-untyped-call]
+    return list(model.model)
+
+
+def detection_loss(
+    head: nn.Module, gains: Mapping[str, float], epochs: int
+) -> Callable[[Any, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]:
+    """The loss that belongs to ``head``: v8's, or the end-to-end one where the head has a one-to-one branch.
+
+    The result is called with the head's raw training output and ``{"batch_idx", "cls", "bboxes"}`` (normalised xywh);
+    it returns three terms summed over the batch (box, cls, dfl or l1), and the same by name, per image.
+    """
+    shim = nn.Module()
+    shim.add_module("head", head)
+    shim.args = SimpleNamespace(**gains, epochs=epochs)  # type: ignore[assignment]
+    shim.model = [head]  # type: ignore[assignment]
+    loss: Any = E2ELoss(shim) if getattr(head, "one2one_cv2", None) is not None else v8DetectionLoss(shim)
+    return loss  # type: ignore[no-any-return]
+
+
+def safe_load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint that ultralytics saved, unpickled through its allow-list of model classes only.
+
+    Its own ``torch_safe_load`` is not used: it downloads another file when it meets a name such as ``yolov5n.pt``.
+
+    Raises:
+        WeightsError: If the file holds anything off that list, or is damaged. There is no fall-back.
+    """
+    try:
+        with _SafeLoad.loading(str(path)):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, ImportError, RuntimeError, AttributeError, KeyError, TypeError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(
+            f"{path}: holds something other than tensors and ultralytics 8 model classes, so it is not opened "
+            f"({reason[:160]}...). Give a file saved by ultralytics 8, or a state_dict saved with "
+            "torch.save(model.state_dict(), FILE)"
+        ) from error
+    return dict(checkpoint) if isinstance(checkpoint, dict) else {"model": checkpoint}
