@@ -114,8 +114,9 @@ def _loader(
     dataset: TrainDataset | EvalDataset, batches: EpochSampler | list[list[int]], workers: int, pin: bool
 ) -> DataLoader[PairedSample]:
     if workers:
-        # OpenCV's pool of threads does not survive a fork: a worker would wait for it forever. Without one, none is lost.
-        cv2.setNumThreads(0)
+        # OpenCV's pool of threads does not survive a fork: a worker that touches it, if only to switch it off, waits
+        # for ever. So it is switched off here, before workers start.
+        cv2.setNumThreads(1)
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -130,6 +131,7 @@ def _loader(
 def _init_worker(worker: int) -> None:
     """One thread per worker; Ctrl-C is the parent's to handle, which then ends its workers."""
     del worker
-    cv2.setNumThreads(1)
+    if cv2.getNumThreads() != 1:  # only where workers are not forked; see _loader
+        cv2.setNumThreads(1)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -24,7 +24,7 @@ def save_first_batches(session: Session, folder: Path) -> None:
     """Draw the first batches of epoch 0, RGB and IR side by side, as the model will see them."""
     session.sampler.set_epoch(0, start_step=0, mosaic=session.config.train.epochs > session.config.train.close_mosaic)
     for number, keys in zip(range(_PICTURED_BATCHES), session.sampler, strict=False):
-        batch = collate([session.loader.dataset[key] for key in keys])
+        batch = collate([session.dataset[key] for key in keys])
         save_batch_picture(batch, session.train_pairs.names, folder / f"train_batch{number}.jpg")
 
 
@@ -47,12 +47,12 @@ def open_tensorboard(wanted: bool, folder: Path) -> LogScalars:
         raise ConfigError(
             "train.tensorboard: not installed; pip install 'yolofuse[loggers]', or set it to false"
         ) from error
-    writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(folder / "tensorboard"))
 
     def log_row(row: Mapping[str, float | None], epoch: int) -> None:
         for name, value in row.items():
             if value is not None:
-                writer.add_scalar(name, value, epoch)  # type: ignore[no-untyped-call]
-        writer.flush()  # type: ignore[no-untyped-call]
+                writer.add_scalar(name, value, epoch)
+        writer.flush()
 
     return log_row

@@ -77,7 +77,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         return torch.optim.SGD(groups)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups)
-    return MuSGD(groups, muon=_MUON_SHARE, sgd=_SGD_SHARE)  # type: ignore[no-any-return]
+    return MuSGD(groups, muon=_MUON_SHARE, sgd=_SGD_SHARE)
 
 
 def _split(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:

@@ -18,7 +18,7 @@ from yolofuse.engine.loss import DetectionLoss
 from yolofuse.engine.optim import Schedule, build_optimizer, freeze
 from yolofuse.errors import ConfigError
 from yolofuse.model import Detector, build_detector, format_summary, summarise
-from yolofuse.types import PairedBatch
+from yolofuse.types import PairedSample
 from yolofuse.upstream import ModelEMA
 from yolofuse.weights import TransferReport, load_single_stream, transfer
 
@@ -42,7 +42,8 @@ class Session:
     schedule: Schedule
     scaler: torch.amp.GradScaler
     sampler: EpochSampler
-    loader: DataLoader[PairedBatch]
+    dataset: TrainDataset
+    loader: DataLoader[PairedSample]
     transfer: TransferReport | None
 
 
@@ -81,7 +82,9 @@ def prepare(config: Config, ranks: Ranks) -> Session:
     frozen = freeze(detector, train.freeze)
     if ranks.is_main:
         _announce(config, detector, report, len(frozen))
-    detector.to(ranks.device, memory_format=torch.channels_last if train.channels_last else torch.preserve_format)
+    detector.to(ranks.device)
+    if train.channels_last:
+        detector.to(memory_format=torch.channels_last)
     model = _wrap(detector, config, ranks)
     sampler = EpochSampler(len(train_pairs), train.batch, train.seed, rank=ranks.rank, world=ranks.world)
     dataset = TrainDataset(train_pairs, train.imgsz, train.augment, train.seed)
@@ -92,12 +95,13 @@ def prepare(config: Config, ranks: Ranks) -> Session:
         val_pairs=val_pairs,
         detector=detector,
         model=model,
-        ema=ModelEMA(detector, decay=train.ema_decay, tau=train.ema_tau),
+        ema=ModelEMA(detector, decay=train.ema_decay, tau=train.ema_tau),  # type: ignore[no-untyped-call]
         criterion=DetectionLoss(detector, train.loss, train.epochs),
         optimizer=build_optimizer(detector, train),
         schedule=Schedule(train, len(sampler)),
         scaler=torch.amp.GradScaler(ranks.device.type, enabled=train.precision == "fp16"),
         sampler=sampler,
+        dataset=dataset,
         loader=train_loader(dataset, sampler, config.data.workers, pin=ranks.device.type == "cuda"),
         transfer=report,
     )
@@ -119,7 +123,7 @@ def _wrap(detector: Detector, config: Config, ranks: Ranks) -> nn.Module:
     if config.train.sync_bn:
         if ranks.device.type != "cuda":
             raise ConfigError("train.sync_bn: torch has it for CUDA only; set it to false")
-        detector = nn.SyncBatchNorm.convert_sync_batchnorm(detector)
+        detector = nn.SyncBatchNorm.convert_sync_batchnorm(detector)  # type: ignore[no-untyped-call]
     return DistributedDataParallel(
         detector,
         device_ids=[ranks.device] if ranks.device.type == "cuda" else None,

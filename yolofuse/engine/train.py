@@ -6,7 +6,7 @@ import logging
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from yolofuse.engine.state import LossMeter, Progress, capture, restore
 from yolofuse.engine.validate import autocast, evaluate
 from yolofuse.errors import RunError
 from yolofuse.eval.coco import CocoResult
+from yolofuse.model import Detector
 from yolofuse.types import PairedBatch
 from yolofuse.weights import load_checkpoint, save_checkpoint
 
@@ -114,7 +115,8 @@ def _forward_backward(session: Session, batch: PairedBatch, *, sync: bool) -> di
         with autocast(ranks.device, session.config.train.precision):
             outputs = model(batch.rgb, batch.ir)
         total, terms = session.criterion(outputs, batch)
-        session.scaler.scale(total * ranks.world).backward()  # the loss is a sum over pairs, but ranks average
+        scaled = session.scaler.scale(total * ranks.world)  # the loss is a sum over pairs, but ranks average
+        scaled.backward()  # type: ignore[no-untyped-call]
     return terms
 
 
@@ -127,7 +129,7 @@ def _update(session: Session) -> None:
     session.scaler.update()
     session.optimizer.zero_grad(set_to_none=True)
     session.ranks.average_(norm_statistics(session.detector))
-    session.ema.update(session.detector)
+    session.ema.update(session.detector)  # type: ignore[no-untyped-call]
 
 
 def _rescaled(batch: PairedBatch, session: Session, step: int) -> PairedBatch:
@@ -164,7 +166,8 @@ def _evaluate_if_due(session: Session, progress: Progress) -> CocoResult | None:
     epoch = progress.epoch + 1
     if epoch < config.epochs and not (config.val_every and epoch % config.val_every == 0):
         return None
-    found = evaluate(session.ema.ema, session.val_pairs, session.config, session.ranks, with_slices=False)
+    averaged = cast(Detector, session.ema.ema)
+    found = evaluate(averaged, session.val_pairs, session.config, session.ranks, with_slices=False)
     return session.ranks.from_main(found.result if found else None)
 
 

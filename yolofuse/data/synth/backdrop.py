@@ -50,8 +50,8 @@ def _sky(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
         count = int(rng.integers(30, 70))
         xs, ys = rng.integers(0, camera.width, count), rng.integers(0, max(int(rows * 0.8), 1), count)
         sky[ys, xs] += rng.uniform(0.03, 0.3, (count, 1)).astype(np.float32) * (1 - veil[ys, xs, None])
-    canvas.surf[:rows, :, EMIT] = sky
-    canvas.surf[:rows, :, TEMP] = climate.sky_temp * (0.45 + 0.55 * up) * (1 - 0.45 * veil)
+    canvas.surf[EMIT, :rows] = sky.transpose(2, 0, 1)
+    canvas.surf[TEMP, :rows] = climate.sky_temp * (0.45 + 0.55 * up) * (1 - 0.45 * veil)
 
 
 def _skyline(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
@@ -78,7 +78,7 @@ def _ground(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
     on_ground = depth < canvas.depth[first:]
     tone = rng.uniform(0.085, 0.12)
     road = Paint((tone, tone, tone * 1.03), climate.road_temp, (0.0, 1.0, 0.0))
-    canvas.surf[first:][on_ground] = road.vector()
+    np.copyto(canvas.surf[:, first:], road.vector(), where=on_ground)
     canvas.owner[first:][on_ground] = GROUND
     canvas.depth[first:] = np.where(on_ground, depth, canvas.depth[first:])
     _markings(canvas, scene, rng)
@@ -86,14 +86,14 @@ def _ground(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
     for side in (-1.0, 1.0):
         kerb = street.right_kerb if side > 0 else street.left_kerb
         wall = kerb + side * street.pavement
-        pave = Paint((slab, slab * 0.98, slab * 0.94), climate.road_temp + 0.6, (0.0, 1.0, 0.0))
+        pave = Paint((slab, slab * 0.98, slab * 0.94), climate.road_temp - 1.2, (0.0, 1.0, 0.0))
         canvas.stain([(kerb, 1.0), (kerb, _FAR_END), (wall, _FAR_END), (wall, 1.0)], pave)
-        joint = Paint((slab * 0.78, slab * 0.77, slab * 0.75), climate.road_temp + 0.3, (0.0, 1.0, 0.0))
+        joint = Paint((slab * 0.78, slab * 0.77, slab * 0.75), climate.road_temp - 0.6, (0.0, 1.0, 0.0))
         for z in np.arange(3.0, 26.0, 1.2):
             canvas.stain([(kerb, z), (kerb, z + 0.05), (wall, z + 0.05), (wall, z)], joint)
         middle = kerb + side * street.pavement / 2
         canvas.stain([(middle, 1.0), (middle, 40.0), (middle + 0.04, 40.0), (middle + 0.04, 1.0)], joint)
-        edge = Paint((0.36, 0.35, 0.33), climate.road_temp + 0.9, (0.0, 1.0, 0.0))
+        edge = Paint((0.36, 0.35, 0.33), climate.road_temp + 0.6, (0.0, 1.0, 0.0))
         canvas.stain([(kerb, 1.0), (kerb, _FAR_END), (kerb + side * 0.16, _FAR_END), (kerb + side * 0.16, 1.0)], edge)
         gutter = Paint((tone * 0.6,) * 3, climate.road_temp - 0.3, (-side, 0.4, 0.0))
         inner = kerb - side * _KERB_HEIGHT
@@ -104,7 +104,7 @@ def _markings(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
     street, temp = scene.street, scene.climate.road_temp
     middle = (street.left_kerb + street.right_kerb) / 2
     wear = rng.uniform(0.42, 0.62)
-    white = Paint((wear, wear, wear * 0.96), temp - 0.5, (0.0, 1.0, 0.0))
+    white = Paint((wear, wear, wear * 0.96), temp - 0.9, (0.0, 1.0, 0.0))
     for z in np.arange(rng.uniform(1.0, 4.0), 55.0, 5.5):
         canvas.stain([(middle - 0.07, z), (middle + 0.07, z), (middle + 0.07, z + 2.6), (middle - 0.07, z + 2.6)], white)
     for x in (street.left_kerb + 2.15, street.right_kerb - 2.15):
@@ -134,7 +134,7 @@ def _house(canvas: Canvas, scene: Scene, rng: np.random.Generator, place: tuple[
     storey, base = rng.uniform(2.9, 3.3), rng.uniform(3.4, 4.0)
     top = base + floors * storey
     colour = _FACADES[int(rng.integers(len(_FACADES)))]
-    warmth = scene.climate.wall_temp + rng.uniform(-0.8, 0.8)
+    warmth = scene.climate.wall_temp + rng.uniform(-1.6, 2.2)
     facing = (-side, 0.0, 0.0)
 
     def panel(za: float, zb: float, ya: float, yb: float, paint: Paint) -> None:
@@ -156,8 +156,9 @@ def _house(canvas: Canvas, scene: Scene, rng: np.random.Generator, place: tuple[
         for floor in range(floors):
             bottom = base + floor * storey + 0.85
             lit = scene.climate.night and rng.random() < 0.27
-            panel(middle - 0.72, middle + 0.72, bottom - 0.12, bottom + 1.67, light)
-            glass = _glow(rng, 0.30) if lit else Paint((0.05, 0.06, 0.075), warmth + rng.uniform(0.0, 1.2), facing)
+            if middle < 40:
+                panel(middle - 0.72, middle + 0.72, bottom - 0.12, bottom + 1.67, light)
+            glass = _glow(rng, 0.30) if lit else Paint((0.05, 0.06, 0.075), warmth - rng.uniform(1.0, 3.5), facing)
             panel(middle - 0.58, middle + 0.58, bottom, bottom + 1.55, glass)
             if middle < 24:
                 panel(middle - 0.03, middle + 0.03, bottom, bottom + 1.55, light)
@@ -177,7 +178,7 @@ def _ground_floor(
         return
     lit = scene.climate.night and rng.random() < 0.22
     panel(middle - half - 0.1, middle + half + 0.1, 0.45, base - 0.7, dark)
-    glass = _glow(rng, 0.34) if lit else Paint((0.045, 0.055, 0.065), warmth + 0.4, facing)
+    glass = _glow(rng, 0.34) if lit else Paint((0.045, 0.055, 0.065), warmth - rng.uniform(0.5, 2.0), facing)
     panel(middle - half, middle + half, 0.6, base - 0.85, glass)
     if rng.random() < 0.4:
         hue = rng.uniform(0.04, 0.42, 3)
@@ -197,7 +198,7 @@ def _texture(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
     camera = canvas.camera
     v, u = np.mgrid[0 : camera.height, 0 : camera.width].astype(np.float32) + 0.5
     ground = canvas.owner == GROUND
-    walls = ~ground & (np.abs(canvas.surf[..., NORMAL.start]) > 0.5) & (canvas.depth < 2.0)
+    walls = ~ground & (np.abs(canvas.surf[NORMAL.start]) > 0.5) & (canvas.depth < 2.0)
     x_wall = np.where(u < camera.cx, scene.street.left_wall, scene.street.right_wall).astype(np.float32)
     canvas.depth[walls] = (x_wall * camera.focal / (u - camera.cx))[walls].clip(1.0, FAR)
     depth = canvas.depth
@@ -207,9 +208,11 @@ def _texture(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
     tile = clouds(rng, 512, 512, 24.0, 4)
     tile = 0.5 * (tile + tile[::-1, ::-1])
     solid = depth < 100
-    for per_metre, strength, heat in ((18.0, 0.16, 0.15), (150.0, 0.10, 0.0)):
-        grain = cv2.remap(tile, np.mod(along * per_metre, 511), np.mod(across * per_metre, 511), cv2.INTER_LINEAR)
+    for per_metre, strength, heat in ((18.0, 0.16, 0.7), (150.0, 0.10, 0.0)):
+        # remap addresses at most 32767 pixels; farther off the grain has faded anyway
+        u_map, v_map = (np.clip(m * per_metre, -3e4, 3e4) for m in (along, across))
+        grain = cv2.remap(tile, u_map, v_map, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
         grain *= solid / (1 + depth * per_metre / 2500)
-        canvas.surf[..., ALBEDO] *= (1 + strength * grain)[..., None]
+        canvas.surf[ALBEDO] *= 1 + strength * grain
         if heat:
-            canvas.surf[..., TEMP] += heat * 4 * grain
+            canvas.surf[TEMP] += heat * grain

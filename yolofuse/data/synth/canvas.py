@@ -26,6 +26,8 @@ NEAR = 0.8
 GROUND = -1
 """Owner of ground pixels. 0 is any other background; 1, 2, ... are the scene's labelled objects."""
 _SHIFT = 3
+_UNIT = 1 << _SHIFT
+_PER_255 = np.float32(1 / 255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,11 @@ class Camera:
             points: (N, 3) -> (N, 2)
         """
         p = np.asarray(points, np.float32)
-        z = np.maximum(p[:, 2], NEAR)
-        return np.stack([self.cx + self.focal * p[:, 0] / z, self.cy + self.focal * (self.eye - p[:, 1]) / z], 1)
+        scale = self.focal / np.maximum(p[:, 2], NEAR)
+        pixels = np.empty((len(p), 2), np.float32)
+        pixels[:, 0] = self.cx + p[:, 0] * scale
+        pixels[:, 1] = self.cy + (self.eye - p[:, 1]) * scale
+        return pixels
 
     def scale(self, z: float) -> float:
         """Pixels per metre at depth ``z``."""
@@ -71,8 +76,12 @@ class Paint:
     emit: Rgb = (0.0, 0.0, 0.0)
 
     def vector(self) -> F32:
-        """The ten channels of the board."""
-        return np.array([*self.albedo, *self.emit, *self.normal, self.temp], np.float32)
+        """The ten channels of the board.
+
+        Shapes:
+            -> (10, 1, 1)
+        """
+        return np.array([*self.albedo, *self.emit, *self.normal, self.temp], np.float32).reshape(NUM_CHANNELS, 1, 1)
 
 
 @dataclass(slots=True)
@@ -87,41 +96,53 @@ class Cutout:
     box: tuple[float, float, float, float]
 
 
+_EMPTY_BOX = (1 << 30, 1 << 30, -(1 << 30), -(1 << 30))
+
+
 class Canvas:
     """The board. Things are painted far to near; each covers what is behind it.
 
     Shapes:
-        surf: (H, W, 10); depth: (H, W) in metres; owner: (H, W)
+        surf: (10, H, W); depth: (H, W) in metres; owner, stage_temp: (H, W)
     """
 
     def __init__(self, camera: Camera) -> None:
         self.camera = camera
         size = (camera.height, camera.width)
-        self.surf = np.zeros((*size, NUM_CHANNELS), np.float32)
+        self.surf = np.zeros((NUM_CHANNELS, *size), np.float32)
         self.depth = np.full(size, FAR, np.float32)
         self.owner = np.zeros(size, np.int16)
         self._owner = 0
         self._mask: U8 | None = None
-        self._low = np.full(2, np.inf)
-        self._high = np.full(2, -np.inf)
+        self._box = _EMPTY_BOX
+        self.stage_temp = self.surf[TEMP]
 
     def begin(self, owner: int = 0, reach: tuple[float, float, float, float] | None = None) -> None:
         """From here on everything belongs to one thing, which stays inside the pixels ``reach`` (x0, y0, x1, y1)."""
         self._owner = owner
-        self._low, self._high = np.full(2, np.inf), np.full(2, -np.inf)
+        self._box = _EMPTY_BOX
         x0, y0, x1, y1 = reach or (0, 0, self.camera.width, self.camera.height)
         self._rows = slice(min(max(int(y0), 0), self.camera.height), min(max(int(y1), 0), self.camera.height))
         self._cols = slice(min(max(int(x0), 0), self.camera.width), min(max(int(x1), 0), self.camera.width))
         self._mask = np.zeros(self.owner.shape, np.uint8)
-        self._behind = (self.surf[self._rows, self._cols].copy(), self.depth[self._rows, self._cols].copy())
+        self._behind = (self.surf[:, self._rows, self._cols].copy(), self.depth[self._rows, self._cols].copy())
 
     def end(self) -> Cutout | None:
         """Close the thing; None when no part of it fell into the image."""
         mask, self._mask, self._owner = self._mask, None, 0
         if mask is None or not mask[self._rows, self._cols].any():
             return None
-        box = (float(self._low[0]), float(self._low[1]), float(self._high[0]), float(self._high[1]))
-        return Cutout(self._rows, self._cols, mask[self._rows, self._cols], *self._behind, box)
+        x, y, w, h = cv2.boundingRect(mask[self._rows, self._cols])
+        inner = (slice(y, y + h), slice(x, x + w))
+        rows = slice(self._rows.start + y, self._rows.start + y + h)
+        cols = slice(self._cols.start + x, self._cols.start + x + w)
+        surf, depth = self._behind
+        x0, y0, x1, y1 = (edge / _UNIT for edge in self._box)
+        return Cutout(rows, cols, mask[rows, cols], surf[(slice(None), *inner)], depth[inner], (x0, y0, x1, y1))
+
+    def set_stage(self) -> None:
+        """Remember the temperatures of the empty street, for what has taken them on."""
+        self.stage_temp = self.surf[TEMP].copy()
 
     def fill(self, polygon: npt.ArrayLike, paint: Paint, depth: float | None = None) -> None:
         """Paint one polygon of pixels, edges anti-aliased. Without ``depth`` it is a stain on what is there.
@@ -129,18 +150,18 @@ class Canvas:
         Shapes:
             polygon: (N, 2)
         """
-        points = np.asarray(polygon, np.float64)
-        low, high = points.min(0), points.max(0)
+        fixed = np.rint(np.asarray(polygon, np.float32) * _UNIT).astype(np.int32)
+        left, top, wide, high = cv2.boundingRect(fixed)
         if self._mask is not None and depth is not None:
-            self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
-        x0, y0 = max(math.floor(low[0]) - 1, 0), max(math.floor(low[1]) - 1, 0)
-        x1 = min(math.ceil(high[0]) + 2, self.camera.width)
-        y1 = min(math.ceil(high[1]) + 2, self.camera.height)
+            box = self._box
+            self._box = (min(box[0], left), min(box[1], top), max(box[2], left + wide), max(box[3], top + high))
+        x0, y0 = max(left // _UNIT - 1, 0), max(top // _UNIT - 1, 0)
+        x1 = min((left + wide) // _UNIT + 2, self.camera.width)
+        y1 = min((top + high) // _UNIT + 2, self.camera.height)
         if x0 >= x1 or y0 >= y1:
             return
         mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        fixed = np.round((points - (x0, y0)) * (1 << _SHIFT)).astype(np.int32)
-        cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, _SHIFT)
+        cv2.fillPoly(mask, [fixed - np.array((x0 * _UNIT, y0 * _UNIT), np.int32)], (255,), cv2.LINE_AA, _SHIFT)
         self.stamp(mask, x0, y0, paint, depth)
 
     def stamp(self, mask: U8, x0: int, y0: int, paint: Paint, depth: float | None) -> None:
@@ -150,9 +171,10 @@ class Canvas:
             mask: (h, w)
         """
         rows, cols = slice(y0, y0 + mask.shape[0]), slice(x0, x0 + mask.shape[1])
-        roi = self.surf[rows, cols]
-        alpha = (mask.astype(np.float32) / 255.0)[..., None]
-        roi += alpha * (paint.vector() - roi)
+        roi = self.surf[:, rows, cols]
+        change = paint.vector() - roi
+        change *= mask * _PER_255
+        roi += change
         if depth is None:
             return
         solid = mask > 127
@@ -181,7 +203,7 @@ class Canvas:
             weight: (h, w), 0..1
         """
         ground = (self.owner[rows, cols] == GROUND) * weight
-        self.surf[rows, cols, ALBEDO] *= (1.0 - ground)[..., None]
+        self.surf[ALBEDO, rows, cols] *= 1.0 - ground
 
 
 def capsule(start: tuple[float, float], end: tuple[float, float], r0: float, r1: float) -> F32:

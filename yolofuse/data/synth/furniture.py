@@ -65,7 +65,8 @@ def draw_tree(canvas: Canvas, scene: Scene, thing: Thing) -> None:
         upright.shape(capsule((0.0, high - 0.3), (side * crown * 0.5, high + 0.8), 0.06, 0.03), bark)
     hue = rng.uniform(0.0, 1.0)
     leaf = (0.05 + 0.07 * hue, 0.13 + 0.02 * hue, 0.03)
-    for step in np.linspace(0.0, 1.0, 90):
+    # far trees need fewer leaves
+    for step in np.linspace(0.0, 1.0, int(np.clip(upright.scale * 1.6, 24, 90))):
         turn, reach = rng.uniform(0, 2 * math.pi), math.sqrt(rng.uniform(0, 1)) * (1 - 0.25 * step)
         x, y = reach * math.cos(turn), 0.85 * reach * math.sin(turn)
         shade = 0.35 + 0.75 * step * (0.65 + 0.35 * y) + rng.uniform(-0.08, 0.08)

@@ -12,12 +12,12 @@ SUPERSAMPLE: Final = 2
 """Scenes are drawn this many times larger, then area-averaged."""
 
 # What a scene holds. Shares of one table sum to 1.
-MOODS: Final = {"night": 0.58, "sun": 0.22, "overcast": 0.20}
+MOODS: Final = {"night": 0.56, "sun": 0.28, "overcast": 0.16}
 NUM_OBJECTS: Final = (2, 6)
 KINDS: Final = {
-    "night": {"person_dark": 0.27, "person_lit": 0.22, "car_running": 0.16, "car_cold_lit": 0.19, "car_warm_dark": 0.16},
-    "sun": {"person_crossover": 0.50, "car_running": 0.30, "car_cold": 0.20},
-    "overcast": {"person": 0.50, "car_running": 0.28, "car_cold": 0.22},
+    "night": {"person_dark": 0.28, "person_lit": 0.22, "car_running": 0.14, "car_cold_lit": 0.14, "car_warm_dark": 0.22},
+    "sun": {"person_crossover": 0.50, "car_running": 0.34, "car_cold": 0.16},
+    "overcast": {"person": 0.50, "car_running": 0.34, "car_cold": 0.16},
 }
 """Which objects are drawn by mood. ``dark``: seen by IR alone; ``cold`` and ``crossover``: by RGB alone; the rest: by both."""
 NUM_DECOYS: Final = (0, 3)
@@ -35,6 +35,10 @@ MAX_OVERLAP: Final = 0.35
 """Largest share of the smaller box that a second box may cover at planning."""
 
 # Light.
+LAMPS_ON: Final = 0.35
+"""How many of the street lamps between the first one and 32 m work; where they don't it is dark."""
+LAMP_CONE: Final = (0.70, 0.90)
+"""Cosines from straight down where a lamp's light ends and where it is full: how wide its pool is."""
 DARK_BELOW: Final = 0.004
 """An object counts as in the dark where the lamps give less than this on the ground around it."""
 LIT_ABOVE: Final = 0.16
@@ -60,6 +64,6 @@ PERSON_HEAT: Final = {"night": 1.0, "overcast": 0.85, "sun": 0.9}
 # Labels.
 MIN_VISIBLE_SHARE: Final = 0.30
 """An object of which less is inside the image and not hidden has no label."""
-RGB_VISIBLE: Final = 1.0
-IR_VISIBLE: Final = 1.5
+RGB_VISIBLE: Final = 1.6
+IR_VISIBLE: Final = 2.5
 """From which root-mean-square contrast, in standard deviations of the camera's noise, an object counts as seen."""

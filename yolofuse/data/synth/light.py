@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from yolofuse.data.synth.canvas import ALBEDO, EMIT, F32, FAR, GROUND, NORMAL, TEMP, Camera, Canvas, Cutout, Vec
+from yolofuse.data.synth.canvas import ALBEDO, EMIT, F32, FAR, GROUND, NORMAL, TEMP, Camera, Canvas, Cutout, Rgb, Vec
 from yolofuse.data.synth.scene import Light, Scene, Thing
 from yolofuse.data.synth.vehicles import footprint
 
@@ -108,30 +108,53 @@ def shade(scene: Scene, surf: F32, depth: F32, on_ground: F32, shadows: Shadows,
     """Linear RGB light of a region of the board.
 
     Shapes:
-        surf: (h, w, 10); depth, on_ground: (h, w) -> (h, w, 3)
+        surf: (10, h, w); depth, on_ground: (h, w) -> (h, w, 3)
     """
     camera, climate = scene.camera, scene.climate
     v = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + 0.5
     u = np.arange(cols.start, cols.stop, dtype=np.float32)[None, :] + 0.5
     per_px = depth / camera.focal
     x, y = (u - camera.cx) * per_px, camera.eye - (v - camera.cy) * per_px
-    normal = surf[..., NORMAL]
-    nx, ny, nz = (normal[..., axis] / np.sqrt((normal * normal).sum(-1) + 1e-6) for axis in range(3))
-    up = (0.62 + 0.38 * ny)[..., None]
-    light = np.asarray(climate.sky_light, np.float32) * up + np.asarray(climate.bounce, np.float32) * (1.0 - up)
+    nx, ny, nz = surf[NORMAL]
+    shorten = 1.0 / np.sqrt(nx * nx + ny * ny + nz * nz + np.float32(1e-6))
+    nx, ny, nz = nx * shorten, ny * shorten, nz * shorten
+    up = np.float32(0.62) + np.float32(0.38) * ny
+    light = _colour(climate.sky_light) * up + _colour(climate.bounce) * (1 - up)
+    if climate.night:
+        # the town's own glow reaches the upper floors, not the street
+        light += _colour((0.0040, 0.0034, 0.0032)) * np.clip(y - np.float32(2.6), 0.0, 7.0)
     if climate.sun_dir is not None:
         sx, sy, sz = climate.sun_dir
         facing = np.maximum(nx * sx + ny * sy + nz * sz, 0.0)
         free = _sunlit(scene, x, y) * (1 - on_ground * shadows.of(SUN)[rows, cols])
-        light = light + (facing * free)[..., None] * np.asarray(climate.sun_light, np.float32)
+        light += _colour(climate.sun_light) * (facing * free)
     for key, lamp in enumerate(scene.lights):
         strength = _lamp_light(lamp, x, y, depth, (nx, ny, nz))
         if key in shadows.maps:
-            strength *= 1 - 0.85 * on_ground * shadows.of(key)[rows, cols]
-        light = light + strength[..., None] * np.asarray(lamp.power, np.float32)
-    radiance = surf[..., ALBEDO] * light + surf[..., EMIT]
-    veil = np.where(depth < FAR, 1 - np.exp(-climate.haze_per_m * depth), 0.0)[..., None].astype(np.float32)
-    return (radiance + veil * (np.asarray(climate.haze, np.float32) - radiance)).astype(np.float32)
+            strength *= 1 - np.float32(0.85) * on_ground * shadows.of(key)[rows, cols]
+        light += _colour(lamp.power) * strength
+    radiance = surf[ALBEDO] * light + surf[EMIT]
+    veil = np.where(depth < FAR, 1 - np.exp(-np.float32(climate.haze_per_m) * depth), np.float32(0.0))
+    radiance += veil * (_colour(climate.haze) - radiance)
+    return np.ascontiguousarray(radiance.transpose(1, 2, 0))
+
+
+def _colour(rgb: Rgb) -> F32:
+    return np.array(rgb, np.float32).reshape(3, 1, 1)
+
+
+def warm_by_sun(canvas: Canvas, scene: Scene) -> None:
+    """Heat what the sun has shone on all day: road and walls out of the shadow of the houses."""
+    if scene.climate.sun_dir is None:
+        return
+    camera, (sx, sy, sz) = canvas.camera, scene.climate.sun_dir
+    v = np.arange(camera.height, dtype=np.float32)[:, None] + 0.5
+    u = np.arange(camera.width, dtype=np.float32)[None, :] + 0.5
+    per_px = canvas.depth / camera.focal
+    nx, ny, nz = canvas.surf[NORMAL]
+    facing = np.clip(nx * sx + ny * sy + nz * sz, 0.0, 1.0)
+    lit = facing * _sunlit(scene, (u - camera.cx) * per_px, camera.eye - (v - camera.cy) * per_px)
+    canvas.surf[TEMP] += scene.climate.sunlit_gain * np.where(canvas.depth < FAR, lit, 0.0)
 
 
 def _sunlit(scene: Scene, x: F32, y: F32) -> F32:
@@ -149,8 +172,8 @@ def _lamp_light(lamp: Light, x: F32, y: F32, z: F32, normal: tuple[F32, F32, F32
     near = 1.0 / np.sqrt(d2 + 0.05)
     along = -(dx * lamp.aim[0] + dy * lamp.aim[1] + dz * lamp.aim[2]) * near
     cone = np.clip((along - lamp.cos_edge) / (lamp.cos_full - lamp.cos_edge), 0.0, 1.0)
-    # wrapped by a third, as for a lamp that is not a point and a street that throws light back
-    facing = np.maximum((dx * normal[0] + dy * normal[1] + dz * normal[2]) * near * 0.7 + 0.3, 0.0)
+    # wrapped, as for a lamp that is not a point and a street that throws light back
+    facing = np.maximum((dx * normal[0] + dy * normal[1] + dz * normal[2]) * near * 0.6 + 0.4, 0.0)
     return (facing * cone * cone * near * near).astype(np.float32)
 
 
@@ -164,11 +187,11 @@ def ground_mask(owner: np.ndarray) -> F32:  # type: ignore[type-arg]
 
 
 def equalise_heat(canvas: Canvas, cutout: Cutout, owner: int, share: float) -> None:
-    """Give a thing the temperature of what lies behind it, leaving ``share`` of its own pattern."""
+    """Give a thing the temperature of the empty street behind it, leaving ``share`` of its own pattern."""
     region = (cutout.rows, cutout.cols)
     mine = canvas.owner[region] == owner
-    temp = canvas.surf[(*region, TEMP)]
-    behind = cutout.surf_behind[..., TEMP]
-    soft = cv2.GaussianBlur(behind, (0, 0), max(canvas.camera.width / 130, 1.0))
+    temp = canvas.surf[(TEMP, *region)]
+    behind = cutout.surf_behind[TEMP]
+    soft = cv2.GaussianBlur(canvas.stage_temp[region], (0, 0), max(canvas.camera.width / 130, 1.0))
     rough = (1 - share) * soft + share * (temp + soft)
-    canvas.surf[(*region, TEMP)] = np.where(mine, rough, np.where(cutout.mask > 0, behind, temp))
+    canvas.surf[(TEMP, *region)] = np.where(mine, rough, np.where(cutout.mask > 0, behind, temp))

@@ -107,8 +107,9 @@ def draw_figure(body: _Body, figure: Figure) -> None:
     hip, chest = wide * 0.82, wide * 1.02
     torso = np.array(
         [
-            (-hip, 0.47), (-wide * 0.80, 0.60), (-chest, 0.76), (-chest * 0.8, 0.825), (-0.03, 0.85),
-            (0.03, 0.85), (chest * 0.8, 0.825), (chest, 0.76), (wide * 0.80, 0.60), (hip, 0.47),
+            (-hip, 0.47), (-wide * 0.84, 0.58), (-wide * 0.90, 0.68), (-chest, 0.77), (-chest * 0.93, 0.806),
+            (-chest * 0.7, 0.828), (-0.035, 0.852), (0.035, 0.852), (chest * 0.7, 0.828), (chest * 0.93, 0.806),
+            (chest, 0.77), (wide * 0.90, 0.68), (wide * 0.84, 0.58), (hip, 0.47),
         ],
         np.float32,
     )  # fmt: skip
@@ -158,7 +159,7 @@ def _arm(body: _Body, figure: Figure, which: float, shade: float) -> None:
     angle = -which * figure.stride * figure.turn * 1.1
     spread = 0.0 if figure.profile else which * 0.112 * figure.build
     out = 0.0 if figure.profile else which * 0.12
-    shoulder = (spread, 0.795)
+    shoulder = (spread, 0.782)
     elbow = (shoulder[0] + 0.165 * math.sin(angle + out), shoulder[1] - 0.165 * math.cos(angle + out))
     fold = angle + (0.35 * figure.turn if figure.profile else -0.4 * out)
     hand = (elbow[0] + 0.15 * math.sin(fold), elbow[1] - 0.15 * math.cos(fold))
@@ -176,10 +177,10 @@ def round_off(canvas: Canvas, rows: slice, cols: slice, mask: F32) -> None:
     size = max(mask.shape[1] / 7.0, 1.0)
     soft = cv2.GaussianBlur(mask, (0, 0), size)
     tilt_x, tilt_y = cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1)
-    normals = canvas.surf[rows, cols, NORMAL]
+    normals = canvas.surf[NORMAL, rows, cols]
     inside = mask > 0.5
-    normals[..., 0][inside] = (-tilt_x * size * 0.35)[inside]
-    normals[..., 1][inside] = (0.15 + tilt_y * size * 0.2)[inside]
+    normals[0][inside] = (-tilt_x * size * 0.35)[inside]
+    normals[1][inside] = (0.15 + tilt_y * size * 0.2)[inside]
 
 
 def draw_person(canvas: Canvas, scene: Scene, thing: Thing) -> None:

@@ -13,7 +13,7 @@ from yolofuse.data.synth.scene import PERSON, VEHICLE, Climate, Light, Street, T
 Box = tuple[float, float, float, float]
 _TRIES = 60
 _LAMP_HEIGHT = 5.6
-_LAMP_COLOURS: tuple[Rgb, ...] = ((1.0, 0.72, 0.38), (1.0, 0.82, 0.58), (0.92, 0.95, 1.0))
+_LAMP_COLOURS: tuple[Rgb, ...] = ((1.0, 0.66, 0.30), (1.0, 0.76, 0.46), (1.0, 0.90, 0.74))
 
 
 class Placement:
@@ -26,22 +26,23 @@ class Placement:
         self._boxes: list[Box] = []
 
     def lamps(self) -> None:
-        """Lamp posts down the street, alternating sides; at night four of five are on, and the first always is."""
+        """Lamp posts down the street, alternating sides. At night one near lamp is on, most of the next are out of order."""
         rng, colour = self.rng, _LAMP_COLOURS[int(self.rng.integers(len(_LAMP_COLOURS)))]
-        z, side = rng.uniform(7.0, 11.5), float(rng.choice([-1.0, 1.0]))
+        z, side = rng.uniform(6.5, 12.5), float(rng.choice([-1.0, 1.0]))
         while z < 46:
             x = self.street.left_kerb - 0.5 if side < 0 else self.street.right_kerb + 0.5
-            lit = self.climate.night and (not self.lights or bool(rng.random() < 0.8))
+            chance = knobs.LAMPS_ON if self.lights and z < 32 else 1.0
+            lit = self.climate.night and bool(rng.random() < chance)
             self._add("lamp", x, z, lit=lit, heading=-side)
             if lit:
-                power = rng.uniform(36.0, 48.0)
+                power = rng.uniform(42.0, 56.0)
                 self.lights.append(
                     Light(
                         (x - side * 1.3, _LAMP_HEIGHT, z),
                         (0.0, -1.0, 0.0),
                         (power * colour[0], power * colour[1], power * colour[2]),
-                        0.66,
-                        0.88,
+                        knobs.LAMP_CONE[0],
+                        knobs.LAMP_CONE[1],
                     )
                 )
             z, side = z + rng.uniform(8.5, 12.0), -side
@@ -103,25 +104,31 @@ class Placement:
     def _lit_enough(self, wanted: str, x: float, z: float, reach: float) -> bool:
         if not self.climate.night or wanted == "car_running":
             return True
-        around = [self.light_at(x + dx, z + dz, h) for dx in (-reach, 0, reach) for dz in (-reach, 0, reach) for h in (0.2, 1.6)]
-        return max(around) < knobs.DARK_BELOW if wanted.endswith("dark") else float(np.mean(around)) > knobs.LIT_ABOVE
+        around = [(x + dx, z + dz, h) for dx in (-reach, reach) for dz in (-reach, reach) for h in (0.2, 1.6)]
+        if wanted.endswith("lit"):
+            return sum(self.light_at(*spot) for spot in around) / len(around) > knobs.LIT_ABOVE
+        # nor may the ground seen behind it shine, or it would stand out as a silhouette
+        for up in (0.35, 0.7, 1.05, 1.4):
+            far = self.camera.eye / (self.camera.eye - up)
+            around += [((x + dx) * far, z * far, 0.0) for dx in (-reach, reach)]
+        return all(self.light_at(*spot) < knobs.DARK_BELOW for spot in around)
 
     def _person(self, wanted: str) -> None:
         rng = self.rng
-        for _ in range(_TRIES):
+        for _ in range(2 * _TRIES):
             z = 1.0 / rng.uniform(1.0 / knobs.PERSON_RANGE[1], 1.0 / knobs.PERSON_RANGE[0])
             if rng.random() < 0.5:
                 x = self._pavement_x(float(rng.choice([-1.0, 1.0])), inner=float(rng.uniform(0.15, 0.85)))
             else:
                 x = rng.uniform(self.street.left_kerb, self.street.right_kerb)
             box = self._box(x, z, 0.75, 1.8)
-            if self._free(box, 0.05) and self._lit_enough(wanted, x, z, 0.5):
+            if self._free(box, 0.05) and self._lit_enough(wanted, x, z, 0.4):
                 self._add("person", x, z, PERSON, wanted, camouflaged=wanted == "person_crossover", box=box)
                 return
 
     def _car(self, wanted: str) -> None:
         rng, street = self.rng, self.street
-        for _ in range(_TRIES):
+        for _ in range(2 * _TRIES):
             z = 1.0 / rng.uniform(1.0 / knobs.CAR_RANGE[1], 1.0 / knobs.CAR_RANGE[0])
             side = float(rng.choice([-1.0, 1.0]))
             crossing = rng.random() < 0.45
@@ -136,7 +143,7 @@ class Placement:
             half = 2.2 * abs(math.sin(heading)) + 0.9 * abs(math.cos(heading))
             near = z - 0.9 - 1.2 * abs(math.cos(heading))
             box = self._box(x, near, 2 * half, 1.6)
-            if self._free(box, 0.12) and self._lit_enough(wanted, x, z, 1.6):
+            if self._free(box, 0.12) and self._lit_enough(wanted, x, z, 0.8 * half):
                 running = wanted == "car_running"
                 self._add("car", x, z, VEHICLE, wanted, heading, "cold" in wanted, running, box=box)
                 if running and self.climate.night:

@@ -66,7 +66,7 @@ def _climate(rng: np.random.Generator, mood: str) -> Climate:
             None,
             (0.0, 0.0, 0.0),
             (0.62, 0.66, 0.71),
-            rng.uniform(0.006, 0.014),
+            rng.uniform(0.003, 0.007),
             float(rng.random() < 0.35) * rng.uniform(0.3, 0.7),
             rng.uniform(0.5, 1.5),
             rng.uniform(0.5, 1.5),

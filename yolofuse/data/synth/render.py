@@ -12,7 +12,7 @@ import numpy.typing as npt
 from yolofuse.data.synth import furniture, knobs, people
 from yolofuse.data.synth.backdrop import draw_backdrop
 from yolofuse.data.synth.canvas import F32, GROUND, TEMP, U8, Canvas, Cutout
-from yolofuse.data.synth.light import Shadows, cast_shadows, equalise_heat, ground_mask, shade
+from yolofuse.data.synth.light import Shadows, cast_shadows, equalise_heat, ground_mask, shade, warm_by_sun
 from yolofuse.data.synth.plan import plan
 from yolofuse.data.synth.scene import Scene, Thing, rng_of
 from yolofuse.data.synth.sensors import expose_ir, expose_rgb, grey, rgb_noise, tone
@@ -108,6 +108,8 @@ def render_pair(seed: int, split: str, index: int, size_hw: tuple[int, int]) -> 
 def _render(scene: Scene, noise_seed: int) -> Pair:
     canvas = Canvas(scene.camera)
     draw_backdrop(canvas, scene)
+    warm_by_sun(canvas, scene)
+    canvas.set_stage()
     drawn: list[tuple[Thing, Cutout]] = []
     objects: list[tuple[Thing, Cutout | None]] = []
     for thing in scene.things:
@@ -169,13 +171,13 @@ def _judge(
     box = tuple(edge / knobs.SUPERSAMPLE for edge in clipped)
     if not mine.any():
         return Seen(class_id, thing.wanted, box, 0.0, 0.0, 0.0)  # type: ignore[arg-type]
-    was_ground = (np.abs(cutout.surf_behind[..., 7]) > 0.9).astype(np.float32)
+    was_ground = (np.abs(cutout.surf_behind[7]) > 0.9).astype(np.float32)
     without = shade(scene, cutout.surf_behind, cutout.depth_behind, was_ground, shadows, *region)
     blur = knobs.SUPERSAMPLE * 0.8 * camera.width / (knobs.SUPERSAMPLE * 256)
     sigma = rgb_noise(without, scene.climate.night)
     noise = np.maximum(tone(without + sigma) - tone(without), 1.0)
     rgb = cv2.GaussianBlur((tone(light[region]) - tone(without)) / noise, (0, 0), blur)
-    heat = grey(canvas.surf[(*region, TEMP)]) - grey(cutout.surf_behind[..., TEMP])
+    heat = grey(canvas.surf[(TEMP, *region)]) - grey(cutout.surf_behind[TEMP])
     ir = cv2.GaussianBlur(heat / (255 * knobs.IR_NOISE), (0, 0), blur)
     return Seen(
         class_id,

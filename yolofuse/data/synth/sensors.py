@@ -74,13 +74,15 @@ def expose_ir(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> U8:
         -> (H / 2, W / 2)
     """
     height, width = canvas.camera.height // knobs.SUPERSAMPLE, canvas.camera.width // knobs.SUPERSAMPLE
-    temp = cv2.resize(canvas.surf[..., TEMP], (width, height), interpolation=cv2.INTER_AREA)
+    temp = cv2.resize(canvas.surf[TEMP], (width, height), interpolation=cv2.INTER_AREA)
     temp = cv2.GaussianBlur(temp, (0, 0), knobs.IR_BLUR * width / 256)
     level = grey(temp) / 255.0
     level += knobs.IR_NOISE * rng.standard_normal((height, width), np.float32)
     level += knobs.IR_STRIPES * rng.standard_normal((1, width), np.float32)
     level += 0.5 * knobs.IR_STRIPES * rng.standard_normal((height, 1), np.float32)
     level += 0.02 * clouds(rng, height, width, width / 2.5, 1)
+    # the ground radiates onto the lens from below
+    level += 0.06 * (np.arange(height, dtype=np.float32)[:, None] / height - 0.5)
     return np.round(255 * level).clip(0, 255).astype(np.uint8)
 
 
@@ -92,7 +94,7 @@ def _glow(scene: Scene, light: F32) -> F32:
     reach = width / 4
     bloom = 0.30 * cv2.GaussianBlur(bright, (0, 0), reach / 110) + 0.22 * cv2.GaussianBlur(bright, (0, 0), reach / 34)
     if scene.climate.night:
-        bloom += 0.10 * cv2.GaussianBlur(bright, (0, 0), reach / 12) + _beams(scene, small.shape[:2])
+        bloom += 0.30 * cv2.GaussianBlur(bright, (0, 0), reach / 14) + _beams(scene, small.shape[:2])
     return light + cv2.resize(bloom, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
@@ -110,7 +112,7 @@ def _beams(scene: Scene, size_hw: tuple[int, int]) -> F32:
         soft = cv2.GaussianBlur(mask, (0, 0), max(zoom * camera.scale(z) * 0.35, 0.6)).astype(np.float32) / 255.0
         rows = np.arange(size_hw[0], dtype=np.float32)[:, None]
         fade = np.clip((cone[1, 1] - rows) / max(cone[1, 1] - cone[0, 1], 1.0), 0.0, 1.0) ** 1.5
-        total += (soft * fade)[..., None] * (np.asarray(lamp.power, np.float32) * (0.022 / max(lamp.power)))
+        total += (soft * fade)[..., None] * (np.asarray(lamp.power, np.float32) * (0.035 / max(lamp.power)))
     return total
 
 
@@ -141,7 +143,7 @@ def _streaks(scene: Scene, height: int, width: int) -> F32:
             continue
         x, y, z = lamp.at
         middle = camera.project([(x, -y * 0.8, z)])[0] / 4
-        wide, long = camera.scale(z) / 4 * 0.22, camera.scale(z) / 4 * (1.6 if lamp.street_lamp else 0.9)
+        wide, long = camera.scale(z) / 4 * 0.20, camera.scale(z) / 4 * (2.4 if lamp.street_lamp else 0.9)
         spot = np.exp(-(((u - middle[0]) / wide) ** 2) - ((v - middle[1]) / long) ** 2)
-        total += spot[..., None] * (np.asarray(lamp.power, np.float32) * (0.30 / max(lamp.power)))
+        total += spot[..., None] * (np.asarray(lamp.power, np.float32) * (min(0.022 * z, 0.30) / max(lamp.power)))
     return cv2.resize(total, (width, height), interpolation=cv2.INTER_LINEAR)

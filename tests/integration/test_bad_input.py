@@ -1,0 +1,153 @@
+"""Whatever a user can get wrong: a clear message, exit code 2, and no run begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers import make_pairs, random_picture, write_pair
+from tests.integration.runs import write_config
+from yolofuse.cli import train as train_cli
+from yolofuse.cli import val as val_cli
+
+Damage = Callable[[Path], None]
+
+
+def _first(root: Path, kind: str) -> Path:
+    return min((root / kind / "train").iterdir())
+
+
+def _remove_partner(root: Path) -> None:
+    _first(root, "ir").unlink()
+
+
+def _remove_rgb(root: Path) -> None:
+    _first(root, "rgb").unlink()
+
+
+def _duplicate_stem(root: Path) -> None:
+    file = _first(root, "rgb")
+    file.with_suffix(".bmp").write_bytes(file.read_bytes())
+
+
+def _truncate_jpeg(root: Path) -> None:
+    write_pair(root, "train", "cut", random_picture(50), (".jpg", ".jpg"))
+    file = root / "rgb" / "train" / "cut.jpg"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _label(text: str) -> Damage:
+    return lambda root: _first(root, "labels").write_text(text) and None
+
+
+def _no_images(root: Path) -> None:
+    for kind in ("rgb", "ir", "labels"):
+        for file in (root / kind / "train").iterdir():
+            file.unlink()
+
+
+DATA: dict[str, tuple[Damage, str]] = {
+    "missing-ir": (_remove_partner, "no IR partner"),
+    "missing-rgb": (_remove_rgb, "no RGB partner"),
+    "duplicate-stem": (_duplicate_stem, "stem"),
+    "truncated-jpeg": (_truncate_jpeg, "cut.jpg"),
+    "malformed-label": (_label("0 0.5 0.5 0.1\n"), ".txt:1"),
+    "not-a-number": (_label("0 0.5 0.5 0.1 x\n"), ".txt:1"),
+    "class-out-of-range": (_label("0 0.5 0.5 0.1 0.1\n7 0.5 0.5 0.1 0.1\n"), ".txt:2"),
+    "nan": (_label("0 nan 0.5 0.1 0.1\n"), ".txt:1"),
+    "no-images": (_no_images, "no images"),
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_data__damage_is_told_before_training(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damage, words = DATA[name]
+    descriptor = make_pairs(tmp_path / "data")
+    damage(tmp_path / "data")
+    config = write_config(tmp_path, descriptor)
+    assert train_cli.main(["--cfg", str(config)]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert words in message
+    assert not (tmp_path / "run").exists()
+
+
+CONFIG: dict[str, tuple[list[str], str]] = {
+    "unknown-key": (["train.bacth=3"], "train.bacth: unknown key; did you mean train.batch?"),
+    "wrong-cut": (["model.cut=middle"], "model.cut"),
+    "cut-out-of-range": (["model.cut=99"], "model.cut: 99 is out of range"),
+    "unknown-size": (["model.base=yolo11q"], "unknown size 'q'"),
+    "missing-size": (["model.base=yolo11"], "has no size"),
+    "missing-weights": (["weights.pretrained=nowhere.pt"], "nowhere.pt: no such weights file"),
+    "missing-descriptor": (["data.descriptor=nowhere.yaml"], "nowhere.yaml"),
+    "imgsz": (["train.imgsz=650"], "train.imgsz: must be a multiple of 32 (got 650)"),
+    "nan": (["train.lr0=.nan"], "train.lr0"),
+    "unknown-split": (["data.train_split=trian"], "trian"),
+    "unknown-device": (["train.device=tpu9"], "train.device"),
+    "freeze-nothing": (["train.freeze=[rbg.*]"], "'rbg.*' matches no parameter"),
+    "freeze-all": (["train.freeze=['*']"], "nothing to train"),
+    "not-an-override": (["imgsz"], "section.key=value"),
+    "share-nothing": (["model.cut=input", "model.share=true"], "no streams to share"),
+}
+
+
+@pytest.mark.parametrize("name", CONFIG)
+def test_config__mistake_is_told_before_training(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides, words = CONFIG[name]
+    config = write_config(tmp_path)
+    assert train_cli.main(["--cfg", str(config), *overrides]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_config__all_mistakes_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path)
+    assert train_cli.main(["--cfg", str(config), "train.imgsz=650", "modle.cut=mid", "val.conf=2"]) == 2
+    message = capsys.readouterr().err
+    assert "3 wrong values" in message
+    assert "did you mean model?" in message or "did you mean model.cut?" in message
+
+
+class _Marker:
+    """Its unpickling leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("kind", ["code", "empty", "text", "cut", "wrong-width", "other-keys"])
+def test_weights__bad_file_is_told_and_not_executed(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, marker = tmp_path / "w.pt", tmp_path / "marker"
+    torch.save({"model.0.conv.weight": torch.zeros(16, 3, 3, 3)}, file)
+    if kind == "code":
+        torch.save({"model": _Marker(marker)}, file)
+    elif kind == "empty":
+        file.write_bytes(b"")
+    elif kind == "text":
+        file.write_text("hello")
+    elif kind == "cut":
+        file.write_bytes(file.read_bytes()[:300])
+    elif kind == "wrong-width":
+        torch.save({"model.0.conv.weight": torch.zeros(5, 3, 3, 3)}, file)
+    else:
+        torch.save({"layer.weight": torch.zeros(5)}, file)
+    config = write_config(tmp_path, weights={"pretrained": str(file)})
+    assert train_cli.main(["--cfg", str(config)]) == 2
+    assert "w.pt" in capsys.readouterr().err
+    assert not marker.exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_val__needs_what_it_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert val_cli.main(["--run", str(tmp_path / "none")]) == 2
+    assert "no run here" in capsys.readouterr().err
+    assert val_cli.main(["--weights", str(tmp_path / "none.pt"), "--data", "x.yaml"]) == 2
+    assert "no such weights file" in capsys.readouterr().err

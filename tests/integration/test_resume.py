@@ -1,0 +1,88 @@
+"""Killed at any step and resumed, a run ends with the weights that it would have had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.runs import REPO, run_python, same_tensors, write_config
+from yolofuse.config import load_config
+from yolofuse.engine import train
+from yolofuse.weights import load_checkpoint
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from yolofuse.cli.train import main
+import yolofuse.engine.train as loop
+import yolofuse.weights.checkpoint as checkpoint
+
+where, count = sys.argv[1], int(sys.argv[2])
+calls = 0
+
+def die_at(function):
+    def wrapped(*args, **kwargs):
+        global calls
+        calls += 1
+        if calls == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+    return wrapped
+
+if where == "step":
+    loop._forward_backward = die_at(loop._forward_backward)
+else:  # after the new file is written, before it takes the old one's name
+    checkpoint.Path.replace = die_at(checkpoint.Path.replace)
+sys.exit(main(sys.argv[3:]))
+"""
+
+_OPTIONS = ["train.epochs=3", "train.save_every=2", "train.multi_scale=0.3"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("where", "count"),
+    [("step", 1), ("step", 5), ("step", 8), ("save", 3)],
+    ids=["first-step", "mid-epoch", "last-epoch", "in-save"],
+)
+def test_resume__after_sigkill_is_bit_identical(tmp_path: Path, workers: int, where: str, count: int) -> None:
+    config = write_config(tmp_path, data={"workers": workers})
+    whole = train(load_config(config, [*_OPTIONS, f"train.run={tmp_path / 'whole'}"]))
+    killed = tmp_path / "killed"
+    script = tmp_path / "killed.py"
+    script.write_text(_KILLED)
+    ended = run_python(script, where, str(count), "--cfg", str(config), *_OPTIONS, f"train.run={killed}")
+    assert ended.returncode == -9, ended.stderr
+    if (killed / "weights" / "last.pt").exists():
+        assert load_checkpoint(killed / "weights" / "last.pt")["progress"]["epoch"] < 3
+    resumed = run_python(REPO / "train_dual.py", "--resume", str(killed))
+    assert resumed.returncode == 0, resumed.stderr
+    a, b = (load_checkpoint(folder / "weights" / "last.pt") for folder in (whole, killed))
+    for key in ("model", "ema", "ema_updates", "optimizer", "scaler"):
+        assert same_tensors(a[key], b[key]), key
+    assert a["progress"]["best_ap"] == b["progress"]["best_ap"]
+    losses = [[{k: v for k, v in row.items() if k != "seconds"} for row in c["progress"]["history"]] for c in (a, b)]
+    assert losses[0] == losses[1]
+
+
+def test_resume__refuses_overrides_and_changed_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from yolofuse.cli import train as cli
+
+    config = write_config(tmp_path, train={"epochs": 1})
+    run = train(load_config(config))
+    assert cli.main(["--resume", str(run), "train.lr0=1"]) == 2
+    assert "leave out train.lr0=1" in capsys.readouterr().err
+    label = next((tmp_path / "data" / "labels" / "train").glob("*.txt"))
+    label.write_text("0 0.5 0.5 0.25 0.25\n")
+    assert cli.main(["--resume", str(run)]) == 2
+    assert "training data changed" in capsys.readouterr().err
+
+
+def test_resume__of_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from yolofuse.cli import train as cli
+
+    assert cli.main(["--resume", str(tmp_path / "none")]) == 2
+    assert "no run here" in capsys.readouterr().err

@@ -1,0 +1,168 @@
+"""A real tiny run from one YAML: what it leaves, and what the COCO API makes of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+import torch
+import yaml
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from tests.integration.runs import write_config
+from yolofuse.cli import train as train_cli
+from yolofuse.cli import val as val_cli
+from yolofuse.config import load_config
+from yolofuse.engine import train
+from yolofuse.weights import load_checkpoint
+
+MODELS: list[dict[str, Any]] = [
+    {"base": "yolov8n", "streams": "rgb"},
+    {"base": "yolov8n", "streams": "ir"},
+    {"base": "yolov8n", "cut": "input"},
+    {"base": "yolo11n", "cut": "mid", "fusion": "attention", "share": True},
+    {"base": "yolo26n", "cut": "early", "fusion": "gated"},
+    {"base": "yolov10n", "cut": "late", "fusion": "add"},
+    {"base": "yolov8n", "cut": "decision", "merge": "proben"},
+    {"base": "yolo26n", "cut": "decision", "merge": "nms"},
+]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: "-".join(map(str, m.values())))
+def test_run__trains_and_is_scored(tmp_path: Path, model: dict[str, Any]) -> None:
+    config = write_config(tmp_path, model=model)
+    assert train_cli.main(["--cfg", str(config), "train.epochs=1"]) == 0
+    run = tmp_path / "run"
+    for name in ("config.yaml", "results.csv", "weights/last.pt", "weights/best.pt"):
+        assert (run / name).is_file(), name
+    for name in ("curves.png", "train_batch0.jpg"):
+        assert cv2.imread(str(run / name)) is not None, name
+    assert val_cli.main(["--run", str(run)]) == 0
+    _assert_rescored(run / "eval-val")
+
+
+def _assert_rescored(folder: Path) -> None:
+    """pycocotools, by itself on the saved files, gives every digit of the report."""
+    report = json.loads((folder / "report.json").read_text())
+    truth = COCO(str(folder / "ground_truth.json"))
+    predictions = json.loads((folder / "predictions.json").read_text())
+    evaluation = COCOeval(truth, truth.loadRes(predictions) if predictions else COCO(), "bbox")
+    if not predictions:
+        return
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    figures = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
+    flat = report.get("figures", report)
+    assert [flat[name] for name in figures] == evaluation.stats.tolist()
+
+
+def test_config__saved_one_reproduces_the_run(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    train(load_config(config))
+    again = tmp_path / "again"
+    assert train_cli.main(["--cfg", str(tmp_path / "run" / "config.yaml"), f"train.run={again}"]) == 0
+    first, second = (load_checkpoint(folder / "weights" / "last.pt") for folder in (tmp_path / "run", again))
+    assert all(torch.equal(first["ema"][name], second["ema"][name]) for name in first["ema"])
+
+
+def test_results__a_row_per_epoch_with_losses_and_ap(tmp_path: Path) -> None:
+    train(load_config(write_config(tmp_path), ["train.epochs=3", "train.val_every=2"]))
+    with (tmp_path / "run" / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert [bool(row["val/AP"]) for row in rows] == [False, True, True]
+    assert all(float(row["train/box"]) > 0 for row in rows)
+
+
+def test_loss__falls_on_a_learnable_set(tmp_path: Path) -> None:
+    """Boxes of one colour on noise: a detector that can't lower its loss here is broken."""
+    config = write_config(
+        tmp_path,
+        train={"epochs": 12, "optimizer": "adamw", "lr0": 0.002, "nominal_batch": 2, "val_every": 0},
+    )
+    train(load_config(config))
+    with (tmp_path / "run" / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    totals = [sum(float(row[f"train/{term}"]) for term in ("box", "cls", "dfl")) for row in rows]
+    assert totals[-1] < 0.75 * totals[0]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["train.optimizer=musgd"],
+        ["train.optimizer=adamw", "train.schedule=linear", "train.clip_norm=0"],
+        ["train.precision=bf16", "val.precision=bf16", "train.channels_last=false"],
+        ["train.multi_scale=0.5", "val.letterbox=square"],
+        ["train.freeze=[rgb.*, ir.*]"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_options__each_trains(tmp_path: Path, overrides: list[str]) -> None:
+    folder = train(load_config(write_config(tmp_path), [*overrides, "train.epochs=1"]))
+    content = load_checkpoint(folder / "weights" / "last.pt")
+    assert all(tensor.isfinite().all() for tensor in content["model"].values())
+
+
+def test_freeze__frozen_weights_and_statistics_stay(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path), ["train.freeze=[rgb.*]", "train.epochs=1"])
+    before = {}
+    from yolofuse.model import build_detector
+
+    before = build_detector(config.model, num_classes=1, seed=config.train.seed).state_dict()
+    after = load_checkpoint(train(config) / "weights" / "last.pt")["model"]
+    changed = {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
+    assert changed == {"ir", "fusion", "trunk"}
+
+
+def test_patience__stops_early(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path), ["train.epochs=30", "train.patience=2", "train.lr0=1.0e-9"])
+    folder = train(config)
+    rows = (folder / "results.csv").read_text().splitlines()
+    assert len(rows) - 1 < 30
+
+
+def test_pretrained__both_streams_start_from_the_same_weights(tmp_path: Path) -> None:
+    """A state_dict of the single-stream model arrives in both streams and the trunk, and training goes on from it."""
+    from yolofuse.config import ModelConfig
+    from yolofuse.engine.distributed import Ranks
+    from yolofuse.engine.setup import build_model, load_split
+    from yolofuse.model import build_detector
+
+    single = build_detector(ModelConfig(base="yolov8n", streams="rgb"), num_classes=1, seed=9)
+    state = {name.replace("trunk.layers.", "model."): tensor for name, tensor in single.state_dict().items()}
+    torch.save(state, tmp_path / "single.pt")
+    config = load_config(write_config(tmp_path, weights={"pretrained": str(tmp_path / "single.pt")}))
+    pairs = load_split(config, "train", Ranks(0, 1, torch.device("cpu")))
+    detector, report = build_model(config, pairs)
+    assert report is not None
+    assert report.count("rgb")["missing"] == report.count("ir")["missing"] == report.count("trunk")["missing"] == 0
+    assert report.count("ir")["inflated"] == 1
+    name = "layers.4.cv1.conv.weight"
+    assert torch.equal(detector.get_parameter(f"rgb.{name}"), single.get_parameter(f"trunk.{name}"))
+    assert torch.equal(detector.get_parameter(f"ir.{name}"), single.get_parameter(f"trunk.{name}"))
+    stem = single.get_parameter("trunk.layers.0.conv.weight").sum(1, keepdim=True)
+    assert torch.equal(detector.get_parameter("ir.layers.0.conv.weight"), stem)
+    train(config)
+
+
+def test_used_folder__is_refused_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path, train={"epochs": 1})
+    assert train_cli.main(["--cfg", str(config)]) == 0
+    before = (tmp_path / "run" / "weights" / "last.pt").read_bytes()
+    assert train_cli.main(["--cfg", str(config)]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert (tmp_path / "run" / "weights" / "last.pt").read_bytes() == before
+
+
+def test_checkpoint__is_plain_data(tmp_path: Path) -> None:
+    folder = train(load_config(write_config(tmp_path), ["train.epochs=1"]))
+    for name in ("last.pt", "best.pt"):
+        torch.load(folder / "weights" / name, weights_only=True)
+    assert yaml.safe_load((folder / "config.yaml").read_text())["train"]["imgsz"] == 64
