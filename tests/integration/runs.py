@@ -44,7 +44,7 @@ def run_python(script: Path, *arguments: str, ranks: int = 1) -> subprocess.Comp
     """Run a script in a process of its own, or in several under torchrun."""
     launcher = [sys.executable]
     if ranks > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "--"]
     command = [*launcher, str(script), *arguments]
     return subprocess.run(  # one thread, as in the tests' own process: sums are then taken in the same order
         command, cwd=REPO, capture_output=True, text=True, timeout=240, env=_environment(), check=False

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.runs import REPO, run_python, same_tensors, write_config
 from yolofuse.config import load_config
-from yolofuse.engine import train
+from yolofuse.engine.train import train
 from yolofuse.weights import load_checkpoint
 
 _KILLED = """

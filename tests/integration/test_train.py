@@ -18,7 +18,7 @@ from tests.integration.runs import write_config
 from yolofuse.cli import train as train_cli
 from yolofuse.cli import val as val_cli
 from yolofuse.config import load_config
-from yolofuse.engine import train
+from yolofuse.engine.train import train
 from yolofuse.weights import load_checkpoint
 
 MODELS: list[dict[str, Any]] = [

@@ -16,9 +16,11 @@ INTERRUPTED = 130
 
 def run_command(command: Callable[[], None], on_interrupt: str = "") -> int:
     """Run a command; returns the exit code: 0, 2 for what the user can fix (told on stderr), 130 for Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    if os.environ.get("RANK", "0") != "0":
-        logging.getLogger("yolofuse").setLevel(logging.WARNING)
+    speaks = os.environ.get("RANK", "0") == "0"
+    handler = logging.StreamHandler(sys.stdout)
+    log = logging.getLogger("yolofuse")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO if speaks else logging.WARNING)
     try:
         command()
     except YolofuseError as error:
@@ -28,6 +30,8 @@ def run_command(command: Callable[[], None], on_interrupt: str = "") -> int:
     except KeyboardInterrupt:
         print(f"interrupted{on_interrupt}", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        log.removeHandler(handler)
     return 0
 
 

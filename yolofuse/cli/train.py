@@ -7,8 +7,8 @@ from pathlib import Path
 
 from yolofuse.cli.common import Parser, run_command
 from yolofuse.config import load_config
-from yolofuse.engine import train
 from yolofuse.engine.runs import RunFolder
+from yolofuse.engine.train import train
 from yolofuse.errors import ConfigError
 
 

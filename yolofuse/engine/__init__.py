@@ -1,6 +1,1 @@
 """Training and validation."""
-
-from yolofuse.engine.train import train
-from yolofuse.engine.validate import evaluate
-
-__all__ = ["evaluate", "train"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
+
 import cv2
 import numpy as np
 
-from yolofuse.data.synth.canvas import ALBEDO, EMIT, FAR, GROUND, NORMAL, TEMP, Canvas, Paint, Rgb, clouds
+from yolofuse.data.synth.canvas import ALBEDO, EMIT, F32, FAR, GROUND, NORMAL, TEMP, Canvas, Paint, Rgb, clouds, f32
 from yolofuse.data.synth.scene import Scene
 
 _FACADES: tuple[Rgb, ...] = (
@@ -20,6 +23,8 @@ _FACADES: tuple[Rgb, ...] = (
 _WARM_WINDOWS: tuple[Rgb, ...] = ((1.0, 0.62, 0.25), (1.0, 0.74, 0.42), (0.75, 0.82, 0.95), (1.0, 0.52, 0.18))
 _FAR_END = 62.0
 _KERB_HEIGHT = 0.12
+_WALL_MARK = 1.0
+"""Stands for the depth of wall pixels until all of them are known."""
 
 
 def draw_backdrop(canvas: Canvas, scene: Scene) -> None:
@@ -39,7 +44,7 @@ def _sky(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
     up = np.linspace(1.0, 0.0, rows, dtype=np.float32)[:, None]
     veil = np.clip(clouds(rng, rows, camera.width, camera.width / 5, 4) * 0.8 + 0.1, 0, 1) * (0.35 + 0.65 * up)
     zenith, horizon, cloud = {
-        "night": ((0.0025, 0.0045, 0.012), (0.030, 0.020, 0.016), (0.020, 0.016, 0.018)),
+        "night": ((0.004, 0.009, 0.026), (0.034, 0.026, 0.028), (0.028, 0.024, 0.030)),
         "sun": ((0.16, 0.34, 0.72), (0.62, 0.74, 0.88), (1.05, 1.02, 0.98)),
         "overcast": ((0.50, 0.55, 0.62), (0.80, 0.83, 0.86), (0.92, 0.94, 0.97)),
     }[climate.mood]
@@ -56,13 +61,14 @@ def _sky(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
 
 def _skyline(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
     """Blocks across the far end of the street, so that the vanishing point is not a hole."""
+    night, haze_wall = scene.climate.night, Paint((0.14, 0.14, 0.14), scene.climate.wall_temp)
+    canvas.face([(-90, -2, 95), (90, -2, 95), (90, 5, 95), (-90, 5, 95)], haze_wall)
     x = -60.0
-    night = scene.climate.night
     while x < 60:
         width, height, z = rng.uniform(7, 16), rng.uniform(7, 19), rng.uniform(70, 90)
         shade = rng.uniform(0.10, 0.22)
         wall = Paint((shade, shade * 0.97, shade * 0.95), scene.climate.wall_temp + rng.uniform(-1, 1))
-        canvas.face([(x, 0, z), (x + width, 0, z), (x + width, height, z), (x, height, z)], wall)
+        canvas.face([(x, -1, z), (x + width, -1, z), (x + width, height, z), (x, height, z)], wall)
         for _ in range(int(rng.integers(3, 12)) if night else 0):
             wx, wy = x + rng.uniform(0.8, width - 1.6), rng.uniform(2, height - 1)
             glow = _glow(rng, 0.25)
@@ -89,8 +95,12 @@ def _ground(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
         pave = Paint((slab, slab * 0.98, slab * 0.94), climate.road_temp - 1.2, (0.0, 1.0, 0.0))
         canvas.stain([(kerb, 1.0), (kerb, _FAR_END), (wall, _FAR_END), (wall, 1.0)], pave)
         joint = Paint((slab * 0.78, slab * 0.77, slab * 0.75), climate.road_temp - 0.6, (0.0, 1.0, 0.0))
-        for z in np.arange(3.0, 26.0, 1.2):
-            canvas.stain([(kerb, z), (kerb, z + 0.05), (wall, z + 0.05), (wall, z)], joint)
+        project = canvas.camera.project
+        cuts = [
+            project([(kerb, 0, z), (kerb, 0, z + 0.05), (wall, 0, z + 0.05), (wall, 0, z)])
+            for z in np.arange(5.0, 26.0, 1.2)
+        ]
+        canvas.fill_all(cuts, joint)
         middle = kerb + side * street.pavement / 2
         canvas.stain([(middle, 1.0), (middle, 40.0), (middle + 0.04, 40.0), (middle + 0.04, 1.0)], joint)
         edge = Paint((0.36, 0.35, 0.33), climate.road_temp + 0.6, (0.0, 1.0, 0.0))
@@ -106,7 +116,9 @@ def _markings(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
     wear = rng.uniform(0.42, 0.62)
     white = Paint((wear, wear, wear * 0.96), temp - 0.9, (0.0, 1.0, 0.0))
     for z in np.arange(rng.uniform(1.0, 4.0), 55.0, 5.5):
-        canvas.stain([(middle - 0.07, z), (middle + 0.07, z), (middle + 0.07, z + 2.6), (middle - 0.07, z + 2.6)], white)
+        canvas.stain(
+            [(middle - 0.07, z), (middle + 0.07, z), (middle + 0.07, z + 2.6), (middle - 0.07, z + 2.6)], white
+        )
     for x in (street.left_kerb + 2.15, street.right_kerb - 2.15):
         canvas.stain([(x - 0.045, 1.0), (x + 0.045, 1.0), (x + 0.045, _FAR_END), (x - 0.045, _FAR_END)], white)
     if rng.random() < 0.5:
@@ -124,7 +136,9 @@ def _houses(canvas: Canvas, scene: Scene, rng: np.random.Generator, side: float)
     cuts = [2.0]
     while cuts[-1] < _FAR_END:
         cuts.append(cuts[-1] + rng.uniform(8.0, 15.0))
-    for z0, z1 in reversed(list(zip(cuts[:-1], cuts[1:], strict=True))):
+    for z0, z1 in reversed(list(pairwise(cuts))):
+        if canvas.camera.half_view(z1) * 1.3 < abs(x):
+            continue
         _house(canvas, scene, rng, (x, z0, z1, side))
 
 
@@ -137,36 +151,67 @@ def _house(canvas: Canvas, scene: Scene, rng: np.random.Generator, place: tuple[
     warmth = scene.climate.wall_temp + rng.uniform(-1.6, 2.2)
     facing = (-side, 0.0, 0.0)
 
+    def quad(za: float, zb: float, ya: float, yb: float) -> F32:
+        return canvas.camera.project([(x, ya, za), (x, ya, zb), (x, yb, zb), (x, yb, za)])
+
     def panel(za: float, zb: float, ya: float, yb: float, paint: Paint) -> None:
-        canvas.fill(canvas.camera.project([(x, ya, za), (x, ya, zb), (x, yb, zb), (x, yb, za)]), paint, 1.0)
+        canvas.fill(quad(za, zb, ya, yb), paint, _WALL_MARK)
 
     panel(z0, z1, 0.0, top, Paint(colour, warmth, facing))
-    dark = Paint((colour[0] * 0.55, colour[1] * 0.55, colour[2] * 0.55), warmth + 0.5, facing)
-    light = Paint((colour[0] * 0.6 + 0.22, colour[1] * 0.6 + 0.22, colour[2] * 0.6 + 0.21), warmth + 0.3, facing)
+    dark = Paint(_shade(colour, 0.55), warmth + 0.5, facing)
+    pale = _shade(colour, 0.6)
+    light = Paint((pale[0] + 0.22, pale[1] + 0.22, pale[2] + 0.21), warmth + 0.3, facing)
     panel(z0, z1, 0.0, 0.5, dark)
     panel(z0, z1, base - 0.28, base, light)
     panel(z0, z1, top - 0.45, top, light)
     panel(z0, z0 + 0.12, 0.0, top, dark)
     bays = max(2, round((z1 - z0) / 2.6))
+    frames: list[F32] = []
+    panes: list[F32] = []
+    bars: list[F32] = []
+    glowing: list[tuple[F32, Paint]] = []
     for bay in range(bays):
         middle = z0 + (z1 - z0) * (bay + 0.5) / bays
-        if middle < 4.5:
-            continue
-        _ground_floor(panel, scene, rng, (middle, (z1 - z0) / bays, base), dark, warmth)
+        in_view = canvas.camera.half_view(middle + 1.5) * 1.3 > abs(x)
+        _ground_floor(panel if in_view else _nothing, scene, rng, (middle, (z1 - z0) / bays, base), dark, warmth)
         for floor in range(floors):
             bottom = base + floor * storey + 0.85
             lit = scene.climate.night and rng.random() < 0.27
+            glow = _glow(rng, 0.30) if lit else None
+            if not in_view or canvas.camera.cy - (bottom - canvas.camera.eye) * canvas.camera.scale(middle + 1) < 0:
+                continue
+            pane = quad(middle - 0.58, middle + 0.58, bottom, bottom + 1.55)
+            if glow:
+                glowing.append((pane, glow))
+            else:
+                panes.append(pane)
             if middle < 40:
-                panel(middle - 0.72, middle + 0.72, bottom - 0.12, bottom + 1.67, light)
-            glass = _glow(rng, 0.30) if lit else Paint((0.05, 0.06, 0.075), warmth - rng.uniform(1.0, 3.5), facing)
-            panel(middle - 0.58, middle + 0.58, bottom, bottom + 1.55, glass)
+                frames.append(quad(middle - 0.72, middle + 0.72, bottom - 0.12, bottom + 1.67))
             if middle < 24:
-                panel(middle - 0.03, middle + 0.03, bottom, bottom + 1.55, light)
-                panel(middle - 0.85, middle + 0.85, bottom - 0.2, bottom - 0.08, light)
+                bars.append(quad(middle - 0.03, middle + 0.03, bottom, bottom + 1.55))
+                bars.append(quad(middle - 0.85, middle + 0.85, bottom - 0.2, bottom - 0.08))
+    canvas.fill_all(frames, light, _WALL_MARK)
+    canvas.fill_all(panes, Paint((0.05, 0.06, 0.075), warmth - rng.uniform(1.0, 3.5), facing), _WALL_MARK)
+    for pane, glow in glowing:
+        canvas.fill(pane, glow, _WALL_MARK)
+    canvas.fill_all(bars, light, _WALL_MARK)
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+def _shade(colour: Rgb, gain: float) -> Rgb:
+    return (colour[0] * gain, colour[1] * gain, colour[2] * gain)
 
 
 def _ground_floor(
-    panel, scene: Scene, rng: np.random.Generator, bay: tuple[float, float, float], dark: Paint, warmth: float
+    panel: Callable[[float, float, float, float, Paint], None],
+    scene: Scene,
+    rng: np.random.Generator,
+    bay: tuple[float, float, float],
+    dark: Paint,
+    warmth: float,
 ) -> None:
     middle, width, base = bay
     facing = dark.normal
@@ -198,7 +243,7 @@ def _texture(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
     camera = canvas.camera
     v, u = np.mgrid[0 : camera.height, 0 : camera.width].astype(np.float32) + 0.5
     ground = canvas.owner == GROUND
-    walls = ~ground & (np.abs(canvas.surf[NORMAL.start]) > 0.5) & (canvas.depth < 2.0)
+    walls = ~ground & (np.abs(canvas.surf[NORMAL.start]) > 0.5) & (canvas.depth == _WALL_MARK)
     x_wall = np.where(u < camera.cx, scene.street.left_wall, scene.street.right_wall).astype(np.float32)
     canvas.depth[walls] = (x_wall * camera.focal / (u - camera.cx))[walls].clip(1.0, FAR)
     depth = canvas.depth
@@ -213,6 +258,6 @@ def _texture(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
         u_map, v_map = (np.clip(m * per_metre, -3e4, 3e4) for m in (along, across))
         grain = cv2.remap(tile, u_map, v_map, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
         grain *= solid / (1 + depth * per_metre / 2500)
-        canvas.surf[ALBEDO] *= 1 + strength * grain
+        canvas.surf[ALBEDO] *= f32(1 + strength * grain)
         if heat:
-            canvas.surf[TEMP] += heat * grain
+            canvas.surf[TEMP] += f32(heat * grain)

@@ -1,7 +1,7 @@
 """The drawing board: a pinhole camera over a ground plane, and the surface that it sees at each pixel.
 
-Nothing here has a colour yet. Each pixel holds *what is there* (reflectance, own light, normal, temperature, depth, owner); the
-two cameras look at this one board afterwards, which is why their images agree to the pixel.
+Nothing here has a colour yet. Each pixel holds *what is there* (reflectance, own light, normal, temperature, depth,
+owner); the two cameras look at this one board afterwards, which is why their images agree to the pixel.
 """
 
 from __future__ import annotations
@@ -150,8 +150,18 @@ class Canvas:
         Shapes:
             polygon: (N, 2)
         """
-        fixed = np.rint(np.asarray(polygon, np.float32) * _UNIT).astype(np.int32)
-        left, top, wide, high = cv2.boundingRect(fixed)
+        self.fill_all([np.asarray(polygon, np.float32)], paint, depth)
+
+    def fill_all(self, polygons: Sequence[F32], paint: Paint, depth: float | None = None) -> None:
+        """Paint polygons that do not overlap, in one go.
+
+        Shapes:
+            polygons: each (N, 2)
+        """
+        if not polygons:
+            return
+        fixed = [np.rint(polygon * _UNIT).astype(np.int32) for polygon in polygons]
+        left, top, wide, high = cv2.boundingRect(fixed[0] if len(fixed) == 1 else np.concatenate(fixed))
         if self._mask is not None and depth is not None:
             box = self._box
             self._box = (min(box[0], left), min(box[1], top), max(box[2], left + wide), max(box[3], top + high))
@@ -161,7 +171,7 @@ class Canvas:
         if x0 >= x1 or y0 >= y1:
             return
         mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        cv2.fillPoly(mask, [fixed - np.array((x0 * _UNIT, y0 * _UNIT), np.int32)], (255,), cv2.LINE_AA, _SHIFT)
+        cv2.fillPoly(mask, fixed, (255,), cv2.LINE_AA, _SHIFT, (-x0 * _UNIT, -y0 * _UNIT))
         self.stamp(mask, x0, y0, paint, depth)
 
     def stamp(self, mask: U8, x0: int, y0: int, paint: Paint, depth: float | None) -> None:
@@ -204,6 +214,11 @@ class Canvas:
         """
         ground = (self.owner[rows, cols] == GROUND) * weight
         self.surf[ALBEDO, rows, cols] *= 1.0 - ground
+
+
+def f32(values: npt.ArrayLike) -> F32:
+    """The values in single precision, without a copy where they already are."""
+    return np.asarray(values, np.float32)
 
 
 def capsule(start: tuple[float, float], end: tuple[float, float], r0: float, r1: float) -> F32:

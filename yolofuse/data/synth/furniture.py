@@ -41,15 +41,20 @@ def draw_lamp(canvas: Canvas, scene: Scene, thing: Thing) -> None:
     upright.shape(capsule((0.0, 0.0), (0.0, LAMP_HEIGHT - 0.1), 0.085, 0.05), steel)
     upright.shape(capsule((0.0, 0.0), (0.0, 0.7), 0.13, 0.11), steel)
     upright.shape(capsule((0.0, LAMP_HEIGHT - 0.12), (arm * LAMP_REACH, LAMP_HEIGHT + 0.12), 0.045, 0.035), steel)
-    head = [(arm * (LAMP_REACH - 0.45), LAMP_HEIGHT + 0.16), (arm * (LAMP_REACH + 0.25), LAMP_HEIGHT + 0.2),
-            (arm * (LAMP_REACH + 0.25), LAMP_HEIGHT + 0.05), (arm * (LAMP_REACH - 0.45), LAMP_HEIGHT + 0.03)]  # fmt: skip
+    inner, outer = arm * (LAMP_REACH - 0.45), arm * (LAMP_REACH + 0.25)
+    head = [
+        (inner, LAMP_HEIGHT + 0.16),
+        (outer, LAMP_HEIGHT + 0.2),
+        (outer, LAMP_HEIGHT + 0.05),
+        (inner, LAMP_HEIGHT + 0.03),
+    ]
     upright.shape(head, Paint(_STEEL, 6.0 if thing.lit else temp))
     if thing.lit:
         colour = next((light.power for light in scene.lights if light.street_lamp), (1.0, 1.0, 1.0))
         top = max(colour)
         glow = (6.0 * colour[0] / top, 6.0 * colour[1] / top, 6.0 * colour[2] / top)
-        bulb = [(arm * (LAMP_REACH - 0.4), LAMP_HEIGHT + 0.06), (arm * (LAMP_REACH + 0.2), LAMP_HEIGHT + 0.07),
-                (arm * (LAMP_REACH + 0.2), LAMP_HEIGHT - 0.04), (arm * (LAMP_REACH - 0.4), LAMP_HEIGHT - 0.04)]  # fmt: skip
+        low, high = LAMP_HEIGHT - 0.04, LAMP_HEIGHT + 0.06
+        bulb = [(inner, high), (outer, high), (outer, low), (inner, low)]
         upright.shape(bulb, Paint((0.5, 0.5, 0.5), 12.0, emit=glow))
 
 
@@ -66,12 +71,14 @@ def draw_tree(canvas: Canvas, scene: Scene, thing: Thing) -> None:
     hue = rng.uniform(0.0, 1.0)
     leaf = (0.05 + 0.07 * hue, 0.13 + 0.02 * hue, 0.03)
     # far trees need fewer leaves
-    for step in np.linspace(0.0, 1.0, int(np.clip(upright.scale * 1.6, 24, 90))):
+    for step in np.linspace(0.0, 1.0, int(np.clip(upright.scale * 1.0, 16, 90))):
         turn, reach = rng.uniform(0, 2 * math.pi), math.sqrt(rng.uniform(0, 1)) * (1 - 0.25 * step)
         x, y = reach * math.cos(turn), 0.85 * reach * math.sin(turn)
         shade = 0.35 + 0.75 * step * (0.65 + 0.35 * y) + rng.uniform(-0.08, 0.08)
         normal: Vec = (0.7 * x, 0.35 + 0.6 * y, -0.7)
-        clump = ellipse((crown * x, high + 0.95 * crown + crown * y), rng.uniform(0.14, 0.30), rng.uniform(0.11, 0.22), 9)
+        clump = ellipse(
+            (crown * x, high + 0.95 * crown + crown * y), rng.uniform(0.14, 0.30), rng.uniform(0.11, 0.22), 9
+        )
         clump += rng.uniform(-0.05, 0.05, clump.shape).astype(np.float32)
         upright.shape(clump, Paint((leaf[0] * shade, leaf[1] * shade, leaf[2] * shade), temp - 0.6 * shade, normal))
 
@@ -98,7 +105,9 @@ def draw_bin(canvas: Canvas, scene: Scene, thing: Thing) -> None:
     upright.rect(-0.24, 0.24, 0.05, 0.85, Paint((0.03, 0.09, 0.05), 0.2))
     for x in np.arange(-0.2, 0.21, 0.1):
         upright.rect(x - 0.015, x + 0.015, 0.12, 0.78, Paint((0.02, 0.055, 0.03), 0.2))
-    upright.shape([(-0.27, 0.82), (0.27, 0.82), (0.2, 0.98), (-0.2, 0.98)], Paint((0.04, 0.12, 0.07), 0.4, (0.0, 0.6, -0.8)))
+    upright.shape(
+        [(-0.27, 0.82), (0.27, 0.82), (0.2, 0.98), (-0.2, 0.98)], Paint((0.04, 0.12, 0.07), 0.4, (0.0, 0.6, -0.8))
+    )
 
 
 def draw_bollards(canvas: Canvas, scene: Scene, thing: Thing) -> None:
@@ -133,7 +142,13 @@ def draw_hot_box(canvas: Canvas, scene: Scene, thing: Thing) -> None:
     tone = rng.uniform(0.16, 0.26)
     upright.rect(-half - 0.05, half + 0.05, 0.0, 0.12, Paint((0.14, 0.14, 0.14), 1.0))
     upright.rect(-half, half, 0.1, high, Paint((tone * 0.85, tone, tone * 0.85), heat * 0.6))
-    upright.rect(-half - 0.04, half + 0.04, high - 0.04, high + 0.06, Paint((tone * 1.2, tone * 1.35, tone * 1.2), heat * 0.5, (0.0, 0.8, -0.6)))
+    upright.rect(
+        -half - 0.04,
+        half + 0.04,
+        high - 0.04,
+        high + 0.06,
+        Paint((tone * 1.2, tone * 1.35, tone * 1.2), heat * 0.5, (0.0, 0.8, -0.6)),
+    )
     for x0, x1 in ((-half + 0.08, -0.04), (0.04, half - 0.08)):
         upright.rect(x0, x1, 0.2, high - 0.12, Paint((tone * 0.75, tone * 0.9, tone * 0.75), heat))
         for y in np.arange(0.28, high - 0.2, 0.11):

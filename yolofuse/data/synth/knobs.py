@@ -1,6 +1,7 @@
 """How hard the scenes are: every number that decides what each camera can see stands here and nowhere else.
 
-Temperatures are in kelvin above the air. Light is linear, with 1.0 about where the display is white. Distances are in metres.
+Temperatures are in kelvin above the air. Light is linear, with 1.0 about where the display is white. Distances are in
+metres.
 """
 
 from __future__ import annotations
@@ -15,11 +16,17 @@ SUPERSAMPLE: Final = 2
 MOODS: Final = {"night": 0.56, "sun": 0.28, "overcast": 0.16}
 NUM_OBJECTS: Final = (2, 6)
 KINDS: Final = {
-    "night": {"person_dark": 0.28, "person_lit": 0.22, "car_running": 0.14, "car_cold_lit": 0.14, "car_warm_dark": 0.22},
-    "sun": {"person_crossover": 0.50, "car_running": 0.34, "car_cold": 0.16},
-    "overcast": {"person": 0.50, "car_running": 0.34, "car_cold": 0.16},
+    "night": {
+        "person_dark": 0.22,
+        "person_lit": 0.23,
+        "car_running": 0.08,
+        "car_cold_lit": 0.17,
+        "car_warm_dark": 0.30,
+    },
+    "sun": {"person_crossover": 0.50, "car_running": 0.28, "car_cold": 0.22},
+    "overcast": {"person": 0.50, "car_running": 0.30, "car_cold": 0.20},
 }
-"""Which objects are drawn by mood. ``dark``: seen by IR alone; ``cold`` and ``crossover``: by RGB alone; the rest: by both."""
+"""Which objects are drawn. ``dark``: seen by IR alone; ``cold`` and ``crossover``: by RGB alone; the rest: by both."""
 NUM_DECOYS: Final = (0, 3)
 DECOYS: Final = {
     "night": {"poster": 0.25, "mannequin": 0.30, "hot_box": 0.20, "hot_pipe": 0.20, "dog": 0.05},
@@ -35,7 +42,9 @@ MAX_OVERLAP: Final = 0.35
 """Largest share of the smaller box that a second box may cover at planning."""
 
 # Light.
-LAMPS_ON: Final = 0.35
+FIRST_LAMP_ON: Final = 0.75
+"""How often the nearest street lamp works."""
+LAMPS_ON: Final = 0.25
 """How many of the street lamps between the first one and 32 m work; where they don't it is dark."""
 LAMP_CONE: Final = (0.70, 0.90)
 """Cosines from straight down where a lamp's light ends and where it is full: how wide its pool is."""

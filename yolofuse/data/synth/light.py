@@ -8,8 +8,23 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from yolofuse.data.synth.canvas import ALBEDO, EMIT, F32, FAR, GROUND, NORMAL, TEMP, Camera, Canvas, Cutout, Rgb, Vec
+from yolofuse.data.synth.canvas import (
+    ALBEDO,
+    EMIT,
+    F32,
+    FAR,
+    GROUND,
+    NORMAL,
+    TEMP,
+    Camera,
+    Canvas,
+    Cutout,
+    Rgb,
+    Vec,
+    f32,
+)
 from yolofuse.data.synth.scene import Light, Scene, Thing
 from yolofuse.data.synth.vehicles import footprint
 
@@ -110,33 +125,38 @@ def shade(scene: Scene, surf: F32, depth: F32, on_ground: F32, shadows: Shadows,
     Shapes:
         surf: (10, h, w); depth, on_ground: (h, w) -> (h, w, 3)
     """
-    camera, climate = scene.camera, scene.climate
-    v = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + 0.5
-    u = np.arange(cols.start, cols.stop, dtype=np.float32)[None, :] + 0.5
-    per_px = depth / camera.focal
-    x, y = (u - camera.cx) * per_px, camera.eye - (v - camera.cy) * per_px
+    climate = scene.climate
+    x, y = _world_xy(scene.camera, depth, rows, cols)
     nx, ny, nz = surf[NORMAL]
     shorten = 1.0 / np.sqrt(nx * nx + ny * ny + nz * nz + np.float32(1e-6))
     nx, ny, nz = nx * shorten, ny * shorten, nz * shorten
     up = np.float32(0.62) + np.float32(0.38) * ny
-    light = _colour(climate.sky_light) * up + _colour(climate.bounce) * (1 - up)
+    light = f32(_colour(climate.sky_light) * up + _colour(climate.bounce) * (1 - up))
     if climate.night:
         # the town's own glow reaches the upper floors, not the street
-        light += _colour((0.0040, 0.0034, 0.0032)) * np.clip(y - np.float32(2.6), 0.0, 7.0)
+        light += _colour((0.0058, 0.0052, 0.0054)) * np.clip(y - np.float32(2.6), 0.0, 7.0)
     if climate.sun_dir is not None:
         sx, sy, sz = climate.sun_dir
         facing = np.maximum(nx * sx + ny * sy + nz * sz, 0.0)
         free = _sunlit(scene, x, y) * (1 - on_ground * shadows.of(SUN)[rows, cols])
         light += _colour(climate.sun_light) * (facing * free)
     for key, lamp in enumerate(scene.lights):
-        strength = _lamp_light(lamp, x, y, depth, (nx, ny, nz))
+        strength = _lamp_light(lamp, x, y, depth, (f32(nx), f32(ny), f32(nz)))
         if key in shadows.maps:
             strength *= 1 - np.float32(0.85) * on_ground * shadows.of(key)[rows, cols]
         light += _colour(lamp.power) * strength
-    radiance = surf[ALBEDO] * light + surf[EMIT]
+    radiance = f32(surf[ALBEDO] * light + surf[EMIT])
     veil = np.where(depth < FAR, 1 - np.exp(-np.float32(climate.haze_per_m) * depth), np.float32(0.0))
     radiance += veil * (_colour(climate.haze) - radiance)
     return np.ascontiguousarray(radiance.transpose(1, 2, 0))
+
+
+def _world_xy(camera: Camera, depth: F32, rows: slice, cols: slice) -> tuple[F32, F32]:
+    """Metres right of the camera and above the ground, of what each pixel of a region shows."""
+    v = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + np.float32(0.5)
+    u = np.arange(cols.start, cols.stop, dtype=np.float32)[None, :] + np.float32(0.5)
+    per_px = depth / camera.focal
+    return f32((u - camera.cx) * per_px), f32(camera.eye - (v - camera.cy) * per_px)
 
 
 def _colour(rgb: Rgb) -> F32:
@@ -148,12 +168,10 @@ def warm_by_sun(canvas: Canvas, scene: Scene) -> None:
     if scene.climate.sun_dir is None:
         return
     camera, (sx, sy, sz) = canvas.camera, scene.climate.sun_dir
-    v = np.arange(camera.height, dtype=np.float32)[:, None] + 0.5
-    u = np.arange(camera.width, dtype=np.float32)[None, :] + 0.5
-    per_px = canvas.depth / camera.focal
+    x, y = _world_xy(camera, canvas.depth, slice(0, camera.height), slice(0, camera.width))
     nx, ny, nz = canvas.surf[NORMAL]
     facing = np.clip(nx * sx + ny * sy + nz * sz, 0.0, 1.0)
-    lit = facing * _sunlit(scene, (u - camera.cx) * per_px, camera.eye - (v - camera.cy) * per_px)
+    lit = facing * _sunlit(scene, x, y)
     canvas.surf[TEMP] += scene.climate.sunlit_gain * np.where(canvas.depth < FAR, lit, 0.0)
 
 
@@ -163,7 +181,7 @@ def _sunlit(scene: Scene, x: F32, y: F32) -> F32:
     sx, sy, _ = scene.climate.sun_dir
     wall = scene.street.right_wall if sx > 0 else scene.street.left_wall
     edge = _WALL_HEIGHT - np.abs(wall - x) * (sy / abs(sx))
-    return np.clip((y - edge) * 2.5 + 0.5, 0.0, 1.0)
+    return f32(np.clip((y - edge) * 2.5 + 0.5, 0.0, 1.0))
 
 
 def _lamp_light(lamp: Light, x: F32, y: F32, z: F32, normal: tuple[F32, F32, F32]) -> F32:
@@ -174,16 +192,16 @@ def _lamp_light(lamp: Light, x: F32, y: F32, z: F32, normal: tuple[F32, F32, F32
     cone = np.clip((along - lamp.cos_edge) / (lamp.cos_full - lamp.cos_edge), 0.0, 1.0)
     # wrapped, as for a lamp that is not a point and a street that throws light back
     facing = np.maximum((dx * normal[0] + dy * normal[1] + dz * normal[2]) * near * 0.6 + 0.4, 0.0)
-    return (facing * cone * cone * near * near).astype(np.float32)
+    return f32(facing * cone * cone * near * near)
 
 
-def ground_mask(owner: np.ndarray) -> F32:  # type: ignore[type-arg]
+def ground_mask(owner: npt.NDArray[np.int16]) -> F32:
     """1 on ground pixels.
 
     Shapes:
         owner: (h, w) -> (h, w)
     """
-    return (owner == GROUND).astype(np.float32)
+    return f32(owner == GROUND)
 
 
 def equalise_heat(canvas: Canvas, cutout: Cutout, owner: int, share: float) -> None:

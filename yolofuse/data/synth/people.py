@@ -23,7 +23,13 @@ _TOPS: tuple[Rgb, ...] = (
     (0.10, 0.34, 0.42),
     (0.025, 0.025, 0.03),
 )
-_BOTTOMS: tuple[Rgb, ...] = ((0.03, 0.05, 0.12), (0.02, 0.02, 0.025), (0.26, 0.21, 0.14), (0.10, 0.10, 0.11), (0.08, 0.12, 0.22))
+_BOTTOMS: tuple[Rgb, ...] = (
+    (0.03, 0.05, 0.12),
+    (0.02, 0.02, 0.025),
+    (0.26, 0.21, 0.14),
+    (0.10, 0.10, 0.11),
+    (0.08, 0.12, 0.22),
+)
 _SKINS: tuple[Rgb, ...] = ((0.62, 0.40, 0.29), (0.48, 0.28, 0.18), (0.28, 0.15, 0.09), (0.13, 0.07, 0.045))
 _HAIRS: tuple[Rgb, ...] = ((0.02, 0.016, 0.013), (0.10, 0.055, 0.025), (0.32, 0.21, 0.09), (0.30, 0.29, 0.28))
 
@@ -72,7 +78,7 @@ def random_figure(rng: np.random.Generator) -> Figure:
 
 
 class _Body:
-    """Draws the parts of one figure; ``heat`` scales body warmth, ``flat`` replaces it, ``glow`` makes a lit picture."""
+    """Draws the parts of a figure; ``heat`` scales body warmth, ``flat`` replaces it, ``glow`` makes a lit picture."""
 
     def __init__(
         self, canvas: Canvas, at: tuple[float, float, float], tall: float, heat: float, flat: float | None, glow: float
@@ -97,6 +103,8 @@ def _dim(colour: Rgb, gain: float) -> Rgb:
 def draw_figure(body: _Body, figure: Figure) -> None:
     """Paint a whole person, far limbs first."""
     turn, build = figure.turn, figure.build
+    # a long stride lowers the hips; without this walkers would float
+    body.origin = body.origin + np.array([0.0, body.scale * 0.455 * (1 - math.cos(figure.stride))], np.float32)
     wide = (0.078 if figure.profile else 0.112) * build
     _leg(body, figure, -1.0, 0.72)
     _arm(body, figure, -1.0, 0.68)
@@ -124,7 +132,9 @@ def draw_figure(body: _Body, figure: Figure) -> None:
     _arm(body, figure, 1.0, 0.92)
     if figure.bag == 2:
         side = turn * wide * 1.15
-        bag = np.array([(side - 0.05, 0.33), (side + 0.05, 0.33), (side + 0.042, 0.45), (side - 0.042, 0.45)], np.float32)
+        bag = np.array(
+            [(side - 0.05, 0.33), (side + 0.05, 0.33), (side + 0.042, 0.45), (side - 0.042, 0.45)], np.float32
+        )
         body.part(bag, _dim(figure.hair, 2.0), 2.0)
 
 
@@ -152,7 +162,11 @@ def _leg(body: _Body, figure: Figure, which: float, shade: float) -> None:
     body.part(capsule(hip, knee, 0.058 * figure.build, 0.043), colour, _LEG_HEAT)
     body.part(capsule(knee, ankle, 0.043, 0.030), colour, _LEG_HEAT * 0.85)
     toe = 0.055 * figure.turn if figure.profile else spread * 0.25
-    body.part(capsule((ankle[0], ankle[1] - 0.005), (ankle[0] + toe, max(ankle[1] - 0.015, 0.018)), 0.026, 0.020), (0.03, 0.028, 0.026), _SHOE_HEAT)
+    body.part(
+        capsule((ankle[0], ankle[1] - 0.005), (ankle[0] + toe, max(ankle[1] - 0.015, 0.018)), 0.026, 0.020),
+        (0.03, 0.028, 0.026),
+        _SHOE_HEAT,
+    )
 
 
 def _arm(body: _Body, figure: Figure, which: float, shade: float) -> None:
@@ -210,7 +224,10 @@ def draw_poster(canvas: Canvas, scene: Scene, thing: Thing) -> None:
 
     def sheet(half: float, low: float, high: float, colour: Rgb, lit: float) -> None:
         emit = _dim(colour, lit)
-        canvas.face([(x - half, low, z), (x + half, low, z), (x + half, high, z), (x - half, high, z)], Paint(colour, temp, emit=emit))
+        canvas.face(
+            [(x - half, low, z), (x + half, low, z), (x + half, high, z), (x - half, high, z)],
+            Paint(colour, temp, emit=emit),
+        )
 
     sheet(0.08, 0.0, 0.4, (0.10, 0.10, 0.11), 0.0)
     sheet(0.74, 0.30, 2.42, (0.07, 0.07, 0.08), 0.0)
@@ -218,17 +235,24 @@ def draw_poster(canvas: Canvas, scene: Scene, thing: Thing) -> None:
     back = (float(hue[0]), float(hue[1]), float(hue[2]))
     for step in range(6):
         sheet(0.66, 0.38 + step * 0.325, 0.38 + (step + 1) * 0.325 + 0.01, _dim(back, 0.7 + 0.1 * step), glow)
-    draw_figure(_Body(canvas, (x + rng.uniform(-0.2, 0.2), 0.45, z), rng.uniform(1.45, 1.7), 0.0, temp, glow), random_figure(rng))
+    draw_figure(
+        _Body(canvas, (x + rng.uniform(-0.2, 0.2), 0.45, z), rng.uniform(1.45, 1.7), 0.0, temp, glow),
+        random_figure(rng),
+    )
 
 
 def draw_dog(canvas: Canvas, scene: Scene, thing: Thing) -> None:
     """A dog: warm to the thermal camera, and no person to the other."""
     rng = np.random.default_rng(thing.seed)
     turn = float(rng.choice([-1.0, 1.0]))
-    coat = _dim(((0.30, 0.19, 0.09), (0.04, 0.035, 0.03), (0.5, 0.46, 0.4))[int(rng.integers(3))], rng.uniform(0.8, 1.2))
+    coat = _dim(
+        ((0.30, 0.19, 0.09), (0.04, 0.035, 0.03), (0.5, 0.46, 0.4))[int(rng.integers(3))], rng.uniform(0.8, 1.2)
+    )
     body = _Body(canvas, (thing.x, 0.0, thing.z), 1.0, 1.0, None, 0.0)
     for x, shade in ((-0.24, 0.7), (0.22, 0.7), (-0.29, 1.0), (0.27, 1.0)):
-        body.part(capsule((x * turn, 0.38), (x * turn + rng.uniform(-0.05, 0.05), 0.02), 0.05, 0.03), _dim(coat, shade), 6.0)
+        body.part(
+            capsule((x * turn, 0.38), (x * turn + rng.uniform(-0.05, 0.05), 0.02), 0.05, 0.03), _dim(coat, shade), 6.0
+        )
     body.part(capsule((-0.27 * turn, 0.42), (0.27 * turn, 0.45), 0.11, 0.13), coat, 8.0)
     body.part(capsule((-0.33 * turn, 0.46), (-0.46 * turn, 0.66), 0.035, 0.02), coat, 6.0)
     body.part(capsule((0.33 * turn, 0.50), (0.42 * turn, 0.64), 0.08, 0.08), coat, 10.0)

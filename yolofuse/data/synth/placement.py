@@ -1,4 +1,4 @@
-"""Where things stand: a rejection sampler that keeps to the light, the heat and the free room that each kind asks for."""
+"""Where things stand: a rejection sampler that keeps to the light and the free room that each kind asks for."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from yolofuse.data.synth.scene import PERSON, VEHICLE, Climate, Light, Street, T
 
 Box = tuple[float, float, float, float]
 _TRIES = 60
+_ELSE = {"person_lit": "person_dark", "car_cold_lit": "car_warm_dark"}
+"""What is drawn instead where the street has no light for it."""
 _LAMP_HEIGHT = 5.6
 _LAMP_COLOURS: tuple[Rgb, ...] = ((1.0, 0.66, 0.30), (1.0, 0.76, 0.46), (1.0, 0.90, 0.74))
 
@@ -26,12 +28,13 @@ class Placement:
         self._boxes: list[Box] = []
 
     def lamps(self) -> None:
-        """Lamp posts down the street, alternating sides. At night one near lamp is on, most of the next are out of order."""
+        """Lamp posts down the street. At night the nearest and the far ones are on, most between are out of order."""
         rng, colour = self.rng, _LAMP_COLOURS[int(self.rng.integers(len(_LAMP_COLOURS)))]
         z, side = rng.uniform(6.5, 12.5), float(rng.choice([-1.0, 1.0]))
         while z < 46:
             x = self.street.left_kerb - 0.5 if side < 0 else self.street.right_kerb + 0.5
-            chance = knobs.LAMPS_ON if self.lights and z < 32 else 1.0
+            nearest = self.things == []
+            chance = knobs.FIRST_LAMP_ON if nearest else knobs.LAMPS_ON if z < 32 else 1.0
             lit = self.climate.night and bool(rng.random() < chance)
             self._add("lamp", x, z, lit=lit, heading=-side)
             if lit:
@@ -54,10 +57,9 @@ class Placement:
         kinds = [pick(self.rng, knobs.KINDS[self.climate.mood]) for _ in range(count)]
         # headlights must shine before a place can be called dark
         for wanted in sorted(kinds, key=lambda kind: kind != "car_running"):
-            if wanted.startswith("person"):
-                self._person(wanted)
-            else:
-                self._car(wanted)
+            place = self._person if wanted.startswith("person") else self._car
+            if not place(wanted) and wanted in _ELSE:
+                place(_ELSE[wanted])
 
     def decoys(self) -> None:
         """What fools one camera: posters and dummies for RGB, warm boxes, pipes and dogs for IR."""
@@ -82,7 +84,7 @@ class Placement:
         for side in (-1.0, 1.0):
             trees = rng.random() < 0.6
             z = rng.uniform(9.0, 16.0)
-            while z < 45:
+            while z < 36:
                 if trees:
                     self._place_clutter("tree", side, z, 0.2, (0.5, 3.0))
                 z += rng.uniform(6.0, 11.0)
@@ -113,7 +115,7 @@ class Placement:
             around += [((x + dx) * far, z * far, 0.0) for dx in (-reach, reach)]
         return all(self.light_at(*spot) < knobs.DARK_BELOW for spot in around)
 
-    def _person(self, wanted: str) -> None:
+    def _person(self, wanted: str) -> bool:
         rng = self.rng
         for _ in range(2 * _TRIES):
             z = 1.0 / rng.uniform(1.0 / knobs.PERSON_RANGE[1], 1.0 / knobs.PERSON_RANGE[0])
@@ -124,9 +126,10 @@ class Placement:
             box = self._box(x, z, 0.75, 1.8)
             if self._free(box, 0.05) and self._lit_enough(wanted, x, z, 0.4):
                 self._add("person", x, z, PERSON, wanted, camouflaged=wanted == "person_crossover", box=box)
-                return
+                return True
+        return False
 
-    def _car(self, wanted: str) -> None:
+    def _car(self, wanted: str) -> bool:
         rng, street = self.rng, self.street
         for _ in range(2 * _TRIES):
             z = 1.0 / rng.uniform(1.0 / knobs.CAR_RANGE[1], 1.0 / knobs.CAR_RANGE[0])
@@ -148,7 +151,8 @@ class Placement:
                 self._add("car", x, z, VEHICLE, wanted, heading, "cold" in wanted, running, box=box)
                 if running and self.climate.night:
                     self._headlights(x, z, heading)
-                return
+                return True
+        return False
 
     def _headlights(self, x: float, z: float, heading: float) -> None:
         ahead = (math.sin(heading), math.cos(heading))

@@ -73,7 +73,7 @@ def _climate(rng: np.random.Generator, mood: str) -> Climate:
             0.0,
             rng.uniform(-9, -6),
         )
-    side = rng.choice([-1.0, 1.0]) * rng.uniform(0.35, 0.85)
+    side = float(rng.choice([-1.0, 1.0])) * rng.uniform(0.35, 0.85)
     rise, back = rng.uniform(0.55, 0.95), rng.uniform(-0.75, -0.15)
     norm = math.sqrt(side * side + rise * rise + back * back)
     warmth = rng.uniform(0.0, 1.0)

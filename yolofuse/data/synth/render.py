@@ -1,4 +1,4 @@
-"""From a scene to a labelled pair: draw the board, look at it with both cameras, and label what at least one of them sees."""
+"""From a scene to a labelled pair: draw the board, expose both cameras, label what at least one of them sees."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from yolofuse.data.synth import furniture, knobs, people
 from yolofuse.data.synth.backdrop import draw_backdrop
-from yolofuse.data.synth.canvas import F32, GROUND, TEMP, U8, Canvas, Cutout
+from yolofuse.data.synth.canvas import F32, TEMP, U8, Canvas, Cutout
 from yolofuse.data.synth.light import Shadows, cast_shadows, equalise_heat, ground_mask, shade, warm_by_sun
 from yolofuse.data.synth.plan import plan
 from yolofuse.data.synth.scene import Scene, Thing, rng_of
@@ -35,7 +35,12 @@ _DRAW: Mapping[str, Draw] = {
     "hot_box": furniture.draw_hot_box,
     "hot_pipe": furniture.draw_hot_pipe,
 }
-_REACH: Mapping[str, tuple[float, float]] = {"lamp": (2.2, 6.4), "tree": (2.6, 6.6), "car": (3.2, 2.6), "signal": (0.6, 3.4)}
+_REACH: Mapping[str, tuple[float, float]] = {
+    "lamp": (2.2, 6.4),
+    "tree": (2.6, 6.6),
+    "car": (3.2, 2.6),
+    "signal": (0.6, 3.4),
+}
 _ROUND = ("person", "mannequin", "hot_pipe")
 
 
@@ -91,7 +96,7 @@ class Pair:
 
 
 def render_pair(seed: int, split: str, index: int, size_hw: tuple[int, int]) -> Pair:
-    """The pair of one index. An object that earns no label is taken out and the scene drawn again, so none stays unlabelled."""
+    """The pair of one index. What earns no label is taken out and the scene drawn again: none stays unlabelled."""
     rng = rng_of(seed, split, index)
     scene = plan(rng, size_hw)
     noise_seed = int(rng.integers(0, 2**31))

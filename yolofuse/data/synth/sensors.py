@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from yolofuse.data.synth import knobs
-from yolofuse.data.synth.canvas import F32, GROUND, TEMP, U8, Canvas, clouds
+from yolofuse.data.synth.canvas import F32, GROUND, TEMP, U8, Canvas, clouds, f32
 from yolofuse.data.synth.scene import Scene
 
 _EXPOSURE = 1.35
@@ -19,9 +19,8 @@ def tone(light: F32) -> F32:
         (..., 3) -> (..., 3)
     """
     exposed = 1.0 - np.exp(-_EXPOSURE * np.maximum(light, 0.0))
-    return (255.0 * np.where(exposed < 0.0031308, 12.92 * exposed, 1.055 * np.power(exposed, 1 / 2.4) - 0.055)).astype(
-        np.float32
-    )
+    curve = 1.055 * np.power(np.maximum(exposed, 0.0031308), 1 / 2.4) - 0.055
+    return f32(255.0 * np.where(exposed < 0.0031308, 12.92 * exposed, curve))
 
 
 def rgb_noise(light: F32, night: bool) -> F32:
@@ -32,7 +31,7 @@ def rgb_noise(light: F32, night: bool) -> F32:
     """
     read = knobs.NIGHT_NOISE if night else knobs.DAY_NOISE
     shot = knobs.SHOT_NOISE * (2.0 if night else 1.0)
-    return np.sqrt(read * read + shot * np.clip(light, 0.0, 1.5)).astype(np.float32)
+    return f32(np.sqrt(read * read + shot * np.clip(light, 0.0, 1.5)))
 
 
 def grey(temp: F32) -> F32:
@@ -42,7 +41,7 @@ def grey(temp: F32) -> F32:
         (...) -> (...)
     """
     level = 0.36 + knobs.IR_GREY_PER_KELVIN * temp
-    return (255.0 * (0.5 + 0.5 * np.tanh(1.9 * (level - 0.5)))).astype(np.float32)
+    return f32(255.0 * (0.5 + 0.5 * np.tanh(1.9 * (level - 0.5))))
 
 
 def expose_rgb(canvas: Canvas, scene: Scene, light: F32, rng: np.random.Generator) -> U8:
@@ -95,7 +94,7 @@ def _glow(scene: Scene, light: F32) -> F32:
     bloom = 0.30 * cv2.GaussianBlur(bright, (0, 0), reach / 110) + 0.22 * cv2.GaussianBlur(bright, (0, 0), reach / 34)
     if scene.climate.night:
         bloom += 0.30 * cv2.GaussianBlur(bright, (0, 0), reach / 14) + _beams(scene, small.shape[:2])
-    return light + cv2.resize(bloom, (width, height), interpolation=cv2.INTER_LINEAR)
+    return f32(light + cv2.resize(bloom, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def _beams(scene: Scene, size_hw: tuple[int, int]) -> F32:
@@ -128,7 +127,7 @@ def _wet(canvas: Canvas, scene: Scene, light: F32, rng: np.random.Generator) -> 
     weight = (canvas.owner == GROUND) * puddles * (scene.climate.wet * (0.10 + 0.45 * grazing))[:, None]
     dark = light * (1 - 0.35 * scene.climate.wet * (canvas.owner == GROUND))[..., None]
     streaks = _streaks(scene, height, width) * (canvas.owner == GROUND)[..., None] * scene.climate.wet
-    return (dark + weight[..., None] * smear + streaks * (0.4 + 0.6 * puddles)[..., None]).astype(np.float32)
+    return f32(dark + weight[..., None] * smear + streaks * (0.4 + 0.6 * puddles)[..., None])
 
 
 def _streaks(scene: Scene, height: int, width: int) -> F32:
@@ -146,4 +145,4 @@ def _streaks(scene: Scene, height: int, width: int) -> F32:
         wide, long = camera.scale(z) / 4 * 0.20, camera.scale(z) / 4 * (2.4 if lamp.street_lamp else 0.9)
         spot = np.exp(-(((u - middle[0]) / wide) ** 2) - ((v - middle[1]) / long) ** 2)
         total += spot[..., None] * (np.asarray(lamp.power, np.float32) * (min(0.022 * z, 0.30) / max(lamp.power)))
-    return cv2.resize(total, (width, height), interpolation=cv2.INTER_LINEAR)
+    return f32(cv2.resize(total, (width, height), interpolation=cv2.INTER_LINEAR))

@@ -90,14 +90,20 @@ class _Car:
     def top(self, along: float) -> float:
         """Height of the body below the glass: the belt line, falling over the bonnet."""
         start, end = self.shape.front_glass[0], self.shape.long / 2
-        fall = min(max((along - start) / (end - start), 0.0), 1.0) ** 1.6
+        fall = math.pow(min(max((along - start) / (end - start), 0.0), 1.0), 1.6)
         return self.shape.belt + fall * (self.shape.nose - self.shape.belt)
 
     def outline(self) -> list[tuple[float, float]]:
         """The plan, convex, as (along, across), so that each edge's outside is on the same hand."""
         half, end = self.shape.wide / 2, self.shape.long / 2
         glass = self.shape.front_glass[0]
-        right = [(-end, half * _TAIL), (-end + _CHAMFER / 2, half), (glass, half), (end - _CHAMFER, half), (end, half * _NOSE)]
+        right = [
+            (-end, half * _TAIL),
+            (-end + _CHAMFER / 2, half),
+            (glass, half),
+            (end - _CHAMFER, half),
+            (end, half * _NOSE),
+        ]
         return right + [(s, -w) for s, w in reversed(right)]
 
     def tint(self, gain: float) -> Rgb:
@@ -129,16 +135,22 @@ def draw_car(canvas: Canvas, scene: Scene, thing: Thing) -> None:
     _rear_end(car)
     top = [(s, car.top(s), w * _SHOULDER) for s, w in outline]
     glass = car.shape.front_glass[0]
-    hood: list[Vec] = [(glass, car.shape.belt, -half * _SHOULDER), *sorted((p for p in top if p[0] > glass), key=lambda p: p[2]),
-            (glass, car.shape.belt, half * _SHOULDER)]  # fmt: skip
+    nose_rim = sorted((p for p in top if p[0] > glass), key=lambda p: p[2])
+    edge = half * _SHOULDER
+    hood: list[Vec] = [(glass, car.shape.belt, -edge), *nose_rim, (glass, car.shape.belt, edge)]
     car.face(hood, (0.12, 1.0, 0.0), car.tint(1.06), car.heat.bonnet)
     ridge = 0.32 * half
-    line: list[Vec] = [(glass, car.shape.belt, -ridge), (glass, car.shape.belt, ridge),
-            (car.shape.long / 2, car.shape.nose, ridge * 0.8), (car.shape.long / 2, car.shape.nose, -ridge * 0.8)]  # fmt: skip
+    end, lip = car.shape.long / 2, car.shape.nose
+    line: list[Vec] = [
+        (glass, car.shape.belt, -ridge),
+        (glass, car.shape.belt, ridge),
+        (end, lip, ridge * 0.8),
+        (end, lip, -ridge * 0.8),
+    ]
     car.face(line, (0.05, 1.0, 0.0), car.tint(1.16), car.heat.bonnet * 1.1)
     back = car.shape.rear_glass[0]
-    boot: list[Vec] = [(back, car.shape.belt, half * _SHOULDER), *sorted((p for p in top if p[0] < back), key=lambda p: -p[2]),
-            (back, car.shape.belt, -half * _SHOULDER)]  # fmt: skip
+    tail_rim = sorted((p for p in top if p[0] < back), key=lambda p: -p[2])
+    boot: list[Vec] = [(back, car.shape.belt, edge), *tail_rim, (back, car.shape.belt, -edge)]
     car.face(boot, (0.0, 1.0, 0.0), car.tint(1.05), car.heat.body)
     _cabin(car, half * 0.92, half * 0.74)
 
@@ -150,10 +162,19 @@ def _panel(car: _Car, s0: float, w0: float, s1: float, w1: float) -> None:
     out_s, out_w = out_s / norm, out_w / norm
     nose = max(out_s, 0.0)
     temp = car.heat.body + nose * 0.6 * (car.heat.grille - car.heat.body)
-    bands = ((0.0, 0.94, 0.12, 1.0, -0.25, 0.55), (0.12, 1.0, 0.62, 1.0, 0.05, 1.0), (0.62, 1.0, 1.0, _SHOULDER, 0.5, 1.08))
+    bands = (
+        (0.0, 0.94, 0.12, 1.0, -0.25, 0.55),
+        (0.12, 1.0, 0.62, 1.0, 0.05, 1.0),
+        (0.62, 1.0, 1.0, _SHOULDER, 0.5, 1.08),
+    )
     for low, inset0, high, inset1, up, shade in bands:
         y = [_LOW + level * (car.top(s) - _LOW) for level in (low, high) for s in (s0, s1)]
-        face: list[Vec] = [(s0, y[0], w0 * inset0), (s1, y[1], w1 * inset0), (s1, y[3], w1 * inset1), (s0, y[2], w0 * inset1)]
+        face: list[Vec] = [
+            (s0, y[0], w0 * inset0),
+            (s1, y[1], w1 * inset0),
+            (s1, y[3], w1 * inset1),
+            (s0, y[2], w0 * inset1),
+        ]
         car.face(face, (out_s, up, out_w), car.tint(shade), temp)
 
 
@@ -162,7 +183,12 @@ def _underside(car: _Car) -> None:
     half, end = car.shape.wide / 2 * 0.9, car.shape.long / 2 - 0.25
     black: Rgb = (0.012, 0.012, 0.012)
     for side in (-1.0, 1.0):
-        skirt: list[Vec] = [(-end, 0.04, half * side), (end, 0.04, half * side), (end, 0.4, half * side), (-end, 0.4, half * side)]
+        skirt: list[Vec] = [
+            (-end, 0.04, half * side),
+            (end, 0.04, half * side),
+            (end, 0.4, half * side),
+            (-end, 0.4, half * side),
+        ]
         car.face(skirt, (0.0, 0.0, side), black, car.heat.under)
     for out in (-1.0, 1.0):
         car.face(_patch(end * out, 0.10, 0.4, -half, half), (out, 0.0, 0.0), black, car.heat.under)
@@ -186,14 +212,26 @@ def _side(car: _Car, w: float) -> None:
         for spoke in range(5):
             turn = 2 * math.pi * spoke / 5
             hole = (along + 0.13 * math.cos(turn), 0.32 + 0.13 * math.sin(turn))
-            dot: list[Vec] = [(hole[0] + 0.04 * dx, hole[1] + 0.04 * dy, w * 1.01) for dx, dy in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+            dot: list[Vec] = [
+                (hole[0] + 0.04 * dx, hole[1] + 0.04 * dy, w * 1.01) for dx, dy in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+            ]
             car.face(dot, outward, (0.05, 0.05, 0.05), car.heat.wheel)
     for along in (-0.28, 0.80):
-        gap: list[Vec] = [(along, 0.36, w), (along + 0.03, 0.36, w), (along + 0.03, shape.belt, w * 0.95), (along, shape.belt, w * 0.95)]
+        gap: list[Vec] = [
+            (along, 0.36, w),
+            (along + 0.03, 0.36, w),
+            (along + 0.03, shape.belt, w * 0.95),
+            (along, shape.belt, w * 0.95),
+        ]
         car.face(gap, outward, car.tint(0.35), car.heat.body)
     knob_y = shape.belt * 0.82
     for along in (-0.50, 0.55):
-        knob: list[Vec] = [(along, knob_y, w), (along + 0.17, knob_y, w), (along + 0.17, knob_y + 0.04, w), (along, knob_y + 0.04, w)]
+        knob: list[Vec] = [
+            (along, knob_y, w),
+            (along + 0.17, knob_y, w),
+            (along + 0.17, knob_y + 0.04, w),
+            (along, knob_y + 0.04, w),
+        ]
         car.face(knob, outward, car.tint(0.45), car.heat.body)
 
 
@@ -215,7 +253,12 @@ def _front_end(car: _Car) -> None:
         car.face(lens, out, (0.62, 0.64, 0.66), warm, beam)
         back = nose - 0.45 * _CHAMFER
         edge = side * (flat + 0.45 * (half - flat))
-        wrap: list[Vec] = [(nose, top * 0.70, side * flat), (back, top * 0.80, edge), (back, top * 0.95, edge * 0.97), (nose, top * 0.93, side * flat * 0.97)]
+        wrap: list[Vec] = [
+            (nose, top * 0.70, side * flat),
+            (back, top * 0.80, edge),
+            (back, top * 0.95, edge * 0.97),
+            (nose, top * 0.93, side * flat * 0.97),
+        ]
         car.face(wrap, (half - flat, 0.1, side * _CHAMFER), (0.62, 0.64, 0.66), warm, beam)
 
 
@@ -232,7 +275,12 @@ def _rear_end(car: _Car) -> None:
         car.face(lens, out, (0.32, 0.02, 0.02), warm, glow)
         back = tail + 0.8 * _CHAMFER * 0.5
         edge = side * (flat + 0.8 * (half - flat))
-        wrap: list[Vec] = [(tail, belt * 0.70, side * flat), (back, belt * 0.70, edge), (back, belt * 0.92, edge * 0.97), (tail, belt * 0.92, side * flat * 0.98)]
+        wrap: list[Vec] = [
+            (tail, belt * 0.70, side * flat),
+            (back, belt * 0.70, edge),
+            (back, belt * 0.92, edge * 0.97),
+            (tail, belt * 0.92, side * flat * 0.98),
+        ]
         car.face(wrap, (flat - half, 0.1, side * _CHAMFER * 0.5), (0.32, 0.02, 0.02), warm, glow)
     car.face(_patch(tail - 0.01, 0.22, 0.33, half * 0.4, half * 0.62), out, (0.08, 0.08, 0.08), car.heat.exhaust)
 
@@ -249,19 +297,44 @@ def _cabin(car: _Car, half: float, roof: float) -> None:
         if car.face(pane, out, car.colour, heat.body):
             glass = _shrunk(pane, 0.88)
             car.face(glass, out, _GLASS, heat.glass)
-            car.face([_between(glass[0], glass[3], 0.45), _between(glass[1], glass[2], 0.70), glass[2], glass[3]], out, _SHEEN, heat.glass)
+            car.face(
+                [_between(glass[0], glass[3], 0.45), _between(glass[1], glass[2], 0.70), glass[2], glass[3]],
+                out,
+                _SHEEN,
+                heat.glass,
+            )
     for side in (-1.0, 1.0):
-        window: list[Vec] = [(r0, belt, side * half), (f0, belt, side * half), (f1, high, side * roof), (r1, high, side * roof)]
+        window: list[Vec] = [
+            (r0, belt, side * half),
+            (f0, belt, side * half),
+            (f1, high, side * roof),
+            (r1, high, side * roof),
+        ]
         out = (0.0, half - roof, side * slope)
         if not car.face(window, out, car.colour, heat.body):
             continue
         split = 0.5 * (r1 + f1) - 0.1
         low, top = belt + 0.05 * slope, belt + 0.88 * slope
         wl, wt = side * (half + 0.05 * (roof - half)), side * (half + 0.88 * (roof - half))
-        car.face([(r0 + 0.22, low, wl), (split - 0.05, low, wl), (split - 0.05, top, wt), (r1 + 0.12, top, wt)], out, _GLASS, heat.glass)
-        car.face([(split + 0.05, low, wl), (f0 - 0.2, low, wl), (f1 - 0.05, top, wt), (split + 0.05, top, wt)], out, _GLASS, heat.glass)
+        car.face(
+            [(r0 + 0.22, low, wl), (split - 0.05, low, wl), (split - 0.05, top, wt), (r1 + 0.12, top, wt)],
+            out,
+            _GLASS,
+            heat.glass,
+        )
+        car.face(
+            [(split + 0.05, low, wl), (f0 - 0.2, low, wl), (f1 - 0.05, top, wt), (split + 0.05, top, wt)],
+            out,
+            _GLASS,
+            heat.glass,
+        )
     bright = (min(car.colour[0] * 1.1, 0.8), min(car.colour[1] * 1.1, 0.8), min(car.colour[2] * 1.1, 0.8))
-    car.face([(r1, high, -roof), (r1, high, roof), (f1, high, roof), (f1, high, -roof)], (0.0, 1.0, 0.0), bright, heat.body * 0.7)
+    car.face(
+        [(r1, high, -roof), (r1, high, roof), (f1, high, roof), (f1, high, -roof)],
+        (0.0, 1.0, 0.0),
+        bright,
+        heat.body * 0.7,
+    )
 
 
 def _shrunk(points: list[Vec], share: float) -> list[Vec]:
