@@ -18,7 +18,7 @@ from yolofuse.data.image_io import read_pair
 from yolofuse.engine.distributed import Ranks, join_ranks
 from yolofuse.engine.runs import RunFolder
 from yolofuse.engine.setup import load_split
-from yolofuse.engine.validate import evaluate
+from yolofuse.engine.validate import Evaluation, evaluate
 from yolofuse.errors import ConfigError, DataError, RunError
 from yolofuse.eval.pictures import PairView, save_prediction_picture
 from yolofuse.eval.report import EvalReport, Scalar, environment, format_table, write_report
@@ -28,6 +28,14 @@ from yolofuse.weights import file_sha256, load_checkpoint
 log = logging.getLogger("yolofuse")
 
 _PICTURED = 8
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A report and the evaluation behind it."""
+
+    report: EvalReport
+    evaluation: Evaluation
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ def load_detector(weights: Path, overrides: Sequence[str] = ()) -> Loaded:
 
 def judge_run(
     run: Path, overrides: Sequence[str] = (), *, split: str | None = None, out: Path | None = None
-) -> EvalReport | None:
+) -> Judgement | None:
     """Score the best weights of a run; None on every rank but 0."""
     folder = RunFolder(run)
     if not folder.best.exists():
@@ -75,7 +83,7 @@ def judge_run(
 
 def judge(
     weights: Path, overrides: Sequence[str] = (), *, split: str | None = None, out: Path | None = None
-) -> EvalReport | None:
+) -> Judgement | None:
     """Score a checkpoint on a split, print the figures and write the report; None on every rank but 0.
 
     Args:
@@ -111,7 +119,7 @@ def judge(
             folder / "predictions.jpg",
         )
         log.info("%s\n\nreport in %s", format_table(report), folder)
-        return report
+        return Judgement(report, found)
 
 
 def spread(count: int, most: int = _PICTURED) -> list[int]:

@@ -257,7 +257,7 @@ def _texture(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
         # remap addresses at most 32767 pixels; farther off the grain has faded anyway
         u_map, v_map = (np.clip(m * per_metre, -3e4, 3e4) for m in (along, across))
         grain = cv2.remap(tile, u_map, v_map, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-        grain *= solid / (1 + depth * per_metre / 2500)
+        grain = f32(grain * solid / (1 + depth * per_metre / 2500))
         canvas.surf[ALBEDO] *= f32(1 + strength * grain)
         if heat:
             canvas.surf[TEMP] += f32(heat * grain)

@@ -42,7 +42,7 @@ MAX_OVERLAP: Final = 0.35
 """Largest share of the smaller box that a second box may cover at planning."""
 
 # Light.
-FIRST_LAMP_ON: Final = 0.75
+FIRST_LAMP_ON: Final = 0.85
 """How often the nearest street lamp works."""
 LAMPS_ON: Final = 0.25
 """How many of the street lamps between the first one and 32 m work; where they don't it is dark."""
