@@ -20,8 +20,8 @@ from yolofuse.data.synth.scene import PERSON
 from yolofuse.data.synth.write import label_line
 from yolofuse.errors import ConfigError, DataError
 
-SIZE_HW = (120, 160)
-NUM_SCENES = 36
+SIZE_HW = (96, 128)
+NUM_SCENES = 60
 
 
 @lru_cache(maxsize=1)
@@ -65,7 +65,6 @@ def test_generate__a_scene_does_not_depend_on_how_many_there_are(demo: Path, tmp
     assert all(few[name] == more[name] for name in shared)
 
 
-@pytest.mark.slow
 def test_generate__processes_do_not_change_a_byte(tmp_path: Path) -> None:
     assert make(tmp_path / "one", num_train=14, workers=1) == make(tmp_path / "two", num_train=14, workers=2)
 
@@ -147,7 +146,7 @@ def test_boxes__inside_the_image_and_big_enough() -> None:
         assert (y1 - y0) / height > 0.09 if seen.class_id == PERSON else (x1 - x0) / width > 0.09
 
 
-@pytest.mark.parametrize("box", [(0.0, 0.0, 160.0, 120.0), (53.3333, 10.0, 160.0, 33.3333)])
+@pytest.mark.parametrize("box", [(0.0, 0.0, 128.0, 96.0), (42.6667, 10.0, 128.0, 26.6667)])
 def test_label_line__rounding_stays_inside(box: tuple[float, float, float, float]) -> None:
     _, x, y, w, h = (float(word) for word in label_line(1, box, SIZE_HW).split())
     for middle, side in ((x, w), (y, h)):
@@ -162,8 +161,9 @@ def test_labels__each_is_seen_by_a_camera() -> None:
 
 
 def test_labels__contrast_is_really_in_the_pictures() -> None:
-    """People in the dark differ from a ring around them in the thermal image alone, measured on the finished 8-bit pixels."""
-    rgb_gaps, ir_gaps = [], []
+    """On the finished pixels, people in the dark differ from a ring around them in the thermal image alone."""
+    rgb_gaps: list[float] = []
+    ir_gaps: list[float] = []
     for pair in scenes():
         for number, seen in enumerate(pair.objects, start=1):
             if seen.class_id != PERSON or seen.rgb_sees:
@@ -182,16 +182,16 @@ def test_shares__each_camera_alone_misses_its_own() -> None:
     rgb_only = sum(not seen.ir_sees for seen in objects) / len(objects)
     ir_only = sum(not seen.rgb_sees for seen in objects) / len(objects)
     assert 0.15 < rgb_only < 0.40
-    assert 0.12 < ir_only < 0.40
+    assert 0.15 < ir_only < 0.40
 
 
 def test_registration__both_images_show_one_silhouette() -> None:
-    """A person lit at night stands out in both; the silhouette of either image overlaps the drawn one, and no shifted one better."""
+    """Warm people are brightest in the thermal image right where they were drawn, not some pixels beside it."""
     best = []
     for pair in scenes():
         for number, seen in enumerate(pair.objects, start=1):
             mask = (pair.owner == number).astype(np.float32)
-            if seen.class_id != PERSON or seen.ir < 8 or seen.share < 0.95 or mask.sum() < 60:
+            if seen.class_id != PERSON or seen.ir < 8 or seen.share < 0.95 or mask.sum() < 40:
                 continue
             ir = pair.ir.astype(np.float32)
             fits = {shift: float((ir * np.roll(mask, shift, axis=1)).sum()) for shift in range(-4, 5)}
@@ -210,7 +210,7 @@ def test_decoys__are_drawn_but_never_labelled() -> None:
 
 def test_cli__draws_and_prints_the_descriptor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
-    assert main(["synth", "--out", str(out), "--train", "1", "--val", "1", "--size", "160x120"]) == 0
+    assert main(["synth", "--out", str(out), "--train", "1", "--val", "1", "--size", "128x96"]) == 0
     assert capsys.readouterr().out.strip() == str(out / "data.yaml")
 
 

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from yolofuse.cli.common import run_command
 from yolofuse.data.synth import DEFAULT_SIZE_HW, generate
-from yolofuse.errors import YolofuseError
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one data command; 0 when done, 2 for a mistake that the user can mend."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    arguments = _parser().parse_args(argv)
-    try:
-        return int(arguments.run(arguments))
-    except YolofuseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def main(argv: list[str] | None = None) -> int:
+    """Run one data command; returns its exit code."""
+    args = _parser().parse_args(argv)
+    return run_command(lambda: args.run(args))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m yolofuse.cli.data", description="Make and check paired data sets.")
+    parser = argparse.ArgumentParser(prog="python -m yolofuse.cli.data", description="Make paired data sets.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     synth = commands.add_parser("synth", help="draw the demo data: paired RGB and thermal street scenes")
     synth.add_argument("--out", type=Path, required=True, help="folder to make; an existing one is never overwritten")
@@ -33,9 +26,8 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--val", type=int, default=100, metavar="N", help="pairs to evaluate on (default %(default)s)")
     synth.add_argument("--seed", type=int, default=0, metavar="S", help="which data set (default %(default)s)")
     height, width = DEFAULT_SIZE_HW
-    synth.add_argument(
-        "--size", type=_size_hw, default=DEFAULT_SIZE_HW, metavar="WxH", help=f"image size (default {width}x{height})"
-    )
+    size_help = f"image size in pixels (default {width}x{height})"
+    synth.add_argument("--size", type=_size_hw, default=DEFAULT_SIZE_HW, metavar="WxH", help=size_help)
     synth.set_defaults(run=_synth)
     return parser
 
@@ -47,12 +39,8 @@ def _size_hw(text: str) -> tuple[int, int]:
     return int(match[2]), int(match[1])
 
 
-def _synth(arguments: argparse.Namespace) -> int:
-    descriptor = generate(
-        arguments.out, num_train=arguments.train, num_val=arguments.val, seed=arguments.seed, size_hw=arguments.size
-    )
-    print(descriptor)
-    return 0
+def _synth(args: argparse.Namespace) -> None:
+    print(generate(args.out, num_train=args.train, num_val=args.val, seed=args.seed, size_hw=args.size))
 
 
 if __name__ == "__main__":

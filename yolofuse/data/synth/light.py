@@ -25,8 +25,8 @@ from yolofuse.data.synth.canvas import (
     Vec,
     f32,
 )
+from yolofuse.data.synth.car import footprint
 from yolofuse.data.synth.scene import Light, Scene, Thing
-from yolofuse.data.synth.vehicles import footprint
 
 SUN = -1
 _WALL_HEIGHT = 8.0

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from yolofuse.data.synth import furniture, knobs, people
 from yolofuse.data.synth.backdrop import draw_backdrop
 from yolofuse.data.synth.canvas import F32, TEMP, U8, Canvas, Cutout
+from yolofuse.data.synth.car import footprint
 from yolofuse.data.synth.light import Shadows, cast_shadows, equalise_heat, ground_mask, shade, warm_by_sun
 from yolofuse.data.synth.plan import plan
 from yolofuse.data.synth.scene import Scene, Thing, rng_of
 from yolofuse.data.synth.sensors import expose_ir, expose_rgb, grey, rgb_noise, tone
-from yolofuse.data.synth.vehicles import draw_car, footprint
+from yolofuse.data.synth.vehicles import draw_car
 
 Draw = Callable[[Canvas, Scene, Thing], None]
 
