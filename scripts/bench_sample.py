@@ -152,7 +152,7 @@ def _link(target: Path, link: Path) -> None:
 
 
 def _append(file: Path, args: argparse.Namespace, medians: dict[str, float]) -> None:
-    revision = subprocess.run(  # noqa: S603
+    revision = subprocess.run(
         ["git", "-C", str(_REPO), "describe", "--always", "--dirty"],  # noqa: S607
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""Every family, size, cut and fusion block builds, with the same weights that a single-stream model would have."""
+"""Every family, size, cut and fusion block builds."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from functools import lru_cache
 from typing import Any
 
 import pytest
-from torch import nn
 
 import yolofuse.model.build as build
 from yolofuse.config import ModelConfig
 from yolofuse.nn import FUSIONS
-from yolofuse.upstream import Base, build_layers, list_bases
+from yolofuse.upstream import build_layers, list_bases
 
 FAMILIES = ("yolov5", "yolov8", "yolov9", "yolov10", "yolo11", "yolo12", "yolo26")
 BASES = [name for name in list_bases() if re.fullmatch(rf"({'|'.join(FAMILIES)})[a-z]", name)]
@@ -27,24 +26,41 @@ def test_bases__cover_every_size() -> None:
     }
 
 
-@pytest.mark.parametrize("base", BASES)
-def test_build__every_cut_and_fusion(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The layers of a size are made once and divided anew for each combination: making them is what takes the time."""
+@pytest.fixture
+def _layers_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a size's layers once and divide them anew for each combination: making them is what takes the time."""
+    made = lru_cache(maxsize=3)(build_layers)
+    monkeypatch.setattr(build, "build_layers", made)
 
-    @lru_cache(maxsize=3)
-    def layers_once(base: Base, channels: int, num_classes: int) -> list[nn.Module]:
-        return build_layers(base, channels=channels, num_classes=num_classes)
 
-    monkeypatch.setattr(build, "build_layers", layers_once)
-    single = sum(p.numel() for layer in layers_once(build.resolve_base(base), channels=3, num_classes=2)
-                 for p in layer.parameters())  # fmt: skip
+def _build_and_count(base: str, cut: Any, fusion: Any) -> None:
+    single = build.build_detector(ModelConfig(base=base, streams="rgb"), num_classes=2)
+    whole = sum(p.numel() for p in single.parameters())
+    detector = build.build_detector(ModelConfig(base=base, cut=cut, fusion=fusion), num_classes=2)
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in detector.parts.items()}
+    if "fusion" in counts:
+        assert counts["rgb"] + counts["trunk"] == whole
+        assert (counts["fusion"] > 0) == (fusion != "add")
+    elif cut == "decision":
+        assert counts["rgb"] == whole
+    else:
+        assert counts["trunk"] > whole
+
+
+@pytest.mark.usefixtures("_layers_once")
+@pytest.mark.parametrize("base", [name for name in BASES if name[-1] in "nt"])
+def test_build__smallest_of_each_family(base: str) -> None:
     for cut in CUTS:
-        for fusion in FUSIONS if cut not in ("input", "decision") else ["concat"]:
-            detector = build.build_detector(ModelConfig(base=base, cut=cut, fusion=fusion), num_classes=2)
-            counts = {name: sum(p.numel() for p in part.parameters()) for name, part in detector.parts.items()}
-            assert sum(counts.values()) >= single
-            if "fusion" in counts:
-                assert counts["rgb"] + counts["trunk"] == single
-                assert (counts["fusion"] > 0) == (fusion != "add")
-            if cut == "decision":
-                assert counts["rgb"] == single
+        for fusion in FUSIONS:
+            _build_and_count(base, cut, fusion)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("_layers_once")
+@pytest.mark.parametrize("base", BASES)
+def test_build__every_size(base: str) -> None:
+    """About ten minutes on two cores: ``pytest -m slow tests/integration/test_matrix.py``."""
+    for cut in CUTS:
+        for fusion in FUSIONS:
+            _build_and_count(base, cut, fusion)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
+from yolofuse.config.yaml_io import read_yaml
 from yolofuse.errors import DataError, listing
 
 _NATIVE_KEYS = ("root", "names", "splits", "tags")
@@ -71,7 +70,7 @@ def load_descriptor(path: str | Path, root: str | Path | None = None) -> Dataset
         DataError: With every mistake of the file, and every folder that is missing.
     """
     path = Path(path)
-    document = _read_yaml(path)
+    document = read_yaml(path, DataError)
     reader = _Reader(path)
     native = "splits" in document
     reader.check_keys(document, _NATIVE_KEYS if native else _FLAT_KEYS)
@@ -88,20 +87,6 @@ def load_descriptor(path: str | Path, root: str | Path | None = None) -> Dataset
     if reader.problems:
         raise DataError(listing(str(path), reader.problems))
     return DatasetDescriptor(path=path, root=reader.root, names=names, splits=splits, tags=tags)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; data.descriptor names the data set's YAML") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: can't be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise DataError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(document, dict):
-        raise DataError(f"{path}: expected keys and values such as 'names:' and 'splits:' (got {_kind(document)})")
-    return document
 
 
 def _kind(value: object) -> str:

@@ -1,0 +1,46 @@
+"""The CUDA path: trains in every precision, gives what the CPU gives, resumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.integration.runs import write_config
+from yolofuse.config import ModelConfig, load_config
+from yolofuse.engine.judge import judge_run
+from yolofuse.engine.train import train
+from yolofuse.model import build_detector
+from yolofuse.weights import load_checkpoint
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_train__on_cuda(tmp_path: Path, precision: str) -> None:
+    options = ["train.device=cuda", f"train.precision={precision}", f"val.precision={precision}", "data.workers=2"]
+    run = train(load_config(write_config(tmp_path), options))
+    content = load_checkpoint(run / "weights" / "last.pt")
+    assert all(tensor.isfinite().all() for tensor in content["model"].values())
+    assert judge_run(run) is not None
+
+
+@pytest.mark.parametrize("cut", ["input", "mid", "decision"])
+def test_forward__equals_the_cpu(cut: str) -> None:
+    detector = build_detector(ModelConfig(base="yolo11n", cut=cut), num_classes=2).eval()  # type: ignore[arg-type]
+    rgb, ir = torch.rand(1, 3, 128, 128), torch.rand(1, 1, 128, 128)
+    with torch.no_grad():
+        wanted = {name: output[0] for name, output in detector(rgb, ir).items()}
+        found = {name: output[0].cpu() for name, output in detector.cuda()(rgb.cuda(), ir.cuda()).items()}
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-2)
+
+
+def test_resume__on_cuda_goes_on(tmp_path: Path) -> None:
+    config = write_config(tmp_path, train={"device": "cuda"})
+    run = train(load_config(config))
+    resumed = load_config(run / "config.yaml")
+    resumed = resumed.model_copy(update={"train": resumed.train.model_copy(update={"epochs": 3})})
+    train(resumed, resume=True)
+    assert load_checkpoint(run / "weights" / "last.pt")["progress"]["epoch"] == 3
