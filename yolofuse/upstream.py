@@ -19,6 +19,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import torch
 import yaml
 from torch import Tensor, nn
@@ -46,13 +47,19 @@ def _private_config_dir() -> Path:
 
 
 def _import_ultralytics() -> None:
-    """Import ultralytics offline, then put back the thread counts and print options that its import changes."""
+    """Import ultralytics offline, then put back what its import changes for everybody.
+
+    That is thread counts, print options, and functions that it replaces: among them ``PIL.Image.open``, which then wants
+    to install a package when it meets a broken image, and ``torch.save``, which then retries on a full disk.
+    """
     os.environ["YOLO_OFFLINE"] = "true"
     os.environ["YOLO_AUTOINSTALL"] = "false"
     os.environ.setdefault("YOLO_VERBOSE", "false")
     os.environ["YOLO_CONFIG_DIR"] = str(_private_config_dir())
     omp, torch_threads, cv_threads = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads(), cv2.getNumThreads()
     numpy_options = np.get_printoptions()
+    functions = [(PIL.Image, "open"), (torch, "save"), (cv2, "imread"), (cv2, "imwrite"), (cv2, "imshow")]
+    originals = [(module, name, getattr(module, name)) for module, name in functions]
     import ultralytics
     from ultralytics.utils import SETTINGS
 
@@ -64,6 +71,8 @@ def _import_ultralytics() -> None:
             f"pip install 'ultralytics>={low},<{high}'"
         )
     dict.update(SETTINGS, {key: False for key in SETTINGS if isinstance(SETTINGS[key], bool)})  # in memory only
+    for module, name, function in originals:
+        setattr(module, name, function)
     if omp is None:
         os.environ.pop("OMP_NUM_THREADS", None)
     torch.set_num_threads(torch_threads)

@@ -40,7 +40,10 @@ def _truncate_jpeg(root: Path) -> None:
 
 
 def _label(text: str) -> Damage:
-    return lambda root: _first(root, "labels").write_text(text) and None
+    def damage(root: Path) -> None:
+        _first(root, "labels").write_text(text)
+
+    return damage
 
 
 def _no_images(root: Path) -> None:

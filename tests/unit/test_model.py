@@ -11,6 +11,7 @@ from yolofuse.config import LossConfig, ModelConfig
 from yolofuse.engine.loss import DetectionLoss
 from yolofuse.errors import ConfigError
 from yolofuse.model import Detector, build_detector, summarise
+from yolofuse.model.dual import DualStreamDetector
 from yolofuse.nn import FUSIONS
 from yolofuse.types import PairedBatch
 
@@ -179,6 +180,7 @@ def test_cut__several_tensors_in_one_tap_are_refused() -> None:
 
 def test_cut__image_tap_of_yolov9e_is_fused() -> None:
     detector = build(base="yolov9e", cut="early")
+    assert isinstance(detector, DualStreamDetector)
     assert detector.taps[0] == 0
     with torch.no_grad():
         batch = random_batch()

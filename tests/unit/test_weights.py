@@ -49,7 +49,7 @@ def test_transfer__every_tensor_equals_its_source(cut: str, tmp_path: Path) -> N
 
 def test_transfer__inflated_stem_sees_grey_as_rgb_saw_it(tmp_path: Path) -> None:
     weights = load_single_stream(single_stream_file(tmp_path / "w.pt"))
-    rgb, ir = (build_detector(ModelConfig(streams=s), num_classes=3).eval() for s in ("rgb", "ir"))  # type: ignore[arg-type]
+    rgb, ir = (build_detector(ModelConfig(streams=s), num_classes=3).eval() for s in ("rgb", "ir"))
     transfer(rgb, weights)
     transfer(ir, weights)
     grey = torch.rand(1, 1, 64, 64)
@@ -90,7 +90,7 @@ def test_single_stream__checkpoint_that_ultralytics_saved(tmp_path: Path) -> Non
     """A pickled model opens through the allow-list, and its moving average wins over its live weights."""
     from ultralytics.nn.tasks import DetectionModel
 
-    live, averaged = (DetectionModel("yolov8n.yaml", nc=3, verbose=False) for _ in range(2))
+    live, averaged = (DetectionModel("yolov8n.yaml", nc=3, verbose=False) for _ in range(2))  # type: ignore[no-untyped-call]
     torch.save({"model": live.half(), "ema": averaged.half(), "epoch": 3}, tmp_path / "w.pt")
     weights = load_single_stream(tmp_path / "w.pt")
     name = "4.cv1.conv.weight"

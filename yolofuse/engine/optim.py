@@ -142,4 +142,4 @@ class Schedule:
 
 
 def _between(start: float, end: float, share: float) -> float:
-    return start + (end - start) * share
+    return start * (1 - share) + end * share  # exact at both ends
