@@ -49,8 +49,8 @@ def _private_config_dir() -> Path:
 def _import_ultralytics() -> None:
     """Import ultralytics offline, then put back what its import changes for everybody.
 
-    That is thread counts, print options, and functions that it replaces: among them ``PIL.Image.open``, which then wants
-    to install a package when it meets a broken image, and ``torch.save``, which then retries on a full disk.
+    That is thread counts, print options, and functions that it replaces: among them ``PIL.Image.open``, which then
+    wants to install a package when it meets a broken image, and ``torch.save``, which then retries on a full disk.
     """
     os.environ["YOLO_OFFLINE"] = "true"
     os.environ["YOLO_AUTOINSTALL"] = "false"

@@ -136,6 +136,12 @@ def view_pair(pairs: PairSet, index: int) -> PairView:
     return PairView(read_pair(record), xywhn_to_xyxy(boxes_xywhn, record.size_hw), class_ids, caption)
 
 
+def _config_name(weights: Path) -> str:
+    """The run's config.yaml; a checkpoint that was moved away from its run carries the config inside."""
+    file = RunFolder(weights.parent.parent).config
+    return str(file) if file.is_file() else f"inside {weights}"
+
+
 def _report_folder(weights: Path, split: str) -> Path:
     return (weights.parent.parent if weights.parent.name == "weights" else weights.parent) / f"eval-{split}"
 
@@ -144,6 +150,7 @@ def _settings(loaded: Loaded, weights: Path, split: str, pairs: PairSet, ranks: 
     config = loaded.config
     merged = config.model.merge if len(loaded.detector.heads) == 2 else None
     return {
+        "config": _config_name(weights),
         "weights": str(weights),
         "weights_sha256": file_sha256(weights),
         "epoch": loaded.content["epoch"],

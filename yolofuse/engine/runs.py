@@ -25,8 +25,8 @@ class RunFolder:
         self.results = path / "results.csv"
         self.curves = path / "curves.png"
 
-    def create(self, config: Config) -> None:
-        """Make a new folder that holds the resolved config.
+    def refuse_used(self) -> None:
+        """Check that nothing is there yet, before minutes are spent on checking data.
 
         Raises:
             RunError: If a run was begun there already.
@@ -35,6 +35,14 @@ class RunFolder:
             raise RunError(
                 f"{self.path}: holds a run already; go on with it by --resume {self.path}, or choose another train.run"
             )
+
+    def create(self, config: Config) -> None:
+        """Make a new folder that holds the resolved config.
+
+        Raises:
+            RunError: If a run was begun there already.
+        """
+        self.refuse_used()
         self.last.parent.mkdir(parents=True, exist_ok=True)
         save_text(self.config, dump_config(config))
 

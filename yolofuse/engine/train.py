@@ -47,6 +47,8 @@ def train(config: Config, *, resume: bool = False) -> Path:
     """
     folder = RunFolder(config.run_dir)
     with join_ranks(config.train.device) as ranks:
+        if not resume:
+            folder.refuse_used()
         session = prepare(config, ranks)
         if not resume:
             _create(folder, config, ranks)
