@@ -26,6 +26,7 @@ from yolofuse.engine.judge import judge_run, spread, view_pair
 from yolofuse.engine.runs import RunFolder
 from yolofuse.engine.setup import load_split
 from yolofuse.engine.train import train
+from yolofuse.errors import RunError
 from yolofuse.eval.pictures import Column, save_comparison_picture
 from yolofuse.eval.report import EvalReport
 
@@ -66,7 +67,9 @@ def demo(overrides: Sequence[str]) -> None:
         config = load_config(CONFIG, [*contender.overrides, *overrides, f"train.run={runs / contender.name}"])
         print(f"\n=== {contender.title} ===", flush=True)
         run = RunFolder(config.run_dir)
-        train(run.load_config() if run.config.exists() else config, resume=run.config.exists())
+        if run.config.exists() and run.load_config() != config:
+            raise RunError(f"{run.path}: made with another config; remove {runs}, or run `make clean`")
+        train(config, resume=run.config.exists())
         judged = judge_run(config.run_dir)
         assert judged is not None
         reports.append(judged.report)

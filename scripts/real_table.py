@@ -78,7 +78,8 @@ def main() -> None:
         work = [pool.submit(run_cell, cell, args.runs, args.data_root, args.weights) for cell in missing]
         for done in tqdm(work, desc="runs", unit="run"):
             done.result()
-    rows = [row for cell in cells for row in read_rows(cell, args.runs)]
+    everything = [Cell(data, model, seed) for data in DATA_SETS for model in MODELS for seed in range(100)]
+    rows = [row for cell in everything if cell.report(args.runs).exists() for row in read_rows(cell, args.runs)]
     write_csv(args.out / "real_pairs.csv", rows)
     (args.out / "real_pairs.md").write_text(format_table(rows), encoding="utf-8")
     print(format_table(rows))

@@ -11,8 +11,10 @@ import os
 import pickle
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,18 +34,26 @@ _HEADS = {"Detect", "v10Detect"}
 
 def _private_config_dir() -> Path:
     """A settings folder of our own, with the font that ultralytics would otherwise download for its drawings."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "yolofuse" / "upstream"
-    font = folder / "Ultralytics" / "Arial.ttf"
-    if not font.exists():
-        import matplotlib
-
-        font.parent.mkdir(parents=True, exist_ok=True)
-        source = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-        partial = font.with_suffix(f".{os.getpid()}")
-        shutil.copyfile(source, partial)
-        partial.replace(font)
+    try:
+        _place_font(folder / "Ultralytics" / "Arial.ttf")
+    except OSError:  # a home that cannot be written to
+        folder = Path(tempfile.mkdtemp(prefix="yolofuse-"))
+        _place_font(folder / "Ultralytics" / "Arial.ttf")
     return folder
+
+
+def _place_font(font: Path) -> None:
+    if font.exists():
+        return
+    import matplotlib
+
+    font.parent.mkdir(parents=True, exist_ok=True)
+    source = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    partial = font.with_suffix(f".{os.getpid()}")
+    shutil.copyfile(source, partial)
+    partial.replace(font)
 
 
 def _import_ultralytics() -> None:
@@ -134,6 +144,7 @@ class Base:
         return len(self.read()["backbone"])
 
 
+@lru_cache(maxsize=1)
 def _catalogue() -> dict[str, Base]:
     """Every detection model that the installed ultralytics can build, by name with size."""
     found: dict[str, Base] = {}
@@ -198,6 +209,9 @@ def build_layers(base: Base, *, channels: int, num_classes: int) -> list[nn.Modu
     """
     content = base.read() | {"nc": num_classes}
     model: Any = DetectionModel(content, ch=channels, nc=num_classes, verbose=False)  # type: ignore[no-untyped-call]
+    head = model.model[-1]
+    if getattr(head, "one2one_cv2", None) is not None:
+        head.end2end = True  # else ultralytics infers through the branch whose loss fades out
     return list(model.model)
 
 

@@ -89,7 +89,8 @@ def test_loss__falls_on_a_learnable_set(tmp_path: Path) -> None:
         tmp_path,
         descriptor,
         data={"val_split": "train"},
-        train=train_options | {"warmup_bias_lr": 0.002, "val_every": 0, "augment": {"mosaic": 0.0, "scale": 0.1}},
+        train=train_options
+        | {"warmup_bias_lr": 0.002, "bn_momentum": 0.2, "val_every": 0, "augment": {"mosaic": 0.0, "scale": 0.1}},
     )
     train(load_config(config))
     with (tmp_path / "run" / "results.csv").open() as file:
@@ -171,3 +172,29 @@ def test_checkpoint__is_plain_data(tmp_path: Path) -> None:
     for name in ("last.pt", "best.pt"):
         torch.load(folder / "weights" / name, weights_only=True)
     assert yaml.safe_load((folder / "config.yaml").read_text())["train"]["imgsz"] == 64
+
+
+def test_val__other_data_brings_its_own_root_and_folder(tmp_path: Path) -> None:
+    """A run trained with data.root must not be scored on that root under another descriptor's name."""
+    descriptor = make_pairs(tmp_path / "data", num_train=4, num_val=3)
+    run = train(load_config(write_config(tmp_path, descriptor), ["train.epochs=1", f"data.root={tmp_path / 'data'}"]))
+    other = make_pairs(tmp_path / "other", num_train=1, num_val=2)
+    assert val_cli.main(["--weights", str(run / "weights" / "best.pt"), "--data", str(other)]) == 0
+    report = json.loads((run / "eval-other-data-val" / "report.json").read_text())
+    assert report["num_images"] == 2
+    assert report["settings"]["data"] == str(other)
+    assert not (run / "eval-val").exists()
+
+
+def test_resume__of_a_finished_run_needs_no_pretrained_file(tmp_path: Path) -> None:
+    from yolofuse.config import ModelConfig
+    from yolofuse.model import build_detector
+
+    single = build_detector(ModelConfig(base="yolov8n", streams="rgb"), num_classes=1)
+    weights = tmp_path / "single.pt"
+    torch.save({n.replace("trunk.layers.", "model."): t for n, t in single.state_dict().items()}, weights)
+    run = train(load_config(write_config(tmp_path, weights={"pretrained": str(weights)}), ["train.epochs=1"]))
+    weights.unlink()
+    (run / "results.csv").unlink()
+    assert train_cli.main(["--resume", str(run)]) == 0
+    assert len((run / "results.csv").read_text().splitlines()) == 2

@@ -77,7 +77,7 @@ def test_share__both_modalities_pass_through_one_stream(cut: Any) -> None:
     assert not torch.equal(next(iter(alone.values()))[0], next(iter(swapped.values()))[0])
 
 
-@pytest.mark.parametrize("base", ["yolo11n", "yolo26n"])
+@pytest.mark.parametrize("base", ["yolo11n", "yolov10n", "yolo26n"])
 @pytest.mark.parametrize("cut", ["input", "early", "mid", "late", "decision"])
 def test_inference__decodes_boxes_per_head(base: str, cut: Any) -> None:
     detector = build(base=base, cut=cut).eval()
@@ -85,6 +85,7 @@ def test_inference__decodes_boxes_per_head(base: str, cut: Any) -> None:
     with torch.no_grad():
         outputs = detector(batch.rgb, batch.ir)
     assert list(outputs) == (["rgb", "ir"] if cut == "decision" else ["trunk"])
+    assert detector.end2end == (base in {"yolov10n", "yolo26n"})
     expected = (2, 189, 6) if detector.end2end else (2, 7, 189)  # 12*12 + 6*6 + 3*3 anchors
     assert all(output[0].shape == expected for output in outputs.values())
 
@@ -118,6 +119,26 @@ def test_single__ignores_the_other_modality(streams: Any) -> None:
         own = detector(*((changed_rgb, batch.ir) if streams == "rgb" else (batch.rgb, changed_ir)))["trunk"][0]
     assert torch.equal(plain, other)
     assert not torch.equal(plain, own)
+
+
+def test_inference__half_precision_keeps_boxes_in_float() -> None:
+    detector = build(base="yolov8n").eval()
+    batch = random_batch(96)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        half = detector(batch.rgb, batch.ir)["trunk"][0]
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, half.bfloat16().float())
+
+
+def test_loss__anchors_do_not_depend_on_the_precision_of_features() -> None:
+    """In bf16, cells beyond the 128th would fall onto each other."""
+    detector = build(base="yolov8n", num_classes=1, streams="rgb").train()
+    batch = random_batch(64)
+    batch.class_ids.zero_()
+    loss = DetectionLoss(detector, LossConfig(), 3)
+    outputs = detector(batch.rgb, batch.ir)
+    rounded = {"trunk": {**outputs["trunk"], "feats": [f.bfloat16() for f in outputs["trunk"]["feats"]]}}
+    assert torch.equal(loss(outputs, batch)[0], loss(rounded, batch)[0])
 
 
 def test_taps__are_those_of_the_design() -> None:

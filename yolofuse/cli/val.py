@@ -29,15 +29,15 @@ def main(argv: list[str] | None = None) -> int:
     if (args.run is None) == (args.weights is None):
         parser.error("give either --run RUN or --weights FILE with --data FILE")
 
+    # another data set has another root: the one that the run was trained with must not follow it
+    other_data = [] if args.data is None else [f"data.descriptor={args.data}", "data.root=null"]
+
     def command() -> None:
         if args.run is not None:
-            if args.data is not None:
-                overrides.append(f"data.descriptor={args.data}")
-            judge_run(args.run, overrides, split=args.split, out=args.out)
+            judge_run(args.run, [*other_data, *overrides], split=args.split, out=args.out)
             return
         if args.data is None:
             raise ConfigError("--weights needs --data FILE, the descriptor of the data set to score it on")
-        overrides.append(f"data.descriptor={args.data}")
-        judge(args.weights, overrides, split=args.split, out=args.out)
+        judge(args.weights, [*other_data, *overrides], split=args.split, out=args.out)
 
     return run_command(command)

@@ -40,11 +40,10 @@ class MatchedFiles:
                 yield f"{kind}:{self.key}{stamp.path.suffix}", stamp.size, stamp.mtime_ns
 
 
-def match_files(folders: SplitFolders, where: str) -> list[MatchedFiles]:
-    """Every pair of a split, sorted by key.
+def match_files(folders: SplitFolders) -> tuple[list[MatchedFiles], list[str]]:
+    """Every pair of a split, sorted by key, and what is wrong with the other files.
 
-    Raises:
-        DataError: If an image has no partner, two images share a stem, a label has no image, or there are no images.
+    Wrong is an image without a partner, two images with one stem, a label without an image, or no images at all.
     """
     problems: list[str] = []
     rgb = _stamps_by_key(folders.rgb, IMAGE_SUFFIXES, problems)
@@ -56,9 +55,7 @@ def match_files(folders: SplitFolders, where: str) -> list[MatchedFiles]:
     problems += [f"{ir[key].path}: no RGB partner in {folders.rgb}" for key in sorted(ir.keys() - rgb.keys())]
     orphans = sorted(labels.keys() - rgb.keys() - ir.keys())
     problems += [f"{labels[key].path}: label without an image in {folders.rgb}" for key in orphans]
-    if problems:
-        raise DataError(listing(where, problems))
-    return [MatchedFiles(key, rgb[key], ir[key], labels.get(key)) for key in sorted(rgb)]
+    return [MatchedFiles(key, rgb[key], ir[key], labels.get(key)) for key in sorted(rgb.keys() & ir.keys())], problems
 
 
 def _stamps_by_key(folder: Path, suffixes: Collection[str], problems: list[str]) -> dict[str, FileStamp]:

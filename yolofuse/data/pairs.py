@@ -83,7 +83,10 @@ def load_pairs(
         raise DataError(f"{descriptor.path}: no split {split!r}; it has {', '.join(descriptor.splits)}")
     where = f"{descriptor.path} [{split}]"
     folders = descriptor.splits[split]
-    pairs = match_files(folders, where)
+    pairs, problems = match_files(folders)
+    if problems:
+        _, of_files = _examine_all(pairs, len(descriptor.names), verify=verify, workers=workers, where=where)
+        raise DataError(listing(where, problems + of_files))
     keys = [pair.key for pair in pairs]
     tags = load_tags(descriptor.tags, keys) if descriptor.tags else [{}] * len(pairs)
 
@@ -101,13 +104,21 @@ def load_pairs(
     return pair_set
 
 
-def _scan(pairs: Sequence[MatchedFiles], num_classes: int, *, verify: bool, workers: int, where: str) -> ScanResult:
+def _examine_all(
+    pairs: Sequence[MatchedFiles], num_classes: int, *, verify: bool, workers: int, where: str
+) -> tuple[list[tuple[tuple[int, int], LabelFile]], list[str]]:
+    """Sizes and labels of all pairs, and every problem among them."""
     # Threads, not processes: decoders release the GIL, and nothing has to be sent back and forth.
     with strict_decoding(), ThreadPoolExecutor(max(workers, 1)) as pool:
         examined = pool.map(_examine, pairs, repeat(num_classes), repeat(verify))
         # disable=None: silent when stderr is no terminal
         found = list(tqdm(examined, desc=f"checking {where}", total=len(pairs), unit="pair", delay=3, disable=None))
-    if problems := [problem for _, label in found for problem in label.problems]:
+    return found, [problem for _, label in found for problem in label.problems]
+
+
+def _scan(pairs: Sequence[MatchedFiles], num_classes: int, *, verify: bool, workers: int, where: str) -> ScanResult:
+    found, problems = _examine_all(pairs, num_classes, verify=verify, workers=workers, where=where)
+    if problems:
         raise DataError(listing(where, problems))
     warnings = [warning for _, label in found for warning in label.warnings]
     for warning in warnings[:_MAX_WARNED]:

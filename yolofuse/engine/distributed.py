@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 from yolofuse.errors import ConfigError
 
 T = TypeVar("T")
+
+_PATIENCE = timedelta(hours=2)
+"""How long ranks wait for rank 0, which alone checks the data and scores: on slow disks that takes many minutes."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     if world == 1:
         yield Ranks(0, 1, chosen)
         return
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size(), chosen)
     finally:
@@ -109,6 +113,8 @@ def pick_device(name: str, local_rank: int | None = None) -> torch.device:
         raise ConfigError(f"train.device: '{name}' is no device; use auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda":
         count = torch.cuda.device_count()
+        if device.index is not None and local_rank is not None:
+            raise ConfigError(f"train.device: '{name}' would put every rank on one GPU; with torchrun use auto or cuda")
         index = device.index if device.index is not None else (local_rank or 0)
         if index >= count:
             raise ConfigError(f"train.device: '{name}' asks for GPU {index}, but {count} are visible; use auto or cpu")

@@ -109,7 +109,7 @@ def judge(
         report = EvalReport(
             found.result, found.slices, _settings(loaded, weights, split, pairs, ranks), found.ms_per_pair
         )
-        folder = out or _report_folder(weights, split)
+        folder = out or _report_folder(weights, split, loaded)
         write_report(folder, report, found.ground_truth, found.predictions)
         shown = spread(len(pairs))
         save_prediction_picture(
@@ -142,8 +142,12 @@ def _config_name(weights: Path) -> str:
     return str(file) if file.is_file() else f"inside {weights}"
 
 
-def _report_folder(weights: Path, split: str) -> Path:
-    return (weights.parent.parent if weights.parent.name == "weights" else weights.parent) / f"eval-{split}"
+def _report_folder(weights: Path, split: str, loaded: Loaded) -> Path:
+    """Beside the weights; another data set than the run's own gets a folder of its own."""
+    place = weights.parent.parent if weights.parent.name == "weights" else weights.parent
+    data = Path(loaded.config.data.descriptor)
+    foreign = str(data) != loaded.content["config"]["data"]["descriptor"]
+    return place / (f"eval-{data.parent.name}-{data.stem}-{split}" if foreign else f"eval-{split}")
 
 
 def _settings(loaded: Loaded, weights: Path, split: str, pairs: PairSet, ranks: Ranks) -> dict[str, Scalar]:

@@ -65,10 +65,15 @@ class DetectionLoss:
                 loss.update() if epoch else setattr(loss, "updates", 0)
 
 
+def _shapes_only(features: list[Tensor]) -> list[Tensor]:
+    """Stand-ins without memory: the loss reads shape, device and type, and makes its anchors of that type."""
+    return [torch.zeros((), device=feature.device).expand(feature.shape) for feature in features]
+
+
 def _as_float(output: Any) -> Any:
     """Raw outputs in float32: half precision is for the network, not for the loss."""
     if isinstance(output, Tensor):
         return output.float()
     if isinstance(output, dict):
-        return {key: value if key == "feats" else _as_float(value) for key, value in output.items()}
+        return {key: _shapes_only(value) if key == "feats" else _as_float(value) for key, value in output.items()}
     return output

@@ -65,8 +65,13 @@ def load_split(config: Config, split: str, ranks: Ranks) -> PairSet:
     return load()
 
 
-def prepare(config: Config, ranks: Ranks) -> Session:
+def prepare(config: Config, ranks: Ranks, *, fresh: bool = True) -> Session:
     """Build a run's parts in the order in which mistakes are cheapest: config, data, model, weights.
+
+    Args:
+        config: The run.
+        ranks: This process among the run's.
+        fresh: Whether to load the pretrained weights; a checkpoint that is about to be restored replaces them.
 
     Raises:
         YolofuseError: Whatever is wrong with config, data or weights.
@@ -76,7 +81,7 @@ def prepare(config: Config, ranks: Ranks) -> Session:
         raise ConfigError(f"train.batch: {train.batch} pairs cannot be dealt evenly to {ranks.world} ranks")
     train_pairs = load_split(config, config.data.train_split, ranks)
     val_pairs = load_split(config, config.data.val_split, ranks)
-    detector, report = build_model(config, train_pairs)
+    detector, report = build_model(config, train_pairs, pretrained=fresh)
     if train.imgsz % detector.stride or config.val_imgsz % detector.stride:
         raise ConfigError(f"train.imgsz, val.imgsz: must be multiples of {detector.stride} for {config.model.base}")
     frozen = freeze(detector, train.freeze)
@@ -107,12 +112,12 @@ def prepare(config: Config, ranks: Ranks) -> Session:
     )
 
 
-def build_model(config: Config, pairs: PairSet) -> tuple[Detector, TransferReport | None]:
+def build_model(config: Config, pairs: PairSet, *, pretrained: bool = True) -> tuple[Detector, TransferReport | None]:
     """The detector for a data set's classes, with the pretrained weights that the config asks for."""
     detector = build_detector(
         config.model, num_classes=len(pairs.names), seed=config.train.seed, bn_momentum=config.train.bn_momentum
     )
-    if config.weights.pretrained is None:
+    if config.weights.pretrained is None or not pretrained:
         return detector, None
     return detector, transfer(detector, load_single_stream(Path(config.weights.pretrained)))
 

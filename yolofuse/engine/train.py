@@ -49,7 +49,7 @@ def train(config: Config, *, resume: bool = False) -> Path:
     with join_ranks(config.train.device) as ranks:
         if not resume:
             folder.refuse_used()
-        session = prepare(config, ranks)
+        session = prepare(config, ranks, fresh=not (resume and folder.last.exists()))
         if not resume:
             _create(folder, config, ranks)
         progress = _resumed(folder, session) if resume else Progress()
@@ -96,15 +96,18 @@ def _train_epoch(session: Session, progress: Progress, folder: RunFolder) -> dic
                 if config.save_every and progress.step - progress.last_save >= config.save_every:
                     _save_last(session, progress, folder, meter)
             bar.update()
-    progress.loss_sums = meter.plain()
     _finite(meter, progress)
-    means = ranks.gather({name: value / num_steps for name, value in progress.loss_sums.items()})
+    sums = _mean(ranks.gather(meter.plain()))
     return {
         "epoch": progress.epoch + 1,
-        **{f"train/{name}": sum(m[name] for m in means) / ranks.world for name in means[0]},
+        **{f"train/{name}": value / num_steps for name, value in sums.items()},
         "lr": session.schedule.rate(progress.step - 1),
         "seconds": round(time.perf_counter() - started, 3),
     }
+
+
+def _mean(sums: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(part[name] for part in sums) / len(sums) for name in sums[0]}
 
 
 def _forward_backward(session: Session, batch: PairedBatch, *, sync: bool) -> dict[str, Tensor]:
@@ -197,7 +200,7 @@ def _end_epoch(
 def _save_last(session: Session, progress: Progress, folder: RunFolder, meter: LossMeter | None) -> None:
     if meter is not None:
         _finite(meter, progress)
-        progress.loss_sums = meter.plain()
+        progress.loss_sums = _mean(session.ranks.gather(meter.plain()))
     progress.last_save = progress.step
     if session.ranks.is_main:
         state = capture(session.detector, session.ema, session.optimizer, session.scaler, progress)
@@ -239,6 +242,7 @@ def _resumed(folder: RunFolder, session: Session) -> Progress:
     progress = restore(content, session.detector, session.ema, session.optimizer, session.scaler)
     session.criterion.set_epoch(progress.epoch)
     if session.ranks.is_main:
+        folder.write_results(progress.history)  # a kill may have come between the checkpoint and the file
         log.info("resume: epoch %d, step %d", progress.epoch + 1, progress.step)
     return progress
 

@@ -85,6 +85,8 @@ def evaluate(
     """
     was_training = detector.training
     detector.eval()
+    for head in detector.heads.values():
+        head.max_det = config.val.max_det  # end-to-end heads choose their best themselves
     found: list[Detections] = []
     seconds = 0.0
     for batch in _batches(pairs, config, detector.stride, ranks):

@@ -139,10 +139,12 @@ def evaluate(
 
 
 def _xywhn_to_corner(boxes_xywhn: FloatArray, size_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """Normalised centre boxes (N, 4) to left, top, width, height in pixels (N, 4)."""
+    """Normalised centre boxes (N, 4), clipped to the image, to left, top, width, height in pixels (N, 4)."""
     height, width = size_hw
-    boxes = boxes_xywhn.astype(np.float64).reshape(-1, 4)
-    boxes[:, :2] -= boxes[:, 2:] / 2
+    centres, halves = np.split(boxes_xywhn.astype(np.float64).reshape(-1, 4), [2], axis=1)
+    halves = halves / 2
+    low, high = (centres - halves).clip(0, 1), (centres + halves).clip(0, 1)
+    boxes = np.concatenate([low, high - low], axis=1)
     return boxes * np.array([width, height, width, height], dtype=np.float64)
 
 

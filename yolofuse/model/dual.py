@@ -45,11 +45,20 @@ class LayerRun(nn.Module):
             number = int(name)
             read = sources(layer)
             given = [known[s] for s in read]
-            known[number] = layer(given[0] if isinstance(layer.f, int) else given)
+            if isinstance(layer, Detect) and not layer.training:
+                known[number] = _infer_in_full(layer, given)
+            else:
+                known[number] = layer(given[0] if isinstance(layer.f, int) else given)
             for s in read:
                 if self._last_read.get(s) == position:
                     del known[s]  # nobody reads it again: free it
         return {key: value for key, value in known.items() if key in self.keep or key == number}
+
+
+def _infer_in_full(head: nn.Module, features: list[Tensor]) -> HeadOutput:
+    """The head's inference in float32, whatever runs before it: bf16 knows only every fourth pixel from 512 on."""
+    with torch.autocast(features[0].device.type, enabled=False):
+        return head([feature.float() for feature in features])
 
 
 class Detector(nn.Module, ABC):
