@@ -33,14 +33,6 @@ def _layers_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "build_layers", made)
 
 
-def _build_and_count(base: str) -> None:
-    single = build.build_detector(ModelConfig(base=base, streams="rgb"), num_classes=2)
-    whole = sum(p.numel() for p in single.parameters())
-    for cut in CUTS:
-        for fusion in FUSIONS:
-            _check_counts(base, cut, fusion, whole)
-
-
 def _check_counts(base: str, cut: Any, fusion: Any, whole: int) -> None:
     detector = build.build_detector(ModelConfig(base=base, cut=cut, fusion=fusion), num_classes=2)
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in detector.parts.items()}
@@ -54,15 +46,10 @@ def _check_counts(base: str, cut: Any, fusion: Any, whole: int) -> None:
 
 
 @pytest.mark.usefixtures("_layers_once")
-@pytest.mark.parametrize("base", [name for name in BASES if name[-1] in "nt"])
-def test_build__smallest_of_each_family(base: str) -> None:
-    _build_and_count(base)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.usefixtures("_layers_once")
 @pytest.mark.parametrize("base", BASES)
-def test_build__every_size(base: str) -> None:
-    """About ten minutes on two cores: ``pytest -m slow tests/integration/test_matrix.py``."""
-    _build_and_count(base)
+def test_build__every_cut_and_fusion(base: str) -> None:
+    single = build.build_detector(ModelConfig(base=base, streams="rgb"), num_classes=2)
+    whole = sum(p.numel() for p in single.parameters())
+    for cut in CUTS:
+        for fusion in FUSIONS:
+            _check_counts(base, cut, fusion, whole)
