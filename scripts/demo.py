@@ -8,6 +8,7 @@ Nothing is downloaded. A finished part is not done again; `make clean` starts fr
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 import time
 from collections.abc import Sequence
@@ -79,6 +80,7 @@ def demo(overrides: Sequence[str]) -> None:
     assert pairs is not None
     picture = runs / "comparison.png"
     save_comparison_picture([view_pair(pairs, i) for i in spread(len(pairs), 6)], columns, pairs.names, picture)
+    _write_csv(runs / "comparison.csv", reports)
     print(_comparison(reports))
     print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes. Look at {picture}")
 
@@ -94,6 +96,19 @@ def _comparison(reports: Sequence[EvalReport]) -> str:
     gain = reports[-1].result.AP50 - best_single
     lines.append(f"fusion finds {abs(gain):.3f} AP50 {'more' if gain > 0 else 'LESS'} than the better single camera")
     return "\n".join(lines)
+
+
+def _write_csv(path: Path, reports: Sequence[EvalReport]) -> None:
+    """The comparison with where it is from, a row per model."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        slices = list(reports[0].slices)
+        parts = [f"AP50 {name.rpartition('=')[2]}" for name in slices]
+        writer.writerow(["model", "AP50", "AP", *parts, "pairs", "seed", "data_hash", "commit", "date", "torch"])
+        for contender, report in zip(CONTENDERS, reports, strict=True):
+            figures = [report.result.AP50, report.result.AP, *(report.slices[name].AP50 for name in slices)]
+            origin = [str(report.settings[key])[:12] for key in ("seed", "data_hash", "commit", "date", "torch")]
+            writer.writerow([contender.title, *(f"{f:.4f}" for f in figures), report.num_images, *origin])
 
 
 def main() -> int:
