@@ -20,7 +20,7 @@ from yolofuse.config import load_config
 
 kept = []
 prepare = loop.prepare
-loop.prepare = lambda *args: kept.append(prepare(*args)) or kept[0]
+loop.prepare = lambda *args, **options: kept.append(prepare(*args, **options)) or kept[0]
 loop.train(load_config(Path(sys.argv[1]), sys.argv[3:]))
 session = kept[0]
 state = {"model": session.detector.state_dict(), "ema": session.ema.ema.state_dict()}
