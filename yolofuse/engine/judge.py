@@ -136,18 +136,22 @@ def view_pair(pairs: PairSet, index: int) -> PairView:
     return PairView(read_pair(record), xywhn_to_xyxy(boxes_xywhn, record.size_hw), class_ids, caption)
 
 
+def _home(weights: Path) -> Path:
+    """The run's folder, or where a checkpoint lies that was moved away from its run."""
+    return weights.parent.parent if weights.parent.name == "weights" else weights.parent
+
+
 def _config_name(weights: Path) -> str:
     """The run's config.yaml; a checkpoint that was moved away from its run carries the config inside."""
-    file = RunFolder(weights.parent.parent).config
+    file = RunFolder(_home(weights)).config
     return str(file) if file.is_file() else f"inside {weights}"
 
 
 def _report_folder(weights: Path, split: str, loaded: Loaded) -> Path:
     """Beside the weights; another data set than the run's own gets a folder of its own."""
-    place = weights.parent.parent if weights.parent.name == "weights" else weights.parent
     data = Path(loaded.config.data.descriptor)
     foreign = str(data) != loaded.content["config"]["data"]["descriptor"]
-    return place / (f"eval-{data.parent.name}-{data.stem}-{split}" if foreign else f"eval-{split}")
+    return _home(weights) / (f"eval-{data.parent.name}-{data.stem}-{split}" if foreign else f"eval-{split}")
 
 
 def _settings(loaded: Loaded, weights: Path, split: str, pairs: PairSet, ranks: Ranks) -> dict[str, Scalar]:

@@ -44,7 +44,6 @@ class Session:
     sampler: EpochSampler
     dataset: TrainDataset
     loader: DataLoader[PairedSample]
-    transfer: TransferReport | None
 
 
 def load_split(config: Config, split: str, ranks: Ranks) -> PairSet:
@@ -108,7 +107,6 @@ def prepare(config: Config, ranks: Ranks, *, fresh: bool = True) -> Session:
         sampler=sampler,
         dataset=dataset,
         loader=train_loader(dataset, sampler, config.data.workers, pin=ranks.device.type == "cuda"),
-        transfer=report,
     )
 
 
