@@ -89,17 +89,22 @@ def run_cell(cell: Cell, runs: Path, data_root: Path, weights: Path) -> None:
     """Train and judge one cell; a run that was killed goes on."""
     run = cell.run_dir(runs)
     if (run / "config.yaml").exists():
-        _python("train_dual.py", "--resume", str(run))
+        run_python("train_dual.py", "--resume", str(run))
     else:
-        _python(
+        run_python(
             "train_dual.py", "--cfg", f"configs/small/{cell.data}.yaml", *MODELS[cell.model],
             f"data.root={data_root.resolve() / cell.data}", f"weights.pretrained={weights.resolve()}",
             f"train.seed={cell.seed}", f"train.run={run}",
         )  # fmt: skip
-    _python("val_dual.py", "--run", str(run))
+    run_python("val_dual.py", "--run", str(run))
 
 
-def _python(script: str, *arguments: str) -> None:
+def run_python(script: str, *arguments: str) -> None:
+    """Run one of the project's commands with one thread.
+
+    Raises:
+        SystemExit: With the end of its error text, if it fails.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, str(REPO / script), *arguments], cwd=REPO, env=environment, capture_output=True, text=True,
@@ -154,7 +159,7 @@ def format_table(rows: Sequence[dict[str, str]]) -> str:
             cells = []
             for part in slices:
                 these = [row for row in mine if row["model"] == model and row["slice"] == part]
-                cells += [_spread([float(row[name]) for row in these]) for name in ("AP50", "AP")]
+                cells += [spread_of([float(row[name]) for row in these]) for name in ("AP50", "AP")]
             count = len({row["seed"] for row in mine if row["model"] == model})
             lines.append(f"| {model} | {count} | " + " | ".join(cells) + " |")
         lines.append("")
@@ -162,7 +167,8 @@ def format_table(rows: Sequence[dict[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _spread(values: list[float]) -> str:
+def spread_of(values: list[float]) -> str:
+    """Mean and standard deviation; a single value has none."""
     mean = f"{statistics.mean(values):.3f}"
     return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.3f}"
 

@@ -7,17 +7,17 @@ into the user's home and change process-wide state; this module prevents the fir
 from __future__ import annotations
 
 import difflib
+import math
 import os
-import pickle
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -26,7 +26,8 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from yolofuse.errors import ConfigError, WeightsError, YolofuseError
+from yolofuse.errors import ConfigError, YolofuseError
+from yolofuse.starts import Start, StartOptions, constant, fixed, normal
 
 SUPPORTED = ((8, 4, 190), (8, 5, 0))
 _HEADS = {"Detect", "v10Detect"}
@@ -94,22 +95,26 @@ def _import_ultralytics() -> None:
 _import_ultralytics()
 
 import ultralytics  # noqa: E402
+from ultralytics.nn.modules import block  # noqa: E402
 from ultralytics.nn.modules.head import Detect  # noqa: E402
-from ultralytics.nn.tasks import DetectionModel, _SafeLoad  # noqa: E402
+from ultralytics.nn.tasks import DetectionModel  # noqa: E402
 from ultralytics.optim import MuSGD  # noqa: E402
 from ultralytics.utils.loss import E2ELoss, v8DetectionLoss  # noqa: E402
 from ultralytics.utils.torch_utils import ModelEMA  # noqa: E402
 
 __all__ = [
     "Base",
+    "ClassBranch",
     "Detect",
     "ModelEMA",
     "MuSGD",
     "build_layers",
+    "class_branch",
+    "declared_starts",
     "detection_loss",
     "list_bases",
     "resolve_base",
-    "safe_load_checkpoint",
+    "starts_like",
     "version",
 ]
 
@@ -215,6 +220,88 @@ def build_layers(base: Base, *, channels: int, num_classes: int) -> list[nn.Modu
     return list(model.model)
 
 
+_RESIDUAL_ENDS: dict[type[nn.Module], tuple[str, ...]] = {
+    block.Bottleneck: ("cv2.bn",),
+    block.CIB: ("cv1.4.bn",),
+    block.PSABlock: ("attn.proj.bn", "ffn.1.bn"),
+    block.PSA: ("attn.proj.bn", "ffn.1.bn"),
+    block.ABlock: ("attn.proj.bn", "mlp.1.bn"),
+}
+"""Last norm of each residual branch, for blocks that add their input (all of them, or where ``add`` says so)."""
+
+
+def declared_starts(module: nn.Module, options: StartOptions) -> dict[str, Start]:
+    """What ultralytics' blocks say of their own parameters in their constructors, written down as declarations.
+
+    Args:
+        module: One module; its children are asked on their own.
+        options: What the run wants.
+
+    Returns:
+        Parameters by their name below ``module``.
+    """
+    if isinstance(module, Detect):
+        return _head_starts(module, options)
+    if isinstance(module, block.DFL):
+        return {"conv.weight": fixed("DFL's 0 .. reg_max-1")}
+    starts: dict[str, Start] = {}
+    if isinstance(module, block.ABlock):
+        convolutions = [(name, m) for name, m in module.named_modules() if isinstance(m, nn.Conv2d)]
+        starts |= {f"{name}.weight": normal(0.02, "area attention's N(0, 0.02)") for name, _ in convolutions}
+        starts |= {f"{name}.bias": constant(0.0, "zero") for name, m in convolutions if m.bias is not None}
+    if isinstance(module, block.A2C2f) and module.gamma is not None:
+        starts["gamma"] = constant(0.01, "residual scale 0.01")
+    if options.zero_gamma and getattr(module, "add", True):
+        ends = next((ends for kind, ends in _RESIDUAL_ENDS.items() if isinstance(module, kind)), ())
+        starts |= {f"{end}.weight": constant(0.0, "zero gamma") for end in ends if _is_norm(module.get_submodule(end))}
+    return starts
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, nn.BatchNorm2d)  # not where the model was built without
+
+
+def _head_starts(head: Any, options: StartOptions) -> dict[str, Start]:
+    """Small last weights, and biases that expect few objects: ``-log`` of cells per object and class, box side 2."""
+    starts: dict[str, Start] = {}
+    for twin in ("", "one2one_"):
+        boxes, classes = getattr(head, f"{twin}cv2", None) or (), getattr(head, f"{twin}cv3", None) or ()
+        for i, (box, cls) in enumerate(zip(boxes, classes, strict=True)):
+            box_end, cls_end = f"{twin}cv2.{i}.{len(box) - 1}", f"{twin}cv3.{i}.{len(cls) - 1}"
+            cells = (options.prior_imgsz / float(head.stride[i])) ** 2
+            prior = math.log(options.prior_objects / head.nc / cells)
+            starts[f"{box_end}.bias"] = constant(2.0, "prior of the boxes")
+            starts[f"{cls_end}.bias"] = constant(prior, f"prior: {options.prior_objects:g} objects per image")
+            if options.head_std is not None:
+                for end in (box_end, cls_end):
+                    starts[f"{end}.weight"] = normal(options.head_std, f"head output N(0, {options.head_std:g})")
+    return starts
+
+
+ClassBranch = Literal["rows", "inner"]
+
+
+def class_branch(model: nn.Module) -> Iterator[tuple[str, ClassBranch]]:
+    """Parameters and buffers of every head's class branch: its last layer has a row per class, the ``inner`` ones have
+    a width that follows the number of classes."""
+    for head_name, head in model.named_modules():
+        if not isinstance(head, Detect):
+            continue
+        for twin in ("", "one2one_"):
+            for i, branch in enumerate(getattr(head, f"{twin}cv3", None) or ()):
+                for name in branch.state_dict():
+                    is_last = name.split(".")[0] == str(len(branch) - 1)
+                    yield f"{head_name}.{twin}cv3.{i}.{name}", "rows" if is_last else "inner"
+
+
+def starts_like(name: str) -> str:
+    """The parameter that ``name`` begins as a copy of: an end-to-end head's one-to-one branch of its one-to-many one.
+
+    Any other name is returned as it is.
+    """
+    return name.replace(".one2one_cv", ".cv")
+
+
 def detection_loss(
     head: nn.Module, gains: Mapping[str, float], epochs: int
 ) -> Callable[[Any, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]:
@@ -229,24 +316,3 @@ def detection_loss(
     shim.model = [head]  # type: ignore[assignment]
     loss: Any = E2ELoss(shim) if getattr(head, "one2one_cv2", None) is not None else v8DetectionLoss(shim)
     return loss  # type: ignore[no-any-return]
-
-
-def safe_load_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint that ultralytics saved, unpickled through its allow-list of model classes only.
-
-    Its own ``torch_safe_load`` is not used: it downloads another file when it meets a name such as ``yolov5n.pt``.
-
-    Raises:
-        WeightsError: If the file holds anything off that list, or is damaged. There is no fall-back.
-    """
-    try:
-        with _SafeLoad.loading(str(path)):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, ImportError, RuntimeError, AttributeError, KeyError, TypeError, EOFError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(
-            f"{path}: holds something other than tensors and ultralytics 8 model classes, so it is not opened "
-            f"({reason[:160]}...). Give a file saved by ultralytics 8, or a state_dict saved with "
-            "torch.save(model.state_dict(), FILE)"
-        ) from error
-    return dict(checkpoint) if isinstance(checkpoint, dict) else {"model": checkpoint}

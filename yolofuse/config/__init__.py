@@ -9,13 +9,15 @@ from yolofuse.config.schema import (
     ModelConfig,
     TrainConfig,
     ValConfig,
-    WeightsConfig,
 )
+from yolofuse.config.weights_schema import InitConfig, InitRule, WeightsConfig
 
 __all__ = [
     "AugmentConfig",
     "Config",
     "DataConfig",
+    "InitConfig",
+    "InitRule",
     "LossConfig",
     "ModelConfig",
     "TrainConfig",

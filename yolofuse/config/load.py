@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,7 +15,11 @@ from yolofuse.config.schema import Config
 from yolofuse.config.yaml_io import parse_yaml, read_yaml
 from yolofuse.errors import ConfigError, listing
 
-_PATHS = (("data", "descriptor"), ("data", "root"), ("data", "cache_dir"), ("weights", "pretrained"))
+_PATHS = (
+    *(("data", key) for key in ("descriptor", "root", "cache_dir")),
+    *(("weights", key) for key in ("pretrained", "rgb", "ir", "trunk", "name_map")),
+)
+_NOT_PATHS = {("weights", "trunk", stream) for stream in ("rgb", "ir")}
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -94,7 +98,7 @@ def _messages(errors: Sequence[ErrorDetails]) -> Iterator[str]:
             text = error["msg"].removeprefix("Value error, ")
             by_field.setdefault(key, []).append(text if not key else f"{text} (got {error['input']!r})")
         else:
-            text = error["msg"][0].lower() + error["msg"][1:]
+            text = (error["msg"][0].lower() + error["msg"][1:]).replace("valid tuple", "list")
             by_field.setdefault(key, []).append(f"{text} (got {error['input']!r})")
     for key, texts in by_field.items():
         merged = " or ".join(dict.fromkeys(text.rsplit(" (got", 1)[0] for text in texts))
@@ -106,12 +110,20 @@ def _deepest_field(location: list[str]) -> tuple[int, type[BaseModel]]:
     """How much of an error's location names fields (the rest names arms of a union), and the section it ends in."""
     section: type[BaseModel] = Config
     for depth, part in enumerate(location):
+        if depth and part.isdigit():
+            continue  # an item of a list of sections
         field = section.model_fields.get(part)
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        inner = _inner_section(field.annotation) if field else None
+        if inner is None:
             return depth + 1, section
         section = inner
     return len(location), section
+
+
+def _inner_section(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, or holds a list of."""
+    inner = get_args(annotation)[0] if get_origin(annotation) is tuple else annotation
+    return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
 
 
 def _all_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
@@ -137,7 +149,7 @@ def _absolute(config: Config) -> Config:
     changed: dict[str, dict[str, str]] = {}
     for section, key in _PATHS:
         value = getattr(getattr(config, section), key)
-        if value is not None:
+        if value is not None and (section, key, value) not in _NOT_PATHS:
             changed.setdefault(section, {})[key] = str(Path(value).expanduser().absolute())
     return config.model_copy(
         update={name: getattr(config, name).model_copy(update=update) for name, update in changed.items()}

@@ -1,12 +1,14 @@
-"""Every option of a run, its default and its bounds. Nothing else in the project holds a default."""
+"""Every option of a run, its default and its bounds. Nothing outside this folder holds a default."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from yolofuse.config.fields import ImageSize, NonNegative, Positive, Section, Unit
+from yolofuse.config.weights_schema import InitConfig, WeightsConfig
 
 Cut = Literal["input", "early", "mid", "late", "decision"] | Annotated[int, Field(ge=1)]
 Streams = Literal["both", "rgb", "ir"]
@@ -15,30 +17,7 @@ MergeName = Literal["nms", "proben"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("must be a finite number")
-    return value
-
-
-def _stride_multiple(value: int) -> int:
-    if value % 32:
-        raise ValueError("must be a multiple of 32")
-    return value
-
-
-Number = Annotated[float, AfterValidator(_finite)]
-NonNegative = Annotated[float, Field(ge=0), AfterValidator(_finite)]
-Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
-Unit = Annotated[float, Field(ge=0, le=1), AfterValidator(_finite)]
-ImageSize = Annotated[int, Field(ge=32, le=8192), AfterValidator(_stride_multiple)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
-
-
-class DataConfig(_Section):
+class DataConfig(Section):
     """Which pairs. ``descriptor`` is the data set's YAML; ``root`` overrides where its folders are looked for."""
 
     descriptor: str
@@ -52,7 +31,7 @@ class DataConfig(_Section):
     """Decode every image once before epoch 0 (cached by size and time), so that no truncated file stops epoch 37."""
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """Which detector. ``cut``, ``share``, ``fusion`` and ``merge`` have no effect when only one stream is used."""
 
     base: str = "yolo11n"
@@ -63,16 +42,11 @@ class ModelConfig(_Section):
     fusion: FusionName = "concat"
     merge: MergeName = "nms"
     """How the two detectors of ``cut: decision`` are merged."""
+    norm: Literal["batch", "none"] = "batch"
+    """``none`` leaves every BatchNorm out, to study initialisation; expect to train worse."""
 
 
-class WeightsConfig(_Section):
-    """What the model starts from."""
-
-    pretrained: str | None = None
-    """A single-stream ultralytics checkpoint or state_dict; loaded into both streams and the trunk through the cut."""
-
-
-class AugmentConfig(_Section):
+class AugmentConfig(Section):
     """Random changes of a training sample. Geometry is shared by both modalities; photometry is per modality."""
 
     mosaic: Unit = 1.0
@@ -96,7 +70,7 @@ class AugmentConfig(_Section):
     """And given Gaussian noise of up to this share of full scale."""
 
 
-class LossConfig(_Section):
+class LossConfig(Section):
     """Gains of the loss terms, as ultralytics names them."""
 
     box: NonNegative = 7.5
@@ -104,7 +78,7 @@ class LossConfig(_Section):
     dfl: NonNegative = 1.5
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """The loop."""
 
     run: str
@@ -154,7 +128,7 @@ class TrainConfig(_Section):
     loss: LossConfig = LossConfig()
 
 
-class ValConfig(_Section):
+class ValConfig(Section):
     """How a model is judged. One metric: cocoapi's."""
 
     imgsz: ImageSize | None = None
@@ -169,12 +143,13 @@ class ValConfig(_Section):
     precision: Precision = "fp32"
 
 
-class Config(_Section):
+class Config(Section):
     """One run, whole."""
 
     data: DataConfig
     model: ModelConfig = ModelConfig()
     weights: WeightsConfig = WeightsConfig()
+    init: InitConfig = InitConfig()
     train: TrainConfig
     val: ValConfig = ValConfig()
 
@@ -182,6 +157,8 @@ class Config(_Section):
     def _agree(self) -> Config:
         if self.model.streams == "both" and self.model.cut == "input" and self.model.share:
             raise ValueError("model.share: cut 'input' has no streams to share; use share: false or another cut")
+        if self.init.fusion in {"rgb", "ir"} and self.model.fusion == "add":
+            raise ValueError(f"init.fusion: 'add' is always the average; for {self.init.fusion} take another fusion")
         return self
 
     @property

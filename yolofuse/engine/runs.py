@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from yolofuse.config import Config, dump_config, load_config
 from yolofuse.errors import RunError
 from yolofuse.eval.files import save_text
+from yolofuse.weights import WeightsReport
 
 History = list[dict[str, float | None]]
 
@@ -24,6 +26,7 @@ class RunFolder:
         self.best = path / "weights" / "best.pt"
         self.results = path / "results.csv"
         self.curves = path / "curves.png"
+        self.weights_report = path / "weights_report.json"
 
     def refuse_used(self) -> None:
         """Check that nothing is there yet, before minutes are spent on checking data.
@@ -56,6 +59,10 @@ class RunFolder:
             raise RunError(f"{self.path}: no run here (config.yaml is missing); give the folder that train.run named")
         config = load_config(self.config)
         return config.model_copy(update={"train": config.train.model_copy(update={"run": str(self.path)})})
+
+    def write_weights_report(self, report: WeightsReport) -> None:
+        """Write what became of each tensor before the first step."""
+        save_text(self.weights_report, json.dumps(report.plain(), indent=1) + "\n")
 
     def write_results(self, history: Sequence[Mapping[str, float | None]]) -> None:
         """Write results.csv anew, a row per epoch; blank where an epoch was not evaluated."""

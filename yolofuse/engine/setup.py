@@ -20,7 +20,7 @@ from yolofuse.errors import ConfigError
 from yolofuse.model import Detector, build_detector, format_summary, summarise
 from yolofuse.types import PairedSample
 from yolofuse.upstream import ModelEMA
-from yolofuse.weights import TransferReport, load_single_stream, transfer
+from yolofuse.weights import WeightsReport, begin_weights, policy_of
 
 log = logging.getLogger("yolofuse")
 
@@ -44,6 +44,8 @@ class Session:
     sampler: EpochSampler
     dataset: TrainDataset
     loader: DataLoader[PairedSample]
+    weights: WeightsReport | None
+    """What became of each tensor; None where a checkpoint is about to replace them all."""
 
 
 def load_split(config: Config, split: str, ranks: Ranks) -> PairSet:
@@ -70,7 +72,7 @@ def prepare(config: Config, ranks: Ranks, *, fresh: bool = True) -> Session:
     Args:
         config: The run.
         ranks: This process among the run's.
-        fresh: Whether to load the pretrained weights; a checkpoint that is about to be restored replaces them.
+        fresh: Whether to load and initialise weights; a checkpoint that is about to be restored replaces them.
 
     Raises:
         YolofuseError: Whatever is wrong with config, data or weights.
@@ -78,12 +80,14 @@ def prepare(config: Config, ranks: Ranks, *, fresh: bool = True) -> Session:
     train = config.train
     if train.batch % ranks.world:
         raise ConfigError(f"train.batch: {train.batch} pairs cannot be dealt evenly to {ranks.world} ranks")
+    policy_of(config)  # its mistakes are told before the data is looked at
     train_pairs = load_split(config, config.data.train_split, ranks)
     val_pairs = load_split(config, config.data.val_split, ranks)
-    detector, report = build_model(config, train_pairs, pretrained=fresh)
+    detector = new_detector(config, train_pairs)
     if train.imgsz % detector.stride or config.val_imgsz % detector.stride:
         raise ConfigError(f"train.imgsz, val.imgsz: must be multiples of {detector.stride} for {config.model.base}")
     frozen = freeze(detector, train.freeze)
+    report = begin_weights(detector, config, train_pairs.names, frozen) if fresh else None
     if ranks.is_main:
         _announce(config, detector, report, len(frozen))
     detector.to(ranks.device)
@@ -107,17 +111,15 @@ def prepare(config: Config, ranks: Ranks, *, fresh: bool = True) -> Session:
         sampler=sampler,
         dataset=dataset,
         loader=train_loader(dataset, sampler, config.data.workers, pin=ranks.device.type == "cuda"),
+        weights=report,
     )
 
 
-def build_model(config: Config, pairs: PairSet, *, pretrained: bool = True) -> tuple[Detector, TransferReport | None]:
-    """The detector for a data set's classes, with the pretrained weights that the config asks for."""
-    detector = build_detector(
+def new_detector(config: Config, pairs: PairSet) -> Detector:
+    """The detector for a data set's classes, as built: its weights are neither loaded nor initialised by the policy."""
+    return build_detector(
         config.model, num_classes=len(pairs.names), seed=config.train.seed, bn_momentum=config.train.bn_momentum
     )
-    if config.weights.pretrained is None or not pretrained:
-        return detector, None
-    return detector, transfer(detector, load_single_stream(Path(config.weights.pretrained)))
 
 
 def _wrap(detector: Detector, config: Config, ranks: Ranks) -> nn.Module:
@@ -138,7 +140,7 @@ def _wrap(detector: Detector, config: Config, ranks: Ranks) -> nn.Module:
 def _announce(
     config: Config,
     detector: Detector,
-    report: TransferReport | None,
+    report: WeightsReport | None,
     num_frozen: int,
 ) -> None:
     model = config.model
@@ -149,5 +151,7 @@ def _announce(
     log.info("%s", format_summary(summarise(detector, config.train.imgsz), detector))
     if report is not None:
         log.info("%s", report.format())
+        for warning in report.warnings:
+            log.warning("warning: %s", warning)
     if num_frozen:
         log.info("frozen: %d parameters", num_frozen)

@@ -55,6 +55,8 @@ def train(config: Config, *, resume: bool = False) -> Path:
         progress = _resumed(folder, session) if resume else Progress()
         if ranks.is_main and progress.step == 0:
             save_first_batches(session, folder.path)
+            if session.weights is not None:
+                folder.write_weights_report(session.weights)
         log_scalars = open_tensorboard(config.train.tensorboard and ranks.is_main, folder.path)
         while progress.epoch < config.train.epochs and not progress.is_stale(config.train.patience):
             row = _train_epoch(session, progress, folder)

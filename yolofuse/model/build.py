@@ -39,6 +39,8 @@ def build_detector(config: ModelConfig, *, num_classes: int, seed: int = 0, bn_m
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         detector = _assemble(config, base, num_classes)
+    if config.norm == "none":
+        _drop_norms(detector)
     for module in detector.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = bn_momentum
@@ -67,6 +69,15 @@ def _assemble(config: ModelConfig, base: Base, num_classes: int) -> Detector:
         fusion=FUSIONS[config.fusion],
         trunk=_run(layers[plan.cut :]),
     )
+
+
+def _drop_norms(module: nn.Module) -> None:
+    """Put nothing in the place of every BatchNorm. Convolutions before one have no bias, and get none."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            setattr(module, name, nn.Identity())
+        else:
+            _drop_norms(child)
 
 
 def _run(layers: Sequence[nn.Module]) -> LayerRun:

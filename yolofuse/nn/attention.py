@@ -6,12 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from yolofuse.nn.gated import ChannelGate
+from yolofuse.starts import Start, StartOptions, begin, constant, normal
 
 
 class AttentionFusion(nn.Module):
     """Weigh the two streams per channel and per place: ``w * rgb + (1 - w) * ir`` with ``w`` of shape (B, C, H, W).
 
-    The weight's logit is a channel logit plus a spatial one. Both start near zero, so the block starts as the average.
+    The weight's logit is a channel logit plus a spatial one. Both start near zero, so the block starts as the average,
+    or with the channel logit at 4, so that it starts as 98 % of one stream.
 
     Reference:
         CBAM: Convolutional Block Attention Module, arXiv:1807.06521, for the mean and max maps and the 7x7 convolution.
@@ -26,8 +28,13 @@ class AttentionFusion(nn.Module):
         super().__init__()
         self.channel = ChannelGate(channels)
         self.spatial = nn.Conv2d(4, 1, 7, padding=3)
-        nn.init.normal_(self.spatial.weight, std=0.001)
-        nn.init.zeros_(self.spatial.bias)  # type: ignore[arg-type]
+        begin(self, self.starts(StartOptions()))
+
+    def starts(self, options: StartOptions) -> dict[str, Start]:
+        """How the spatial logits begin: close to zero, so that the channel gate alone says where the block starts."""
+        if options.fusion == "scheme":
+            return {}
+        return {"spatial.weight": normal(0.001, "gate near zero"), "spatial.bias": constant(0.0, "gate near zero")}
 
     def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:
         """Fuse two feature maps."""

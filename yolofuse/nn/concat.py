@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from yolofuse.starts import Start, StartOptions, begin, constant, exactly
+
 
 class ConcatFusion(nn.Module):
     """A learnt linear mix of all channels of both streams: ``conv1x1([rgb, ir])``.
 
-    It starts as the average ``[I/2, I/2]``, so that a pretrained trunk sees what it knows from the first step on; a
-    random start triples the first loss.
+    It starts as the average ``[I/2, I/2]`` or as one of the streams, ``[I, 0]`` or ``[0, I]``, so that a pretrained
+    trunk sees what it knows from the first step on; a random start triples the first loss.
 
     Shapes:
         rgb, ir: (B, C, H, W) -> (B, C, H, W)
@@ -19,10 +21,17 @@ class ConcatFusion(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(2 * channels, channels, 1)
-        with torch.no_grad():
-            half = 0.5 * torch.eye(channels)
-            self.conv.weight.copy_(torch.cat([half, half], 1)[..., None, None])
-            nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        begin(self, self.starts(StartOptions()))
+
+    def starts(self, options: StartOptions) -> dict[str, Start]:
+        """How the mix begins; empty where ordinary rules are to decide."""
+        if options.fusion == "scheme":
+            return {}
+        share = {"average": (0.5, 0.5), "rgb": (1.0, 0.0), "ir": (0.0, 1.0)}[options.fusion]
+        eye = torch.eye(self.conv.out_channels)
+        mix = torch.cat([eye * share[0], eye * share[1]], 1)[..., None, None]  # (C, 2C, 1, 1)
+        what = "average of both streams" if options.fusion == "average" else f"the {options.fusion} stream alone"
+        return {"conv.weight": exactly(mix, what), "conv.bias": constant(0.0, what)}
 
     def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:
         """Fuse two feature maps."""

@@ -5,12 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from yolofuse.starts import Start, StartOptions, begin, constant, normal
+
+_OPEN = 4.0  # logit of a gate that hands 98 % of one stream on; a gate at 100 % would get no gradient
+GATE_LOGIT = {"average": 0.0, "rgb": _OPEN, "ir": -_OPEN}
+
 
 class ChannelGate(nn.Module):
     """Logits per channel, read from the global means of both streams.
 
-    The last layer starts near zero (standard deviation 0.01), so that a gate begins half open yet every weight gets a
-    gradient in the first step.
+    The last layer's weights start near zero (standard deviation 0.01), so that a gate begins where its bias says, half
+    open by default, yet every weight gets a gradient in the first step.
 
     Shapes:
         rgb, ir: (B, C, H, W) -> (B, C, 1, 1)
@@ -22,8 +27,15 @@ class ChannelGate(nn.Module):
         self.squeeze = nn.Conv2d(2 * channels, hidden, 1)
         self.act = nn.SiLU()
         self.excite = nn.Conv2d(hidden, channels, 1)
-        nn.init.normal_(self.excite.weight, std=0.01)
-        nn.init.zeros_(self.excite.bias)  # type: ignore[arg-type]
+        begin(self, self.starts(StartOptions()))
+
+    def starts(self, options: StartOptions) -> dict[str, Start]:
+        """How the last layer begins; the first follows ordinary rules."""
+        if options.fusion == "scheme":
+            return {}
+        logit = GATE_LOGIT[options.fusion]
+        what = f"gate at {torch.tensor(logit).sigmoid():.2f}"
+        return {"excite.weight": normal(0.01, what), "excite.bias": constant(logit, what)}
 
     def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:
         """Logits of the gate."""
@@ -32,7 +44,8 @@ class ChannelGate(nn.Module):
 
 
 class GatedFusion(nn.Module):
-    """Weigh the two streams per channel, then sum: ``w * rgb + (1 - w) * ir``. The gate starts at ``w = 1/2``.
+    """Weigh the two streams per channel, then sum: ``w * rgb + (1 - w) * ir``. The gate starts at ``w = 1/2``, or
+    at 0.98 for one of the streams.
 
     Reference:
         Squeeze-and-Excitation Networks, arXiv:1709.01507, for the gate; one gate that divides two streams between them

@@ -1,20 +1,17 @@
-"""Checkpoints, and what of them reaches a dual model."""
+"""Files of weights, what of them reaches a model, and what everything else begins with."""
 
-from yolofuse.weights.checkpoint import (
-    SingleStreamWeights,
-    file_sha256,
-    load_checkpoint,
-    load_single_stream,
-    save_checkpoint,
-)
-from yolofuse.weights.transfer import TransferReport, transfer
+from yolofuse.weights.begin import begin_weights, policy_of
+from yolofuse.weights.checkpoint import file_sha256, load_checkpoint, save_checkpoint
+from yolofuse.weights.report import WeightsReport
+from yolofuse.weights.sources import Source, load_source
 
 __all__ = [
-    "SingleStreamWeights",
-    "TransferReport",
+    "Source",
+    "WeightsReport",
+    "begin_weights",
     "file_sha256",
     "load_checkpoint",
-    "load_single_stream",
+    "load_source",
+    "policy_of",
     "save_checkpoint",
-    "transfer",
 ]

@@ -1,91 +1,261 @@
-"""Single-stream weights into a dual model, through the cut: layer i goes to every part that has a layer i."""
+"""Weights of files into a model, through the cut: layer i goes to every part that has a layer i."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from yolofuse.errors import WeightsError
-from yolofuse.weights.checkpoint import SingleStreamWeights
+from yolofuse.config import WeightsConfig
+from yolofuse.config.yaml_io import read_yaml
+from yolofuse.errors import ConfigError, WeightsError, listing
+from yolofuse.model import Detector
+from yolofuse.types import Modality
+from yolofuse.upstream import ClassBranch, class_branch, starts_like
+from yolofuse.weights.ledger import Entry, Ledger
+from yolofuse.weights.sources import Source, load_source
 
-Fate = Literal["loaded", "inflated", "missing"]
-_NAME = re.compile(r"^(?P<part>\w+)\.layers\.(?P<source>\d+\..+)$")
+_NAME = re.compile(r"^(?P<part>\w+)\.(?:layers\.)?(?P<rest>\w+\..+)$")
+_LOOK_IN = {
+    "rgb": ("rgb", "trunk"),
+    "ir": ("ir", "rgb", "trunk"),
+    "trunk": ("trunk", "rgb", "ir"),
+    "fusion": ("fusion",),
+}
+"""Where a part finds its layers in a source. A single-stream source has a trunk alone; a dual one has each layer in its
+streams or its trunk, wherever its own cut was."""
+
+
+@dataclass
+class Transfer:
+    """What a transfer found out beside the ledger.
+
+    Attributes:
+        sources: The source of each part that has one.
+        warnings: What the user should know.
+    """
+
+    sources: dict[str, Source]
+    warnings: list[str] = field(default_factory=list)
+
+
+def load_sources(config: WeightsConfig, parts: Sequence[str]) -> dict[str, Source]:
+    """Read the file of every part; one that serves several parts is read once.
+
+    Raises:
+        ConfigError: If a source is given for a part that this model does not have.
+        WeightsError: If a file cannot be read.
+    """
+    streams = {"rgb": config.rgb, "ir": config.ir}
+    idle = [name for name, path in streams.items() if path and name not in parts]
+    if idle:
+        raise ConfigError(
+            f"weights.{idle[0]}: this model has no {idle[0]} stream of its own (its parts: {', '.join(parts)}); "
+            "use weights.pretrained"
+        )
+    if config.trunk and "trunk" not in parts:
+        raise ConfigError("weights.trunk: a decision model has no trunk; use weights.rgb and weights.ir")
+    chosen: dict[str, str | None] = {name: path or config.pretrained for name, path in streams.items()}
+    if config.trunk in {"rgb", "ir"}:
+        chosen["trunk"] = chosen[config.trunk]
+        if chosen["trunk"] is None:
+            raise ConfigError(f"weights.trunk: the {config.trunk} stream has no source; give weights.{config.trunk}")
+    else:
+        chosen["trunk"] = config.trunk or config.pretrained or config.rgb or config.ir
+    chosen["fusion"] = config.pretrained
+    name_map = _read_name_map(Path(config.name_map)) if config.name_map else None
+    if name_map is not None and not any(chosen.values()):
+        raise ConfigError("weights.name_map: there is no file to use it on; give weights.pretrained")
+    files = {path for part, path in chosen.items() if path and part in parts}
+    loaded = {path: load_source(Path(path), name_map=name_map, class_names=config.class_names) for path in files}
+    return {part: loaded[path] for part in parts if (path := chosen[part])}
+
+
+def _read_name_map(path: Path) -> dict[str, str]:
+    content = read_yaml(path)
+    wrong = [key for key, value in content.items() if not isinstance(value, str)]
+    if wrong or not content:
+        raise ConfigError(
+            f"{path}: a name map is lines like 'stem.conv.*: 0.conv.*' (wrong: {', '.join(map(str, wrong)) or 'empty'})"
+        )
+    return {str(key): value for key, value in content.items()}
+
+
+def transfer(
+    ledger: Ledger,
+    detector: Detector,
+    sources: Mapping[str, Source],
+    *,
+    names: Sequence[str] | None = None,
+    sees: Modality | None = None,
+) -> Transfer:
+    """Copy every tensor of the sources that has a place in the model.
+
+    A first convolution that reads other channels than its source is inflated: for one channel the sum of the three RGB
+    filters (equal to showing grey three times), for four the RGB filters and their mean, for three from one a third
+    each. Rows of the classes go by name. Only the class branch, whose width depends on the number of classes, may
+    differ in shape; it then stays missing.
+
+    Args:
+        ledger: The model's book.
+        detector: The model.
+        sources: The source of each part.
+        names: The model's classes in order; None where they are not known.
+        sees: The one image that a single-stream model reads; None for a model that reads both.
+
+    Raises:
+        WeightsError: If a tensor has another shape than its place, or nothing fits. Nothing is written then.
+    """
+    found = Transfer(dict(sources))
+    branches = dict(class_branch(detector))
+    plans: list[_Plan] = []
+    misfits: dict[Path, list[str]] = {}
+    for entry in ledger:
+        source = sources.get(entry.part)
+        picked = _pick(source, entry, sees) if source else None
+        if source is None or picked is None or entry.fate == "fixed":
+            continue
+        key, value = picked
+        plan = _fit(entry, value, f"{source.path}: {key}", branches.get(entry.name), source.names, names)
+        if isinstance(plan, _Plan):
+            plans.append(plan)
+        elif plan == "misfit":
+            problem = f"{key}: {_shape(value)} in the file, {_shape(entry.shape)} in the model's {entry.name}"
+            misfits.setdefault(source.path, []).append(problem)
+    for path, problems in misfits.items():
+        held = next((s.base for s in sources.values() if s.path == path and s.base), "another family or size")
+        raise WeightsError(
+            listing(f"{path}: does not fit model.base (the file holds {held})", problems, "wrong shape")
+            + "\nGive weights of the model's own family and size, or change model.base"
+        )
+    if sources and not plans:
+        path = next(iter(sources.values())).path
+        count = sum(len(part) for part in next(iter(sources.values())).parts.values())
+        raise WeightsError(
+            f"{path}: none of its {count} tensors has a place in this model; is model.base of the same family and size?"
+        )
+    for plan in plans:
+        plan.write(ledger)
+    found.warnings += _class_warnings(ledger, sources, branches, names)
+    return found
 
 
 @dataclass(frozen=True)
-class TransferReport:
-    """What became of each tensor of the model (parameters and BatchNorm statistics; counters are left out).
+class _Plan:
+    entry: Entry
+    values: Tensor
+    origin: str
+    inflated: bool = False
+    rows: Tensor | None = None
 
-    Attributes:
-        source: File that the weights came from.
-        fates: For each tensor's name: ``loaded`` (equal to its source), ``inflated`` (a first convolution made to read
-            another number of channels) or ``missing`` (as it was constructed).
-    """
-
-    source: str
-    fates: dict[str, Fate]
-
-    def count(self, part: str) -> Counter[Fate]:
-        """How many tensors of a part met which fate."""
-        return Counter(fate for name, fate in self.fates.items() if name.split(".")[0] == part)
-
-    def format(self) -> str:
-        """The counts per part as a table."""
-        parts = list(dict.fromkeys(name.split(".")[0] for name in self.fates))
-        lines = [f"weights from {self.source}", f"{'part':<10}{'loaded':>8}{'inflated':>10}{'missing':>9}"]
-        for part in parts:
-            c = self.count(part)
-            lines.append(f"{part:<10}{c['loaded']:>8}{c['inflated']:>10}{c['missing']:>9}")
-        return "\n".join(lines)
+    def write(self, ledger: Ledger) -> None:
+        if self.rows is None:
+            ledger.load(self.entry.name, self.values, self.origin, inflated=self.inflated)
+        else:
+            ledger.load_rows(self.entry.name, self.values, self.rows, self.origin)
 
 
-@torch.no_grad()
-def transfer(model: nn.Module, weights: SingleStreamWeights) -> TransferReport:
-    """Copy every tensor of ``weights`` that has a place in ``model``, and say what became of each.
-
-    A first convolution that reads 1 channel instead of 3 gets the sum of the three filters (equal to showing the image
-    three times); one that reads 4 keeps the three and adds their mean.
-
-    Raises:
-        WeightsError: If nothing fits, or a tensor that fits is not finite. The model is then unchanged.
-    """
-    planned: dict[str, tuple[Tensor, Fate]] = {}
-    fates: dict[str, Fate] = {}
-    state = model.state_dict()
-    for name, target in state.items():
-        match = _NAME.match(name)
-        source = weights.tensors.get(match["source"]) if match else None
-        fitted = None if source is None else _fit(source, target)
-        if fitted is not None:
-            planned[name] = fitted
-        if target.is_floating_point():
-            fates[name] = fitted[1] if fitted else "missing"
-    if not any(fate != "missing" for fate in fates.values()):
-        raise WeightsError(
-            f"{weights.path}: none of its {len(weights.tensors)} tensors fits this model; is model.base of the same "
-            "family and size?"
-        )
-    broken = [name for name, (value, _) in planned.items() if value.is_floating_point() and not value.isfinite().all()]
-    if broken:
-        raise WeightsError(f"{weights.path}: not finite: {', '.join(broken[:5])}; the file is damaged")
-    for name, (value, _) in planned.items():
-        state[name].copy_(value)
-    return TransferReport(str(weights.path), fates)
-
-
-def _fit(source: Tensor, target: Tensor) -> tuple[Tensor, Fate] | None:
-    if source.shape == target.shape:
-        return source, "loaded"
-    first_conv = source.ndim == 4 and target.ndim == 4 and source.shape[1] == 3
-    if not first_conv or source.shape[0] != target.shape[0] or source.shape[2:] != target.shape[2:]:
+def _pick(source: Source, entry: Entry, sees: Modality | None) -> tuple[str, Tensor] | None:
+    """The tensor of a source that belongs in a place, with its name in the file."""
+    match = _NAME.match(entry.name)
+    if match is None:
         return None
-    if target.shape[1] == 1:
-        return source.sum(1, keepdim=True), "inflated"
-    if target.shape[1] == 4:
-        return torch.cat([source, source.mean(1, keepdim=True)], 1), "inflated"
+    order = _LOOK_IN[entry.part]
+    if entry.part == "trunk" and sees is not None:
+        order = ("trunk", sees, "rgb")
+    for part in order:
+        held = source.parts.get(part, {})
+        for key in (match["rest"], starts_like(f".{match['rest']}")[1:]):
+            if key in held:
+                return f"{part}.{key}" if len(source.parts) > 1 else key, held[key]
     return None
+
+
+def _fit(
+    entry: Entry,
+    value: Tensor,
+    origin: str,
+    branch: ClassBranch | None,
+    from_names: Sequence[str] | None,
+    to_names: Sequence[str] | None,
+) -> _Plan | str | None:
+    """How a tensor goes to its place; None if it stays away, ``misfit`` if it must not."""
+    if branch == "rows":
+        return _fit_rows(entry, value, origin, from_names, to_names)
+    if tuple(value.shape) == entry.shape:
+        return _Plan(entry, value, origin)
+    if branch == "inner":
+        return None
+    inflated = _inflate(value, entry.shape)
+    return "misfit" if inflated is None else _Plan(entry, inflated, origin, inflated=True)
+
+
+def _fit_rows(
+    entry: Entry, value: Tensor, origin: str, from_names: Sequence[str] | None, to_names: Sequence[str] | None
+) -> _Plan | None:
+    """Rows by class name; by order where the file does not name its classes but has as many."""
+    if tuple(value.shape[1:]) != entry.shape[1:]:
+        return None
+    if from_names is None or to_names is None or len(from_names) != len(value):
+        return _Plan(entry, value, origin) if len(value) == entry.shape[0] else None
+    known = {name.casefold().strip(): row for row, name in reversed(list(enumerate(from_names)))}
+    rows = [known.get(name.casefold().strip()) for name in to_names]
+    is_known = torch.tensor([row is not None for row in rows])
+    if not is_known.any():
+        return None
+    values = value[torch.tensor([row or 0 for row in rows])]
+    return _Plan(entry, values, origin, rows=None if is_known.all() else is_known)
+
+
+def _inflate(value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+    """Filters of a first convolution for another number of channels; None if that is not what differs."""
+    if value.ndim != 4 or len(shape) != 4 or value.shape[0] != shape[0] or tuple(value.shape[2:]) != shape[2:]:
+        return None
+    have, want = value.shape[1], shape[1]
+    if have == 3 and want == 1:
+        return value.sum(1, keepdim=True)
+    if have == 3 and want == 4:
+        return torch.cat([value, value.mean(1, keepdim=True)], 1)
+    if have == 1 and want in {3, 4}:
+        return (value / want).repeat(1, want, 1, 1)
+    if have == 4 and want in {1, 3}:
+        return value[:, 3:] if want == 1 else value[:, :3]
+    return None
+
+
+def _class_warnings(
+    ledger: Ledger,
+    sources: Mapping[str, Source],
+    branches: Mapping[str, ClassBranch],
+    names: Sequence[str] | None,
+) -> list[str]:
+    """What became of the rows of the classes, where a file had some."""
+    warnings = []
+    for part, source in sources.items():
+        rows = [name for name, branch in branches.items() if branch == "rows" and ledger.entries[name].part == part]
+        held = {key for tensors in source.parts.values() for key in tensors}
+        if not any(name.split(".layers.")[-1] in held for name in rows):
+            continue
+        fates = {ledger.entries[name].fate for name in rows}
+        known = {ledger.entries[name].rows is not None for name in rows}
+        if source.names is None and "loaded" in fates:
+            warnings.append(
+                f"{source.path} does not name its classes: they were taken in the order of yours; if that is not "
+                "right, say theirs in weights.class_names"
+            )
+        elif fates == {"missing"} and known == {False}:
+            why = (
+                "it does not name its classes; say them in weights.class_names"
+                if source.names is None
+                else "no class is in both lists, or the class branch, whose width follows their number, is wider there"
+            )
+            warnings.append(f"{part}: the class rows of {source.path} were not used: {why}")
+    return warnings
+
+
+def _shape(value: Tensor | tuple[int, ...]) -> str:
+    return " x ".join(map(str, value if isinstance(value, tuple) else value.shape)) or "scalar"

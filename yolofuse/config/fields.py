@@ -1,0 +1,33 @@
+"""Kinds of values that options have, and the base of every section."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+def _stride_multiple(value: int) -> int:
+    if value % 32:
+        raise ValueError("must be a multiple of 32")
+    return value
+
+
+Number = Annotated[float, AfterValidator(_finite)]
+NonNegative = Annotated[float, Field(ge=0), AfterValidator(_finite)]
+Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
+Unit = Annotated[float, Field(ge=0, le=1), AfterValidator(_finite)]
+ImageSize = Annotated[int, Field(ge=32, le=8192), AfterValidator(_stride_multiple)]
+
+
+class Section(BaseModel):
+    """A part of the YAML: strict, frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)

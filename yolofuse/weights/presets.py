@@ -1,0 +1,58 @@
+"""Named policies. Each is a few rules and switches; a run's own rules come before them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from yolofuse.config import InitRule
+from yolofuse.config.weights_schema import PresetName
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a preset says.
+
+    Attributes:
+        rules: For everything that a run's own rules do not match.
+        head_std: Standard deviation of the head's last convolutions; None leaves them to the rules.
+        zero_gamma: Whether the last norm of every residual branch starts at zero.
+        naive: Whether it overwrites fixed, declared and loaded tensors.
+        loses: For a naive one: the warning.
+    """
+
+    rules: tuple[InitRule, ...]
+    head_std: float | None = 0.01
+    zero_gamma: bool = False
+    naive: bool = False
+    loses: str = ""
+
+
+PRESETS: dict[PresetName, Preset] = {
+    # He et al., arXiv:1502.01852, with the gain of the activation that really follows.
+    "kaiming": Preset((InitRule(scheme="kaiming_normal", mode="fan_in", nonlinearity="auto"),)),
+    # Glorot and Bengio, AISTATS 2010, as printed: for a linear unit.
+    "xavier": Preset((InitRule(scheme="xavier_normal", nonlinearity="linear"),)),
+    # What ultralytics starts from: torch's own defaults, and its priors.
+    "ultralytics": Preset((InitRule(scheme="torch_default", bias="torch_default"),), head_std=None),
+    # torchvision's ResNet, with the zero gamma of Goyal et al., arXiv:1706.02677.
+    "resnet": Preset((InitRule(scheme="kaiming_normal", mode="fan_out", nonlinearity="relu"),), zero_gamma=True),
+    # torchvision's VGG.
+    "vgg": Preset(
+        (
+            InitRule(type="Linear", scheme="normal", std=0.01),
+            InitRule(scheme="kaiming_normal", mode="fan_out", nonlinearity="relu"),
+        )
+    ),
+    # An article's recipe: model.apply(kaiming) over every convolution and BatchNorm, biases to zero.
+    "article": Preset(
+        (
+            InitRule(type="Conv2d", scheme="kaiming_normal", mode="fan_in", nonlinearity="relu"),
+            InitRule(type="BatchNorm2d", scheme="ones"),
+        ),
+        head_std=None,
+        naive=True,
+        loses="init.preset article overwrites every convolution and BatchNorm: the DFL layer's fixed weights (without "
+        "them no box is ever right), the head's prior biases (the first loss is many times too high), declared starts "
+        "of fusion blocks, and everything that was loaded. It is there to be compared with, not to be trained",
+    ),
+}

@@ -1,0 +1,185 @@
+"""Open a file that ``torch.save`` wrote, without importing or running anything it names.
+
+``torch.load(weights_only=True)`` alone does not do: it obeys an allow-list of the whole process, and other libraries
+add to that list for good. Ultralytics does so when it opens a checkpoint, and among the classes it adds is one whose
+constructor evaluates text, so that the *next* file could run code. Here the list is ours for the time of one load, and
+what it allows are not classes at all but one stand-in that keeps tensors and calls nothing.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import threading
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from yolofuse.errors import WeightsError
+
+_MODEL_CLASSES = re.compile(
+    r"models\.(yolo|common|experimental)\.\w+"  # YOLOv5's own
+    r"|ultralytics(\.\w+)+"
+    r"|torch\.nn\.modules(\.\w+)+"
+)
+_BYSTANDERS = {  # what stands beside the model in such files, and is not needed
+    "builtins.getattr",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "numpy.ndarray",
+    *(f"{module}.{kind}Path" for module in ("pathlib", "pathlib._local") for kind in ("Posix", "Windows")),
+}
+_LEGACY_START = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # torch before 1.6: its magic number, pickled
+_STATE_DICT = "a state_dict saved with torch.save(model.state_dict(), FILE)"
+_lock = threading.RLock()
+
+
+class StandIn:
+    """Takes the place of every class, function and object that a file names; keeps what a module's state holds.
+
+    Attributes:
+        kept: Of the state: parameters, buffers, submodules, class names, and the description of the model.
+    """
+
+    KEPT = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "names", "yaml", "yaml_file")
+
+    kept: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> StandIn:
+        """Whatever the real one would be called with is dropped."""
+        made = super().__new__(cls)
+        made.kept = {}
+        return made
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        if type(state) is dict:
+            self.kept = {key: state[key] for key in self.KEPT if key in state}
+
+
+def open_plain(path: Path) -> Any:
+    """The content of a file of tensors, numbers, strings, and dicts, lists and tuples of them.
+
+    Raises:
+        WeightsError: If the file is missing, damaged, or holds anything else.
+    """
+    return _open(path, with_models=False)
+
+
+def open_models(path: Path) -> Any:
+    """Like :func:`open_plain` for a file that may hold whole models: each is a :class:`StandIn`.
+
+    Raises:
+        WeightsError: If the file is missing, damaged, or names other classes than ultralytics', YOLOv5's, torch.nn's.
+    """
+    return _open(path, with_models=True)
+
+
+def _open(path: Path, *, with_models: bool) -> Any:
+    _refuse_other_formats(path)
+    with _allowing([]):
+        named = _named_in(path)
+        known = [name for name in named if with_models and (_MODEL_CLASSES.fullmatch(name) or name in _BYSTANDERS)]
+        unknown = sorted(set(named) - set(known))
+        if unknown:
+            more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+            what = (
+                "tensors, plain data and models of ultralytics or YOLOv5" if with_models else "tensors and plain data"
+            )
+            raise WeightsError(
+                f"{path}: names {', '.join(unknown[:3])}{more}, which is more than {what}, so it is not opened; "
+                f"give {_STATE_DICT}"
+            )
+        with _allowing(known):
+            return _load(path)
+
+
+def _refuse_other_formats(path: Path) -> None:
+    """Say what a file is instead, before torch reads it."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file; check the path")
+    if path.suffix == ".safetensors":
+        raise WeightsError(
+            f"{path}: a safetensors file, which is not read here; make it {_STATE_DICT}: "
+            "torch.save(safetensors.torch.load_file(FILE), 'weights.pt')"
+        )
+    try:
+        with path.open("rb") as file:
+            start = file.read(32)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    if not start:
+        raise WeightsError(f"{path}: an empty file; copy it again")
+    if start.startswith(b"PK\x03\x04"):
+        _refuse_other_zips(path)
+    elif not start.startswith(_LEGACY_START):
+        what = "a pickle that torch.save did not write" if start[:1] == b"\x80" else f"begins with {start[:12]!r}"
+        raise WeightsError(f"{path}: not a file of torch.save ({what}), so it is not opened; give {_STATE_DICT}")
+
+
+def _refuse_other_zips(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = {name.rpartition("/")[2] for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise WeightsError(f"{path}: damaged, its end is missing ({error}); copy it again") from error
+    if "constants.pkl" in inside:
+        raise WeightsError(
+            f"{path}: a TorchScript archive, which is a program, so it is not opened; give the checkpoint that it was "
+            "exported from"
+        )
+    if "data.pkl" not in inside:
+        raise WeightsError(f"{path}: a zip file, but torch.save did not write it (no data.pkl); give {_STATE_DICT}")
+
+
+@contextmanager
+def _allowing(names: list[str]) -> Iterator[None]:
+    """Let ``torch.load`` know our stand-in under ``names`` and nothing else that the process allows, for a while."""
+    with _lock:
+        before = torch.serialization.get_safe_globals()
+        torch.serialization.clear_safe_globals()
+        try:
+            torch.serialization.add_safe_globals([(StandIn, name) for name in names])
+            yield
+        finally:
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals(before)
+
+
+def _named_in(path: Path) -> list[str]:
+    """The classes and functions that a file names beyond torch's own for tensors; found without unpickling."""
+    try:
+        return torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    except ValueError:  # not a zip file: from before torch 1.6. What it names stays refused
+        return []
+    except Exception as error:  # a damaged file can trip the reader anywhere
+        raise WeightsError(f"{path}: damaged or not a weights file ({_reason(error)}); copy it again") from error
+
+
+def _load(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on pickle protocols; what cannot be read is an error anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(f"{path}: not opened ({_reason(error)}); give {_STATE_DICT}") from error
+    except Exception as error:  # as above
+        raise WeightsError(f"{path}: damaged or not a weights file ({_reason(error)}); copy it again") from error
+
+
+def _reason(error: Exception) -> str:
+    """What torch says, without its advice on how to open the file all the same."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    named = re.search(r"GLOBAL (\S+) (was not|whose module)", text)
+    text = f"it names {named[1]}" if named else text.rpartition("WeightsUnpickler error: ")[2]
+    return text.partition(" Check the documentation")[0][:160]
