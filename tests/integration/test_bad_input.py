@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ultralytics.nn.tasks import DetectionModel
 
 from tests.helpers import make_pairs, random_picture, write_pair
 from tests.integration.runs import write_config
@@ -93,6 +94,15 @@ CONFIG: dict[str, tuple[list[str], str]] = {
     "freeze-nothing": (["train.freeze=[rbg.*]"], "'rbg.*' matches no parameter"),
     "freeze-all": (["train.freeze=['*']"], "nothing to train"),
     "not-an-override": (["imgsz"], "section.key=value"),
+    "unknown-scheme": (["init.rules=[{scheme: kaimng}]"], "init.rules.0.scheme"),
+    "missing-activation": (["init.rules=[{scheme: kaiming_normal, nonlinearity: swish}]"], "nonlinearity: input"),
+    "option-of-another-scheme": (["init.rules=[{scheme: zeros, std: 0.1}]"], "zeros has no std"),
+    "rule-for-nothing": (["init.rules=[{name: 'rbg.*', scheme: zeros}]"], "no module or parameter has such a name"),
+    "rule-for-no-type": (["init.rules=[{type: Conv3d, scheme: zeros}]"], "did you mean Conv2d?"),
+    "unknown-preset": (["init.preset=he"], "init.preset"),
+    "start-of-add": (["model.fusion=add", "init.fusion=rgb"], "'add' is always the average"),
+    "required-but-none": (["weights.require=0.9"], "weights.require: 90.0%"),
+    "no-such-stream": (["model.streams=rgb", "weights.ir=x.pt"], "no ir stream of its own"),
     "share-nothing": (["model.cut=input", "model.share=true"], "no streams to share"),
 }
 
@@ -124,13 +134,29 @@ class _Marker:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("kind", ["code", "empty", "text", "cut", "wrong-width", "other-keys"])
+WEIGHTS = {
+    "code": "it is not opened",
+    "empty": "empty",
+    "text": "not a file of torch.save",
+    "cut": "damaged",
+    "wrong-width": "0.conv.weight: 5 x 3 x 3 x 3 in the file, 16 x 3 x 3 x 3 in the model's",
+    "wrong-family": "the file holds yolo11n",
+    "not-finite": "not finite: '1.conv.weight'",
+    "other-keys": "weights.name_map",
+}
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
 def test_weights__bad_file_is_told_and_not_executed(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, marker = tmp_path / "w.pt", tmp_path / "marker"
     torch.save({"model.0.conv.weight": torch.zeros(16, 3, 3, 3)}, file)
-    if kind == "code":
+    if kind == "wrong-family":
+        torch.save({"model": DetectionModel("yolo11n.yaml", nc=1, verbose=False)}, file)  # type: ignore[no-untyped-call]
+    elif kind == "not-finite":
+        torch.save({"model.1.conv.weight": torch.full((32, 16, 3, 3), torch.inf)}, file)
+    elif kind == "code":
         torch.save({"model": _Marker(marker)}, file)
     elif kind == "empty":
         file.write_bytes(b"")
@@ -144,7 +170,9 @@ def test_weights__bad_file_is_told_and_not_executed(
         torch.save({"layer.weight": torch.zeros(5)}, file)
     config = write_config(tmp_path, weights={"pretrained": str(file)})
     assert train_cli.main(["--cfg", str(config)]) == 2
-    assert "w.pt" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "w.pt" in message
+    assert WEIGHTS[kind] in message
     assert not marker.exists()
     assert not (tmp_path / "run").exists()
 

@@ -18,9 +18,12 @@ from tests.helpers import make_pairs
 from tests.integration.runs import write_config
 from yolofuse.cli import train as train_cli
 from yolofuse.cli import val as val_cli
-from yolofuse.config import load_config
+from yolofuse.config import ModelConfig, load_config
+from yolofuse.engine.distributed import Ranks
+from yolofuse.engine.setup import load_split, new_detector
 from yolofuse.engine.train import train
-from yolofuse.weights import load_checkpoint
+from yolofuse.model import build_detector
+from yolofuse.weights import begin_weights, load_checkpoint
 
 MODELS: list[dict[str, Any]] = [
     {"base": "yolov8n", "streams": "rgb"},
@@ -118,12 +121,10 @@ def test_options__each_trains(tmp_path: Path, overrides: list[str]) -> None:
 
 def test_freeze__frozen_weights_and_statistics_stay(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path), ["train.freeze=[rgb.*]", "train.epochs=1"])
-    before = {}
-    from yolofuse.model import build_detector
-
-    before = build_detector(config.model, num_classes=1, seed=config.train.seed).state_dict()
+    before = build_detector(config.model, num_classes=1)
+    begin_weights(before, config, ("person",))
     after = load_checkpoint(train(config) / "weights" / "last.pt")["model"]
-    changed = {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
+    changed = {name.split(".")[0] for name in after if not torch.equal(before.state_dict()[name], after[name])}
     assert changed == {"ir", "fusion", "trunk"}
 
 
@@ -136,19 +137,14 @@ def test_patience__stops_early(tmp_path: Path) -> None:
 
 def test_pretrained__both_streams_start_from_the_same_weights(tmp_path: Path) -> None:
     """A state_dict of the single-stream model arrives in both streams and the trunk, and training goes on from it."""
-    from yolofuse.config import ModelConfig
-    from yolofuse.engine.distributed import Ranks
-    from yolofuse.engine.setup import build_model, load_split
-    from yolofuse.model import build_detector
-
     single = build_detector(ModelConfig(base="yolov8n", streams="rgb"), num_classes=1, seed=9)
     state = {name.replace("trunk.layers.", "model."): tensor for name, tensor in single.state_dict().items()}
     torch.save(state, tmp_path / "single.pt")
     config = load_config(write_config(tmp_path, weights={"pretrained": str(tmp_path / "single.pt")}))
     pairs = load_split(config, "train", Ranks(0, 1, torch.device("cpu")))
-    detector, report = build_model(config, pairs)
-    assert report is not None
-    assert report.count("rgb")["missing"] == report.count("ir")["missing"] == report.count("trunk")["missing"] == 0
+    detector = new_detector(config, pairs)
+    report = begin_weights(detector, config, pairs.names)
+    assert {report.count(part)["initialised"] for part in ("rgb", "ir", "trunk")} == {0}
     assert report.count("ir")["inflated"] == 1
     name = "layers.4.cv1.conv.weight"
     assert torch.equal(detector.get_parameter(f"rgb.{name}"), single.get_parameter(f"trunk.{name}"))

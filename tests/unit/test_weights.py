@@ -1,127 +1,257 @@
-"""What of a checkpoint arrives, and what a file on disk survives."""
+"""What of a file arrives where, and what a checkpoint on disk survives."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 
-from yolofuse.config import ModelConfig
-from yolofuse.errors import WeightsError
-from yolofuse.model import build_detector
+from tests.unit.test_weights_sources import real_weights
+from yolofuse.config import Config
+from yolofuse.config.load import plain_config, validate_config
+from yolofuse.errors import ConfigError, WeightsError
+from yolofuse.model import Detector, build_detector
 from yolofuse.upstream import build_layers, resolve_base
-from yolofuse.weights import load_checkpoint, load_single_stream, save_checkpoint, transfer
+from yolofuse.weights import WeightsReport, begin_weights, load_checkpoint, load_source, save_checkpoint
+
+NAMES = ("person", "bicycle", "car")
 
 
-def single_stream_file(path: Path, base: str = "yolo11n", num_classes: int = 3) -> Path:
-    """A state_dict as ultralytics names it."""
+def config_of(*words: str) -> Config:
+    raw = {"data": {"descriptor": "x.yaml"}, "train": {"run": "runs/x"}, "model": {"base": "yolov8n"}}
+    return validate_config(raw, words, where="test")
+
+
+def begin(*words: str, names: tuple[str, ...] = NAMES) -> tuple[Detector, WeightsReport]:
+    config = config_of(*words)
+    detector = build_detector(config.model, num_classes=len(names), seed=3)
+    return detector, begin_weights(detector, config, names)
+
+
+def single_stream_file(path: Path, base: str = "yolov8n", names: tuple[str, ...] = NAMES, **more: Any) -> Path:
+    """A state_dict as ultralytics names it, with the names of its classes."""
     torch.manual_seed(11)
-    layers = torch.nn.Sequential(*build_layers(resolve_base(base), channels=3, num_classes=num_classes))
-    torch.save({f"model.{name}": tensor for name, tensor in layers.state_dict().items()}, path)
+    layers = torch.nn.Sequential(*build_layers(resolve_base(base), channels=3, num_classes=len(names)))
+    state = {f"model.{name}": tensor for name, tensor in layers.state_dict().items()}
+    torch.save({"state_dict": state, "names": list(names), **more}, path)
     return path
+
+
+def run_file(path: Path, *words: str, seed: int = 5, names: tuple[str, ...] = NAMES) -> Detector:
+    """A checkpoint of ours, of a model with weights that nobody else draws."""
+    config = config_of(*words, f"init.seed={seed}")
+    detector = build_detector(config.model, num_classes=len(names), seed=seed)
+    begin_weights(detector, config, names)
+    content = {"config": plain_config(config), "names": list(names), "ema": detector.state_dict()}
+    save_checkpoint(path, content | {"epoch": 1, "data_hash": "x", "ap": 0.1})
+    return detector
 
 
 @pytest.mark.parametrize("cut", ["input", "early", "mid", "late", "decision"])
 def test_transfer__every_tensor_equals_its_source(cut: str, tmp_path: Path) -> None:
-    weights = load_single_stream(single_stream_file(tmp_path / "w.pt"))
-    detector = build_detector(ModelConfig(cut=cut), num_classes=3)  # type: ignore[arg-type]
-    fused_before = {name: t.clone() for name, t in detector.state_dict().items() if name.startswith("fusion")}
-    report = transfer(detector, weights)
+    file = single_stream_file(tmp_path / "w.pt")
+    source = load_source(file).parts["trunk"]
+    detector, report = begin(f"model.cut={cut}", f"weights.pretrained={file}")
     for name, tensor in detector.state_dict().items():
         part, _, rest = name.partition(".layers.")
-        if part.startswith("fusion"):
-            assert torch.equal(tensor, fused_before[name])
+        if part.startswith("fusion") or name not in report.fates or report.fates[name] == "fixed":
             continue
-        source = weights.tensors[rest]
-        if source.shape == tensor.shape:
-            assert torch.equal(tensor, source), name
+        if source[rest].shape == tensor.shape:
+            assert report.fates[name] == "loaded"
+            assert torch.equal(tensor, source[rest]), name
         else:
             assert report.fates[name] == "inflated"
-            expected = source.sum(1, keepdim=True)
+            expected = source[rest].sum(1, keepdim=True)
             if tensor.shape[1] == 4:
-                expected = torch.cat([source, source.mean(1, keepdim=True)], 1)
+                expected = torch.cat([source[rest], source[rest].mean(1, keepdim=True)], 1)
             assert torch.equal(tensor, expected), name
-    missing = {name for name, fate in report.fates.items() if fate == "missing"}
-    assert missing == {name for name in fused_before if fused_before[name].is_floating_point()}
+    fresh = {name for name, fate in report.fates.items() if fate == "initialised"}
+    assert all(name.startswith("fusion") for name in fresh)
+    assert report.warnings == ()
 
 
 def test_transfer__inflated_stem_sees_grey_as_rgb_saw_it(tmp_path: Path) -> None:
-    weights = load_single_stream(single_stream_file(tmp_path / "w.pt"))
-    rgb, ir = (build_detector(ModelConfig(streams=s), num_classes=3).eval() for s in ("rgb", "ir"))
-    transfer(rgb, weights)
-    transfer(ir, weights)
+    file = single_stream_file(tmp_path / "w.pt")
+    rgb, ir = (begin(f"model.streams={s}", f"weights.pretrained={file}")[0].eval() for s in ("rgb", "ir"))
     grey = torch.rand(1, 1, 64, 64)
     image = grey.expand(-1, 3, -1, -1)
     with torch.no_grad():
         torch.testing.assert_close(ir(image, grey)["trunk"][0], rgb(image, grey)["trunk"][0])
 
 
-def test_transfer__other_class_count_leaves_the_class_branch(tmp_path: Path) -> None:
-    weights = load_single_stream(single_stream_file(tmp_path / "w.pt", num_classes=80))
-    detector = build_detector(ModelConfig(), num_classes=3)
-    report = transfer(detector, weights)
-    missing = [name for name, fate in report.fates.items() if fate == "missing" and not name.startswith("fusion")]
-    assert missing
-    assert all(".cv3." in name for name in missing)
-    assert report.count("rgb")["missing"] == 0
+def test_transfer__own_runs_are_the_two_streams(tmp_path: Path) -> None:
+    """RGB-only and IR-only runs of ours make a dual model: a stream from each, the trunk from the one that is asked."""
+    rgb = run_file(tmp_path / "rgb.pt", "model.streams=rgb", seed=5).state_dict()
+    ir = run_file(tmp_path / "ir.pt", "model.streams=ir", seed=6).state_dict()
+    sources = (f"weights.rgb={tmp_path / 'rgb.pt'}", f"weights.ir={tmp_path / 'ir.pt'}")
+    for trunk, expected in (("rgb", rgb), ("ir", ir)):
+        detector, report = begin(*sources, f"weights.trunk={trunk}")
+        for name, tensor in detector.state_dict().items():
+            part, _, rest = name.partition(".layers.")
+            if report.fates.get(name) == "loaded":
+                origin = {"rgb": rgb, "ir": ir, "trunk": expected}[part]
+                assert torch.equal(tensor, origin[f"trunk.layers.{rest}"]), name
+        assert {report.count(part)["initialised"] for part in ("rgb", "ir", "trunk")} == {0}
+        assert report.count("ir")["inflated"] == 0  # its source reads one channel already
 
 
-def test_transfer__wrong_family_is_refused_and_changes_nothing(tmp_path: Path) -> None:
-    torch.save({"model.0.weight": torch.ones(3)}, tmp_path / "w.pt")
-    detector = build_detector(ModelConfig(), num_classes=3)
+def test_transfer__own_dual_run_goes_into_another_cut(tmp_path: Path) -> None:
+    before = run_file(tmp_path / "mid.pt", "model.cut=mid").state_dict()
+    detector, report = begin("model.cut=late", f"weights.pretrained={tmp_path / 'mid.pt'}")
+    state = detector.state_dict()
+    assert torch.equal(state["ir.layers.4.cv1.conv.weight"], before["ir.layers.4.cv1.conv.weight"])
+    assert torch.equal(state["ir.layers.15.cv1.conv.weight"], before["trunk.layers.15.cv1.conv.weight"])
+    assert {fate for part in ("rgb", "ir", "trunk") for fate in report.count(part)} == {"loaded", "fixed"}
+    again, same = begin("model.cut=mid", f"weights.pretrained={tmp_path / 'mid.pt'}")
+    assert all(torch.equal(before[name], tensor) for name, tensor in again.state_dict().items())
+    assert set(same.fates.values()) == {"loaded", "fixed"}
+
+
+def test_transfer__ir_run_into_an_rgb_stem_and_a_stacked_one(tmp_path: Path) -> None:
+    before = run_file(tmp_path / "ir.pt", "model.streams=ir").state_dict()["trunk.layers.0.conv.weight"]
+    words = f"weights.pretrained={tmp_path / 'ir.pt'}"
+    rgb, _ = begin("model.streams=rgb", words)
+    torch.testing.assert_close(rgb.get_parameter("trunk.layers.0.conv.weight").sum(1, keepdim=True), before)
+    stacked, _ = begin("model.cut=input", words)
+    torch.testing.assert_close(stacked.get_parameter("trunk.layers.0.conv.weight").sum(1, keepdim=True), before)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("model.streams=ir", "weights.ir=FILE"), "no ir stream of its own"),
+        (("model.share=true", "weights.ir=FILE"), "no ir stream of its own"),
+        (("model.cut=decision", "weights.trunk=FILE"), "a decision model has no trunk"),
+        (("weights.trunk=ir", "weights.rgb=FILE"), "the ir stream has no source"),
+        (("weights.name_map=FILE",), "no file to use it on"),
+    ],
+)
+def test_sources__for_parts_that_are_not_there(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        begin(*(word.replace("FILE", str(tmp_path / "w.pt")) for word in words))
+
+
+def test_classes__rows_go_by_name_and_the_rest_is_new(tmp_path: Path) -> None:
+    file = single_stream_file(tmp_path / "w.pt", "yolov8n", ("Car", "dog", "person"))
+    source = load_source(file).parts["trunk"]
+    detector, report = begin(f"weights.pretrained={file}")
+    fresh, _ = begin()
+    for key in ("22.cv3.0.2.weight", "22.cv3.0.2.bias"):
+        tensor, drawn = detector.state_dict()[f"trunk.layers.{key}"], fresh.state_dict()[f"trunk.layers.{key}"]
+        assert torch.equal(tensor, torch.stack([source[key][2], drawn[1], source[key][0]]))  # person, bicycle, car
+    entry = next(e for e in report.entries if e.name == "trunk.layers.22.cv3.0.2.weight")
+    assert entry.fate == "partial"
+    assert entry.num_loaded == 2 * 64
+    assert entry.rows is not None
+    assert entry.rows.tolist() == [True, False, True]
+
+
+def test_classes__unnamed_are_taken_in_order_with_a_warning_or_not_at_all(tmp_path: Path) -> None:
+    file = single_stream_file(tmp_path / "w.pt", names=("0", "1", "2"))
+    _, report = begin(f"weights.pretrained={file}")
+    assert report.count("trunk")["initialised"] == report.count("trunk")["partial"] == 0
+    assert any("does not name its classes" in warning for warning in report.warnings)
+    _, other = begin(f"weights.pretrained={file}", names=("person", "car"))
+    assert other.count("trunk")["initialised"] == 6  # weight and bias of three levels
+    assert any("weights.class_names" in warning for warning in other.warnings)
+    _, named = begin(f"weights.pretrained={file}", "weights.class_names=[car, dog, person]", names=("person", "car"))
+    assert named.count("trunk")["initialised"] == 0
+    assert named.warnings == ()
+
+
+def test_transfer__other_size_is_refused_with_the_tensor_named_and_changes_nothing(tmp_path: Path) -> None:
+    file = single_stream_file(tmp_path / "w.pt", "yolov8s")
+    config = config_of(f"weights.pretrained={file}")
+    detector = build_detector(config.model, num_classes=3)
     before = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
-    with pytest.raises(WeightsError, match="none of its 1 tensors fits"):
-        transfer(detector, load_single_stream(tmp_path / "w.pt"))
+    with pytest.raises(WeightsError, match=r"0\.conv\.weight: 32 x 3 x 3 x 3 in the file, 16 x 3 x 3 x 3 in the model"):
+        begin_weights(detector, config, NAMES)
     assert all(torch.equal(tensor, before[name]) for name, tensor in detector.state_dict().items())
 
 
-def test_transfer__not_finite_is_refused(tmp_path: Path) -> None:
+def test_transfer__other_family_is_refused(tmp_path: Path) -> None:
+    file = single_stream_file(tmp_path / "w.pt", "yolo11n", yaml={"yaml_file": "yolo11n.yaml", "scale": "n"})
+    with pytest.raises(WeightsError, match="wrong shape"):
+        begin(f"weights.pretrained={file}")
+
+
+def test_transfer__nothing_fits(tmp_path: Path) -> None:
+    torch.save({"model.90.weight": torch.ones(3)}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match="none of its 1 tensors has a place"):
+        begin(f"weights.pretrained={tmp_path / 'w.pt'}")
+
+
+def test_require__stops_a_run_that_loaded_less(tmp_path: Path) -> None:
+    file = single_stream_file(tmp_path / "w.pt")
+    begin(f"weights.pretrained={file}", "weights.require=1.0")
+    state = torch.load(file, weights_only=True)
+    state["state_dict"] = {key: value for key, value in state["state_dict"].items() if ".8." not in key}
+    torch.save(state, file)
+    _, report = begin(f"weights.pretrained={file}")
+    share = report.share_loaded()
+    assert 0.3 < share < 0.95
+    with pytest.raises(WeightsError, match=r"weights\.require: 95\.0%"):
+        begin(f"weights.pretrained={file}", "weights.require=0.95")
+    with pytest.raises(WeightsError, match=r"0\.0% was"):
+        begin("weights.require=0.1")
+
+
+def test_smells__are_warned_of(tmp_path: Path) -> None:
     file = single_stream_file(tmp_path / "w.pt")
     state = torch.load(file, weights_only=True)
-    state["model.4.cv1.conv.weight"][0] = torch.nan
-    torch.save(state, file)
-    with pytest.raises(WeightsError, match=r"not finite: rgb\.layers\.4"):
-        transfer(build_detector(ModelConfig(), num_classes=3), load_single_stream(file))
+    backbone = {key: v for key, v in state["state_dict"].items() if key.split(".")[1] in {"0", "1", "2"}}
+    torch.save({"state_dict": backbone, "names": list(NAMES)}, tmp_path / "part.pt")
+    _, report = begin(f"weights.rgb={file}", f"weights.ir={tmp_path / 'part.pt'}")
+    assert any(w.startswith("ir: only ") for w in report.warnings)
+    _, report = begin(f"weights.rgb={file}", f"weights.trunk={file}")
+    assert any(w.startswith("ir: has no pretrained weights") for w in report.warnings)
+    _, report = begin(f"weights.rgb={file}", f"weights.trunk={tmp_path / 'part.pt'}")
+    assert any(w.startswith("trunk: nothing was loaded") for w in report.warnings)
+    other = single_stream_file(tmp_path / "other.pt", yaml={"yaml_file": "yolov5n.yaml", "scale": "n"})
+    _, report = begin(f"weights.pretrained={other}")
+    assert any("holds yolov5n, but model.base is yolov8n" in w for w in report.warnings)
 
 
-def test_single_stream__checkpoint_that_ultralytics_saved(tmp_path: Path) -> None:
-    """A pickled model opens through the allow-list, and its moving average wins over its live weights."""
-    from ultralytics.nn.tasks import DetectionModel
+def test_name_map__takes_a_foreign_state_dict(tmp_path: Path) -> None:
+    source = load_source(single_stream_file(tmp_path / "w.pt")).parts["trunk"]
+    foreign = {f"stem.{key[2:]}": tensor for key, tensor in source.items() if key.startswith("0.")}
+    foreign |= {f"stage1.down.{key[2:]}": tensor for key, tensor in source.items() if key.startswith("1.")}
+    torch.save(foreign | {"classifier.weight": torch.ones(10, 3)}, tmp_path / "timm.pt")
+    (tmp_path / "map.yaml").write_text(yaml.safe_dump({"stem.*": "0.*", "stage1.down.*": "1.*"}))
+    words = (f"weights.pretrained={tmp_path / 'timm.pt'}", f"weights.name_map={tmp_path / 'map.yaml'}")
+    detector, report = begin(*words)
+    assert torch.equal(detector.get_parameter("ir.layers.1.conv.weight"), source["1.conv.weight"])
+    assert report.count("rgb")["loaded"] == 10
+    (tmp_path / "map.yaml").write_text("stem.*: [0]")
+    with pytest.raises(ConfigError, match="a name map is lines like"):
+        begin(*words)
 
-    live, averaged = (DetectionModel("yolov8n.yaml", nc=3, verbose=False) for _ in range(2))  # type: ignore[no-untyped-call]
-    torch.save({"model": live.half(), "ema": averaged.half(), "epoch": 3}, tmp_path / "w.pt")
-    weights = load_single_stream(tmp_path / "w.pt")
-    name = "4.cv1.conv.weight"
-    assert torch.equal(weights.tensors[name], averaged.float().state_dict()[f"model.{name}"])
-    report = transfer(build_detector(ModelConfig(base="yolov8n"), num_classes=3), weights)
-    assert report.count("trunk")["missing"] == report.count("rgb")["missing"] == 0
+
+def test_report__table_and_json_agree(tmp_path: Path) -> None:
+    file = single_stream_file(tmp_path / "w.pt")
+    _, report = begin(f"weights.rgb={file}", "train.freeze=[rgb.*]")
+    plain = report.plain()
+    assert sum(sum(counts.values()) for counts in plain["parts"].values()) == len(plain["tensors"])
+    table = report.format()
+    assert str(report.count("trunk")["loaded"]) in next(row for row in table.splitlines() if row.startswith("trunk"))
+    layers = report.format(modules=True)
+    assert "rgb.layers.0 " in layers
+    assert "average of both streams" in layers
+    drawn = [t for t in plain["tensors"] if t.get("expected_std")]
+    assert drawn
+    assert all(t["measured_std"] == pytest.approx(t["expected_std"], rel=0.5) for t in drawn)
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("cut", ["early", "mid", "late"])
-def test_single_stream__real_yolov5n_fills_backbone_and_neck(cut: str) -> None:
-    file = _real_weights("yolov5n_state_dict.pt")
-    detector = build_detector(ModelConfig(base="yolov5n", cut=cut), num_classes=3)  # type: ignore[arg-type]
-    report = transfer(detector, load_single_stream(file))
-    missing = [name for name, fate in report.fates.items() if fate == "missing" and not name.startswith("fusion")]
-    assert all(".layers.24." in name for name in missing)  # the head is anchor-based there
-    assert sum(report.count("rgb").values()) == report.count("rgb")["loaded"]
-
-
-@pytest.mark.real
-def test_single_stream__foreign_pickle_is_refused() -> None:
-    with pytest.raises(WeightsError, match="not opened"):
-        load_single_stream(_real_weights("yolov5n.pt"))
-
-
-def _real_weights(name: str) -> Path:
-    root = Path(os.environ.get("YOLOFUSE_REAL_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
-    file = root / ".." / "weights" / name
-    if not file.is_file():
-        pytest.skip(f"no real weights at {file}; set YOLOFUSE_REAL_DATA")
-    return file
+def test_real_yolov5n__pickle_and_state_dict_give_the_same_model() -> None:
+    words = "model.base=yolov5n", f"weights.pretrained={real_weights('yolov5n.pt')}"
+    pickled, _ = begin(*words)
+    plain, _ = begin(words[0], f"weights.pretrained={real_weights('yolov5n_state_dict.pt')}")
+    expected = plain.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in pickled.state_dict().items())
 
 
 def test_save__failure_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ SchemeName = Literal[
     "sparse",
     "torch_default",
 ]
+FanMode = Literal["fan_in", "fan_out", "fan_avg"]
 NonlinearityName = Literal[
     "auto",
     "linear",
@@ -78,7 +79,7 @@ class InitRule(Section):
     type: str | None = None
     """Class of the module or of one of its bases, such as ``Conv2d``. None: any."""
     scheme: SchemeName
-    mode: Literal["fan_in", "fan_out", "fan_avg"] | None = None
+    mode: FanMode | None = None
     """Of the kaiming schemes; None is fan_in."""
     nonlinearity: NonlinearityName | None = None
     """Whose gain to take: ``auto`` for the activation that follows, or its name. None is auto for kaiming schemes and

@@ -264,7 +264,8 @@ class _Application:
 
     def _why_idle(self, rule: InitRule) -> str:
         modules = dict(self._detector.named_modules())
-        types = sorted({kind.__name__ for m in modules.values() for kind in type(m).__mro__ if any(m.parameters())})
+        owners = [m for m in modules.values() if next(m.parameters(), None) is not None]
+        types = sorted({kind.__name__ for module in owners for kind in type(module).__mro__})
         if rule.type is not None and rule.type not in types:
             close = difflib.get_close_matches(rule.type, types, n=1)
             hint = f"; did you mean {close[0]}?" if close else ", nor has a base of that name"

@@ -122,10 +122,12 @@ def _smells(report: WeightsReport, base: str) -> Iterable[str]:
             if report.sources and part != "fusion":
                 yield f"{part}: has no pretrained weights, other parts have"
             continue
+        mine = [entry for entry in report.entries if entry.part == part]
         share = report.share_loaded(part)
-        if share == 0:
-            yield f"{part}: nothing was loaded from {source.path}"
-        elif share < _SMELLS_BELOW:
+        if not any(entry.num_loaded for entry in mine):
+            if not all(entry.head for entry in mine):  # a head alone, after a late cut, may be another's
+                yield f"{part}: nothing was loaded from {source.path}"
+        elif share < _SMELLS_BELOW and not all(entry.head for entry in mine):
             yield f"{part}: only {share:.0%} of its backbone and neck was loaded from {source.path}"
         if source.base is not None and source.base != base:
             yield f"{part}: {source.path} holds {source.base}, but model.base is {base}"
@@ -148,12 +150,11 @@ def _drawn(entries: Sequence[Entry]) -> str:
         if entry.rule is not None:
             by_rule.setdefault(entry.rule, []).append(entry)
     for rule, drawn in by_rule.items():
-        pairs = [(e.expected_std, e.measured_std) for e in drawn]
-        spreads = [(expected, measured) for expected, measured in pairs if expected is not None and measured is not None]
+        expected = [entry.expected_std for entry in drawn if entry.expected_std is not None]
+        measured = [entry.measured_std for entry in drawn if entry.measured_std is not None]
         text = f"{len(drawn)} x {rule}"
-        if spreads:
-            expected, measured = (_range(values) for values in zip(*spreads, strict=True))
-            text += f" std {expected} (measured {measured})"
+        if expected:
+            text += f" std {_range(expected)} (measured {_range(measured)})"
         texts.append(text)
     return "; ".join(texts)
 

@@ -67,9 +67,9 @@ def load_sources(config: WeightsConfig, parts: Sequence[str]) -> dict[str, Sourc
     else:
         chosen["trunk"] = config.trunk or config.pretrained or config.rgb or config.ir
     chosen["fusion"] = config.pretrained
-    name_map = _read_name_map(Path(config.name_map)) if config.name_map else None
-    if name_map is not None and not any(chosen.values()):
+    if config.name_map and not any(chosen.values()):
         raise ConfigError("weights.name_map: there is no file to use it on; give weights.pretrained")
+    name_map = _read_name_map(Path(config.name_map)) if config.name_map else None
     files = {path for part, path in chosen.items() if path and part in parts}
     loaded = {path: load_source(Path(path), name_map=name_map, class_names=config.class_names) for path in files}
     return {part: loaded[path] for part in parts if (path := chosen[part])}
@@ -138,7 +138,7 @@ def transfer(
         raise WeightsError(
             f"{path}: none of its {count} tensors has a place in this model; is model.base of the same family and size?"
         )
-    for plan in plans:
+    for plan in _whole_layers(plans, branches):
         plan.write(ledger)
     found.warnings += _class_warnings(ledger, sources, branches, names)
     return found
@@ -157,6 +157,15 @@ class _Plan:
             ledger.load(self.entry.name, self.values, self.origin, inflated=self.inflated)
         else:
             ledger.load_rows(self.entry.name, self.values, self.rows, self.origin)
+
+
+def _whole_layers(plans: Sequence[_Plan], branches: Mapping[str, ClassBranch]) -> list[_Plan]:
+    """The plans without class rows of which only the bias fits: it belongs to weights of another width."""
+    fitting = {plan.entry.name for plan in plans}
+    halved = {
+        name.rpartition(".")[0] for name, branch in branches.items() if branch == "rows" and name not in fitting
+    }
+    return [plan for plan in plans if branches.get(plan.entry.name) != "rows" or plan.entry.module not in halved]
 
 
 def _pick(source: Source, entry: Entry, sees: Modality | None) -> tuple[str, Tensor] | None:

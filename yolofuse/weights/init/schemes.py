@@ -6,32 +6,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
+from yolofuse.config.weights_schema import FanMode, SchemeName
 from yolofuse.errors import ConfigError, listing
 from yolofuse.weights.init.fans import CONVOLUTIONS, TRANSPOSED, fans_of, groups_of, torch_fan_in
 
-SchemeName = Literal[
-    "kaiming_normal",
-    "kaiming_uniform",
-    "xavier_normal",
-    "xavier_uniform",
-    "orthogonal",
-    "normal",
-    "uniform",
-    "trunc_normal",
-    "constant",
-    "zeros",
-    "ones",
-    "eye",
-    "dirac",
-    "sparse",
-    "torch_default",
-]
-FanMode = Literal["fan_in", "fan_out", "fan_avg"]
 SCHEMES: tuple[SchemeName, ...] = get_args(SchemeName)
 
 OPTIONS: dict[str, frozenset[str]] = {

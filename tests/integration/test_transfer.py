@@ -1,0 +1,184 @@
+"""A checkpoint that ultralytics itself saved, through every cut: each tensor arrives, is counted, equals its source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from ultralytics.models.yolo.model import YOLO
+from ultralytics.nn.tasks import DetectionModel
+
+from tests.helpers import real_data
+from tests.unit.test_weights_sources import real_weights
+from yolofuse.config import Config
+from yolofuse.config.load import validate_config
+from yolofuse.data.descriptor import load_descriptor
+from yolofuse.data.image_io import read_pair
+from yolofuse.data.pairs import load_pairs
+from yolofuse.model import Detector, build_detector
+from yolofuse.weights import WeightsReport, begin_weights, load_source
+
+CLASSES = ("person", "bicycle", "car")
+CUTS = ("early", "mid", "late", "decision")
+
+
+def config_of(*words: str) -> Config:
+    raw = {"data": {"descriptor": "x.yaml"}, "train": {"run": "runs/x"}}
+    return validate_config(raw, words, where="test")
+
+
+def begin(*words: str, names: tuple[str, ...] = CLASSES) -> tuple[Detector, WeightsReport]:
+    config = config_of(*words)
+    detector = build_detector(config.model, num_classes=len(names), seed=3)
+    return detector, begin_weights(detector, config, names)
+
+
+def saved_by_ultralytics(
+    path: Path, base: str, names: tuple[str, ...], calibrated_on: Tensor | None = None
+) -> dict[str, Tensor]:
+    """A checkpoint written by ultralytics' own ``save``; returns its tensors by ``<layer>.<rest>``, rounded to half.
+
+    With images to calibrate on, BatchNorm's statistics fit them, so that what comes out depends on what goes in.
+    """
+    torch.manual_seed(11)
+    yolo: Any = YOLO(f"{base}.yaml", task="detect")
+    yolo.model = DetectionModel(f"{base}.yaml", nc=len(names), verbose=False)  # type: ignore[no-untyped-call]
+    yolo.model.names = dict(enumerate(names))
+    with torch.no_grad():
+        for name, tensor in yolo.model.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                tensor.uniform_(0.5, 1.5)  # so that a statistic that was not loaded shows
+        for _ in range(0 if calibrated_on is None else 100):
+            yolo.model.train()(calibrated_on)
+        for branch in yolo.model.model[-1].cv2:
+            branch[-1].weight.mul_(30)  # as drawn, boxes hardly look at the image
+    yolo.save(path)
+    state = yolo.model.half().float().state_dict()
+    return {name.removeprefix("model."): tensor for name, tensor in state.items()}
+
+
+def check(detector: Detector, report: WeightsReport, source: dict[str, Tensor], head: str) -> None:
+    """Backbone and neck: loaded and equal, or an inflated stem. Nothing else is fresh but fusion and head."""
+    entries = {entry.name: entry for entry in report.entries}
+    counted = 0
+    for name, tensor in detector.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
+        part, _, rest = name.partition(".layers.")
+        if part.startswith("fusion"):
+            assert entries[name].fate == "initialised", name
+        elif rest.startswith(f"{head}."):
+            if entries[name].fate == "loaded":
+                assert torch.equal(tensor, source[rest]), name
+        else:
+            counted += 1
+            if source[rest].shape == tensor.shape:
+                assert entries[name].fate == "loaded", name
+                assert torch.equal(tensor, source[rest]), name
+            else:
+                assert entries[name].fate == "inflated", name
+                assert torch.equal(tensor, source[rest].sum(1, keepdim=True)), name
+    body = [e for e in report.entries if not e.head and e.part != "fusion"]
+    assert counted == len(body) == sum(e.fate in {"loaded", "inflated"} for e in body)
+    assert sum(e.fate == "inflated" for e in body) == 1
+    assert report.share_loaded() == 1.0
+
+
+@pytest.mark.parametrize("base", ["yolov8n", "yolov8s", "yolo11n", "yolo11s", "yolo26n", "yolo26s"])
+def test_ultralytics_checkpoint__arrives_whole_through_every_cut(base: str, tmp_path: Path) -> None:
+    names = ("car", "dog", "person")  # another list: rows go by name, bicycle is new
+    source = saved_by_ultralytics(tmp_path / "w.pt", base, names)
+    head = str(max(int(key.split(".")[0]) for key in source))
+    for cut in CUTS:
+        detector, report = begin(f"model.base={base}", f"model.cut={cut}", f"weights.pretrained={tmp_path / 'w.pt'}")
+        check(detector, report, source, head)
+        parts = ("rgb", "ir") if cut == "decision" else ("trunk",)
+        state = detector.state_dict()
+        branches = ("cv3", "one2one_cv3") if "26" in base else ("cv3",)
+        for part in parts:
+            for key in source:
+                if not key.startswith(f"{head}."):
+                    continue
+                last = key.split(".")[1] in branches and key.split(".")[3] == "2" and len(key.split(".")) == 5
+                name = f"{part}.layers.{key}"
+                if not last:
+                    expected = "fixed" if ".dfl." in key else "loaded"
+                    assert report.fates.get(name, expected) == expected, name
+                    continue
+                assert report.fates[name] == "partial", name
+                assert torch.equal(state[name][0], source[key][2]), name  # person
+                assert torch.equal(state[name][2], source[key][0]), name  # car
+                assert not any(torch.equal(state[name][1], row) for row in source[key]), name  # bicycle
+
+
+def test_coco_checkpoint__of_a_small_model_leaves_only_the_class_branch(tmp_path: Path) -> None:
+    """80 classes make the class branch of size n wider than three do, so it can't be taken; the report says so."""
+    names = ("person", *(f"thing {i}" for i in range(79)))
+    source = saved_by_ultralytics(tmp_path / "w.pt", "yolov8n", names)
+    detector, report = begin("model.base=yolov8n", f"weights.pretrained={tmp_path / 'w.pt'}")
+    check(detector, report, source, "22")
+    fresh = [e.name for e in report.entries if e.fate == "initialised" and e.part != "fusion"]
+    assert fresh
+    assert all(".cv3." in name for name in fresh)
+    assert any("class branch" in warning for warning in report.warnings)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("cut", CUTS)
+def test_real_yolov5n__every_tensor_of_backbone_and_neck(cut: str) -> None:
+    file = real_weights("yolov5n.pt")
+    source = dict(load_source(file).parts["trunk"])
+    detector, report = begin("model.base=yolov5n", f"model.cut={cut}", f"weights.pretrained={file}")
+    check(detector, report, source, "24")
+    assert report.count("rgb")["loaded"] >= (165 if cut != "early" else 10)
+
+
+def real_images(tmp_path: Path) -> tuple[Tensor, Tensor]:
+    """Four real pairs: (4, 3, 256, 256) RGB and (4, 1, 256, 256) IR."""
+    repo = Path(__file__).parents[2]
+    descriptor = load_descriptor(str(repo / "configs" / "data" / "llvip-256.yaml"), str(real_data("llvip-256")))
+    pairs = load_pairs(descriptor, "val", cache_dir=tmp_path, verify=False, workers=1)
+    stacked = np.stack([read_pair(pairs.records[i]) for i in range(4)])  # (4, 256, 256, 4): B G R IR
+    pixels = torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
+    return pixels[:, :3].flip(1).contiguous(), pixels[:, 3:].contiguous()
+
+
+def assert_same_boxes(found: Tensor, expected: Tensor) -> None:
+    """Boxes to 1e-4 px, scores to 1e-6."""
+    assert expected[:, :4].std() > 10  # pixels: there is something to compare
+    assert (found[:, :4] - expected[:, :4]).abs().max() < 1e-4
+    assert (found[:, 4:] - expected[:, 4:]).abs().max() < 1e-6
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("cut", ["early", "mid", "late"])
+def test_identity_start__boxes_equal_those_of_the_source(cut: str, tmp_path: Path) -> None:
+    """Before training, fusion that hands on RGB alone gives the boxes of ultralytics' own model, on real pairs."""
+    rgb, ir = real_images(tmp_path)
+    saved_by_ultralytics(tmp_path / "w.pt", "yolov8n", CLASSES, calibrated_on=rgb[:, :, ::2, ::2])
+    yolo: Any = YOLO(tmp_path / "w.pt")
+    source = yolo.model.float().eval()
+    dual, report = begin(
+        "model.base=yolov8n", f"model.cut={cut}", "init.fusion=rgb", f"weights.pretrained={tmp_path / 'w.pt'}"
+    )
+    assert report.count("trunk")["initialised"] == 0
+    with torch.no_grad():
+        expected = source(rgb)[0]
+        assert_same_boxes(dual.eval()(rgb, ir)["trunk"][0], expected)
+        blind = dual(torch.zeros_like(rgb), ir)["trunk"][0]
+        assert (blind - expected)[:, :4].abs().max() > 1  # pixels: it is the RGB image that the boxes come from
+
+
+@pytest.mark.real
+def test_identity_start__real_weights(tmp_path: Path) -> None:
+    """The same from COCO's yolov5n; its head does not fit, and the two models draw the same one, by its name."""
+    rgb, ir = real_images(tmp_path)
+    shared = ("model.base=yolov5n", "init.head_std=0.1", f"weights.pretrained={real_weights('yolov5n.pt')}")
+    single, _ = begin("model.streams=rgb", *shared)
+    dual, _ = begin("init.fusion=rgb", *shared)
+    with torch.no_grad():
+        assert_same_boxes(dual.eval()(rgb, ir)["trunk"][0], single.eval()(rgb, ir)["trunk"][0])
