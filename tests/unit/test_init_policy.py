@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +26,7 @@ from yolofuse.weights.init import NONLINEARITIES, SCHEMES, fans_of, gain_of
 from yolofuse.weights.init.follow import activations_after
 from yolofuse.weights.presets import PRESETS
 
+REPO = Path(__file__).resolve().parents[2]
 HONEST = [name for name in PRESETS if name != "article"]
 
 
@@ -78,6 +82,26 @@ def test_initialise__order_of_modules_does_not_matter() -> None:
     assert len(shared) > 10
     assert all(torch.equal(whole[name], trunk[name]) for name in shared)
     assert not torch.equal(whole["rgb.layers.4.cv1.conv.weight"], whole["ir.layers.4.cv1.conv.weight"])
+
+
+_PRINT_DIGEST = """
+import hashlib, torch
+from tests.unit.test_init_policy import state_of
+torch.rand(int("{draws}"))
+state = state_of("model.fusion=gated", "init.rules=[{{type: Conv2d, name: 'trunk*', scheme: orthogonal}}]")
+print(hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in state.values())).hexdigest())
+"""
+
+
+def test_initialise__other_ranks_and_processes_give_the_same_bits() -> None:
+    """Each rank initialises for itself: process, thread count, hash seed and earlier draws must not show."""
+    digests = set()
+    for rank in ("0", "1"):
+        environment = {**os.environ, "RANK": rank, "OMP_NUM_THREADS": str(int(rank) + 1), "PYTHONHASHSEED": rank}
+        command = [sys.executable, "-c", _PRINT_DIGEST.format(draws=rank)]
+        done = subprocess.run(command, env=environment, cwd=REPO, capture_output=True, text=True, check=True)
+        digests.add(done.stdout.split()[-1])
+    assert len(digests) == 1
 
 
 @pytest.mark.gpu

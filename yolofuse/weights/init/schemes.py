@@ -252,8 +252,13 @@ def _from_fans(values: Tensor, scheme: Scheme, module: nn.Module, generator: tor
 
 
 def _orthogonal(values: Tensor, scheme: Scheme, module: nn.Module, generator: torch.Generator) -> None:
-    for block in values.chunk(groups_of(module)):
-        nn.init.orthogonal_(block, scheme.gain, generator=generator)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # LAPACK's last bits depend on the number of threads, which ranks may differ in
+    try:
+        for block in values.chunk(groups_of(module)):
+            block.copy_(nn.init.orthogonal_(block.double(), scheme.gain, generator=generator))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _trunc_normal(values: Tensor, scheme: Scheme, _: nn.Module, generator: torch.Generator) -> None:
