@@ -121,6 +121,9 @@ class TrainConfig(Section):
     """Evaluate every this many epochs, and always after the last; 0 only after the last."""
     save_every: Annotated[int, Field(ge=0)] = 0
     """Also save ``last`` every this many steps; 0 only at the end of each epoch."""
+    monitor_steps: Annotated[int, Field(ge=0)] = 100
+    """Losses and gradient norms of this many first steps go to ``first_steps.csv``, with warnings where they look
+    wrong; 0 switches that off."""
     sync_bn: bool = False
     """Batch statistics over all ranks."""
     tensorboard: bool = False

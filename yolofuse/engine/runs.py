@@ -27,6 +27,7 @@ class RunFolder:
         self.results = path / "results.csv"
         self.curves = path / "curves.png"
         self.weights_report = path / "weights_report.json"
+        self.first_steps = path / "first_steps.csv"
 
     def refuse_used(self) -> None:
         """Check that nothing is there yet, before minutes are spent on checking data.

@@ -19,6 +19,7 @@ from yolofuse.config import Config
 from yolofuse.config.load import plain_config
 from yolofuse.engine.distributed import Ranks, join_ranks, norm_statistics
 from yolofuse.engine.log import open_tensorboard, save_first_batches, save_run_curves
+from yolofuse.engine.monitor import Monitor, open_monitor
 from yolofuse.engine.optim import hold_frozen_norms
 from yolofuse.engine.runs import RunFolder
 from yolofuse.engine.setup import Session, prepare
@@ -57,9 +58,10 @@ def train(config: Config, *, resume: bool = False) -> Path:
             save_first_batches(session, folder.path)
             if session.weights is not None:
                 folder.write_weights_report(session.weights)
+        monitor = open_monitor(session, folder.first_steps, progress.step)
         log_scalars = open_tensorboard(config.train.tensorboard and ranks.is_main, folder.path)
         while progress.epoch < config.train.epochs and not progress.is_stale(config.train.patience):
-            row = _train_epoch(session, progress, folder)
+            row = _train_epoch(session, progress, folder, monitor)
             result = _evaluate_if_due(session, progress)
             _end_epoch(session, progress, folder, row, result)
             log_scalars(row, progress.epoch)
@@ -72,7 +74,7 @@ def train(config: Config, *, resume: bool = False) -> Path:
     return folder.path
 
 
-def _train_epoch(session: Session, progress: Progress, folder: RunFolder) -> dict[str, float | None]:
+def _train_epoch(session: Session, progress: Progress, folder: RunFolder, monitor: Monitor) -> dict[str, float | None]:
     """One epoch, or what is left of it after a resume; returns its row of results.csv."""
     config, ranks = session.config.train, session.ranks
     mosaic = progress.epoch < config.epochs - config.close_mosaic
@@ -84,21 +86,27 @@ def _train_epoch(session: Session, progress: Progress, folder: RunFolder) -> dic
     with _progress_bar(session, progress, num_steps) as bar:
         for raw in session.loader:
             session.schedule.apply(session.optimizer, progress.step)
-            batch = _rescaled(raw.to(ranks.device), session, progress.step)
+            batch = monitor.batch = _rescaled(raw.to(ranks.device), session, progress.step)
             due = progress.step + 1 - progress.last_update >= session.schedule.accumulation(progress.step)
             update = due or progress.epoch_step + 1 == num_steps  # no gradients are pending at the end of an epoch
-            meter.add(_forward_backward(session, batch, sync=update))
+            terms = _forward_backward(session, batch, sync=update)
+            meter.add(terms)
             progress.step += 1
             progress.epoch_step += 1
+            monitor.add(progress.step, terms)
             if ranks.device.type == "cpu" or progress.step % _LOOK_EVERY == 0:
-                bar.set_postfix(_finite(meter, progress), refresh=False)
+                bar.set_postfix(_finite(meter, progress, monitor), refresh=False)
             if update:
-                _update(session)
+                norm = _update(session, with_norm=monitor.wants_norm(progress.step))
+                monitor.add_norm(progress.step, norm)
                 progress.last_update = progress.step
                 if config.save_every and progress.step - progress.last_save >= config.save_every:
+                    _finite(meter, progress, monitor)
+                    monitor.read()
                     _save_last(session, progress, folder, meter)
             bar.update()
-    _finite(meter, progress)
+    _finite(meter, progress, monitor)
+    monitor.read()
     sums = _mean(ranks.gather(meter.plain()))
     return {
         "epoch": progress.epoch + 1,
@@ -127,16 +135,20 @@ def _forward_backward(session: Session, batch: PairedBatch, *, sync: bool) -> di
     return terms
 
 
-def _update(session: Session) -> None:
-    """One step of the optimizer and of the moving average."""
+def _update(session: Session, *, with_norm: bool) -> Tensor | None:
+    """One step of the optimizer and of the moving average; returns the norm of the gradients before clipping."""
     session.scaler.unscale_(session.optimizer)
+    norm: Tensor | None = None
     if session.config.train.clip_norm:
-        torch.nn.utils.clip_grad_norm_(session.detector.parameters(), session.config.train.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(session.detector.parameters(), session.config.train.clip_norm)
+    elif with_norm:
+        norm = torch.nn.utils.get_total_norm([p.grad for p in session.detector.parameters() if p.grad is not None])
     session.scaler.step(session.optimizer)
     session.scaler.update()
     session.optimizer.zero_grad(set_to_none=True)
     session.ranks.average_(norm_statistics(session.detector))
     session.ema.update(session.detector)  # type: ignore[no-untyped-call]
+    return norm
 
 
 def _rescaled(batch: PairedBatch, session: Session, step: int) -> PairedBatch:
@@ -152,7 +164,7 @@ def _rescaled(batch: PairedBatch, session: Session, step: int) -> PairedBatch:
     return batch
 
 
-def _finite(meter: LossMeter, progress: Progress) -> dict[str, str]:
+def _finite(meter: LossMeter, progress: Progress, monitor: Monitor) -> dict[str, str]:
     """The epoch's mean losses for the progress bar.
 
     Raises:
@@ -162,8 +174,9 @@ def _finite(meter: LossMeter, progress: Progress) -> dict[str, str]:
     broken = [name for name, value in means.items() if not np.isfinite(value)]
     if broken:
         raise RunError(
-            f"the {' and '.join(broken)} loss is not finite at step {progress.step} (epoch {progress.epoch + 1}); "
-            "the checkpoints from before are whole. Try a lower train.lr0, or train.precision: fp32"
+            f"the {' and '.join(broken)} loss is not finite at step {progress.step} (epoch {progress.epoch + 1}): "
+            f"{monitor.where_not_finite()}. The checkpoints from before are whole. Try a lower train.lr0, or "
+            "train.precision: fp32"
         )
     return {name: f"{value:.3f}" for name, value in means.items()}
 
@@ -201,7 +214,6 @@ def _end_epoch(
 
 def _save_last(session: Session, progress: Progress, folder: RunFolder, meter: LossMeter | None) -> None:
     if meter is not None:
-        _finite(meter, progress)
         progress.loss_sums = _mean(session.ranks.gather(meter.plain()))
     progress.last_save = progress.step
     if session.ranks.is_main:

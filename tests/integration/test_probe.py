@@ -1,0 +1,126 @@
+"""The probe and the monitor on tiny real runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.integration.runs import write_config
+from yolofuse.cli import probe as probe_cli
+from yolofuse.cli import train as train_cli
+from yolofuse.config import load_config
+from yolofuse.engine import train as loop
+from yolofuse.engine.distributed import Ranks
+from yolofuse.engine.probe import probe
+from yolofuse.engine.setup import prepare
+from yolofuse.engine.train import train
+
+
+def _probe(config: Path, out: Path, *words: str) -> dict[str, Any]:
+    assert probe_cli.main(["--cfg", str(config), "--out", str(out), *words]) == 0
+    content: dict[str, Any] = json.loads((out / "probe.json").read_text())
+    return content
+
+
+def test_probe__default_is_healthy_and_zeros_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path, train={"batch": 4})
+    assert probe_cli.main(["--cfg", str(config)]) == 0
+    out = tmp_path / "run-probe"
+    good = json.loads((out / "probe.json").read_text())
+    assert "verdict: healthy" in capsys.readouterr().out
+    assert good["verdict"] == "healthy"
+    assert {layer["part"] for layer in good["layers"]} == {"rgb", "ir", "fusion", "trunk"}
+    names = [layer["name"] for layer in good["layers"]]
+    assert len(set(names)) == len(names)
+    assert {"rgb.layers.0.conv", "rgb.layers.0.act", "ir.layers.0.act"} <= set(names)
+    first, predicted = good["losses"]["first"], good["losses"]["predicted"]
+    assert first.keys() == predicted.keys() == {"box", "cls", "dfl"}
+    assert sum(first.values()) == pytest.approx(sum(predicted.values()), rel=0.1)
+    assert cv2.imread(str(out / "probe.png")) is not None
+    zeros = ["init.rules=[{type: Conv2d, scheme: zeros}]"]
+    bad = _probe(config, out, *zeros, "--modules")
+    assert {"dead channels", "vanishing activations", "vanishing gradients"} <= set(bad["verdict"].split(", "))
+    assert bad["findings"][0]["layers"][0] == "rgb.layers.0.act"
+    assert probe_cli.main(["--cfg", str(config), *zeros, "--strict"]) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_probe__lost_prior_shows_in_the_first_loss(tmp_path: Path) -> None:
+    found = _probe(write_config(tmp_path), tmp_path / "out", "init.preset=article")
+    assert "first loss too high" in found["verdict"]
+    assert "prior biases are lost" in found["findings"][0]["text"]
+
+
+def test_probe__leaves_the_session_as_it_was(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path), ["model.base=yolo26n"])
+    session = prepare(config, Ranks(0, 1, torch.device("cpu")))
+    before = {name: tensor.clone() for name, tensor in session.detector.state_dict().items()}
+    modes = [module.training for module in session.detector.modules()]
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
+    result = probe(session, num_batches=2)
+    assert result.losses.first.keys() == {"box", "cls", "l1"}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in session.detector.state_dict().items())
+    assert [module.training for module in session.detector.modules()] == modes
+    assert all(parameter.grad is None for parameter in session.detector.parameters())
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # type: ignore[index]  # noqa: NPY002
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in session.detector.modules())
+
+
+def test_probe__zero_gamma_is_no_finding(tmp_path: Path) -> None:
+    found = _probe(write_config(tmp_path), tmp_path / "out", "init.zero_gamma=true")
+    assert "dead" not in found["verdict"]
+    assert "vanishing activations" not in found["verdict"]
+
+
+def test_train__not_finite_loss_names_the_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path, train={"nominal_batch": 2, "warmup_epochs": 0})
+    assert train_cli.main(["--cfg", str(config), "train.lr0=1.0e30"]) == 2
+    message = capsys.readouterr().err
+    assert "loss is not finite at step 2" in message
+    assert "it began in rgb.layers." in message
+    rows = (tmp_path / "run" / "first_steps.csv").read_text().splitlines()
+    assert len(rows) == 3
+    assert "nan" in rows[-1]
+
+
+def test_first_steps__of_a_resumed_run_equal_the_uninterrupted_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_config(tmp_path)
+    options = ["train.monitor_steps=5", "train.save_every=1", "train.val_every=0"]
+    whole = train(load_config(config, [*options, f"train.run={tmp_path / 'whole'}"]))
+    forward, calls = loop._forward_backward, []
+
+    def stops(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "_forward_backward", stops)
+    stopped = load_config(config, [*options, f"train.run={tmp_path / 'stopped'}"])
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped)
+    monkeypatch.undo()
+    train(stopped, resume=True)
+    text = (whole / "first_steps.csv").read_text()
+    assert len(text.splitlines()) == 6
+    assert (tmp_path / "stopped" / "first_steps.csv").read_text() == text
+
+
+def test_monitor__does_not_change_the_weights(tmp_path: Path) -> None:
+    config = write_config(tmp_path, train={"epochs": 1, "clip_norm": 0.0, "val_every": 0})
+    states = []
+    for steps in (0, 100):
+        run = tmp_path / f"run{steps}"
+        train(load_config(config, [f"train.monitor_steps={steps}", f"train.run={run}"]))
+        states.append(torch.load(run / "weights" / "last.pt", weights_only=True)["model"])
+        assert (run / "first_steps.csv").exists() == bool(steps)
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
