@@ -65,12 +65,18 @@ def _run(config: Config, folder: Path, *, modules: bool, num_batches: int) -> Pr
         )
         for la in result.layers
     ]
-    title = f"{config.model.base} {config.model.cut}, init {config.init.preset}"
-    save_probe_picture(
-        points, result.losses.first, result.losses.predicted, title, result.verdict, folder / "probe.png"
-    )
+    losses, picture = result.losses, folder / "probe.png"
+    save_probe_picture(points, losses.first, losses.predicted, _title(config), result.verdict, picture)
     log.info("probe.json and probe.png in %s", folder)
     return result
+
+
+def _title(config: Config) -> str:
+    model = config.model
+    wiring = f"{model.cut}, {model.fusion}" if model.streams == "both" else f"{model.streams} only"
+    bare = ", without BatchNorm" if model.norm == "none" else ""
+    rules = f" and {len(config.init.rules)} rules" if config.init.rules else ""
+    return f"{model.base} {wiring}{bare}, init {config.init.preset}{rules}"
 
 
 def _format(result: Probe, modules: bool) -> str:

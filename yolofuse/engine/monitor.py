@@ -184,9 +184,7 @@ class Monitor:
             return
         tensors = [v for number, terms in self._pending for v in (*terms.values(), *self._norm_of(number))]
         read = torch.stack([tensor.float() for tensor in tensors]).tolist()
-        values = iter(
-            [float(f"{value:.9g}") for value in read]
-        )  # as the file has them, so that a resume reads the same
+        values = iter([float(f"{value:.9g}") for value in read])  # as in the file, so that a resume has the same
         new = [
             Step(number, {name: next(values) for name in terms}, next(values) if number in self._norms else None)
             for number, terms in self._pending
