@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import math
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from itertools import takewhile
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import cv2
@@ -22,7 +24,6 @@ from ablation_report import Curve, Result
 from tqdm import tqdm
 
 from yolofuse.config import Config
-from yolofuse.engine.judge import judge_run
 from yolofuse.engine.monitor import read_steps
 from yolofuse.engine.runs import RunFolder
 from yolofuse.engine.train import train
@@ -73,21 +74,28 @@ def run_cells(cells: Sequence[Cell], jobs: int) -> None:
 
 
 def _quiet_worker() -> None:
+    """One thread, silence, and no life after the script's: a run must not go on beside the one that resumes it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     logging.getLogger("yolofuse").setLevel(logging.ERROR)
     sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for good: bars of several runs would overwrite each other
 
 
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def run_cell(cell: Cell) -> None:
-    """Train and judge one cell; one that was killed goes on. A loss that is not finite is a result: AP 0."""
+    """Train one cell, which judges itself at its end; a killed one goes on. A loss not finite is a result: AP 0."""
     folder = RunFolder(cell.config.run_dir)
     started, nan_step, figures = time.perf_counter(), None, {"AP": 0.0, "AP50": 0.0, "AP75": 0.0}
     try:
         train(cell.config, resume=folder.config.exists())
-        judged = judge_run(cell.config.run_dir)
-        assert judged is not None
-        figures = {name: judged.report.result.figures()[name] for name in figures}
+        figures = read_figures(folder.results)
     except RunError as error:
         broken = _BROKEN.search(str(error))
         if broken is None:
@@ -110,6 +118,13 @@ def run_cell(cell: Cell) -> None:
         },
     )
     save_json(cell.done, asdict(result))
+
+
+def read_figures(path: Path) -> dict[str, float]:
+    """AP, AP50 and AP75 on val, by pycocotools, as the run judged itself after its last epoch."""
+    with path.open(encoding="utf-8", newline="") as file:
+        *_, last = csv.DictReader(file)
+    return {name: float(last[f"val/{name}"]) for name in ("AP", "AP50", "AP75")}
 
 
 def read_losses(path: Path) -> tuple[dict[str, float], Curve]:

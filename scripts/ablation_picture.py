@@ -16,7 +16,6 @@ from yolofuse.eval.files import save_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import SubFigure
 
 COLOURS = {
     "kaiming": "#1b5e8c",
@@ -45,52 +44,54 @@ def save_picture(results: Sequence[Result], path: Path) -> None:
 
     blocks = [block for block in BLOCKS if any(result.block == block for result in results)]
     runs = [by_policy([result for result in results if result.block == block]) for block in blocks]
-    heights = [max(3.0, 1.3 + 0.3 * len(policies)) for policies in runs]
-    figure = Figure(figsize=(11, sum(heights)), dpi=150, layout="constrained")
+    heights = [max(2.6, 0.9 + 0.32 * len(policies)) for policies in runs]
+    figure = Figure(figsize=(11, sum(heights) + 0.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    rows = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for row, block, policies in zip(rows, blocks, runs, strict=True):
-        _draw_block(row, BLOCKS[block], policies)
+    panels = figure.subplots(len(blocks), 2, squeeze=False, height_ratios=heights, width_ratios=(5, 4))
+    width = max(max((len(run.curve) for run in results), default=0) // 60, 1) | 1
+    for (losses, accuracy), block, policies in zip(panels, blocks, runs, strict=True):
+        losses.set_title(BLOCKS[block], loc="left", fontsize=11, fontweight="bold", color="#333333")
+        losses.set_title("training loss", loc="right", fontsize=9, color=_GREY)
+        accuracy.set_title("AP50 on val, mean at the right", loc="right", fontsize=9, color=_GREY)
+        _draw_losses(losses, policies, width)
+        _draw_accuracy(accuracy, policies)
+    figure.supxlabel(_legend(width, any(run.nan_step is not None for run in results)), fontsize=8, color=_GREY)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     save_bytes(path, picture.getvalue())
 
 
-def _draw_block(row: SubFigure, title: str, policies: dict[str, list[Result]]) -> None:
-    losses, accuracy = row.subplots(1, 2, width_ratios=(5, 4))
-    longest = max((len(run.curve) for runs in policies.values() for run in runs), default=0)
-    width = max(longest // 60, 1)
-    smooth = f", mean of {width} steps" if width > 1 else ""
-    losses.set_title(f"{title}: training loss{smooth}; band from least to most over seeds", **_TITLE)
-    accuracy.set_title("AP50 on val; dot: a seed, bar: mean, cross: NaN, counted as 0", **_TITLE)
-    _draw_losses(losses, policies, width)
-    _draw_accuracy(accuracy, policies)
-
-
-_TITLE = {"loc": "left", "fontsize": 9.5, "color": _GREY}
+def _legend(width: int, is_broken: bool) -> str:
+    """How to read the picture, in a line or two."""
+    smooth = f"mean of {width} steps, " if width > 1 else ""
+    text = f"Loss: {smooth}line is the mean and band the range over seeds. "
+    text += f"AP50: a dot is a seed, a bar the mean, the dotted line {BASELINE}'s mean."
+    if is_broken:
+        text += "\nThin line with a cross: the loss of this run stopped being finite (drawn up to "
+        text += f"{_ROOM:g} times the highest first loss); its AP50 counts as 0."
+    return text
 
 
 def _draw_losses(axes: Axes, policies: dict[str, list[Result]], width: int) -> None:
-    curves = {policy: [_smooth(run, width) for run in runs if run.curve] for policy, runs in policies.items()}
-    top = _ROOM * max((float(curve[0]) for lines in curves.values() for curve in lines), default=1.0)
-    for policy, lines in curves.items():
-        runs = [run for run in policies[policy] if run.curve]
-        if not runs:
-            continue
-        steps = np.array([step for step, _ in max((run.curve for run in runs), key=len)])
-        table = np.full((len(lines), len(steps)), np.nan)
-        for line, curve in zip(table, lines, strict=True):
-            line[: len(curve)] = np.minimum(curve, top)
+    finite = {policy: [run for run in runs if run.nan_step is None and run.curve] for policy, runs in policies.items()}
+    firsts = [run.curve[0][1] for runs in policies.values() for run in runs if run.curve]
+    top = _ROOM * max(firsts, default=1.0)
+    for policy, runs in policies.items():
         colour = COLOURS.get(policy, _GREY)
-        axes.fill_between(steps, np.nanmin(table, 0), np.nanmax(table, 0), color=colour, alpha=0.13, linewidth=0)
-        axes.plot(steps, np.nanmean(table, 0), color=colour, linewidth=1.7, zorder=4 if policy == BASELINE else 3)
-        for run, curve in zip(runs, lines, strict=True):
-            if run.nan_step is not None:
-                axes.plot(
-                    run.curve[-1][0], min(curve[-1], top), "X", color=colour, markersize=8, markeredgecolor="white",
-                    zorder=5, clip_on=False,
-                )  # fmt: skip
-    _log_scale(axes)
+        if whole := finite[policy]:
+            steps = [step for step, _ in min((run.curve for run in whole), key=len)]
+            table = np.minimum([_smooth(run, width)[: len(steps)] for run in whole], top)
+            axes.fill_between(steps, table.min(0), table.max(0), color=colour, alpha=0.15, linewidth=0)
+            axes.plot(steps, table.mean(0), color=colour, linewidth=1.8, zorder=4 if policy == BASELINE else 3)
+        for run in runs:
+            if run.nan_step is None or not run.curve:
+                continue
+            steps, totals = [step for step, _ in run.curve], np.minimum(_smooth(run, width), top)
+            axes.plot(steps, totals, color=colour, linewidth=0.9, zorder=3)
+            axes.plot(
+                steps[-1], totals[-1], "X", color=colour, markersize=8, markeredgecolor="white", zorder=5, clip_on=False
+            )
+    _log_scales(axes)
     axes.set_xlabel("step", fontsize=8, color=_GREY)
     _tidy(axes, grid="y")
 
@@ -135,15 +136,19 @@ def _draw_accuracy(axes: Axes, policies: dict[str, list[Result]]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _log_scale(axes: Axes) -> None:
+def _log_scales(axes: Axes) -> None:
+    """Logarithmic steps too: what a start changes, it changes first."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.set_xlim(left=1)
     low, high = axes.get_ylim()
-    few = high / low > 300
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if few else (1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    many = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
+    for axis, marks in ((axes.xaxis, (1.0, 3.0)), (axes.yaxis, many)):
+        axis.set_major_locator(LogLocator(subs=marks))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _tidy(axes: Axes, grid: Literal["x", "y"]) -> None:
