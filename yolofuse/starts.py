@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
+ZERO_GAMMA_OFF = "init.zero_gamma: false"
 FusionStart = Literal["average", "rgb", "ir", "scheme"]
 Fill = Callable[[Tensor, Generator | None], Tensor]
 """From a parameter (its shape is read) and a generator to its first values, float32 on the CPU."""
@@ -41,11 +42,13 @@ class Start:
     Attributes:
         what: For the report, such as ``average of both streams``.
         fill: Makes the values; None where the parameter is fixed: neither drawn nor trained.
+        freed_by: The option that leaves the parameter to the rules instead; "" where none does.
         std: Standard deviation that the values are drawn with; None where they are not drawn.
     """
 
     what: str
     fill: Fill | None
+    freed_by: str = ""
     std: float | None = None
 
 
@@ -54,19 +57,23 @@ def fixed(what: str) -> Start:
     return Start(what, None)
 
 
-def constant(value: float, what: str) -> Start:
+def constant(value: float, what: str, freed_by: str = "") -> Start:
     """A parameter that starts with one value everywhere."""
-    return Start(what, lambda like, _: torch.full(like.shape, value))
+    return Start(what, lambda like, _: torch.full(like.shape, value, dtype=torch.float32, device="cpu"), freed_by)
 
 
-def normal(std: float, what: str) -> Start:
-    """A parameter drawn from N(0, std^2)."""
-    return Start(what, lambda like, generator: torch.empty(like.shape).normal_(0.0, std, generator=generator), std)
+def normal(std: float, what: str, freed_by: str = "") -> Start:
+    """A parameter drawn from N(0, std^2); in float64, whose draws are the same on every kind of CPU."""
+
+    def fill(like: Tensor, generator: Generator | None) -> Tensor:
+        return torch.empty(like.shape, dtype=torch.float64, device="cpu").normal_(0.0, std, generator=generator).float()
+
+    return Start(what, fill, freed_by, std)
 
 
-def exactly(values: Tensor, what: str) -> Start:
+def exactly(values: Tensor, what: str, freed_by: str = "") -> Start:
     """A parameter that starts with given values."""
-    return Start(what, lambda like, _: values.to(torch.float32).expand(like.shape).contiguous())
+    return Start(what, lambda like, _: values.to("cpu", torch.float32).expand(like.shape).contiguous(), freed_by)
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ import yaml
 from torch import Tensor, nn
 
 from yolofuse.errors import ConfigError, YolofuseError
-from yolofuse.starts import Start, StartOptions, constant, fixed, normal
+from yolofuse.starts import ZERO_GAMMA_OFF, Start, StartOptions, constant, fixed, normal
 
 SUPPORTED = ((8, 4, 190), (8, 5, 0))
 _HEADS = {"Detect", "v10Detect"}
@@ -226,8 +226,10 @@ _RESIDUAL_ENDS: dict[type[nn.Module], tuple[str, ...]] = {
     block.PSABlock: ("attn.proj.bn", "ffn.1.bn"),
     block.PSA: ("attn.proj.bn", "ffn.1.bn"),
     block.ABlock: ("attn.proj.bn", "mlp.1.bn"),
+    block.SPPF: ("cv2.bn",),
+    block.GhostBottleneck: ("conv.2.cv1.bn", "conv.2.cv2.bn"),
 }
-"""Last norm of each residual branch, for blocks that add their input (all of them, or where ``add`` says so)."""
+"""Last norms of each residual branch, for blocks that add their input (all of them, or where ``add`` says so)."""
 
 
 def declared_starts(module: nn.Module, options: StartOptions) -> dict[str, Start]:
@@ -253,7 +255,8 @@ def declared_starts(module: nn.Module, options: StartOptions) -> dict[str, Start
         starts["gamma"] = constant(0.01, "residual scale 0.01")
     if options.zero_gamma and getattr(module, "add", True):
         ends = next((ends for kind, ends in _RESIDUAL_ENDS.items() if isinstance(module, kind)), ())
-        starts |= {f"{end}.weight": constant(0.0, "zero gamma") for end in ends if _is_norm(module.get_submodule(end))}
+        norms = [end for end in ends if _is_norm(module.get_submodule(end))]
+        starts |= {f"{end}.weight": constant(0.0, "zero gamma", ZERO_GAMMA_OFF) for end in norms}
     return starts
 
 
@@ -274,7 +277,8 @@ def _head_starts(head: Any, options: StartOptions) -> dict[str, Start]:
             starts[f"{cls_end}.bias"] = constant(prior, f"prior: {options.prior_objects:g} objects per image")
             if options.head_std is not None:
                 for end in (box_end, cls_end):
-                    starts[f"{end}.weight"] = normal(options.head_std, f"head output N(0, {options.head_std:g})")
+                    what = f"head output N(0, {options.head_std:g})"
+                    starts[f"{end}.weight"] = normal(options.head_std, what, "init.head_std: rules")
     return starts
 
 

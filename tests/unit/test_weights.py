@@ -12,6 +12,7 @@ import yaml
 from tests.unit.test_weights_sources import real_weights
 from yolofuse.config import Config
 from yolofuse.config.load import plain_config, validate_config
+from yolofuse.engine.judge import load_detector
 from yolofuse.errors import ConfigError, WeightsError
 from yolofuse.model import Detector, build_detector
 from yolofuse.upstream import build_layers, resolve_base
@@ -127,6 +128,8 @@ def test_transfer__ir_run_into_an_rgb_stem_and_a_stacked_one(tmp_path: Path) -> 
         (("model.cut=decision", "weights.trunk=FILE"), "a decision model has no trunk"),
         (("weights.trunk=ir", "weights.rgb=FILE"), "the ir stream has no source"),
         (("weights.name_map=FILE",), "no file to use it on"),
+        (("weights.class_names=[a]",), "no file to use it on"),
+        (("model.cut=decision", "weights.rgb=a", "weights.ir=a", "weights.pretrained=FILE"), "leave it out"),
     ],
 )
 def test_sources__for_parts_that_are_not_there(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
@@ -178,9 +181,31 @@ def test_transfer__other_family_is_refused(tmp_path: Path) -> None:
         begin(f"weights.pretrained={file}")
 
 
+@pytest.mark.parametrize("says", [True, False])
+def test_transfer__a_family_whose_shapes_fit_is_refused(says: bool, tmp_path: Path) -> None:
+    """Half of yolov10n has a place in yolov8n, shapes and all, and would be no use there."""
+    yaml_beside = {"yaml_file": "yolov10n.yaml", "scale": "n"} if says else None
+    file = single_stream_file(tmp_path / "w.pt", "yolov10n", yaml=yaml_beside)
+    expected = "it holds yolov10n, but" if says else "tensors before the head have no place"
+    with pytest.raises(WeightsError, match=expected):
+        begin(f"weights.pretrained={file}")
+
+
+def test_transfer__weights_with_norms_do_not_go_into_a_model_without(tmp_path: Path) -> None:
+    file = single_stream_file(tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"0\.bn\.weight.*trained with the same model\.norm"):
+        begin("model.norm=none", f"weights.pretrained={file}")
+
+
+def test_transfer__integers_are_no_weights(tmp_path: Path) -> None:
+    torch.save({"model.0.conv.weight": torch.ones(16, 3, 3, 3, dtype=torch.int8)}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"16 x 3 x 3 x 3 of torch\.int8"):
+        begin(f"weights.pretrained={tmp_path / 'w.pt'}")
+
+
 def test_transfer__nothing_fits(tmp_path: Path) -> None:
     torch.save({"model.90.weight": torch.ones(3)}, tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match="none of its 1 tensors has a place"):
+    with pytest.raises(WeightsError, match="no tensor in it has a place"):
         begin(f"weights.pretrained={tmp_path / 'w.pt'}")
 
 
@@ -210,9 +235,9 @@ def test_smells__are_warned_of(tmp_path: Path) -> None:
     assert any(w.startswith("ir: has no pretrained weights") for w in report.warnings)
     _, report = begin(f"weights.rgb={file}", f"weights.trunk={tmp_path / 'part.pt'}")
     assert any(w.startswith("trunk: nothing was loaded") for w in report.warnings)
-    other = single_stream_file(tmp_path / "other.pt", yaml={"yaml_file": "yolov5n.yaml", "scale": "n"})
-    _, report = begin(f"weights.pretrained={other}")
-    assert any("holds yolov5n, but model.base is yolov8n" in w for w in report.warnings)
+    run_file(tmp_path / "ir.pt", "model.streams=ir")
+    _, report = begin(f"weights.rgb={tmp_path / 'ir.pt'}", f"weights.ir={file}")
+    assert any("are weights.rgb and ir swapped?" in w for w in report.warnings)
 
 
 def test_name_map__takes_a_foreign_state_dict(tmp_path: Path) -> None:
@@ -228,6 +253,27 @@ def test_name_map__takes_a_foreign_state_dict(tmp_path: Path) -> None:
     (tmp_path / "map.yaml").write_text("stem.*: [0]")
     with pytest.raises(ConfigError, match="a name map is lines like"):
         begin(*words)
+    (tmp_path / "map.yaml").write_text(yaml.safe_dump({"stem.*": "0.*", "stage1.down.*": "1.*"}))
+    own = single_stream_file(tmp_path / "own.pt")
+    mixed, _ = begin(f"weights.ir={own}", *words)  # the map is for the file whose layers are not numbered
+    assert torch.equal(mixed.get_parameter("ir.layers.4.cv1.conv.weight"), source["4.cv1.conv.weight"])
+    with pytest.raises(ConfigError, match="numbered already"):
+        begin(f"weights.pretrained={own}", words[1])
+
+
+def test_class_names__are_for_files_that_name_none(tmp_path: Path) -> None:
+    named = single_stream_file(tmp_path / "named.pt", names=("car", "bicycle", "person"))
+    bare = single_stream_file(tmp_path / "bare.pt", names=("0", "1", "2"))
+    words = ("model.cut=decision", f"weights.rgb={named}", f"weights.ir={bare}")
+    detector, _ = begin(*words, "weights.class_names=[bicycle, car, person]")
+    for part, file, person in (("rgb", named, 2), ("ir", bare, 2)):
+        key = "22.cv3.0.2.weight"
+        assert torch.equal(
+            detector.state_dict()[f"{part}.layers.{key}"][0], load_source(file).parts["trunk"][key][person]
+        )
+    key = "22.cv3.0.2.weight"
+    source = load_source(named).parts["trunk"][key]
+    assert torch.equal(detector.state_dict()[f"rgb.layers.{key}"], source.flip(0))
 
 
 def test_report__table_and_json_agree(tmp_path: Path) -> None:
@@ -266,6 +312,17 @@ def test_save__failure_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
         save_checkpoint(path, {"step": 2})
     assert load_checkpoint(path)["step"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_load__damaged_checkpoint_of_ours_is_told(tmp_path: Path) -> None:
+    run_file(tmp_path / "run.pt")
+    content = load_checkpoint(tmp_path / "run.pt")
+    with pytest.raises(WeightsError, match="it lacks optimizer"):
+        load_checkpoint(tmp_path / "run.pt", needs=("ema", "optimizer"))
+    content["ema"].popitem()
+    save_checkpoint(tmp_path / "short.pt", {key: value for key, value in content.items() if "format" not in key})
+    with pytest.raises(WeightsError, match="does not fit its own model"):
+        load_detector(tmp_path / "short.pt")
 
 
 def test_load__foreign_file_is_refused(tmp_path: Path) -> None:

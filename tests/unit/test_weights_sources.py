@@ -226,14 +226,13 @@ def test_name_map__mistakes(name_map: dict[str, str], expected: str, tmp_path: P
     assert "w.pt" in str(caught.value)
 
 
-def test_class_names__of_another_number_are_refused(tmp_path: Path) -> None:
+def test_class_names__are_for_files_without(tmp_path: Path) -> None:
     named = saved(tmp_path / "named.pt", {"state_dict": state(), "names": list(NAMES.values())})
     bare = saved(tmp_path / "bare.pt", state())
-    with pytest.raises(WeightsError, match=r"named\.pt: .*class_names has 2 names, but the file names 3"):
-        load_source(named, class_names=["a", "b"])
     with pytest.raises(WeightsError, match=r"bare\.pt: .*class_names has 2 class names, but its head scores 3"):
         load_source(bare, class_names=["a", "b"])
-    assert load_source(named, class_names=["a", "b", "c"]).names == ("a", "b", "c")
+    assert load_source(bare, class_names=["a", "b", "c"]).names == ("a", "b", "c")
+    assert load_source(named, class_names=["a", "b"]).names == tuple(NAMES.values())
 
 
 def test_names__must_be_as_many_as_the_head_scores(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from yolofuse.engine.alarms import LayerFigures
 from yolofuse.engine.distributed import Ranks, pick_device
 from yolofuse.engine.probe import Probe, probe
 from yolofuse.engine.setup import prepare
+from yolofuse.errors import ConfigError
 from yolofuse.eval.files import save_json
 from yolofuse.eval.probe_picture import LayerPoint, save_probe_picture
 
@@ -40,6 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     def command() -> None:
         config = load_config(args.cfg, overrides)
         folder = args.out or Path(f"{config.train.run.rstrip('/')}-probe")
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"--out: {folder} is a file; name a folder")
         found.append(_run(config, folder, modules=args.modules, num_batches=args.batches))
 
     code = run_command(command)

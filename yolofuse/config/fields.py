@@ -20,7 +20,7 @@ def _stride_multiple(value: int) -> int:
     return value
 
 
-Number = Annotated[float, AfterValidator(_finite)]
+Moderate = Annotated[float, Field(ge=-1e6, le=1e6), AfterValidator(_finite)]
 NonNegative = Annotated[float, Field(ge=0), AfterValidator(_finite)]
 Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
 Unit = Annotated[float, Field(ge=0, le=1), AfterValidator(_finite)]

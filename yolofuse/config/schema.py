@@ -160,7 +160,8 @@ class Config(Section):
     def _agree(self) -> Config:
         if self.model.streams == "both" and self.model.cut == "input" and self.model.share:
             raise ValueError("model.share: cut 'input' has no streams to share; use share: false or another cut")
-        if self.init.fusion in {"rgb", "ir"} and self.model.fusion == "add":
+        is_fused = self.model.streams == "both" and self.model.cut not in {"input", "decision"}
+        if is_fused and self.init.fusion in {"rgb", "ir"} and self.model.fusion == "add":
             raise ValueError(f"init.fusion: 'add' is always the average; for {self.init.fusion} take another fusion")
         return self
 

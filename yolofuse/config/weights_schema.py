@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from yolofuse.config.fields import ImageSize, NonNegative, Number, Positive, Section, Unit
+from yolofuse.config.fields import ImageSize, Moderate, Section, Unit
 from yolofuse.starts import FusionStart
 
 PresetName = Literal["kaiming", "xavier", "ultralytics", "resnet", "vgg", "article"]
@@ -61,9 +61,10 @@ class WeightsConfig(Section):
     """For the trunk: a file, or ``rgb`` or ``ir`` for that stream's source. None: ``pretrained``, else ``rgb``'s, else
     ``ir``'s."""
     name_map: str | None = None
-    """YAML file that says where the tensors of a foreign state_dict belong: ``stem.conv.*: 0.conv.*``."""
+    """YAML file that says where the tensors of a foreign state_dict belong: ``stem.conv.*: 0.conv.*``. It is used on
+    files whose layers are not numbered."""
     class_names: tuple[str, ...] | None = None
-    """Classes of a source that does not carry their names, in its order: class rows go by name."""
+    """Classes of a source that does not name them, in its order: class rows go by name. One that does keeps its own."""
     require: Unit = 0.0
     """Stop unless this share of the weights of backbone and neck was loaded."""
 
@@ -71,7 +72,8 @@ class WeightsConfig(Section):
 class InitRule(Section):
     """How some modules begin. The first rule that matches a module has it.
 
-    Which options a scheme reads is checked when the rule is used: a mode for ``constant`` is refused, not ignored.
+    An option that the scheme does not read is refused, not ignored. Norms are only meant by a rule with a type, or with
+    a name that does not match all that is around them.
     """
 
     name: str = "*"
@@ -84,20 +86,20 @@ class InitRule(Section):
     nonlinearity: NonlinearityName | None = None
     """Whose gain to take: ``auto`` for the activation that follows, or its name. None is auto for kaiming schemes and
     linear (gain 1) for xavier, orthogonal and eye."""
-    slope: Number | None = None
+    slope: Moderate | None = None
     """Negative slope of ``leaky_relu``; None is 0.01."""
-    gain: Positive | None = None
+    gain: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """The gain itself, instead of a nonlinearity's."""
-    mean: Number | None = None
-    std: NonNegative | None = None
-    low: Number | None = None
-    high: Number | None = None
-    value: Number | None = None
+    mean: Moderate | None = None
+    std: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    low: Moderate | None = None
+    high: Moderate | None = None
+    value: Moderate | None = None
     sparsity: Unit | None = None
     """Share of zeros in each column."""
-    cut: Positive | None = None
+    cut: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Where ``trunc_normal`` is cut, in standard deviations."""
-    bias: Literal["zeros", "torch_default"] | Number = "zeros"
+    bias: Literal["zeros", "torch_default"] | Moderate = "zeros"
 
 
 class InitConfig(Section):
@@ -110,10 +112,11 @@ class InitConfig(Section):
     seed: Annotated[int, Field(ge=0)] | None = None
     """Of the draws; None: train.seed."""
     fusion: FusionStart = "average"
-    """What fusion blocks hand on at first; ``scheme`` leaves them to the rules."""
-    head_std: NonNegative | Literal["rules"] | None = None
+    """What fusion blocks hand on at first; ``scheme`` leaves them to the rules. Like ``model.fusion`` it is not used
+    where nothing is fused."""
+    head_std: Annotated[float, Field(ge=0, le=1e6)] | Literal["rules"] | None = None
     """Of the last convolution of each head branch; ``rules`` leaves it to them. None: as the preset has it."""
-    prior_objects: Positive = 5.0
+    prior_objects: Annotated[float, Field(ge=1e-6, le=1e6)] = 5.0
     """Objects per image that the class biases of a fresh head expect ..."""
     prior_imgsz: ImageSize | None = 640
     """... in an image of this side in pixels; None: train.imgsz."""

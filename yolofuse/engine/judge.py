@@ -23,7 +23,7 @@ from yolofuse.errors import ConfigError, DataError, RunError
 from yolofuse.eval.pictures import PairView, save_prediction_picture
 from yolofuse.eval.report import EvalReport, Scalar, environment, format_table, write_report
 from yolofuse.model import Detector, build_detector
-from yolofuse.weights import file_sha256, load_checkpoint
+from yolofuse.weights import file_sha256, load_checkpoint, load_state
 
 log = logging.getLogger("yolofuse")
 
@@ -55,10 +55,9 @@ def load_detector(weights: Path, overrides: Sequence[str] = ()) -> Loaded:
         ConfigError: If an override changes the model.
         WeightsError: If the checkpoint is missing, damaged or not ours.
     """
-    content = load_checkpoint(weights)
-    touched = [
-        word for word in overrides if word.split(".")[0] in {"model", "weights"} and not word.startswith("model.merge=")
-    ]
+    content = load_checkpoint(weights, needs=("config", "names", "ema", "epoch", "data_hash"))
+    fixed = {"model", "weights", "init"}
+    touched = [word for word in overrides if word.split(".")[0] in fixed and not word.startswith("model.merge=")]
     if touched:
         raise ConfigError(
             f"{' '.join(touched)}: the checkpoint fixes the model; of it only model.merge can be chosen here"
@@ -66,7 +65,7 @@ def load_detector(weights: Path, overrides: Sequence[str] = ()) -> Loaded:
     config = validate_config(content["config"], overrides, where=str(weights))
     names = tuple(content["names"])
     detector = build_detector(config.model, num_classes=len(names), seed=config.train.seed)
-    detector.load_state_dict(content["ema"])
+    load_state(detector, content["ema"], weights)
     return Loaded(detector.eval(), config, names, content)
 
 

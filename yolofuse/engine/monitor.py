@@ -214,6 +214,7 @@ class Monitor:
 def open_monitor(session: Session, path: Path, step: int) -> Monitor:
     """The monitor of a run that stands at ``step``."""
     detector, device, config = session.detector, session.ranks.device, session.config.train
+    window = min(config.monitor_steps, config.epochs * len(session.sampler))
 
     def blame(batch: PairedBatch) -> str:
         if not bool(batch.pixels.isfinite().all()):
@@ -223,7 +224,7 @@ def open_monitor(session: Session, path: Path, step: int) -> Monitor:
 
     return Monitor(
         path,
-        config.monitor_steps,
+        window,
         step=step,
         scaled=session.scaler.is_enabled(),
         speaks=session.ranks.is_main,

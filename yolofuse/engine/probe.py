@@ -249,8 +249,12 @@ def _zero_on_purpose(session: Session) -> set[str]:
 
 
 def _gradient_ratio(layers: list[LayerFigures], ends: Iterable[str]) -> dict[str, float]:
+    """First layers' gradients over those of the head's ends; empty where the ends have none, as in a frozen head."""
     norms = {layer.name: layer.grad_norm for layer in layers if layer.grad_norm is not None}
-    last = math.hypot(*(norms[name] for name in ends if name in norms))
+    at_ends = [norms[name] for name in ends if name in norms]
+    if not at_ends:
+        return {}
+    last = math.hypot(*at_ends)
     firsts: dict[str, str] = {}
     for name in norms:
         firsts.setdefault(name.split(".")[0], name)

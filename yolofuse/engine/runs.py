@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from yolofuse.config import Config, dump_config, load_config
 from yolofuse.errors import RunError
-from yolofuse.eval.files import save_text
+from yolofuse.eval.files import save_json, save_text
 from yolofuse.weights import WeightsReport
 
 History = list[dict[str, float | None]]
@@ -63,7 +62,7 @@ class RunFolder:
 
     def write_weights_report(self, report: WeightsReport) -> None:
         """Write what became of each tensor before the first step."""
-        save_text(self.weights_report, json.dumps(report.plain(), indent=1) + "\n")
+        save_json(self.weights_report, report.plain(), indent=1)
 
     def write_results(self, history: Sequence[Mapping[str, float | None]]) -> None:
         """Write results.csv anew, a row per epoch; blank where an epoch was not evaluated."""

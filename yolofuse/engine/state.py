@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from yolofuse.engine.runs import History
 from yolofuse.model import Detector
 from yolofuse.upstream import ModelEMA
+from yolofuse.weights import load_state
 
 
 @dataclass
@@ -93,16 +95,25 @@ def capture(
     }
 
 
+RESTORED = ("data_hash", "model", "ema", "ema_updates", "optimizer", "scaler", "progress")
+"""What a checkpoint must hold to go on from."""
+
+
 def restore(
+    path: Path,
     content: dict[str, Any],
     detector: Detector,
     ema: ModelEMA,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> Progress:
-    """Put a captured state back; returns where the run stood."""
-    detector.load_state_dict(content["model"])
-    ema.ema.load_state_dict(content["ema"])
+    """Put a captured state back; returns where the run stood.
+
+    Raises:
+        WeightsError: If the tensors are not those of this model.
+    """
+    load_state(detector, content["model"], path)
+    load_state(ema.ema, content["ema"], path)
     ema.updates = content["ema_updates"]
     optimizer.load_state_dict(content["optimizer"])
     scaler.load_state_dict(content["scaler"])

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from yolofuse.engine.watch import count_not_finite
-from yolofuse.weights.init.follow import is_norm
+from yolofuse.weights.init.follow import is_activation, is_norm
 
 _FP16_MAX = torch.finfo(torch.float16).max
-_NOT_ELEMENTWISE = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.MultiheadAttention)
 
 
 @dataclass
@@ -59,7 +58,7 @@ class Tally:
 
     def dead(self) -> float | None:
         """Share of channels that are the same everywhere, or never above zero where an activation clips there."""
-        if not _is_activation(self.module) or self.low is None or self.high is None or self.values_per_channel < 2:
+        if not is_activation(self.module) or self.low is None or self.high is None or self.values_per_channel < 2:
             return None
         is_dead = self.high - self.low <= 1e-6 * self.spread
         if isinstance(self.module, nn.ReLU):
@@ -82,10 +81,6 @@ class Recorder:
     def after(self, name: str, module: nn.Module, output: Tensor) -> None:
         """See what a layer gives."""
         self.last = None
-        if output.is_floating_point() and (_is_activation(module) or any(True for _ in module.parameters(False))):
+        if output.is_floating_point() and (is_activation(module) or any(True for _ in module.parameters(False))):
             self.tallies.setdefault(name, Tally(module, len(self.tallies))).add(output)
             self.last = (name, output)
-
-
-def _is_activation(module: nn.Module) -> bool:
-    return type(module).__module__ == nn.ReLU.__module__ and not isinstance(module, _NOT_ELEMENTWISE)

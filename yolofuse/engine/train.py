@@ -23,7 +23,7 @@ from yolofuse.engine.monitor import Monitor, open_monitor
 from yolofuse.engine.optim import hold_frozen_norms
 from yolofuse.engine.runs import RunFolder
 from yolofuse.engine.setup import Session, prepare
-from yolofuse.engine.state import LossMeter, Progress, capture, restore
+from yolofuse.engine.state import RESTORED, LossMeter, Progress, capture, restore
 from yolofuse.engine.validate import autocast, evaluate
 from yolofuse.errors import RunError
 from yolofuse.eval.coco import CocoResult
@@ -250,10 +250,10 @@ def _resumed(folder: RunFolder, session: Session) -> Progress:
     if not folder.last.exists():
         log.info("resume: no checkpoint yet in %s, so it starts at the first step", folder.path)
         return Progress()
-    content = load_checkpoint(folder.last)
+    content = load_checkpoint(folder.last, needs=RESTORED)
     if content["data_hash"] != session.train_pairs.fingerprint:
         raise RunError(f"{folder.path}: the training data changed since the run began; put it back or begin a new run")
-    progress = restore(content, session.detector, session.ema, session.optimizer, session.scaler)
+    progress = restore(folder.last, content, session.detector, session.ema, session.optimizer, session.scaler)
     session.criterion.set_epoch(progress.epoch)
     if session.ranks.is_main:
         folder.write_results(progress.history)  # a kill may have come between the checkpoint and the file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolofuse.nn.gated import ChannelGate
+from yolofuse.nn.gated import FREED, ChannelGate
 from yolofuse.starts import Start, StartOptions, begin, constant, normal
 
 
@@ -34,7 +34,8 @@ class AttentionFusion(nn.Module):
         """How the spatial logits begin: close to zero, so that the channel gate alone says where the block starts."""
         if options.fusion == "scheme":
             return {}
-        return {"spatial.weight": normal(0.001, "gate near zero"), "spatial.bias": constant(0.0, "gate near zero")}
+        what = "gate near zero"
+        return {"spatial.weight": normal(0.001, what, FREED), "spatial.bias": constant(0.0, what, FREED)}
 
     def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:
         """Fuse two feature maps."""

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from yolofuse.starts import Start, StartOptions, begin, constant, exactly
 
+_FREED = "init.fusion: scheme"
+
 
 class ConcatFusion(nn.Module):
     """A learnt linear mix of all channels of both streams: ``conv1x1([rgb, ir])``.
@@ -31,7 +33,7 @@ class ConcatFusion(nn.Module):
         eye = torch.eye(self.conv.out_channels)
         mix = torch.cat([eye * share[0], eye * share[1]], 1)[..., None, None]  # (C, 2C, 1, 1)
         what = "average of both streams" if options.fusion == "average" else f"the {options.fusion} stream alone"
-        return {"conv.weight": exactly(mix, what), "conv.bias": constant(0.0, what)}
+        return {"conv.weight": exactly(mix, what, _FREED), "conv.bias": constant(0.0, what, _FREED)}
 
     def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:
         """Fuse two feature maps."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from yolofuse.starts import Start, StartOptions, begin, constant, normal
 
 _OPEN = 4.0  # logit of a gate that hands 98 % of one stream on; a gate at 100 % would get no gradient
+FREED = "init.fusion: scheme"
 GATE_LOGIT = {"average": 0.0, "rgb": _OPEN, "ir": -_OPEN}
 
 
@@ -35,7 +36,7 @@ class ChannelGate(nn.Module):
             return {}
         logit = GATE_LOGIT[options.fusion]
         what = f"gate at {torch.tensor(logit).sigmoid():.2f}"
-        return {"excite.weight": normal(0.01, what), "excite.bias": constant(logit, what)}
+        return {"excite.weight": normal(0.01, what, FREED), "excite.bias": constant(logit, what, FREED)}
 
     def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:
         """Logits of the gate."""

@@ -1,7 +1,7 @@
 """Files of weights, what of them reaches a model, and what everything else begins with."""
 
 from yolofuse.weights.begin import begin_weights, policy_of
-from yolofuse.weights.checkpoint import file_sha256, load_checkpoint, save_checkpoint
+from yolofuse.weights.checkpoint import file_sha256, load_checkpoint, load_state, save_checkpoint
 from yolofuse.weights.report import WeightsReport
 from yolofuse.weights.sources import Source, load_source
 
@@ -12,6 +12,7 @@ __all__ = [
     "file_sha256",
     "load_checkpoint",
     "load_source",
+    "load_state",
     "policy_of",
     "save_checkpoint",
 ]

@@ -44,12 +44,10 @@ def begin_weights(
     fixed = frozenset(name for name, start in starts.items() if start.fill is None)
     ledger = Ledger(detector, fixed=fixed, heads=heads)
     sees = config.model.streams if config.model.streams != "both" else None
-    found = transfer(ledger, detector, sources, names=names, sees=sees)
+    found = transfer(ledger, detector, sources, names=names, base=config.model.base, sees=sees)
     warnings = initialise(policy, detector, ledger, starts)
     for name in frozen:
         ledger.entries[name].frozen = True
-    report = close(
-        ledger, found.sources, config.model.base, config.init.preset, policy.seed, [*found.warnings, *warnings]
-    )
+    report = close(ledger, found.sources, policy, [*found.warnings, *warnings])
     report.require(config.weights.require)
     return report

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from yolofuse.errors import WeightsError
 from yolofuse.weights.unpickle import open_plain
@@ -44,11 +45,15 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
         raise WeightsError(f"{path}: cannot be written ({error}); the file from before is untouched") from error
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, needs: Collection[str] = ()) -> dict[str, Any]:
     """A checkpoint of ours.
 
+    Args:
+        path: The file.
+        needs: Keys that must be in it.
+
     Raises:
-        WeightsError: If the file is missing, damaged, holds code, or is not ours.
+        WeightsError: If the file is missing, damaged, holds code, is not ours, or lacks a key.
     """
     content = open_plain(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -57,7 +62,25 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise WeightsError(
             f"{path}: checkpoint format {content.get('format_version')}, but this yolofuse reads {FORMAT_VERSION}"
         )
+    lacking = [key for key in needs if key not in content]
+    if lacking:
+        raise WeightsError(f"{path}: damaged, it lacks {', '.join(lacking)}; use another checkpoint of the run")
     return content
+
+
+def load_state(model: nn.Module, state: Any, path: Path) -> None:
+    """Put a checkpoint's tensors into the model they were taken from.
+
+    Raises:
+        WeightsError: If they are not exactly the model's.
+    """
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(
+            f"{path}: damaged, or of another yolofuse: it does not fit its own model ({reason})"
+        ) from error
 
 
 def file_sha256(path: Path) -> str:

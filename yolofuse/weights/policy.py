@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from yolofuse.config import InitConfig, InitRule
 from yolofuse.errors import ConfigError, listing
 from yolofuse.model import Detector
-from yolofuse.starts import Start, StartOptions
+from yolofuse.starts import ZERO_GAMMA_OFF, Start, StartOptions
 from yolofuse.upstream import declared_starts, starts_like
 from yolofuse.weights.init.draw import generator_for
 from yolofuse.weights.init.follow import activations_after, is_norm
@@ -140,11 +140,14 @@ class _Application:
     def run(self) -> list[str]:
         """Walk the model once."""
         warnings = [self._policy.preset.loses] if self._policy.preset.naive else []
+        if self._policy.config.zero_gamma and not any(s.freed_by == ZERO_GAMMA_OFF for s in self._starts.values()):
+            raise ConfigError("init.zero_gamma: this model has no residual branch that ends in a norm; set it to null")
         for prefix, module in self._detector.named_modules():
             for leaf, parameter in module.named_parameters(prefix, recurse=False):
                 if leaf in self._ledger.entries:  # a tied parameter is booked once, under its first name
                     self._decide(leaf, prefix, module, parameter)
         self._refuse_idle_rules()
+        warnings += self._declared_instead()
         self._reset_statistics()
         for entry in self._ledger:
             if entry.fate == "missing":
@@ -193,13 +196,15 @@ class _Application:
             weight = getattr(module, "weight", None) if by_module and leaf == "bias" else parameter
             if by_module and leaf not in {"weight", "bias"}:
                 continue  # a raw parameter: only a rule that names it and not its owner decides on it
+            if is_norm(module) and rule.type is None and self._matches(rule, prefix.rpartition(".")[0]):
+                continue  # a norm: only a rule that means it, and not everything around it
             if weight is None or not self._passes_over(number, module, weight):
                 return number
         return None
 
     @staticmethod
     def _matches(rule: InitRule, name: str) -> bool:
-        return fnmatchcase(name, rule.name) or fnmatchcase(starts_like(name), rule.name)
+        return fnmatchcase(starts_like(name), rule.name)  # twins begin alike, so they go by one name
 
     def _passes_over(self, number: int, module: nn.Module, weight: Tensor) -> bool:
         """Whether a rule leaves a weight to the next one: a preset what it cannot fill, a user's only a norm's scale.
@@ -246,6 +251,8 @@ class _Application:
         return (1.0, "nothing follows") if activation is None else (gain_of(activation), type(activation).__name__)
 
     def _write(self, name: str, values: Tensor, rule: str, *, mean: float = 0.0, std: float | None = None) -> None:
+        if not bool(values.isfinite().all()):
+            raise ConfigError(f"{rule}: gives {name} values that are not finite; choose smaller numbers")
         write = self._ledger.overwrite if self._policy.preset.naive else self._ledger.initialise
         write(name, values, rule, mean=mean, std=std)
 
@@ -262,14 +269,32 @@ class _Application:
         if problems:
             raise ConfigError(listing("init", problems, "rule without effect"))
 
+    def _declared_instead(self) -> list[str]:
+        """For each rule of the user's that names parameters with a start of their own: that those keep it."""
+        warnings = []
+        for number, rule in enumerate(self._policy.config.rules):
+            kept = [
+                name for name in self._starts if rule.type is None and rule.name != "*" and self._covers(rule, name)
+            ]
+            if kept:
+                freed = self._starts[kept[0]].freed_by
+                warnings.append(
+                    f"init.rules.{number} matches {kept[0]} too, which keeps its own start ({self._starts[kept[0]].what})"
+                    + (f"; {freed} would leave it to the rules" if freed else "")
+                )
+        return warnings
+
+    def _covers(self, rule: InitRule, name: str) -> bool:
+        return self._matches(rule, name) or self._matches(rule, name.rpartition(".")[0])
+
     def _why_idle(self, rule: InitRule) -> str:
         modules = dict(self._detector.named_modules())
-        owners = [m for m in modules.values() if next(m.parameters(), None) is not None]
+        owners = [m for m in modules.values() if next(m.parameters(recurse=False), None) is not None]
         types = sorted({kind.__name__ for module in owners for kind in type(module).__mro__})
         if rule.type is not None and rule.type not in types:
             close = difflib.get_close_matches(rule.type, types, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ", nor has a base of that name"
-            return f"no module with weights is a {rule.type}{hint}"
+            hint = f"; did you mean {close[0]}?" if close else ""
+            return f"no module with weights of its own is a {rule.type}{hint}"
         names = [*modules, *self._ledger.entries]
         matched = [name for name in names if self._matches(rule, name)]
         if not matched:
@@ -277,8 +302,9 @@ class _Application:
             return f"no module or parameter has such a name; names look like {example!r}"
         declared = [name for name in self._starts if any(name == m or name.startswith(f"{m}.") for m in matched)]
         if declared:
-            what = self._starts[declared[0]].what
-            return f"{declared[0]} has a start of its own ({what}); init.fusion: scheme, init.head_std: rules free them"
+            start = self._starts[declared[0]]
+            remedy = f"{start.freed_by} leaves it to the rules" if start.freed_by else "nothing may change it"
+            return f"{declared[0]} has a start of its own ({start.what}); {remedy}"
         return "an earlier rule decides on everything it matches, or it matches nothing with weights"
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from yolofuse.errors import WeightsError
 from yolofuse.weights.ledger import Entry, Fate, Ledger
+from yolofuse.weights.policy import Policy
 from yolofuse.weights.sources import Source
 
 _COLUMNS: tuple[Fate, ...] = ("loaded", "inflated", "partial", "initialised", "constructor", "fixed")
@@ -60,7 +61,7 @@ class WeightsReport:
             modules: A row for each layer or fusion block, with the rules and spreads of what was drawn, instead of one
                 for each part.
         """
-        files = {source.path: source for source in self.sources.values()}
+        files = dict.fromkeys(source.path for source in self.sources.values())
         lines = [f"weights from {path}" for path in files] or ["no pretrained weights"]
         groups: dict[str, list[Entry]] = {}
         for entry in self.entries:
@@ -106,15 +107,14 @@ class WeightsReport:
             )
 
 
-def close(
-    ledger: Ledger, sources: dict[str, Source], base: str, policy: str, seed: int, warnings: Sequence[str]
-) -> WeightsReport:
+def close(ledger: Ledger, sources: dict[str, Source], policy: Policy, warnings: Sequence[str]) -> WeightsReport:
     """The report of a ledger that nothing will be written to any more; adds the warnings that the counts give."""
-    report = WeightsReport(tuple(ledger), sources, policy, seed, ())
-    return WeightsReport(report.entries, sources, policy, seed, (*warnings, *_smells(report, base)))
+    report = WeightsReport(tuple(ledger), sources, policy.config.preset, policy.seed, ())
+    smells = () if policy.preset.naive else _smells(report)  # that one's own warning says it all
+    return replace(report, warnings=(*warnings, *smells))
 
 
-def _smells(report: WeightsReport, base: str) -> Iterable[str]:
+def _smells(report: WeightsReport) -> Iterable[str]:
     parts = list(dict.fromkeys(entry.part for entry in report.entries))
     for part in parts:
         source = report.sources.get(part)
@@ -129,8 +129,6 @@ def _smells(report: WeightsReport, base: str) -> Iterable[str]:
                 yield f"{part}: nothing was loaded from {source.path}"
         elif share < _SMELLS_BELOW and not all(entry.head for entry in mine):
             yield f"{part}: only {share:.0%} of its backbone and neck was loaded from {source.path}"
-        if source.base is not None and source.base != base:
-            yield f"{part}: {source.path} holds {source.base}, but model.base is {base}"
     never = [e for e in report.entries if e.frozen and e.fate in {"initialised", "constructor"} and len(e.shape) > 1]
     if never:
         yield f"train.freeze: {never[0].name} and {len(never) - 1} more are frozen, but were never loaded"

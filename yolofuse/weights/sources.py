@@ -42,6 +42,7 @@ class Source:
         sees: Which image a single-stream model reads, by its first convolution; None where that is unclear, and for
             a model with two streams.
         sha256: Of the file.
+        is_mapped: Whether its names came from a name map.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Source:
     base: str | None
     sees: Sees | None
     sha256: str
+    is_mapped: bool = False
 
 
 @dataclass
@@ -70,15 +72,16 @@ def load_source(
         path: A checkpoint of ultralytics 8 or YOLOv5, a state_dict, a checkpoint of ours, or a run folder of ours.
         name_map: For a state_dict with other names: pattern of its names to ``<layer>.<rest>``. A ``*`` matches any
             text, as short as it can be, which goes in order to the ``*`` of the target. Names without a match are left
-            out. A checkpoint of ours needs no map, and none is applied to it.
-        class_names: The classes, where the file does not name them, or names as many otherwise.
+            out. A file whose layers are numbered needs no map, and none is applied to it.
+        class_names: The classes of a file that does not name them; one that does keeps its own.
 
     Raises:
         WeightsError: If the file is missing, damaged, holds code or anything unknown, does not fit ``name_map``, or
-            has another number of classes than ``class_names``.
+            names no classes and has another number of them than ``class_names``.
     """
     file = _file_of(path)
     content = open_models(file)
+    mapped = False
     if isinstance(content, dict) and content.get("format") == FORMAT:
         found, parts, base = _read_ours(file, content)
     else:
@@ -86,7 +89,11 @@ def load_source(
         if not found.state:
             inside = f"a dict of {_first(map(str, content))}" if isinstance(content, dict) else type(content).__name__
             raise WeightsError(f"{file}: no model and no state_dict in it (got {inside}); give a file that has one")
-        parts = {"trunk": _by_layer(file, found.state) if name_map is None else _mapped(file, found.state, name_map)}
+        mapped = name_map is not None and not _numbered(found.state)
+        if name_map is not None and mapped:
+            parts = {"trunk": _mapped(file, found.state, name_map)}
+        else:
+            parts = {"trunk": _by_layer(file, found.state)}
         base = base_of(found.yaml)
     parts = _plain(file, parts)
     return Source(
@@ -96,12 +103,16 @@ def load_source(
         base=base,
         sees=_sees(parts["trunk"]) if set(parts) == {"trunk"} else None,
         sha256=file_sha256(file),
+        is_mapped=mapped,
     )
 
 
 def _file_of(path: Path) -> Path:
-    if not path.is_dir():
-        return path
+    try:
+        if not path.is_dir():
+            return path
+    except OSError as error:  # a name that is too long, for instance
+        raise WeightsError(f"{str(path)[:100]}: cannot be read ({error.strerror}); check the path") from error
     for name in ("best.pt", "last.pt"):
         if (path / "weights" / name).is_file():
             return path / "weights" / name
@@ -179,10 +190,15 @@ def _held(module: StandIn, key: str, kind: type[_T]) -> Iterator[tuple[Any, _T]]
         yield from ((name, value) for name, value in held.items() if isinstance(value, kind))
 
 
+def _numbered(state: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    """The names that say which layer they belong to, with ``<layer>.<rest>``."""
+    matches = [(name, _LAYER.match(_WRAPPED.sub("", name))) for name in state]
+    return [(name, match[1]) for name, match in matches if match]
+
+
 def _by_layer(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A single-stream state_dict by ``<layer>.<rest>``; what has no number is no layer's, and left out."""
-    matches = [(name, _LAYER.match(_WRAPPED.sub("", name))) for name in state]
-    pairs = [(name, match[1]) for name, match in matches if match]
+    pairs = _numbered(state)
     if not pairs:
         raise WeightsError(
             f"{path}: holds no numbered layers such as 'model.0.conv.weight' (got {_first(state)}); write "
@@ -266,22 +282,17 @@ def _names(
     own: tuple[str, ...] | None,
     given: Sequence[str] | None,
 ) -> tuple[str, ...] | None:
-    """The class names: the given ones, else the file's. Their number must be that of the file's names and its head."""
-    names = own if given is None else tuple(given)
+    """The class names: the file's, else the given ones. Their number must be that of the classes its head scores."""
+    names = own if own is not None or given is None else tuple(given)
     if names is None:
         return None
-    if own is not None and len(own) != len(names):
-        raise WeightsError(
-            f"{path}: weights.class_names has {len(names)} names, but the file names {len(own)} classes "
-            f"({_first(own)}); give as many, or leave it out"
-        )
     for part in set(parts) - {"fusion"}:
         rows = class_rows(parts[part])
         if rows is not None and rows != len(names):
             whose, remedy = (
                 ("weights.class_names has", "give as many")
-                if given is not None
-                else ("it has", "give the right ones in weights.class_names")
+                if own is None
+                else ("it has", "it is damaged, or a head was changed by hand: give a state_dict without names")
             )
             raise WeightsError(
                 f"{path}: {whose} {len(names)} class names, but its head scores {rows} classes; {remedy}"

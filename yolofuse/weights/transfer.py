@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from yolofuse.config import WeightsConfig
 from yolofuse.config.yaml_io import read_yaml
@@ -20,6 +20,7 @@ from yolofuse.weights.ledger import Entry, Ledger
 from yolofuse.weights.sources import Source, load_source
 
 _NAME = re.compile(r"^(?P<part>\w+)\.(?:layers\.)?(?P<rest>\w+\..+)$")
+_STRANGE = 0.05  # share of a file's tensors without a place, from which it is of another family
 _LOOK_IN = {
     "rgb": ("rgb", "trunk"),
     "ir": ("ir", "rgb", "trunk"),
@@ -67,12 +68,19 @@ def load_sources(config: WeightsConfig, parts: Sequence[str]) -> dict[str, Sourc
     else:
         chosen["trunk"] = config.trunk or config.pretrained or config.rgb or config.ir
     chosen["fusion"] = config.pretrained
-    if config.name_map and not any(chosen.values()):
-        raise ConfigError("weights.name_map: there is no file to use it on; give weights.pretrained")
+    used = {part: path for part in parts if (path := chosen[part])}
+    if config.pretrained and not any(path == config.pretrained for part, path in used.items() if part != "fusion"):
+        raise ConfigError("weights.pretrained: every part has a source of its own; leave it out")
+    for key in ("name_map", "class_names"):
+        if getattr(config, key) is not None and not used:
+            raise ConfigError(f"weights.{key}: there is no file to use it on; give weights.pretrained")
     name_map = _read_name_map(Path(config.name_map)) if config.name_map else None
-    files = {path for part, path in chosen.items() if path and part in parts}
+    files = dict.fromkeys(used.values())
     loaded = {path: load_source(Path(path), name_map=name_map, class_names=config.class_names) for path in files}
-    return {part: loaded[path] for part in parts if (path := chosen[part])}
+    if name_map is not None and not any(source.is_mapped for source in loaded.values()):
+        raise ConfigError("weights.name_map: the layers of every file are numbered already; leave it out")
+    found = {part: loaded[path] for part, path in used.items()}
+    return {part: source for part, source in found.items() if part != "fusion" or "fusion" in source.parts}
 
 
 def _read_name_map(path: Path) -> dict[str, str]:
@@ -91,6 +99,7 @@ def transfer(
     sources: Mapping[str, Source],
     *,
     names: Sequence[str] | None = None,
+    base: str | None = None,
     sees: Modality | None = None,
 ) -> Transfer:
     """Copy every tensor of the sources that has a place in the model.
@@ -105,10 +114,12 @@ def transfer(
         detector: The model.
         sources: The source of each part.
         names: The model's classes in order; None where they are not known.
+        base: The model's base; None where it is not known.
         sees: The one image that a single-stream model reads; None for a model that reads both.
 
     Raises:
-        WeightsError: If a tensor has another shape than its place, or nothing fits. Nothing is written then.
+        WeightsError: If a file is of another family, a tensor has another shape than its place, or nothing fits.
+            Nothing is written then.
     """
     found = Transfer(dict(sources))
     branches = dict(class_branch(detector))
@@ -120,11 +131,13 @@ def transfer(
         if source is None or picked is None or entry.fate == "fixed":
             continue
         key, value = picked
-        plan = _fit(entry, value, f"{source.path}: {key}", branches.get(entry.name), source.names, names)
+        stem = _is_stem(detector, entry, sees)
+        plan = _fit(entry, value, f"{source.path}: {key}", branches.get(entry.name), source.names, names, stem)
         if isinstance(plan, _Plan):
             plans.append(plan)
         elif plan == "misfit":
-            problem = f"{key}: {_shape(value)} in the file, {_shape(entry.shape)} in the model's {entry.name}"
+            held = _shape(value) if value.is_floating_point() else f"{_shape(value)} of {value.dtype}"
+            problem = f"{key}: {held} in the file, {_shape(entry.shape)} in the model's {entry.name}"
             misfits.setdefault(source.path, []).append(problem)
     for path, problems in misfits.items():
         held = next((s.base for s in sources.values() if s.path == path and s.base), "another family or size")
@@ -132,16 +145,59 @@ def transfer(
             listing(f"{path}: does not fit model.base (the file holds {held})", problems, "wrong shape")
             + "\nGive weights of the model's own family and size, or change model.base"
         )
+    found.warnings += _refuse_other_families(ledger, sources, base)
     if sources and not plans:
-        path = next(iter(sources.values())).path
-        count = sum(len(part) for part in next(iter(sources.values())).parts.values())
+        files = ", ".join(str(source.path) for source in _each(sources))
         raise WeightsError(
-            f"{path}: none of its {count} tensors has a place in this model; is model.base of the same family and size?"
+            f"{files}: no tensor in it has a place in this model; is model.base of the same family and size?"
         )
     for plan in _whole_layers(plans, branches):
         plan.write(ledger)
     found.warnings += _class_warnings(ledger, sources, branches, names)
+    if "rgb" in sources and sources["rgb"].sees == "ir":
+        found.warnings.append(f"rgb: {sources['rgb'].path} was trained on IR images; are weights.rgb and ir swapped?")
     return found
+
+
+def _refuse_other_families(ledger: Ledger, sources: Mapping[str, Source], base: str | None) -> list[str]:
+    """Look for layers of a file that this model does not have at all; a few are worth a warning.
+
+    Shapes alone cannot tell families apart: most of yolov10n's layers fit into yolov8n.
+    """
+    places = {match["rest"] for entry in ledger if (match := _NAME.match(entry.name))}
+    warnings = []
+    for source in _each(sources):
+        held = [(part, key, t) for part, tensors in source.parts.items() for key, t in tensors.items()]
+        body = [key for part, key, tensor in held if part != "fusion" and tensor.is_floating_point()]
+        last = max((int(key.split(".")[0]) for key in body), default=0)
+        body = [key for key in body if int(key.split(".")[0]) < last]
+        strange = [key for key in body if key not in places]
+        reasons = []
+        if base is not None and source.base not in {None, base}:
+            reasons.append(f"it holds {source.base}, but model.base is {base}")
+        if len(strange) > _STRANGE * len(body):
+            examples = ", ".join(strange[:3])
+            reasons.append(f"{len(strange)} of its {len(body)} tensors before the head have no place here ({examples})")
+        if reasons:
+            raise WeightsError(
+                f"{source.path}: {'; '.join(reasons)}. Give weights of the model's own family and size, trained with the "
+                "same model.norm, or change model.base"
+            )
+        if strange:
+            warnings.append(f"{source.path}: {len(strange)} tensors have no place in this model: {strange[0]}, ...")
+    return warnings
+
+
+def _each(sources: Mapping[str, Source]) -> list[Source]:
+    """Every source once, whatever parts it serves."""
+    return list({source.path: source for source in sources.values()}.values())
+
+
+def _is_stem(detector: Detector, entry: Entry, sees: Modality | None) -> bool:
+    """Whether a tensor is the weight of a convolution that reads the image."""
+    owner = detector.get_submodule(entry.module)
+    channels = {"rgb": 3, "ir": 1}.get(sees or entry.part, 4)
+    return isinstance(owner, nn.Conv2d) and owner.groups == 1 and owner.in_channels == channels
 
 
 @dataclass(frozen=True)
@@ -162,9 +218,7 @@ class _Plan:
 def _whole_layers(plans: Sequence[_Plan], branches: Mapping[str, ClassBranch]) -> list[_Plan]:
     """The plans without class rows of which only the bias fits: it belongs to weights of another width."""
     fitting = {plan.entry.name for plan in plans}
-    halved = {
-        name.rpartition(".")[0] for name, branch in branches.items() if branch == "rows" and name not in fitting
-    }
+    halved = {name.rpartition(".")[0] for name, branch in branches.items() if branch == "rows" and name not in fitting}
     return [plan for plan in plans if branches.get(plan.entry.name) != "rows" or plan.entry.module not in halved]
 
 
@@ -191,15 +245,18 @@ def _fit(
     branch: ClassBranch | None,
     from_names: Sequence[str] | None,
     to_names: Sequence[str] | None,
+    is_stem: bool,
 ) -> _Plan | str | None:
     """How a tensor goes to its place; None if it stays away, ``misfit`` if it must not."""
+    if not value.is_floating_point():
+        return "misfit"
     if branch == "rows":
         return _fit_rows(entry, value, origin, from_names, to_names)
     if tuple(value.shape) == entry.shape:
         return _Plan(entry, value, origin)
     if branch == "inner":
         return None
-    inflated = _inflate(value, entry.shape)
+    inflated = _inflate(value, entry.shape) if is_stem else None
     return "misfit" if inflated is None else _Plan(entry, inflated, origin, inflated=True)
 
 

@@ -15,7 +15,7 @@ _NOT_ELEMENTWISE = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.GLU,
 
 
 def activations_after(detector: Detector) -> dict[str, nn.Module]:
-    """The activation that takes each layer's output, through norms and identities, by the layer's name.
+    """The detector's activation that takes each layer's output, through norms and identities, by the layer's name.
 
     A layer without an entry is followed by none: its output is added, concatenated, split, or an output of the model.
     An activation that a block calls as a function is not seen. The detector is watched in a copy that holds no data.
@@ -26,14 +26,14 @@ def activations_after(detector: Detector) -> dict[str, nn.Module]:
     names = {module: name for name, module in meta.named_modules()}
     came_from: dict[int, str] = {}
     seen: list[Tensor] = []  # kept alive, so that no id is given twice
-    found: dict[str, nn.Module] = {}
+    found: dict[str, str] = {}
 
     def watch(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         given = args[0] if args else None
         layer = came_from.get(id(given))
         seen.extend(t for t in (given, output) if isinstance(t, Tensor))
-        if layer is not None and _is_activation(module):
-            found.setdefault(layer, module)
+        if layer is not None and is_activation(module):
+            found.setdefault(layer, names[module])
             came_from.pop(id(output), None)  # in place, it is the tensor that came in
         elif layer is not None and _hands_on(module):
             came_from[id(output)] = layer
@@ -41,12 +41,13 @@ def activations_after(detector: Detector) -> dict[str, nn.Module]:
             came_from[id(output)] = names[module]
 
     hooks = [m.register_forward_hook(watch) for m in meta.modules() if not any(True for _ in m.children())]
-    rgb, ir = (torch.zeros(1, channels, _SIDE, _SIDE, device="meta") for channels in (3, 1))
+    kind = next(meta.parameters()).dtype
+    rgb, ir = (torch.zeros(1, channels, _SIDE, _SIDE, device="meta", dtype=kind) for channels in (3, 1))
     with torch.no_grad():
         meta(rgb, ir)
     for hook in hooks:
         hook.remove()
-    return found
+    return {layer: detector.get_submodule(activation) for layer, activation in found.items()}
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -58,5 +59,6 @@ def _hands_on(module: nn.Module) -> bool:
     return is_norm(module) or isinstance(module, nn.Identity | nn.Dropout)
 
 
-def _is_activation(module: nn.Module) -> bool:
+def is_activation(module: nn.Module) -> bool:
+    """Whether a module is one of torch's elementwise activations."""
     return type(module).__module__ == nn.ReLU.__module__ and not isinstance(module, _NOT_ELEMENTWISE)

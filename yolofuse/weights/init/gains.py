@@ -16,7 +16,6 @@ from yolofuse.errors import ConfigError
 
 _ACTIVATIONS: dict[str, Callable[[float], nn.Module]] = {
     "linear": lambda _: nn.Identity(),
-    "identity": lambda _: nn.Identity(),
     "relu": lambda _: nn.ReLU(),
     "leaky_relu": nn.LeakyReLU,
     "silu": lambda _: nn.SiLU(),

@@ -128,11 +128,12 @@ def fill(scheme: Scheme, module: nn.Module, weight: Tensor, generator: torch.Gen
     problem = misfit(scheme, module, weight)
     if problem:
         raise ConfigError(problem)
-    values = torch.empty(tuple(weight.shape), dtype=torch.float32, device="cpu")
+    # In float64: torch draws float32 numbers by other algorithms on other kinds of CPU.
+    values = torch.empty(tuple(weight.shape), dtype=torch.float64, device="cpu")
     if values.numel():
         with torch.no_grad():
             _FILLERS[scheme.name](values, scheme, module, generator)
-    return values
+    return values.float()
 
 
 def fill_bias_default(module: nn.Module, bias: Tensor, weight: Tensor, generator: torch.Generator) -> Tensor:
@@ -142,7 +143,7 @@ def fill_bias_default(module: nn.Module, bias: Tensor, weight: Tensor, generator
         module: The owner of both.
         bias: Only its shape is read.
         weight: The weight beside it; only its shape is read.
-        generator: The only source of randomness. Right after the weight's draw it continues as torch would.
+        generator: The only source of randomness.
 
     Raises:
         ConfigError: If the module is neither a convolution nor a linear layer.
@@ -150,8 +151,8 @@ def fill_bias_default(module: nn.Module, bias: Tensor, weight: Tensor, generator
     if not isinstance(module, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)):
         raise ConfigError(f"torch's default bias is known for convolutions and linear layers, not for {module}")
     bound = 1 / math.sqrt(max(torch_fan_in(weight), 1))
-    values = torch.empty(tuple(bias.shape), dtype=torch.float32, device="cpu")
-    return nn.init.uniform_(values, -bound, bound, generator=generator)
+    values = torch.empty(tuple(bias.shape), dtype=torch.float64, device="cpu")
+    return values.uniform_(-bound, bound, generator=generator).float()
 
 
 def expected_mean(scheme: Scheme) -> float:
@@ -256,7 +257,7 @@ def _orthogonal(values: Tensor, scheme: Scheme, module: nn.Module, generator: to
     torch.set_num_threads(1)  # LAPACK's last bits depend on the number of threads, which ranks may differ in
     try:
         for block in values.chunk(groups_of(module)):
-            block.copy_(nn.init.orthogonal_(block.double(), scheme.gain, generator=generator))
+            nn.init.orthogonal_(block, scheme.gain, generator=generator)
     finally:
         torch.set_num_threads(threads)
 
@@ -264,9 +265,8 @@ def _orthogonal(values: Tensor, scheme: Scheme, module: nn.Module, generator: to
 def _trunc_normal(values: Tensor, scheme: Scheme, _: nn.Module, generator: torch.Generator) -> None:
     # Not torch's trunc_normal_, whose algorithm (and with it the values of a seed) differs between releases of torch.
     mass = math.erf(scheme.cut / math.sqrt(2))
-    uniform = torch.empty_like(values, dtype=torch.float64).uniform_(-mass, mass, generator=generator)
-    normal = uniform.erfinv_().mul_(math.sqrt(2)).clamp_(-scheme.cut, scheme.cut)
-    values.copy_(normal.mul_(scheme.std / _truncated_moments(scheme.cut)[0]).add_(scheme.mean))
+    normal = values.uniform_(-mass, mass, generator=generator).erfinv_().mul_(math.sqrt(2))
+    normal.clamp_(-scheme.cut, scheme.cut).mul_(scheme.std / _truncated_moments(scheme.cut)[0]).add_(scheme.mean)
 
 
 def _eye(values: Tensor, scheme: Scheme, module: nn.Module, _: torch.Generator) -> None:
