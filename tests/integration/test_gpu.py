@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from tests.integration.runs import write_config
+from yolofuse.cli import probe as probe_cli
+from yolofuse.cli import train as train_cli
 from yolofuse.config import ModelConfig, load_config
 from yolofuse.engine.judge import judge_run
+from yolofuse.engine.monitor import read_steps
 from yolofuse.engine.train import train
 from yolofuse.model import build_detector
 from yolofuse.weights import load_checkpoint
@@ -24,6 +27,21 @@ def test_train__on_cuda(tmp_path: Path, precision: str) -> None:
     content = load_checkpoint(run / "weights" / "last.pt")
     assert all(tensor.isfinite().all() for tensor in content["model"].values())
     assert judge_run(run) is not None
+    watched = read_steps(run / "first_steps.csv")  # read every ten steps, yet none is missing
+    assert [step.number for step in watched] == list(range(1, len(watched) + 1))
+    assert len(watched) == 6  # two epochs of three batches
+
+
+def test_probe__measures_fp16_under_autocast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path, train={"device": "cuda", "batch": 4})
+    assert probe_cli.main(["--cfg", str(config)]) == 0
+    assert "fp16 was measured under autocast" in capsys.readouterr().out
+
+
+def test_train__not_finite_loss_is_told_on_cuda(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path, train={"device": "cuda", "lr0": 1e30, "warmup_epochs": 0})
+    assert train_cli.main(["--cfg", str(config)]) == 2
+    assert "not finite" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("cut", ["input", "mid", "decision"])
