@@ -129,12 +129,13 @@ def test_transfer__ir_run_into_an_rgb_stem_and_a_stacked_one(tmp_path: Path) -> 
         (("weights.trunk=ir", "weights.rgb=FILE"), "the ir stream has no source"),
         (("weights.name_map=FILE",), "no file to use it on"),
         (("weights.class_names=[a]",), "no file to use it on"),
-        (("model.cut=decision", "weights.rgb=a", "weights.ir=a", "weights.pretrained=FILE"), "leave it out"),
+        (("model.cut=decision", "weights.rgb=FILE", "weights.ir=FILE", "weights.pretrained=other.pt"), "leave it out"),
     ],
 )
 def test_sources__for_parts_that_are_not_there(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    file = single_stream_file(tmp_path / "w.pt")
     with pytest.raises(ConfigError, match=message):
-        begin(*(word.replace("FILE", str(tmp_path / "w.pt")) for word in words))
+        begin(*(word.replace("FILE", str(file)) for word in words))
 
 
 def test_classes__rows_go_by_name_and_the_rest_is_new(tmp_path: Path) -> None:

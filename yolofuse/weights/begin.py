@@ -7,10 +7,11 @@ from collections.abc import Collection, Sequence
 from yolofuse.config import Config
 from yolofuse.model import Detector
 from yolofuse.upstream import Detect
+from yolofuse.weights.choose import load_sources
 from yolofuse.weights.ledger import Ledger
 from yolofuse.weights.policy import Policy, find_starts, initialise, resolve_policy
 from yolofuse.weights.report import WeightsReport, close
-from yolofuse.weights.transfer import load_sources, transfer
+from yolofuse.weights.transfer import transfer
 
 
 def policy_of(config: Config) -> Policy:
