@@ -259,7 +259,7 @@ def our_checkpoint(path: Path, **model: Any) -> tuple[Path, dict[str, Tensor]]:
         ({"streams": "rgb"}, {"trunk"}, "rgb"),
         ({"streams": "ir"}, {"trunk"}, "ir"),
     ],
-    ids=str,
+    ids=lambda value: "-".join(sorted(map(str, value))) if isinstance(value, dict | set) else str(value),
 )
 def test_ours__by_part(model: dict[str, Any], parts: set[str], sees: str | None, tmp_path: Path) -> None:
     file, averaged = our_checkpoint(tmp_path / "w.pt", **model)
