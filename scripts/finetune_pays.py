@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from real_table import REPO, Cell, read_rows, run_python, spread_of, write_csv
-from tqdm import tqdm
+from real_table import REPO, Cell, read_rows, run_python, run_side_by_side, spread_of, write_csv
 
 BUDGET = ("train.epochs=60", "train.imgsz=320", "train.batch=8", "train.close_mosaic=10")
 ARMS = ("pretrained", "scratch")
@@ -36,14 +35,8 @@ def main() -> None:
     args = parser.parse_args()
 
     cells = [Cell("roadscene-flir", arm, seed) for seed in args.seeds for arm in ARMS]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        work = [
-            pool.submit(run_cell, cell, args.runs, args.data_root, args.weights)
-            for cell in cells
-            if not cell.report(args.runs).exists()
-        ]
-        for done in tqdm(work, desc="runs", unit="run"):
-            done.result()
+    missing = [cell for cell in cells if not cell.report(args.runs).exists()]
+    run_side_by_side([partial(run_cell, cell, args.runs, args.data_root, args.weights) for cell in missing], args.jobs)
     rows = [row for cell in cells for row in read_rows(cell, args.runs)]
     write_csv(args.out / "finetune.csv", rows)
     (args.out / "finetune.md").write_text(format_table(rows), encoding="utf-8")

@@ -15,9 +15,10 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -74,15 +75,19 @@ def main() -> None:
         if seed == args.seeds[0] or model in SEEDED
     ]
     missing = [cell for cell in cells if not cell.report(args.runs).exists()]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        work = [pool.submit(run_cell, cell, args.runs, args.data_root, args.weights) for cell in missing]
-        for done in tqdm(work, desc="runs", unit="run"):
-            done.result()
+    run_side_by_side([partial(run_cell, cell, args.runs, args.data_root, args.weights) for cell in missing], args.jobs)
     everything = [Cell(data, model, seed) for data in DATA_SETS for model in MODELS for seed in range(100)]
     rows = [row for cell in everything if cell.report(args.runs).exists() for row in read_rows(cell, args.runs)]
     write_csv(args.out / "real_pairs.csv", rows)
     (args.out / "real_pairs.md").write_text(format_table(rows), encoding="utf-8")
     print(format_table(rows))
+
+
+def run_side_by_side(runs: Sequence[Callable[[], None]], jobs: int) -> None:
+    """Do all runs, ``jobs`` at a time, with a progress bar; the first that fails ends the script."""
+    with ThreadPoolExecutor(jobs) as pool:
+        for done in tqdm([pool.submit(run) for run in runs], desc="runs", unit="run"):
+            done.result()
 
 
 def run_cell(cell: Cell, runs: Path, data_root: Path, weights: Path) -> None:
