@@ -148,10 +148,10 @@ def test_plan__other_data_in_a_used_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("policy", ablate_init.POLICIES)
 def test_policy__is_one_that_the_package_takes(policy: str) -> None:
-    words = [*ablate_init.POLICIES[policy], "train.run=x"]
-    config = load_config(REPO / "configs" / "demo.yaml", words)
+    plain = [*ablate_init._PLAIN_INIT, "train.run=x"]
+    config = load_config(REPO / "configs" / "demo.yaml", [*plain, *ablate_init.POLICIES[policy]])
     assert resolve_policy(config.init, seed=0, imgsz=192).config == config.init
-    assert policy == "kaiming" or config.init != load_config(REPO / "configs" / "demo.yaml").init
+    assert policy == "kaiming" or config.init != load_config(REPO / "configs" / "demo.yaml", plain).init
 
 
 @pytest.mark.parametrize(  # t_{0.975} as printed in every table

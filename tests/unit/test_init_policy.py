@@ -207,7 +207,7 @@ def test_options__do_what_they_say() -> None:
     detector, _ = begin("init.head_std=0.5", "init.prior_objects=50.0", "init.prior_imgsz=null", "train.imgsz=320")
     head = detector.heads["trunk"]
     assert float(head.cv2[0][-1].weight.detach().std()) == pytest.approx(0.5, rel=0.1)
-    assert float(head.cv3[1][-1].bias[0]) == pytest.approx(math.log(50 / 3 / (320 / 16) ** 2))
+    assert float(head.cv3[1][-1].bias[0].detach()) == pytest.approx(math.log(50 / 3 / (320 / 16) ** 2))
     ruled, _ = begin("init.head_std=rules", "init.rules=[{name: '*.cv2.*.2', scheme: uniform, low: -3.0, high: 3.0}]")
     assert ruled.heads["trunk"].cv2[0][-1].weight.abs().max() > 2.9
     zero, _ = begin("init.zero_gamma=true")
