@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from yolofuse.data import collate
 from yolofuse.engine.runs import RunFolder
+from yolofuse.engine.setup import Session, first_batches
 from yolofuse.errors import ConfigError
 from yolofuse.eval.curves import save_curves
 from yolofuse.eval.pictures import save_batch_picture
-
-if TYPE_CHECKING:
-    from yolofuse.engine.setup import Session
 
 _PICTURED_BATCHES = 2
 
@@ -22,9 +18,7 @@ LogScalars = Callable[[Mapping[str, float | None], int], None]
 
 def save_first_batches(session: Session, folder: Path) -> None:
     """Draw the first batches of epoch 0, RGB and IR side by side, as the model will see them."""
-    session.sampler.set_epoch(0, start_step=0, mosaic=session.config.train.epochs > session.config.train.close_mosaic)
-    for number, keys in zip(range(_PICTURED_BATCHES), session.sampler, strict=False):
-        batch = collate([session.dataset[key] for key in keys])
+    for number, batch in enumerate(first_batches(session, _PICTURED_BATCHES)):
         save_batch_picture(batch, session.train_pairs.names, folder / f"train_batch{number}.jpg")
 
 

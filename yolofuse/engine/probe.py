@@ -6,16 +6,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from yolofuse.data import collate
 from yolofuse.engine.alarms import Finding, LayerFigures, Losses, find_alarms
 from yolofuse.engine.optim import hold_frozen_norms
-from yolofuse.engine.setup import Session
+from yolofuse.engine.setup import Session, first_batches
 from yolofuse.engine.tally import Recorder
 from yolofuse.engine.validate import autocast
 from yolofuse.engine.watch import count_not_finite, untouched, watched
@@ -61,14 +59,6 @@ class Probe:
         return plain
 
 
-def first_batches(session: Session, num: int) -> list[PairedBatch]:
-    """The first batches of the first epoch, augmented as training augments them, on the run's device."""
-    train = session.config.train
-    session.sampler.set_epoch(0, start_step=0, mosaic=train.epochs > train.close_mosaic)
-    keys = islice(session.sampler, num)
-    return [collate([session.dataset[key] for key in batch]).to(session.ranks.device) for batch in keys]
-
-
 def probe(session: Session, num_batches: int = 1) -> Probe:
     """Measure a freshly prepared run without training it; the session is left as it was.
 
@@ -76,7 +66,7 @@ def probe(session: Session, num_batches: int = 1) -> Probe:
         session: A run on one rank.
         num_batches: How many batches to look at.
     """
-    batches = first_batches(session, num_batches)
+    batches = [batch.to(session.ranks.device) for batch in first_batches(session, num_batches)]
     passes = _Passes(session)
     with untouched(session.detector):
         evaluated = passes.look(batches, "fp32", train=False)

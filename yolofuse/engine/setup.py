@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -12,13 +13,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from yolofuse.config import Config
-from yolofuse.data import EpochSampler, PairSet, TrainDataset, load_descriptor, load_pairs, train_loader
+from yolofuse.data import EpochSampler, PairSet, TrainDataset, collate, load_descriptor, load_pairs, train_loader
 from yolofuse.engine.distributed import Ranks
 from yolofuse.engine.loss import DetectionLoss
 from yolofuse.engine.optim import Schedule, build_optimizer, freeze
 from yolofuse.errors import ConfigError
 from yolofuse.model import Detector, build_detector, format_summary, summarise
-from yolofuse.types import PairedSample
+from yolofuse.types import PairedBatch, PairedSample
 from yolofuse.upstream import ModelEMA
 from yolofuse.weights import WeightsReport, begin_weights, policy_of
 
@@ -120,6 +121,13 @@ def new_detector(config: Config, pairs: PairSet) -> Detector:
     return build_detector(
         config.model, num_classes=len(pairs.names), seed=config.train.seed, bn_momentum=config.train.bn_momentum
     )
+
+
+def first_batches(session: Session, num: int) -> list[PairedBatch]:
+    """The first batches of the first epoch, augmented as training augments them, on the CPU."""
+    train = session.config.train
+    session.sampler.set_epoch(0, start_step=0, mosaic=train.epochs > train.close_mosaic)
+    return [collate([session.dataset[key] for key in keys]) for keys in islice(session.sampler, num)]
 
 
 def _wrap(detector: Detector, config: Config, ranks: Ranks) -> nn.Module:

@@ -49,6 +49,6 @@ def begin_weights(
     warnings = initialise(policy, detector, ledger, starts)
     for name in frozen:
         ledger.entries[name].frozen = True
-    report = close(ledger, found.sources, policy, [*found.warnings, *warnings])
+    report = close(ledger, sources, policy, [*found, *warnings])
     report.require(config.weights.require)
     return report

@@ -58,14 +58,23 @@ def load_checkpoint(path: Path, needs: Collection[str] = ()) -> dict[str, Any]:
     content = open_plain(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WeightsError(f"{path}: not a yolofuse checkpoint; single-stream weights go into weights.pretrained")
-    if content.get("format_version") != FORMAT_VERSION:
-        raise WeightsError(
-            f"{path}: checkpoint format {content.get('format_version')}, but this yolofuse reads {FORMAT_VERSION}"
-        )
+    check_version(path, content)
     lacking = [key for key in needs if key not in content]
     if lacking:
         raise WeightsError(f"{path}: damaged, it lacks {', '.join(lacking)}; use another checkpoint of the run")
     return content
+
+
+def check_version(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of ours that another format wrote.
+
+    Raises:
+        WeightsError: If it is of another format.
+    """
+    if content.get("format_version") != FORMAT_VERSION:
+        raise WeightsError(
+            f"{path}: checkpoint format {content.get('format_version')}, but this yolofuse reads {FORMAT_VERSION}"
+        )
 
 
 def load_state(model: nn.Module, state: Any, path: Path) -> None:

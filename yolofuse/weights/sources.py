@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from yolofuse.errors import WeightsError, listing
-from yolofuse.weights.checkpoint import FORMAT, FORMAT_VERSION, file_sha256
+from yolofuse.weights.checkpoint import FORMAT, check_version, file_sha256
 from yolofuse.weights.describe import base_of, class_rows, read_names
 from yolofuse.weights.unpickle import StandIn, open_models
 
@@ -123,10 +123,7 @@ def _file_of(path: Path) -> Path:
 
 def _read_ours(path: Path, content: dict[str, Any]) -> tuple[_Found, dict[str, dict[str, Tensor]], str | None]:
     """A checkpoint of ours: its moving average by part, and its base."""
-    if content.get("format_version") != FORMAT_VERSION:
-        raise WeightsError(
-            f"{path}: checkpoint format {content.get('format_version')}, but this yolofuse reads {FORMAT_VERSION}"
-        )
+    check_version(path, content)
     found = _find({"ema": content.get("ema")}) or _Found({})
     matches = {name: _OURS.match(name) for name in found.state}
     strange = [name for name, match in matches.items() if match is None]

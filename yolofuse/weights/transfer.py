@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -29,19 +29,6 @@ _LOOK_IN = {
 streams or its trunk, wherever its own cut was."""
 
 
-@dataclass
-class Transfer:
-    """What a transfer found out beside the ledger.
-
-    Attributes:
-        sources: The source of each part that has one.
-        warnings: What the user should know.
-    """
-
-    sources: dict[str, Source]
-    warnings: list[str] = field(default_factory=list)
-
-
 def transfer(
     ledger: Ledger,
     detector: Detector,
@@ -50,8 +37,8 @@ def transfer(
     names: Sequence[str] | None = None,
     base: str | None = None,
     sees: Modality | None = None,
-) -> Transfer:
-    """Copy every tensor of the sources that has a place in the model.
+) -> list[str]:
+    """Copy every tensor of the sources that has a place in the model; returns what the user should know.
 
     A first convolution that reads other channels than its source is inflated: for one channel the sum of the three RGB
     filters (equal to showing grey three times), for four the RGB filters and their mean, for three from one a third
@@ -70,8 +57,31 @@ def transfer(
         WeightsError: If a file is of another family, a tensor has another shape than its place, or nothing fits.
             Nothing is written then.
     """
-    found = Transfer(dict(sources))
     branches = dict(class_branch(detector))
+    plans = _plan(ledger, detector, sources, branches, names, sees)
+    warnings = _refuse_other_families(ledger, sources, base)
+    if sources and not plans:
+        files = ", ".join(str(source.path) for source in _each(sources))
+        raise WeightsError(
+            f"{files}: no tensor in it has a place in this model; is model.base of the same family and size?"
+        )
+    for plan in _whole_layers(plans, branches):
+        plan.write(ledger)
+    warnings += _class_warnings(ledger, sources, branches, names)
+    if "rgb" in sources and sources["rgb"].sees == "ir":
+        warnings.append(f"rgb: {sources['rgb'].path} was trained on IR images; are weights.rgb and ir swapped?")
+    return warnings
+
+
+def _plan(
+    ledger: Ledger,
+    detector: Detector,
+    sources: Mapping[str, Source],
+    branches: Mapping[str, ClassBranch],
+    names: Sequence[str] | None,
+    sees: Modality | None,
+) -> list[_Plan]:
+    """How each tensor that has a place goes there; refuses files with tensors that fit nowhere."""
     plans: list[_Plan] = []
     misfits: dict[Path, list[str]] = {}
     for entry in ledger:
@@ -94,18 +104,7 @@ def transfer(
             listing(f"{path}: does not fit model.base (the file holds {held})", problems, "wrong shape")
             + "\nGive weights of the model's own family and size, or change model.base"
         )
-    found.warnings += _refuse_other_families(ledger, sources, base)
-    if sources and not plans:
-        files = ", ".join(str(source.path) for source in _each(sources))
-        raise WeightsError(
-            f"{files}: no tensor in it has a place in this model; is model.base of the same family and size?"
-        )
-    for plan in _whole_layers(plans, branches):
-        plan.write(ledger)
-    found.warnings += _class_warnings(ledger, sources, branches, names)
-    if "rgb" in sources and sources["rgb"].sees == "ir":
-        found.warnings.append(f"rgb: {sources['rgb'].path} was trained on IR images; are weights.rgb and ir swapped?")
-    return found
+    return plans
 
 
 def _refuse_other_families(ledger: Ledger, sources: Mapping[str, Source], base: str | None) -> list[str]:
