@@ -31,7 +31,7 @@ from yolofuse.engine.distributed import Ranks
 from yolofuse.engine.runs import RunFolder
 from yolofuse.engine.setup import load_split
 from yolofuse.errors import ConfigError, RunError, listing
-from yolofuse.eval.files import save_text
+from yolofuse.files import save_text
 from yolofuse.weights import file_sha256
 
 REPO = Path(__file__).resolve().parents[1]

@@ -28,7 +28,7 @@ from yolofuse.engine.monitor import read_steps
 from yolofuse.engine.runs import RunFolder
 from yolofuse.engine.train import train
 from yolofuse.errors import RunError
-from yolofuse.eval.files import save_json
+from yolofuse.files import save_json
 from yolofuse.eval.report import environment
 
 DONE = "cell.json"

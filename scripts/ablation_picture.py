@@ -12,7 +12,7 @@ import numpy as np
 from ablation_report import BASELINE, BLOCKS, Result, by_policy
 from numpy.typing import NDArray
 
-from yolofuse.eval.files import save_bytes
+from yolofuse.files import save_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolofuse.eval.files import save_text
+from yolofuse.files import save_text
 
 Curve = list[tuple[int, float]]
 """Steps and losses."""

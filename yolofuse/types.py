@@ -16,6 +16,26 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 Modality = Literal["rgb", "ir"]
 ByteArray = npt.NDArray[np.uint8]
+PixelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class PairFormat:
+    """How the two files of a pair become one array on the pixels of one of them, the frame.
+
+    Attributes:
+        frame: The modality in whose pixels labels and results are.
+        affine: (a, b, c, d, e, f): pixel (x, y) of the other modality lies at ``(ax + by + c, dx + ey + f)`` of the
+            frame. None: the other image is stretched over the whole frame, which does nothing where sizes are equal.
+        ir_window: Thermal counts, as stored in the file, that become 0 and full scale; None where 8 bits are taken as
+            they are.
+        bits: 8 or 16 per channel of the array.
+    """
+
+    frame: Modality = "rgb"
+    affine: tuple[float, ...] | None = None
+    ir_window: tuple[float, float] | None = None
+    bits: Literal[8, 16] = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +43,14 @@ class PairRecord:
     """One scene through two cameras, as it lies on disk.
 
     Attributes:
-        image_id: Stable integer id, unique within the split (1, 2, ... in the order of the sorted keys).
-        key: Path of the pair relative to its folder, without extension: what RGB, IR and label share.
+        image_id: Stable integer id, unique within the split (1, 2, ... in the order of the split).
+        key: What names the pair: its path relative to its folder, without extension.
         rgb: File of the visible image.
         ir: File of the thermal image.
-        label: YOLO txt file, or None where the pair has none (a background image).
-        size_hw: Height and width of the pair in pixels; both modalities have it.
+        label: YOLO txt file, or None where the pair has none (a background image, or labels from COCO JSON).
+        rgb_hw: Height and width of the visible file in pixels.
+        ir_hw: Height and width of the thermal file in pixels.
+        format: How the files are read; shared by all pairs of a source.
         tags: Free words for slices of the evaluation, such as ``{"daynight": "night"}``.
     """
 
@@ -37,8 +59,15 @@ class PairRecord:
     rgb: Path
     ir: Path
     label: Path | None
-    size_hw: tuple[int, int]
+    rgb_hw: tuple[int, int]
+    ir_hw: tuple[int, int]
+    format: PairFormat = PairFormat()
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the frame in pixels: what labels and results refer to."""
+        return self.rgb_hw if self.format.frame == "rgb" else self.ir_hw
 
 
 @dataclass(slots=True)
@@ -46,7 +75,7 @@ class PairedSample:
     """One training or evaluation sample, still on the CPU.
 
     Attributes:
-        image: uint8 (H, W, 4): R, G, B, IR.
+        image: uint8 or, for deep thermal sources, uint16 (H, W, 4): R, G, B, IR.
         boxes_xyxy: float32 (N, 4) in pixels of ``image``.
         class_ids: int64 (N,).
         image_id: The record's id.
@@ -54,7 +83,7 @@ class PairedSample:
         letterbox: (gain, pad_left, pad_top): original pixel * gain + pad = pixel of ``image``. (1, 0, 0) in training.
     """
 
-    image: ByteArray
+    image: PixelArray
     boxes_xyxy: FloatArray
     class_ids: IntArray
     image_id: int
@@ -67,7 +96,7 @@ class PairedBatch:
     """Samples stacked; from here on modality is two arguments, ``model(batch.rgb, batch.ir)``.
 
     Attributes:
-        pixels: (B, 4, H, W) in R, G, B, IR order; uint8 as loaded, floating 0..1 after :meth:`to`.
+        pixels: (B, 4, H, W) in R, G, B, IR order; uint8 or uint16 as loaded, floating 0..1 after :meth:`to`.
         boxes_xyxy: float32 (M, 4) in pixels of the batch's images.
         class_ids: int64 (M,).
         batch_index: int64 (M,): which image of the batch each box belongs to.
@@ -99,7 +128,8 @@ class PairedBatch:
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> PairedBatch:
         """The batch on ``device`` with pixels scaled to 0..1; one copy for both modalities."""
-        pixels = self.pixels.to(device, non_blocking=True).to(dtype).div_(255.0)
+        full_scale = 65535.0 if self.pixels.dtype == torch.uint16 else 255.0
+        pixels = self.pixels.to(device, non_blocking=True).to(dtype).div_(full_scale)
         return PairedBatch(
             pixels=pixels,
             boxes_xyxy=self.boxes_xyxy.to(device, non_blocking=True),

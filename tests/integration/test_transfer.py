@@ -17,7 +17,7 @@ from tests.unit.test_weights_sources import real_weights
 from yolofuse.config import Config
 from yolofuse.config.load import validate_config
 from yolofuse.data.descriptor import load_descriptor
-from yolofuse.data.image_io import read_pair
+from yolofuse.data.pair_image import read_pair
 from yolofuse.data.pairs import load_pairs
 from yolofuse.model import Detector, build_detector
 from yolofuse.weights import WeightsReport, begin_weights, load_source

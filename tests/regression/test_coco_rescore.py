@@ -52,7 +52,7 @@ def made_up(num_pairs: int, seed: int) -> tuple[list[PairRecord], list[Label]]:
     for image_id in range(1, num_pairs + 1):
         key = f"{'left' if image_id % 2 else 'right'}/{image_id // 2:04d}"
         tags = {"daynight": "night" if image_id % 3 else "day"}
-        records.append(PairRecord(image_id, key, Path(f"{key}.jpg"), Path(f"{key}.jpg"), None, (330, 500), tags))
+        records.append(PairRecord(image_id, key, Path(f"{key}.jpg"), Path(f"{key}.jpg"), None, (330, 500), (330, 500), tags=tags))
         count = int(rng.integers(0, 8))
         sizes = rng.uniform(0.02, 0.4, (count, 2))
         boxes = np.hstack((rng.uniform(sizes / 2, 1 - sizes / 2), sizes)).astype(np.float32)
@@ -72,7 +72,7 @@ def real() -> tuple[list[PairRecord], list[Label]]:
         height, width = picture.shape[:2]
         tags = {"daynight": daynight[rgb.stem]} if rgb.stem in daynight else {}
         ir = REAL / "imagesIR" / "val" / rgb.name
-        records.append(PairRecord(image_id, rgb.stem, rgb, ir, label, (height, width), tags))
+        records.append(PairRecord(image_id, rgb.stem, rgb, ir, label, (height, width), (height, width), tags=tags))
         table = np.array([line.split() for line in label.read_text().splitlines()], dtype=np.float32).reshape(-1, 5)
         labels.append((table[:, 1:].copy(), table[:, 0].astype(np.int64)))
     return records, labels

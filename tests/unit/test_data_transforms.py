@@ -9,10 +9,11 @@ import pytest
 from tests.helpers import Picture, make_pairs, pairs_of, record_calls
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data.dataset import EvalDataset, SampleKey, TrainDataset
-from yolofuse.data.image_io import read_pair, reduction_for
+from yolofuse.data.image_io import reduction_for
+from yolofuse.data.pair_image import PAD, read_pair
 from yolofuse.data.pair_reader import PairReader
-from yolofuse.data.photometry import color_matrix, jitter
-from yolofuse.data.transforms import PAD, covered_window, move_boxes, paint, scale_and_shift
+from yolofuse.data.photometry import apply_photometry, color_matrix, draw_photometry
+from yolofuse.data.transforms import covered_window, move_boxes, paint, scale_and_shift
 
 _IMGSZ = 128
 
@@ -118,7 +119,7 @@ def test_mosaic__tile_beside_the_canvas_is_not_decoded(tmp_path: Path, monkeypat
     assert 50 <= len(decoded) < 4 * 50
 
 
-@pytest.mark.parametrize("size_hw", [(64, 96), (63, 95), (61, 97)])
+@pytest.mark.parametrize("size_hw", [(64, 96), (48, 80)])
 @pytest.mark.parametrize("reduction", [2, 4, 8])
 @pytest.mark.parametrize("suffixes", [(".jpg", ".jpg"), (".png", ".png"), (".jpg", ".png")])
 def test_reduced_decode__agrees_with_averaging(
@@ -128,19 +129,22 @@ def test_reduced_decode__agrees_with_averaging(
     ramp = (x * 2 + y).astype(np.uint8)
     picture: Picture = (np.repeat(ramp[..., None], 3, axis=2), ramp, [])
     record = pairs_of(make_pairs(tmp_path, 1, 0, picture=lambda index: picture, suffixes=suffixes)).records[0]
-    small = read_pair(record, reduction)
-    assert small.shape == (-(-size_hw[0] // reduction), -(-size_hw[1] // reduction), 4)
+    small = read_pair(record, (size_hw[0] // reduction, size_hw[1] // reduction))
+    assert small.shape == (size_hw[0] // reduction, size_hw[1] // reduction, 4)
     # Pixel i of the small image is the mean of its block of file pixels.
-    whole = ramp[: size_hw[0] // reduction * reduction, : size_hw[1] // reduction * reduction].astype(float)
-    blocks = whole.reshape(whole.shape[0] // reduction, reduction, -1, reduction).mean(axis=(1, 3))
+    blocks = ramp.astype(float).reshape(small.shape[0], reduction, -1, reduction).mean(axis=(1, 3))
     for channel in (0, 3):
-        inner = small[: blocks.shape[0], : blocks.shape[1], channel]
-        assert np.abs(inner - blocks).max() < 4
+        assert np.abs(small[..., channel] - blocks).max() < 4
 
 
 @pytest.mark.parametrize(("scale", "reduction"), [(2.0, 1), (0.51, 1), (0.5, 2), (0.3, 2), (0.25, 4), (0.01, 8)])
 def test_reduction__never_magnifies(scale: float, reduction: int) -> None:
-    assert reduction_for(scale) == reduction
+    assert reduction_for(scale, (64, 96)) == reduction
+
+
+@pytest.mark.parametrize(("size_hw", "reduction"), [((64, 100), 4), ((62, 96), 2), ((63, 96), 1), ((64, 97), 1)])
+def test_reduction__divides_both_sides(size_hw: tuple[int, int], reduction: int) -> None:
+    assert reduction_for(0.01, size_hw) == reduction
 
 
 def test_paint__whole_shift_moves_pixels_exactly() -> None:
@@ -190,7 +194,7 @@ def _flat_image() -> np.ndarray:
 )
 def test_photometry__is_per_modality(options: dict[str, float], rgb_changes: bool, ir_changes: bool) -> None:
     image = _flat_image()
-    jitter(image, _still(**options), np.random.default_rng(0))
+    apply_photometry(image, draw_photometry(_still(**options), np.random.default_rng(0)))
     assert bool((image[..., :3] != _flat_image()[..., :3]).any()) == rgb_changes
     assert bool((image[..., 3] != _flat_image()[..., 3]).any()) == ir_changes
 
@@ -201,7 +205,7 @@ def test_photometry__noise_has_the_asked_spread() -> None:
     rng = np.random.default_rng(0)
     rng.uniform(-1, 1, 5)
     sigma = rng.uniform(0, 0.1) * 255
-    jitter(image, augment, np.random.default_rng(0))
+    apply_photometry(image, draw_photometry(augment, np.random.default_rng(0)))
     assert image[..., 3].std() == pytest.approx(sigma, rel=0.05)
     assert image[..., 3].mean() == pytest.approx(128, abs=0.5)
 

@@ -19,7 +19,7 @@ SIZE_HW = (200, 400)
 
 
 def record(image_id: int, key: str, **tags: str) -> PairRecord:
-    return PairRecord(image_id, key, Path("rgb") / f"{key}.png", Path("ir") / f"{key}.jpg", None, SIZE_HW, tags)
+    return PairRecord(image_id, key, Path("rgb") / f"{key}.png", Path("ir") / f"{key}.jpg", None, SIZE_HW, SIZE_HW, tags=tags)
 
 
 def label(*boxes: tuple[float, float, float, float, int]) -> tuple[FloatArray, IntArray]:

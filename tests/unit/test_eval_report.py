@@ -11,7 +11,7 @@ import pytest
 
 import yolofuse
 from yolofuse.eval.coco import FIGURES, CocoResult
-from yolofuse.eval.files import save_json
+from yolofuse.files import save_json
 from yolofuse.eval.report import EvalReport, environment, format_table, git_commit, write_report
 
 

@@ -15,6 +15,7 @@ Streams = Literal["both", "rgb", "ir"]
 FusionName = Literal["add", "concat", "gated", "attention"]
 MergeName = Literal["nms", "proben"]
 Precision = Literal["fp32", "bf16", "fp16"]
+CocoBackend = Literal["pycocotools", "faster"]
 
 
 class DataConfig(Section):
@@ -144,6 +145,8 @@ class ValConfig(Section):
     letterbox: Literal["square", "rect"] = "rect"
     """``rect`` pads each image only to the next multiple of 32; ``square`` to the full size."""
     precision: Precision = "fp32"
+    backend: CocoBackend = "pycocotools"
+    """Who computes cocoapi's figures: pycocotools, or faster-coco-eval (``faster``), in C++, equal to 1e-9."""
 
 
 class Config(Section):

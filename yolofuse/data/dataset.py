@@ -11,23 +11,24 @@ from torch.utils.data import Dataset
 from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data.image_io import reduction_for
-from yolofuse.data.order import partner_pool
-from yolofuse.data.pair_reader import PairReader
+from yolofuse.data.pair_image import pad_value, pixel_dtype, read_pair
+from yolofuse.data.pair_reader import PairReader, Reader
 from yolofuse.data.pairs import PairSet
-from yolofuse.data.photometry import jitter
+from yolofuse.data.photometry import apply_photometry, draw_photometry
+from yolofuse.data.plan import SamplePlan, plan_tiles
 from yolofuse.data.transforms import (
-    PAD,
     Matrix,
+    Window,
     covered_window,
     letterbox,
-    magnification,
     mosaic_places,
     move_boxes,
     paint,
+    paint_crop,
     random_affine,
     scale_and_shift,
 )
-from yolofuse.types import ByteArray, FloatArray, IntArray, PairedSample
+from yolofuse.types import PairedSample, PixelArray
 
 _GEOMETRY, _PHOTOMETRY = 1, 2  # purposes: a draw added to one does not shift the other
 _NUM_PARTNERS = 3
@@ -41,17 +42,21 @@ class SampleKey:
         epoch: Counted from 0.
         index: Into the pair set.
         mosaic: Whether mosaics are made in this epoch; how often is the augmentation's own probability.
+        pool: Pairs that a mosaic's partners come from, itself a function of (seed, epoch, index); empty: the whole set.
     """
 
     epoch: int
     index: int
     mosaic: bool
+    pool: tuple[int, ...] = ()
 
 
 class TrainDataset(Dataset[PairedSample]):
     """Augmented square samples; both modalities go through one geometry."""
 
-    def __init__(self, pairs: PairSet, imgsz: int, augment: AugmentConfig, seed: int) -> None:
+    def __init__(
+        self, pairs: PairSet, imgsz: int, augment: AugmentConfig, seed: int, reader: Reader | None = None
+    ) -> None:
         """Keep what samples are made of.
 
         Args:
@@ -59,26 +64,38 @@ class TrainDataset(Dataset[PairedSample]):
             imgsz: Side of a sample in pixels.
             augment: Ranges to draw from.
             seed: The run's seed.
+            reader: Where pixels come from; by default the files.
         """
         self.pairs = pairs
         self.imgsz = imgsz
         self.augment = augment
         self.seed = seed
-        self._reader = PairReader(capacity=2 * augment.mosaic_pool)  # some are read at two sizes
+        self.reader = reader or PairReader(pairs.records, imgsz, capacity=augment.mosaic_pool)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, key: SampleKey) -> PairedSample:
-        rng = self._rng(key, _GEOMETRY)
-        if key.mosaic and rng.random() < self.augment.mosaic:
-            tiles = self._mosaic(key, rng)
-        else:
-            tiles = self._single(key.index, rng)
-        image, boxes_xyxy, class_ids = _compose(self.pairs, self._reader, tiles, (self.imgsz, self.imgsz), self.imgsz)
-        jitter(image, self.augment, self._rng(key, _PHOTOMETRY))
+        plan = self.plan(key)
         record = self.pairs.records[key.index]
-        return PairedSample(image, boxes_xyxy, class_ids, record.image_id, record.size_hw)
+        dtype = pixel_dtype(record.format)
+        image = np.full((self.imgsz, self.imgsz, 4), pad_value(dtype), dtype)
+        for tile in plan.tiles:
+            pixels = self.reader.read(tile.index)
+            if tile.crop is None:
+                paint(image, pixels, tile.matrix, tile.window)
+            else:
+                paint_crop(image, pixels, tile.matrix, tile.window, tile.crop)
+        apply_photometry(image, plan.photometry)
+        return PairedSample(image, plan.boxes_xyxy, plan.class_ids, record.image_id, record.size_hw)
+
+    def plan(self, key: SampleKey) -> SamplePlan:
+        """What a sample is made of; no file is read for it."""
+        rng = self._rng(key, _GEOMETRY)
+        mosaic = key.mosaic and rng.random() < self.augment.mosaic
+        placed = self._mosaic(key, rng) if mosaic else self._single(key.index, rng)
+        photometry = draw_photometry(self.augment, self._rng(key, _PHOTOMETRY))
+        return SamplePlan(*plan_tiles(self.pairs, placed, self.imgsz), photometry)
 
     def _rng(self, key: SampleKey, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, key.epoch, key.index, purpose])
@@ -94,10 +111,9 @@ class TrainDataset(Dataset[PairedSample]):
     def _partners(self, key: SampleKey, rng: np.random.Generator) -> list[int]:
         everyone = len(self.pairs)
         draws = rng.random(_NUM_PARTNERS)
-        if not self.augment.mosaic_pool:
+        if not key.pool:
             return [int(draw * everyone) for draw in draws]
-        pool = partner_pool(self.seed, key.epoch, everyone, self.augment.mosaic_pool, key.index)
-        return [int(pool[int(draw * len(pool))]) for draw in draws]
+        return [key.pool[int(draw * len(key.pool))] for draw in draws]
 
     def _single(self, index: int, rng: np.random.Generator) -> list[tuple[int, Matrix]]:
         place = scale_and_shift(*letterbox(self.pairs.records[index].size_hw, (self.imgsz, self.imgsz)))
@@ -122,7 +138,6 @@ class EvalDataset(Dataset[PairedSample]):
         self.imgsz = imgsz
         self.letterbox = letterbox
         self.stride = stride
-        self._reader = PairReader(capacity=0)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -141,30 +156,20 @@ class EvalDataset(Dataset[PairedSample]):
         canvas_hw = self.shape_hw(index)
         place = letterbox(record.size_hw, canvas_hw)
         matrix = scale_and_shift(*place)
-        image, boxes_xyxy, class_ids = _compose(self.pairs, self._reader, [(index, matrix)], canvas_hw, self.imgsz)
+        # Decoded smaller only where that is exact, so that a picture is resampled once.
+        reduction = reduction_for(place[0], record.size_hw)
+        grid_hw = (record.size_hw[0] // reduction, record.size_hw[1] // reduction)
+        image = np.full((*canvas_hw, 4), pad_value(pixel_dtype(record.format)), pixel_dtype(record.format))
+        window = covered_window(matrix, record.size_hw, canvas_hw)
+        _put(image, read_pair(record, grid_hw), matrix @ scale_and_shift(reduction, 0.0, 0.0), window)
+        boxes_xywhn, class_ids = self.pairs.labels(index)
+        boxes_xyxy, class_ids = move_boxes(xywhn_to_xyxy(boxes_xywhn, record.size_hw), class_ids, matrix, canvas_hw)
         return PairedSample(image, boxes_xyxy, class_ids, record.image_id, record.size_hw, place)
 
 
-def _compose(
-    pairs: PairSet, reader: PairReader, tiles: list[tuple[int, Matrix]], canvas_hw: tuple[int, int], imgsz: int
-) -> tuple[ByteArray, FloatArray, IntArray]:
-    """Paint images, each through its own map from file pixels to canvas pixels, and gather their boxes."""
-    canvas = np.full((*canvas_hw, 4), PAD, np.uint8)
-    boxes: list[FloatArray] = []
-    class_ids: list[IntArray] = []
-    for index, matrix in tiles:
-        record = pairs.records[index]
-        window = covered_window(matrix, record.size_hw, canvas_hw)
-        if window.is_empty:  # not worth decoding
-            continue
-        # A tile that is magnified past its place in the mosaic shows no more than imgsz pixels of detail, as in YOLO.
-        detail = min(magnification(matrix), imgsz / max(record.size_hw))
-        reduction = reduction_for(detail)
-        paint(canvas, reader.read(record, reduction), matrix @ scale_and_shift(reduction, 0.0, 0.0), window)
-        boxes_xywhn, tile_class_ids = pairs.labels(index)
-        moved, kept_ids = move_boxes(xywhn_to_xyxy(boxes_xywhn, record.size_hw), tile_class_ids, matrix, canvas_hw)
-        boxes.append(moved)
-        class_ids.append(kept_ids)
-    if not boxes:
-        return canvas, np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
-    return canvas, np.concatenate(boxes), np.concatenate(class_ids)
+def _put(image: PixelArray, pixels: PixelArray, matrix: Matrix, window: Window) -> None:
+    """Paint a picture; where it only shifts by whole pixels, it is copied."""
+    if window.size_wh == pixels.shape[1::-1] and np.allclose(matrix, scale_and_shift(1.0, window.x0, window.y0)):
+        window.of(image)[:] = pixels
+    else:
+        paint(image, pixels, matrix, window)

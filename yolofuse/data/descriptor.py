@@ -2,61 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from yolofuse.config.yaml_io import read_yaml
+from yolofuse.data.descriptor_reader import SHARED_KEYS, Reader, Shared, kind_of
+from yolofuse.data.sources import LEFT_OUT, DatasetDescriptor, Source
 from yolofuse.errors import DataError, listing
 
-_NATIVE_KEYS = ("root", "names", "splits", "tags")
+_NATIVE_KEYS = ("root", "names", "splits", *SHARED_KEYS)
 _FLAT_SPLITS = ("train", "val", "test")
 _FLAT_KEYS = (
-    *("path", "names", "nc", "tags"),
+    *("path", "names", "nc", *SHARED_KEYS),
     *(f"{split}{suffix}" for split in _FLAT_SPLITS for suffix in ("", "_ir", "_labels")),
 )
-_FOLDER_KEYS = ("rgb", "ir", "labels")
-_TAG_KEYS = ("file", "key", "columns")
-
-
-@dataclass(frozen=True, slots=True)
-class SplitFolders:
-    """The three folders of a split; a pair's files share their path relative to them, but for the extension."""
-
-    rgb: Path
-    ir: Path
-    labels: Path
-
-
-@dataclass(frozen=True, slots=True)
-class TagFile:
-    """A CSV with one row per pair: ``key`` is the column that names the pair, ``columns`` become its tags."""
-
-    file: Path
-    key: str
-    columns: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetDescriptor:
-    """A data set as its YAML describes it; every folder exists.
-
-    Attributes:
-        path: The YAML file.
-        root: Folder that all others lie in.
-        names: Class names; a class id is an index into them.
-        splits: Folders of each split.
-        tags: Where to find words for slices of the evaluation, or None.
-    """
-
-    path: Path
-    root: Path
-    names: tuple[str, ...]
-    splits: dict[str, SplitFolders]
-    tags: TagFile | None = None
+_SOURCE_KEYS = ("name", "rgb", "ir", "labels", "coco", "list", "manifest", "split", *SHARED_KEYS)
+_INCLUDE_KEYS = ("name", "descriptor", "split", "classes", "root")
 
 
 def load_descriptor(path: str | Path, root: str | Path | None = None) -> DatasetDescriptor:
@@ -67,145 +29,198 @@ def load_descriptor(path: str | Path, root: str | Path | None = None) -> Dataset
         root: Folder to look in instead of the YAML's own ``root`` (or ``path``); relative to the working directory.
 
     Raises:
-        DataError: With every mistake of the file, and every folder that is missing.
+        DataError: With every mistake of the file, and every folder or file that is missing.
     """
-    path = Path(path)
+    return _load(Path(path), root, ())
+
+
+def _load(path: Path, root: str | Path | None, including: tuple[Path, ...]) -> DatasetDescriptor:
     document = read_yaml(path, DataError)
-    reader = _Reader(path)
+    reader = Reader(path)
     native = "splits" in document
     reader.check_keys(document, _NATIVE_KEYS if native else _FLAT_KEYS)
-    own_root = reader.text(document, "root" if native else "path", default=".")
-    base = Path(root).absolute() if root is not None else path.absolute().parent / own_root
-    reader.root = Path(os.path.normpath(base))
-    if not reader.root.is_dir():
-        reader.problems.append(f"{'root' if native else 'path'}: no such folder {reader.root}; give data.root")
-        raise DataError(listing(str(path), reader.problems))
-
+    reader.find_root(document, "root" if native else "path", root)
     names = reader.names(document)
-    splits = reader.native_splits(document["splits"]) if native else reader.flat_splits(document)
-    tags = reader.tags(document["tags"]) if "tags" in document else None
+    shared = reader.shared(document)
+    if native:
+        splits = _Splits(reader, names, shared, (*including, path.resolve())).read(document["splits"])
+    else:
+        splits = _flat_splits(reader, names, shared, document)
+    splits = {split: tuple(_with_window(reader, source, splits) for source in parts) for split, parts in splits.items()}
     if reader.problems:
         raise DataError(listing(str(path), reader.problems))
-    return DatasetDescriptor(path=path, root=reader.root, names=names, splits=splits, tags=tags)
+    return DatasetDescriptor(path=path, root=reader.root, names=names, splits=splits)
 
 
-def _kind(value: object) -> str:
-    return "nothing" if value is None else type(value).__name__
+def _with_window(reader: Reader, source: Source, splits: dict[str, tuple[Source, ...]]) -> Source:
+    """The source, told which sources its percentiles are taken over: those of the split with the same window."""
+    window = source.ir_window
+    if window is None or window.percentile_of is None or source.window_sources:
+        return source
+    over = tuple(other for other in splits.get(window.percentile_of, ()) if other.ir_window == window)
+    if not over:
+        problem = f"{source.where}: ir_window: no split {window.percentile_of!r} to take percentiles over; say split:"
+        reader.problems.append(f"{problem} one of {', '.join(splits)}, or give [low, high]")
+    return replace(source, window_sources=over)
 
 
-class _Reader:
-    """Reads parts of the document and gathers what is wrong with them."""
+class _Splits:
+    """Reads ``splits`` of the native form."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.root = path.parent
-        self.problems: list[str] = []
+    def __init__(self, reader: Reader, names: tuple[str, ...], shared: Shared, including: tuple[Path, ...]) -> None:
+        self.reader = reader
+        self.names = names
+        self.shared = shared
+        self.including = including
 
-    def check_keys(self, mapping: dict[Any, Any], known: Iterable[str], where: str = "") -> None:
-        known = list(known)
-        for key in mapping:
-            if key in known:
-                continue
-            if key == "download":
-                self.problems.append("download: refused, nothing is fetched or executed; see scripts/prepare_*")
-                continue
-            nearest = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {where}{nearest[0]}?" if nearest else f"known are {', '.join(known)}"
-            self.problems.append(f"{where}{key}: unknown key; {hint}")
-
-    def text(self, mapping: dict[Any, Any], key: str, default: str | None = None, where: str = "") -> str:
-        value = mapping.get(key, default)
-        if isinstance(value, str) and value:
-            return value
-        self.problems.append(f"{where}{key}: expected text (got {_kind(value)})")
-        return default or ""
-
-    def names(self, document: dict[str, Any]) -> tuple[str, ...]:
-        given = document.get("names")
-        if isinstance(given, dict):
-            if sorted(given, key=str) != sorted(range(len(given)), key=str):
-                self.problems.append(f"names: keys must be 0 .. {len(given) - 1} without gaps (got {list(given)})")
-                return ()
-            given = [given[index] for index in range(len(given))]
-        if not isinstance(given, list) or not given or not all(isinstance(name, str) and name for name in given):
-            self.problems.append("names: expected a list of class names, or {0: name, 1: name, ...}")
-            return ()
-        if len(set(given)) != len(given):
-            self.problems.append(f"names: a name stands twice (got {given})")
-        if document.get("nc", len(given)) != len(given):
-            self.problems.append(f"nc: says {document['nc']} classes, but names lists {len(given)}; drop nc")
-        return tuple(given)
-
-    def native_splits(self, given: object) -> dict[str, SplitFolders]:
+    def read(self, given: object) -> dict[str, tuple[Source, ...]]:
         if not isinstance(given, dict) or not given:
-            self.problems.append(f"splits: expected {{train: {{rgb, ir, labels}}, ...}} (got {_kind(given)})")
+            self.reader.problems.append(f"splits: expected {{train: {{rgb, ir, labels}}, ...}} (got {kind_of(given)})")
             return {}
-        splits = {}
-        for split, folders in given.items():
-            where = f"splits.{split}."
-            if not isinstance(folders, dict):
-                self.problems.append(f"{where[:-1]}: expected {{rgb: , ir: , labels: }} (got {_kind(folders)})")
-                continue
-            self.check_keys(folders, _FOLDER_KEYS, where)
-            paths = [self._folder(where + key, self.text(folders, key, where=where)) for key in _FOLDER_KEYS]
-            splits[str(split)] = SplitFolders(*paths)
-        return splits
+        return {str(split): self._split(str(split), parts) for split, parts in given.items()}
 
-    def flat_splits(self, document: dict[str, Any]) -> dict[str, SplitFolders]:
-        splits = {}
-        for split in _FLAT_SPLITS:
-            if split not in document:
-                continue
-            rgb = self.text(document, split)
-            ir = self.text(document, f"{split}_ir")
-            if f"{split}_labels" in document:
-                labels = self.text(document, f"{split}_labels")
-            else:
-                labels = self._labels_beside(split, rgb)
-            keys = (split, f"{split}_ir", f"{split}_labels")
-            splits[split] = SplitFolders(*map(self._folder, keys, (rgb, ir, labels)))
-        if not splits:
-            self.problems.append("splits: none given; write splits: {train: {rgb: , ir: , labels: }}")
-        return splits
+    def _split(self, split: str, given: object) -> tuple[Source, ...]:
+        where = f"splits.{split}"
+        if not isinstance(given, list):
+            return self._part(split, where, given, prefix="")
+        if not given:
+            self.reader.problems.append(f"{where}: expected at least one source")
+        sources: list[Source] = []
+        prefixes: set[str] = set()
+        for number, part in enumerate(given, start=1):
+            here = f"{where}[{number}]"
+            name = part.get("name", str(number)) if isinstance(part, dict) else str(number)
+            if not isinstance(name, str) or not name or name in prefixes:
+                self.reader.problems.append(f"{here}.name: expected a text that no other source has (got {name!r})")
+            prefixes.add(str(name))
+            sources += self._part(split, here, part, prefix=f"{name}/")
+        return tuple(sources)
 
-    def _labels_beside(self, split: str, rgb: str) -> str:
-        """The split's folder with its last component ``images`` replaced; only ever below the root."""
-        parts = list(PurePosixPath(rgb).parts)
-        if "images" not in parts:
-            if rgb:
-                self.problems.append(f"{split}_labels: missing, and {rgb!r} has no folder 'images' to derive it from")
-            return ""
-        last = len(parts) - 1 - parts[::-1].index("images")
-        return str(PurePosixPath(*parts[:last], "labels", *parts[last + 1 :]))
-
-    def _inside(self, where: str, given: str) -> Path | None:
-        # Lexical on purpose: a data set may well consist of links to another disk, but its YAML may not climb out.
-        target = Path(os.path.normpath(self.root / given))
-        if target.is_relative_to(self.root):
-            return target
-        self.problems.append(f"{where}: {given!r} leaves the root {self.root}; point root at a folder that holds all")
-        return None
-
-    def _folder(self, where: str, given: str) -> Path:
-        if not given:  # already reported
-            return self.root
-        folder = self._inside(where, given)
-        if folder is not None and not folder.is_dir():
-            self.problems.append(f"{where}: no such folder {folder}")
-        return folder or self.root
-
-    def tags(self, given: object) -> TagFile | None:
+    def _part(self, split: str, where: str, given: object, prefix: str) -> tuple[Source, ...]:
         if not isinstance(given, dict):
-            self.problems.append(f"tags: expected {{file: , key: , columns: []}} (got {_kind(given)})")
-            return None
-        self.check_keys(given, _TAG_KEYS, "tags.")
-        file = self._inside("tags.file", self.text(given, "file", where="tags."))
-        key = self.text(given, "key", where="tags.")
-        columns = given.get("columns")
-        if not isinstance(columns, list) or not columns or not all(isinstance(name, str) for name in columns):
-            self.problems.append("tags.columns: expected a list of column names")
-            return None
-        if file is None or not file.is_file():
-            self.problems.append(f"tags.file: no such file {file}")
-            return None
-        return TagFile(file=file, key=key, columns=tuple(columns))
+            wanted = "{rgb: , ir: , labels: }, {manifest: } or {descriptor: , split: }"
+            self.reader.problems.append(f"{where}: expected {wanted} (got {kind_of(given)})")
+            return ()
+        if "descriptor" in given:
+            return self._include(split, where, given, prefix)
+        return (self._source(split, where, given, prefix),)
+
+    def _source(self, split: str, where: str, given: dict[Any, Any], prefix: str) -> Source:
+        reader = self.reader
+        reader.check_keys(given, _SOURCE_KEYS, f"{where}.")
+        shared = reader.shared(given, self.shared, f"{where}.")
+        every_class = tuple(range(len(self.names)))
+        source = Source(where, reader.root, self.names, every_class, prefix, **shared.as_fields())
+        if "manifest" in given:
+            clash = [key for key in ("rgb", "ir", "labels", "list") if key in given]
+            if clash:
+                reader.problems.append(f"{where}: {', '.join(clash)} and manifest exclude each other")
+            return replace(
+                source,
+                manifest=reader.file(f"{where}.manifest", given["manifest"]),
+                manifest_split=reader.text(given, "split", split, f"{where}."),
+                coco=reader.file(f"{where}.coco", given["coco"]) if "coco" in given else None,
+            )
+        if "split" in given:
+            reader.problems.append(f"{where}.split: belongs to a manifest or a descriptor; for folders use list")
+        if "labels" in given and "coco" in given:
+            reader.problems.append(f"{where}: labels and coco exclude each other")
+        folders = {key: reader.text(given, key, where=f"{where}.") for key in ("rgb", "ir")}
+        if "coco" not in given:
+            folders["labels"] = reader.text(given, "labels", where=f"{where}.")
+        found = {key: reader.folder(f"{where}.{key}", folder) for key, folder in folders.items()}
+        return replace(
+            source,
+            rgb=found["rgb"],
+            ir=found["ir"],
+            labels=found.get("labels"),
+            coco=reader.file(f"{where}.coco", given["coco"]) if "coco" in given else None,
+            keys_file=reader.file(f"{where}.list", given["list"]) if "list" in given else None,
+        )
+
+    def _include(self, split: str, where: str, given: dict[Any, Any], prefix: str) -> tuple[Source, ...]:
+        """A split of another descriptor, its classes matched by name."""
+        reader = self.reader
+        reader.check_keys(given, _INCLUDE_KEYS, f"{where}.")
+        file = (reader.path.absolute().parent / reader.text(given, "descriptor", where=f"{where}.")).resolve()
+        if file in self.including:
+            reader.problems.append(f"{where}.descriptor: {file} includes itself")
+            return ()
+        try:
+            other = _load(file, given.get("root"), self.including)
+        except DataError as error:
+            reader.problems.append(f"{where}.descriptor: {error}")
+            return ()
+        wanted = reader.text(given, "split", split, f"{where}.")
+        if wanted not in other.splits:
+            reader.problems.append(f"{where}.split: {file} has no {wanted!r}; it has {', '.join(other.splits)}")
+            return ()
+        to_ours = self._class_map(where, given.get("classes", {}), other.names)
+        return tuple(
+            replace(
+                source,
+                where=f"{where} > {source.where}",
+                prefix=prefix + source.prefix,
+                class_map=tuple(LEFT_OUT if mid == LEFT_OUT else to_ours[mid] for mid in source.class_map),
+            )
+            for source in other.splits[wanted]
+        )
+
+    def _class_map(self, where: str, given: object, theirs: tuple[str, ...]) -> list[int]:
+        """Our class for each of theirs. ``classes`` renames some, or leaves them out with null."""
+        problems = self.reader.problems
+        if not isinstance(given, dict):
+            problems.append(f"{where}.classes: expected {{their name: our name or null}} (got {kind_of(given)})")
+            given = {}
+        problems += [f"{where}.classes: {name!r} is not among {', '.join(theirs)}" for name in given.keys() - {*theirs}]
+        chosen = []
+        for name in theirs:
+            ours = given.get(name, name)
+            if ours is not None and ours not in self.names:
+                hint = f"write {where}.classes: {{{name}: one of {', '.join(self.names)}, or null to leave it out}}"
+                problems.append(f"{where}: its class {name!r} is unknown here; {hint}")
+                ours = None
+            chosen.append(LEFT_OUT if ours is None else self.names.index(ours))
+        return chosen
+
+
+def _flat_splits(
+    reader: Reader, names: tuple[str, ...], shared: Shared, document: dict[str, Any]
+) -> dict[str, tuple[Source, ...]]:
+    splits: dict[str, tuple[Source, ...]] = {}
+    for split in _FLAT_SPLITS:
+        if split not in document:
+            continue
+        rgb = reader.text(document, split)
+        ir = reader.text(document, f"{split}_ir")
+        if f"{split}_labels" in document:
+            labels = reader.text(document, f"{split}_labels")
+        else:
+            labels = _labels_beside(reader, split, rgb)
+        keys = (split, f"{split}_ir", f"{split}_labels")
+        rgb_dir, ir_dir, label_dir = map(reader.folder, keys, (rgb, ir, labels))
+        source = Source(
+            split,
+            reader.root,
+            names,
+            class_map=tuple(range(len(names))),
+            rgb=rgb_dir,
+            ir=ir_dir,
+            labels=label_dir,
+            **shared.as_fields(),
+        )
+        splits[split] = (source,)
+    if not splits:
+        reader.problems.append("splits: none given; write splits: {train: {rgb: , ir: , labels: }}")
+    return splits
+
+
+def _labels_beside(reader: Reader, split: str, rgb: str) -> str:
+    """The split's folder with its last component ``images`` replaced; only ever below the root."""
+    parts = list(PurePosixPath(rgb).parts)
+    if "images" not in parts:
+        if rgb:
+            reader.problems.append(f"{split}_labels: missing, and {rgb!r} has no folder 'images' to derive it from")
+        return ""
+    last = len(parts) - 1 - parts[::-1].index("images")
+    return str(PurePosixPath(*parts[:last], "labels", *parts[last + 1 :]))

@@ -1,4 +1,4 @@
-"""Read images of a pair: what the header says, whether the file is whole, and its pixels as one array."""
+"""Read one image: what its header says, whether the file is whole, and its pixels, decoded smaller where that is faster."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageFile
 
 from yolofuse.errors import DataError
-from yolofuse.types import ByteArray, PairRecord
+from yolofuse.types import Modality
+
+RawArray = npt.NDArray[Any]
+"""Pixels as stored: uint8, uint16 or float32."""
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 _JPEG_START = b"\xff\xd8"
 _MAX_PIXELS = 100_000_000
-_BITS_PER_SAMPLE = 258  # TIFF tag
+_BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # TIFF tags
+_IS_FLOAT = 3  # a TIFF's sample format
 _PNG_DEPTH_OFFSET = 24  # byte of the bit depth: 8 of signature, 8 of chunk head, 8 of width and height
-_DEEP_MODES = ("I", "F")  # PIL's modes of more than 8 bits start so: I, I;16, I;16B, F
 
 # A camera's orientation note is ignored in both modalities: IR files rarely carry one, and labels mean stored pixels.
 _COLOR = {
@@ -37,39 +42,53 @@ _GRAY = {
 }
 
 
-def inspect_image(path: Path, verify: bool) -> tuple[int, int]:
-    """Height and width in stored pixels, from the header; with ``verify`` the whole file is decoded once.
+class ImageInfo(NamedTuple):
+    """What an image's header says."""
+
+    height: int
+    width: int
+    bits: int
+    """Per channel: 8, 16 or, for floating point, 32."""
+
+
+def inspect_image(path: Path, verify: bool) -> ImageInfo:
+    """Size in stored pixels and depth, from the header; with ``verify`` the whole file is decoded once.
 
     Raises:
-        DataError: If the file is no image, too large, deeper than 8 bits, or (with ``verify``) damaged.
+        DataError: If the file is no image, too large, of a depth that is not read, or (with ``verify``) damaged.
     """
     try:
         with Image.open(path) as image:
             width, height = image.size
             if width * height > _MAX_PIXELS:
                 raise DataError(f"{path}: {width}x{height} is more than {_MAX_PIXELS / 1e6:.0f} million pixels")
-            if _depth(path, image) > 8:
-                raise DataError(f"{path}: more than 8 bits per channel is not read yet; convert it to 8 bits first")
-            if verify:
+            bits = _depth(path, image)
+            if verify and bits == 8:
                 # For a JPEG an eighth of the size: every coded bit is still read, the costly rest is left out.
                 image.draft("L", (max(width // 8, 1), max(height // 8, 1)))
                 image.load()
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: can't be decoded, damaged or no image ({error})") from None
-    return height, width
+    if verify and bits > 8:  # PIL knows few deep formats
+        decode(path, "ir", 1, (height, width))
+    return ImageInfo(height, width, bits)
 
 
 def _depth(path: Path, image: Image.Image) -> int:
     """Bits per channel as stored. PIL opens some deep files as if they had 8."""
-    if image.mode.startswith(_DEEP_MODES):
-        return 16
+    bits = 16 if image.mode.startswith("I;16") else 8
     if image.format == "PNG":
         with path.open("rb") as stream:
-            return stream.read(_PNG_DEPTH_OFFSET + 1)[-1]
-    if image.format == "TIFF":
-        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
-        return max(bits) if isinstance(bits, tuple) else int(bits)
-    return 8
+            bits = stream.read(_PNG_DEPTH_OFFSET + 1)[-1]
+    elif image.format == "TIFF":
+        tags = getattr(image, "tag_v2", {})
+        stored = tags.get(_BITS_PER_SAMPLE, (8,))
+        bits = max(stored) if isinstance(stored, tuple) else int(stored)
+        sample_format = tags.get(_SAMPLE_FORMAT, (1,))
+        is_float = _IS_FLOAT in (sample_format if isinstance(sample_format, tuple) else (sample_format,))
+        if bits > 16 and not (bits == 32 and is_float):
+            raise DataError(f"{path}: {bits}-bit integers are not read; store 16 bits, or 32-bit floating point")
+    return 8 if bits <= 8 else 16 if bits <= 16 else 32
 
 
 _strict_lock = threading.Lock()
@@ -87,52 +106,51 @@ def strict_decoding() -> Iterator[None]:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def reduction_for(scale: float) -> int:
-    """How many times smaller (1, 2, 4 or 8) an image may be decoded and still not be magnified by ``scale``."""
-    return next((factor for factor in (8, 4, 2) if scale * factor <= 1.0 + 1e-6), 1)
+def reduction_for(scale: float, size_hw: tuple[int, int]) -> int:
+    """How many times smaller an image may be decoded and still not be magnified by ``scale``.
+
+    It divides both sides, so that a smaller image covers exactly what the whole one does.
+    """
+    for factor in (8, 4, 2):
+        if scale * factor <= 1.0 + 1e-6 and not (size_hw[0] % factor or size_hw[1] % factor):
+            return factor
+    return 1
 
 
-def read_pair(record: PairRecord, reduction: int = 1) -> ByteArray:
-    """The pair's pixels, decoded ``reduction`` times smaller.
+def decode(path: Path, modality: Modality, reduction: int, size_hw: tuple[int, int]) -> RawArray:
+    """The pixels of one file, ``reduction`` times smaller on both sides.
 
-    A JPEG is decoded at the smaller size straight away, which takes a third of the time of a 1280x1024 image. Pixel x
-    of the result covers the pixels ``x * reduction .. (x + 1) * reduction`` of the file.
+    A JPEG is decoded at the smaller size straight away, which takes two thirds of the time of a 1280x1024 image.
+
+    Args:
+        path: The file.
+        modality: ``rgb`` gives uint8 B, G, R as OpenCV has it; ``ir`` one channel in the depth that is stored.
+        reduction: 1, 2, 4 or 8; divides both sides.
+        size_hw: Size of the file when it was paired.
 
     Shapes:
-        -> uint8 (ceil(H / reduction), ceil(W / reduction), 4): R, G, B, IR
+        -> (H / reduction, W / reduction, 3) or (H / reduction, W / reduction)
 
     Raises:
-        DataError: If a file is gone, damaged, or of another size than when it was paired.
+        DataError: If the file is gone, damaged, or of another size than when it was paired.
     """
-    expected = tuple(-(-side // reduction) for side in record.size_hw)
-    rgb = _decode(record.rgb, reduction, _COLOR, expected)
-    ir = _decode(record.ir, reduction, _GRAY, expected)
-    pixels = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_BGR2RGBA), np.uint8)
-    cv2.insertChannel(ir, pixels, 3)
-    return pixels
-
-
-def _decode(path: Path, reduction: int, flags: dict[int, int], expected_hw: tuple[int, ...]) -> ByteArray:
     try:
         coded = np.fromfile(path, np.uint8)
         is_jpeg = coded[:2].tobytes() == _JPEG_START
+        flags = _COLOR if modality == "rgb" else _GRAY
         flag = flags[reduction if is_jpeg else 1] | cv2.IMREAD_IGNORE_ORIENTATION
-        decoded = cv2.imdecode(coded, flag)
+        if modality == "ir" and not is_jpeg:
+            flag |= cv2.IMREAD_ANYDEPTH
+        pixels = cv2.imdecode(coded, flag)
     except (OSError, cv2.error) as error:
         raise DataError(f"{path}: can't be read ({error})") from None
-    if decoded is None:
+    if pixels is None:
         raise DataError(f"{path}: can't be decoded; it was whole when it was paired, or data.verify is off")
-    pixels = np.asarray(decoded, np.uint8)
-    if reduction > 1 and not is_jpeg:
-        pixels = _shrink(pixels, reduction)
+    expected_hw = (size_hw[0] // reduction, size_hw[1] // reduction)
+    if reduction > 1 and not is_jpeg and pixels.shape[:2] == size_hw:
+        pixels = cv2.resize(pixels, expected_hw[::-1], interpolation=cv2.INTER_AREA)
     if pixels.shape[:2] != expected_hw:
         raise DataError(f"{path}: its size changed since it was paired; start again")
+    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
+        raise DataError(f"{path}: {pixels.dtype} pixels are not read; store 8 or 16 bits, or 32-bit floating point")
     return pixels
-
-
-def _shrink(pixels: ByteArray, reduction: int) -> ByteArray:
-    """Average blocks of pixels; the last block is filled up by repetition, as a JPEG decoder does."""
-    height, width = pixels.shape[:2]
-    padded = cv2.copyMakeBorder(pixels, 0, -height % reduction, 0, -width % reduction, cv2.BORDER_REPLICATE)
-    size_wh = (padded.shape[1] // reduction, padded.shape[0] // reduction)
-    return np.asarray(cv2.resize(padded, size_wh, interpolation=cv2.INTER_AREA), np.uint8)

@@ -6,33 +6,51 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from yolofuse.data.problems import Problem
+
+_MAX_BYTES = 4 << 20  # far more than any image holds boxes for
+
 _ROUNDING = 1e-6  # a converter's last digit may carry a value past 1
 
 
 @dataclass(slots=True)
 class LabelFile:
-    """What a label file says, and what is wrong with it.
+    """What is labelled in one pair, and what is wrong with it.
 
     Attributes:
         boxes_xywhn: One (x, y, w, h) per box, clipped to 0..1.
         class_ids: One per box.
+        crowd: One per box: whether it is a region to ignore, in which detections count neither way.
         problems: Mistakes, each with ``file:line``; none may be left when training starts.
         warnings: Oddities that change nothing, such as a box that stands twice.
     """
 
     boxes_xywhn: list[tuple[float, ...]] = field(default_factory=list)
     class_ids: list[int] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    crowd: list[bool] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+    def add(self, class_id: int, box_xywhn: tuple[float, ...], is_crowd: bool = False) -> None:
+        """One more box."""
+        self.class_ids.append(class_id)
+        self.boxes_xywhn.append(box_xywhn)
+        self.crowd.append(is_crowd)
 
 
 def read_labels(path: Path, num_classes: int) -> LabelFile:
     """The boxes of one label file; an empty file is a background image."""
     result = LabelFile()
+
+    def report(text: str) -> None:
+        result.problems.append(Problem("bad-label", str(path), text))
+
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise OSError(f"larger than {_MAX_BYTES >> 20} MiB")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        result.problems.append(f"{path}: can't be read ({error})")
+        report(f"{path}: can't be read ({error})")
         return result
     seen: set[tuple[float, ...]] = set()
     for number, line in enumerate(lines, start=1):
@@ -42,14 +60,14 @@ def read_labels(path: Path, num_classes: int) -> LabelFile:
         try:
             values = _parse(fields, num_classes)
         except ValueError as error:
-            result.problems.append(f"{path}:{number}: {error}")
+            report(f"{path}:{number}: {error}")
             continue
         if values in seen:
-            result.warnings.append(f"{path}:{number}: the same box stands twice; one is used")
+            text = f"{path}:{number}: the same box stands twice; one is used"
+            result.warnings.append(Problem("twin-box", str(path), text))
             continue
         seen.add(values)
-        result.class_ids.append(int(values[0]))
-        result.boxes_xywhn.append(values[1:])
+        result.add(int(values[0]), values[1:])
     return result
 
 
@@ -60,7 +78,7 @@ def _parse(fields: list[str], num_classes: int) -> tuple[float, ...]:
     try:
         class_id, *box = (float(field) for field in fields)
     except ValueError:
-        raise ValueError(f"expected 5 numbers 'class x y w h' (got {' '.join(fields)!r})") from None
+        raise ValueError(f"expected 5 numbers 'class x y w h' (got {' '.join(fields)[:80]!r})") from None
     if not all(map(math.isfinite, (class_id, *box))):
         raise ValueError(f"numbers must be finite (got {' '.join(fields)!r})")
     if not class_id.is_integer() or not 0 <= class_id < num_classes:

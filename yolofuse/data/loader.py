@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from yolofuse.data.dataset import EvalDataset, SampleKey, TrainDataset
-from yolofuse.data.order import epoch_order
+from yolofuse.data.order import epoch_order, partner_pools
 from yolofuse.errors import ConfigError
 from yolofuse.types import IntArray, PairedBatch, PairedSample
 
@@ -39,7 +40,7 @@ class EpochSampler(Sampler[list[SampleKey]]):
     Rank r takes the r-th part of each global batch.
     """
 
-    def __init__(self, num: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, num: int, batch: int, seed: int, rank: int = 0, world: int = 1, pool: int = 0) -> None:
         """Start at epoch 0 with mosaics.
 
         Args:
@@ -48,6 +49,7 @@ class EpochSampler(Sampler[list[SampleKey]]):
             seed: The run's seed.
             rank: This process.
             world: Number of processes.
+            pool: Neighbours in the epoch's order that a mosaic's partners come from; 0: the whole set.
 
         Raises:
             ConfigError: If the batch can't be dealt out evenly.
@@ -57,6 +59,7 @@ class EpochSampler(Sampler[list[SampleKey]]):
         self._num = num
         self._batch = batch
         self._seed = seed
+        self._pool = pool
         self._share = slice(rank * (batch // world), (rank + 1) * (batch // world))
         self.set_epoch(0)
 
@@ -72,11 +75,17 @@ class EpochSampler(Sampler[list[SampleKey]]):
 
     def order(self) -> IntArray:
         """Indices of the epoch's steps over all ranks, (steps, batch)."""
-        return np.resize(epoch_order(self._seed, self._epoch, self._num), (len(self), self._batch))
+        return self._steps(epoch_order(self._seed, self._epoch, self._num))
+
+    def _steps(self, order: IntArray) -> IntArray:
+        return np.resize(order, (len(self), self._batch))
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        for step in self.order()[self._start_step :, self._share].tolist():
-            yield [SampleKey(self._epoch, index, self._mosaic) for index in step]
+        order = epoch_order(self._seed, self._epoch, self._num)
+        pools = partner_pools(order, self._pool) if self._pool and self._mosaic else [()] * self._num
+        places = self._steps(np.arange(self._num))
+        for step in places[self._start_step :, self._share].tolist():
+            yield [SampleKey(self._epoch, int(order[place]), self._mosaic, pools[place]) for place in step]
 
 
 def train_loader(
@@ -123,6 +132,8 @@ def _loader(
         collate_fn=collate,
         num_workers=workers,
         worker_init_fn=_init_worker,
+        # Forked workers share the pair table and the pixel cache; others would each be sent a copy.
+        multiprocessing_context="fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None,
         persistent_workers=workers > 0,
         pin_memory=pin,
     )

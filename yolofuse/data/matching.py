@@ -1,82 +1,191 @@
-"""Match the files of a split by relative path and stem: RGB with IR with labels."""
+"""Find the files of a source: RGB with IR with labels, by relative path and stem, or as a manifest lists them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from yolofuse.data.descriptor import SplitFolders
+import numpy as np
+
 from yolofuse.data.image_io import IMAGE_SUFFIXES
+from yolofuse.data.problems import Problem
+from yolofuse.data.sources import Source
 from yolofuse.errors import DataError, listing
+from yolofuse.types import IntArray
 
 _LABEL_SUFFIXES = frozenset({".txt"})
 _CLASS_LIST = "classes.txt"  # labelling tools leave it among the labels
 
 
-@dataclass(frozen=True, slots=True)
-class FileStamp:
-    """A file, and what tells cheaply whether it changed."""
+class FoundFile(NamedTuple):
+    """A file below a source's root, and what tells cheaply whether it changed."""
 
-    path: Path
+    name: str
+    """Path below the root; empty where there is none."""
     size: int
     mtime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class MatchedFiles:
-    """The files of one pair; ``label`` is None for a background image."""
-
-    key: str
-    rgb: FileStamp
-    ir: FileStamp
-    label: FileStamp | None
-
-    def stamps(self) -> Iterator[tuple[str, int, int]]:
-        """Relative name, size and time of each file: what a cache's signature is made of."""
-        for kind, stamp in (("rgb", self.rgb), ("ir", self.ir), ("label", self.label)):
-            if stamp is not None:
-                yield f"{kind}:{self.key}{stamp.path.suffix}", stamp.size, stamp.mtime_ns
+NO_FILE = FoundFile("", -1, -1)
 
 
-def match_files(folders: SplitFolders) -> tuple[list[MatchedFiles], list[str]]:
-    """Every pair of a split, sorted by key, and what is wrong with the other files.
+@dataclass(slots=True)
+class Matches:
+    """The pairs of one source in the order of their keys, column by column, and what is wrong with the other files.
+
+    Attributes:
+        keys: What names each pair, without the source's prefix.
+        rgb: Files below the root.
+        ir: Likewise.
+        labels: Likewise; empty where a pair has no label file.
+        stamps: int64 (N, 3, 2): size and time of the three files; -1 where there is none.
+        tags: Words of each pair, from a manifest; empty where there is none.
+        problems: Images without a partner, labels without an image, and so on.
+    """
+
+    keys: list[str] = field(default_factory=list)
+    rgb: list[str] = field(default_factory=list)
+    ir: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    stamps: IntArray = field(default_factory=lambda: np.zeros((0, 3, 2), np.int64))
+    tags: list[Mapping[str, str]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, pairs: Mapping[str, tuple[FoundFile, FoundFile, FoundFile]], problems: list[Problem]) -> Matches:
+        """Columns from the three files of each key."""
+        keys = sorted(pairs)
+        rows = [pairs[key] for key in keys]
+        stamps = np.array([[file[1:] for file in row] for row in rows], np.int64).reshape(-1, 3, 2)
+        rgb, ir, labels = ([row[kind].name for row in rows] for kind in range(3))
+        return cls(keys, rgb, ir, labels, stamps, problems=problems)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def only(self, positions: Sequence[int]) -> Matches:
+        """The pairs at these positions; problems stay."""
+        if len(positions) == len(self):
+            return self
+        columns = (self.keys, self.rgb, self.ir, self.labels)
+        keys, rgb, ir, labels = ([column[i] for i in positions] for column in columns)
+        tags = [self.tags[i] for i in positions] if self.tags else []
+        return Matches(keys, rgb, ir, labels, self.stamps[list(positions)], tags, self.problems)
+
+
+class KeyIndex:
+    """Finds the pair that a list, a tag file or a COCO file names: by key, by path below the root, or by bare name."""
+
+    def __init__(self, matches: Matches) -> None:
+        self._by_key = {key: i for i, key in enumerate(matches.keys)}
+        self._by_path: dict[str, int] = {}
+        self._by_name: dict[str, int | None] = {}
+        for i, key in enumerate(matches.keys):
+            for path in (matches.rgb[i], matches.ir[i]):
+                self._by_path[os.path.splitext(path)[0]] = i
+            name = key.rpartition("/")[2]
+            self._by_name[name] = None if name in self._by_name else i
+
+    def find(self, name: str) -> int | None:
+        """Position of the pair, or None where no pair, or more than one, is called so."""
+        path = PurePosixPath(name.replace("\\", "/")).as_posix()  # drops a leading ./
+        stem, suffix = os.path.splitext(path)
+        for key in (path, stem) if suffix.lower() in IMAGE_SUFFIXES | _LABEL_SUFFIXES else (path,):
+            for found in (self._by_key.get(key), self._by_path.get(key), self._by_name.get(key.rpartition("/")[2])):
+                if found is not None:
+                    return found
+        return None
+
+
+def match_folders(source: Source) -> Matches:
+    """Every pair of a source that consists of folders.
 
     Wrong is an image without a partner, two images with one stem, a label without an image, or no images at all.
     """
-    problems: list[str] = []
-    rgb = _stamps_by_key(folders.rgb, IMAGE_SUFFIXES, problems)
-    ir = _stamps_by_key(folders.ir, IMAGE_SUFFIXES, problems)
-    labels = _stamps_by_key(folders.labels, _LABEL_SUFFIXES, problems)
+    if source.rgb is None or source.ir is None:
+        raise ValueError(f"{source.where} has no folders")
+    problems: list[Problem] = []
+    rgb = _files_by_key(source.rgb, source.root, IMAGE_SUFFIXES, problems)
+    ir = _files_by_key(source.ir, source.root, IMAGE_SUFFIXES, problems)
+    labels = _files_by_key(source.labels, source.root, _LABEL_SUFFIXES, problems) if source.labels else {}
+    pairs = {key: (rgb[key], ir[key], labels.get(key, NO_FILE)) for key in rgb.keys() & ir.keys()}
+    matches = Matches.of(pairs, problems)
+    if source.keys_file is not None:
+        return _listed(source.keys_file, matches, {**rgb, **ir}.keys())
     if not rgb and not ir:
-        problems.append(f"no images in {folders.rgb} and {folders.ir}; known are {' '.join(sorted(IMAGE_SUFFIXES))}")
-    problems += [f"{rgb[key].path}: no IR partner in {folders.ir}" for key in sorted(rgb.keys() - ir.keys())]
-    problems += [f"{ir[key].path}: no RGB partner in {folders.rgb}" for key in sorted(ir.keys() - rgb.keys())]
-    orphans = sorted(labels.keys() - rgb.keys() - ir.keys())
-    problems += [f"{labels[key].path}: label without an image in {folders.rgb}" for key in orphans]
-    return [MatchedFiles(key, rgb[key], ir[key], labels.get(key)) for key in sorted(rgb.keys() & ir.keys())], problems
+        known = " ".join(sorted(IMAGE_SUFFIXES))
+        text = f"no images in {source.rgb} and {source.ir}; known are {known}"
+        problems.append(Problem("no-images", str(source.rgb), text))
+    for key in sorted(rgb.keys() - ir.keys()):
+        text = f"{source.root / rgb[key].name}: no IR partner in {source.ir}"
+        problems.append(Problem("unpaired-rgb", key, text))
+    for key in sorted(ir.keys() - rgb.keys()):
+        text = f"{source.root / ir[key].name}: no RGB partner in {source.rgb}"
+        problems.append(Problem("unpaired-ir", key, text))
+    for key in sorted(labels.keys() - rgb.keys() - ir.keys()):
+        text = f"{source.root / labels[key].name}: label without an image in {source.rgb}"
+        problems.append(Problem("orphan-label", key, text))
+    return matches
 
 
-def _stamps_by_key(folder: Path, suffixes: Collection[str], problems: list[str]) -> dict[str, FileStamp]:
-    found: dict[str, FileStamp] = {}
-    for stamp in _walk(folder):
-        if stamp.path.suffix.lower() not in suffixes or stamp.path == folder / _CLASS_LIST:
+def _listed(file: Path, matches: Matches, lonely: Collection[str]) -> Matches:
+    """The pairs that a list names; files that it does not name are none of its business."""
+    index = KeyIndex(matches)
+    wanted: set[int] = set()
+    for number, line in enumerate(read_lines(file), start=1):
+        name = line.strip()
+        if not name or name.startswith("#"):
             continue
-        key = stamp.path.relative_to(folder).with_suffix("").as_posix()
-        if key in found:
-            first, second = sorted((found[key].path, stamp.path))
-            problems.append(f"{second}: same stem as {first.name}; keep one")
-        found.setdefault(key, stamp)
+        found = index.find(name)
+        if found is None:
+            stem = os.path.splitext(name)[0]
+            why = "has no partner" if name in lonely or stem in lonely else "no pair, or more than one, is called so"
+            matches.problems.append(Problem("list", name, f"{file}:{number}: {name}: {why}"))
+        else:
+            wanted.add(found)
+    if not wanted and not matches.problems:
+        matches.problems.append(Problem("no-images", str(file), f"{file}: names no pair"))
+    return matches.only(sorted(wanted))
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        DataError: If it can't be read or is no UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(listing(str(file), [f"can't be read as text ({error})"])) from None
+
+
+def _files_by_key(folder: Path, root: Path, suffixes: Collection[str], problems: list[Problem]) -> dict[str, FoundFile]:
+    found: dict[str, FoundFile] = {}
+    below_root = folder.relative_to(root).as_posix()
+    prefix = "" if below_root == "." else below_root + "/"
+    for name, size, mtime_ns in _walk(folder):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() not in suffixes or name == _CLASS_LIST:
+            continue
+        file = FoundFile(prefix + name, size, mtime_ns)
+        if stem in found:
+            first, second = sorted((found[stem].name, file.name))
+            text = f"{root / second}: same stem as {PurePosixPath(first).name}; keep one"
+            problems.append(Problem("same-stem", stem, text))
+        found.setdefault(stem, file)
     return found
 
 
-def _walk(folder: Path) -> Iterator[FileStamp]:
-    """Visible files below a folder; links are followed, each real folder once, so that a loop of links ends."""
+def _walk(folder: Path) -> Iterator[tuple[str, int, int]]:
+    """Visible files below a folder, each as path below it, size and time; links are followed, loops of them end."""
     visited: set[str] = set()
-    pending = [folder]
+    pending = [("", os.fspath(folder))]
     while pending:
-        current = pending.pop()
+        prefix, current = pending.pop()
         real = os.path.realpath(current)
         if real in visited:
             continue
@@ -86,7 +195,21 @@ def _walk(folder: Path) -> Iterator[FileStamp]:
                 if entry.name.startswith("."):
                     continue
                 if entry.is_dir():
-                    pending.append(Path(entry.path))
+                    pending.append((f"{prefix}{entry.name}/", entry.path))
                 elif entry.is_file():
                     status = entry.stat()
-                    yield FileStamp(Path(entry.path), status.st_size, status.st_mtime_ns)
+                    yield prefix + entry.name, status.st_size, status.st_mtime_ns
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Size and time of a file, in bytes and ns; -1 where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+def names_of(problems: Iterable[Problem]) -> list[str]:
+    """The messages."""
+    return [problem.text for problem in problems]

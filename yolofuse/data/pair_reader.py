@@ -1,32 +1,50 @@
-"""Read pairs and remember the last few. What is remembered changes the time a sample takes, never its pixels."""
+"""Read pairs at training size, and remember the last few: that changes the time a sample takes, never its pixels."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Protocol
 
-from yolofuse.data.image_io import read_pair
-from yolofuse.types import ByteArray, PairRecord
+from yolofuse.data.pair_image import read_pair, stored_hw
+from yolofuse.types import PairRecord, PixelArray
+
+
+class Reader(Protocol):
+    """Gives the pixels of pairs at training size."""
+
+    def read(self, index: int) -> PixelArray:
+        """The pixels of the pair at a position. They are shared: not to be written to.
+
+        Shapes:
+            -> uint8 or uint16 (h, w, 4): R, G, B, IR, with (h, w) of ``stored_hw``
+        """
+        ...
 
 
 class PairReader:
-    """:func:`read_pair` with a memory of the ``capacity`` pairs used last."""
+    """Decodes files, with a memory of the ``capacity`` pairs used last."""
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._recent: OrderedDict[tuple[int, int], ByteArray] = OrderedDict()
+    def __init__(self, records: Sequence[PairRecord], longest: int, capacity: int) -> None:
+        """Keep what is read.
 
-    def read(self, record: PairRecord, reduction: int) -> ByteArray:
-        """The pair's pixels, ``reduction`` times smaller. They are shared: not to be written to.
-
-        Shapes:
-            -> uint8 (ceil(H / reduction), ceil(W / reduction), 4): R, G, B, IR
+        Args:
+            records: The pairs.
+            longest: What the longest side is brought down to, in pixels.
+            capacity: Pairs to remember.
         """
-        if not self._capacity:
-            return read_pair(record, reduction)
-        key = (record.image_id, reduction)
-        if key not in self._recent:
-            self._recent[key] = read_pair(record, reduction)
-        self._recent.move_to_end(key)
+        self._records = records
+        self._longest = longest
+        self._capacity = capacity
+        self._recent: OrderedDict[int, PixelArray] = OrderedDict()
+
+    def read(self, index: int) -> PixelArray:
+        """The pixels of the pair at a position, see :class:`Reader`."""
+        if index not in self._recent:
+            record = self._records[index]
+            self._recent[index] = read_pair(record, stored_hw(record.size_hw, self._longest))
+        self._recent.move_to_end(index)
+        pixels = self._recent[index]
         if len(self._recent) > self._capacity:
             self._recent.popitem(last=False)
-        return self._recent[key]
+        return pixels

@@ -3,55 +3,80 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import repeat
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from tqdm import tqdm
 
-from yolofuse.data.descriptor import DatasetDescriptor, SplitFolders
-from yolofuse.data.image_io import inspect_image, strict_decoding
-from yolofuse.data.labels import LabelFile, read_labels
-from yolofuse.data.matching import MatchedFiles, match_files
-from yolofuse.data.scan_cache import ScanResult, default_cache_dir, load_scan, save_scan, signature_of
+from yolofuse.data.ir_window import percentile_window
+from yolofuse.data.manifest import tag_codes
+from yolofuse.data.matching import Matches, names_of
+from yolofuse.data.pair_table import PairTable
+from yolofuse.data.problems import Problem
+from yolofuse.data.scan import Parts, ScanResult, match_source, scan_split
+from yolofuse.data.scan_cache import default_cache_dir, load_scan, place_of, save_scan, signature_of
+from yolofuse.data.sources import DatasetDescriptor, Source
 from yolofuse.data.tags import load_tags
+from yolofuse.data.text_column import TextColumn
 from yolofuse.errors import DataError, listing
-from yolofuse.types import FloatArray, IntArray, PairRecord
+from yolofuse.types import FloatArray, IntArray, PairFormat, PairRecord
 
 _log = logging.getLogger(__name__)
 _MAX_WARNED = 5
+_NO_TAGS: Mapping[str, str] = {}
+Windows = Mapping[str, tuple[float, float]]
+"""Thermal windows by the name of what was computed, see ``IrWindow.name``."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairSet:
     """All pairs of one split, checked.
 
-    Boxes are one flat array, so that a hundred thousand images cost no hundred thousand small objects.
+    Boxes are one flat array and records a table, so that a hundred thousand images cost no million small objects.
 
     Attributes:
         names: Class names.
-        records: One per pair, sorted by key.
+        records: One per pair, in the order of sources and keys.
         scan: Sizes and boxes of all pairs.
         fingerprint: The data hash of reports: SHA-256 over keys, sizes and label contents, not over file times.
+        ir_windows: The thermal windows that were computed: what a checkpoint keeps.
+        files_hash: Over names, sizes and times of the files: what caches of their pixels are named by.
     """
 
     names: tuple[str, ...]
     records: Sequence[PairRecord]
     scan: ScanResult = field(repr=False)
     fingerprint: str
+    ir_windows: Windows = field(default_factory=dict)
+    files_hash: str = ""
 
     def __len__(self) -> int:
         return len(self.records)
 
     def labels(self, index: int) -> tuple[FloatArray, IntArray]:
-        """Boxes (N, 4) as ``xywhn`` and class ids (N,) of one pair: views, not to be written to."""
+        """Boxes (N, 4) as ``xywhn`` and class ids (N,) of one pair, to be found: not to be written to."""
+        return self._boxes(index, crowd=False)
+
+    def ignored(self, index: int) -> tuple[FloatArray, IntArray]:
+        """Boxes (N, 4) as ``xywhn`` and class ids (N,) of the regions in which detections count neither way."""
+        return self._boxes(index, crowd=True)
+
+    def _boxes(self, index: int, *, crowd: bool) -> tuple[FloatArray, IntArray]:
         span = slice(self.scan.offsets[index], self.scan.offsets[index + 1])
-        return self.scan.boxes_xywhn[span], self.scan.class_ids[span]
+        boxes_xywhn, class_ids, is_crowd = self.scan.boxes_xywhn[span], self.scan.class_ids[span], self.scan.crowd[span]
+        if not crowd and not is_crowd.any():
+            return boxes_xywhn, class_ids
+        kept = is_crowd == crowd
+        return boxes_xywhn[kept], class_ids[kept]
+
+    @property
+    def num_boxes(self) -> int:
+        """Boxes to be found."""
+        return int((~self.scan.crowd).sum())
 
     @property
     def num_backgrounds(self) -> int:
@@ -66,8 +91,9 @@ def load_pairs(
     cache_dir: Path | None = None,
     verify: bool = True,
     workers: int = 2,
+    ir_windows: Windows | None = None,
 ) -> PairSet:
-    """Every pair of a split, matched by relative path and stem, with sizes and labels checked.
+    """Every pair of a split, matched, with sizes, depths and labels checked.
 
     Args:
         descriptor: The data set.
@@ -75,107 +101,131 @@ def load_pairs(
         cache_dir: Folder for what the scan found. None: the user's cache folder; never the data set's.
         verify: Decode every image once.
         workers: Threads that read files; at least one is used.
+        ir_windows: Windows that were computed before, for instance when a checkpoint was trained.
 
     Raises:
         DataError: With every problem of the split at once.
     """
-    if split not in descriptor.splits:
-        raise DataError(f"{descriptor.path}: no split {split!r}; it has {', '.join(descriptor.splits)}")
     where = f"{descriptor.path} [{split}]"
-    folders = descriptor.splits[split]
-    pairs, problems = match_files(folders)
-    if problems:
-        _, of_files = _examine_all(pairs, len(descriptor.names), verify=verify, workers=workers, where=where)
-        raise DataError(listing(where, problems + of_files))
-    keys = [pair.key for pair in pairs]
-    tags = load_tags(descriptor.tags, keys) if descriptor.tags else [{}] * len(pairs)
-
-    cache = (cache_dir or default_cache_dir()) / f"pairs-{_folder_hash(folders)}.npz"
-    signature = signature_of(pairs, len(descriptor.names))
-    scan = load_scan(cache, signature, len(pairs))
-    if scan is None or (verify and not scan.verified):
-        scan = _scan(pairs, len(descriptor.names), verify=verify, workers=workers, where=where)
-        save_scan(cache, signature, scan)
-
-    records = _records(pairs, scan, tags)
-    pair_set = PairSet(descriptor.names, records, scan, _fingerprint(keys, scan))
-    counts = (len(pair_set), len(scan.class_ids), pair_set.num_backgrounds)
+    parts = match_split(descriptor, split)
+    cache_dir = cache_dir or default_cache_dir()
+    cache = cache_dir / f"pairs-{place_of(source for source, _ in parts)}.npz"
+    signature = signature_of(parts)
+    kept = None if any(matches.problems for _, matches in parts) else load_scan(cache, signature)
+    if kept is None or (verify and not kept[0].verified):
+        scan = scan_split(parts, verify=verify, workers=workers, where=where)
+        if scan.problems:
+            raise DataError(listing(where, names_of(scan.problems)))
+        _warn(scan.warnings, where)
+        result, chosen = scan.result, scan.parts
+        save_scan(cache, signature, result, scan.listed)
+    else:
+        result, listed = kept
+        chosen = select(parts, listed)
+    tags, faults = tags_of(chosen)
+    if faults:
+        raise DataError(listing(where, names_of(faults)))
+    windows = windows_of(chosen, cache_dir, ir_windows or {})
+    pair_set = assemble(descriptor.names, chosen, result, tags, windows)
+    counts = (len(pair_set), pair_set.num_boxes, pair_set.num_backgrounds)
     _log.info("%s: %d pairs, %d boxes, %d backgrounds", where, *counts)
     return pair_set
 
 
-def _examine_all(
-    pairs: Sequence[MatchedFiles], num_classes: int, *, verify: bool, workers: int, where: str
-) -> tuple[list[tuple[tuple[int, int], LabelFile]], list[str]]:
-    """Sizes and labels of all pairs, and every problem among them."""
-    # Threads, not processes: decoders release the GIL, and nothing has to be sent back and forth.
-    with strict_decoding(), ThreadPoolExecutor(max(workers, 1)) as pool:
-        examined = pool.map(_examine, pairs, repeat(num_classes), repeat(verify))
-        # disable=None: silent when stderr is no terminal
-        found = list(tqdm(examined, desc=f"checking {where}", total=len(pairs), unit="pair", delay=3, disable=None))
-    return found, [problem for _, label in found for problem in label.problems]
+def match_split(descriptor: DatasetDescriptor, split: str) -> Parts:
+    """The sources of a split, each with the pairs that match."""
+    if split not in descriptor.splits:
+        raise DataError(f"{descriptor.path}: no split {split!r}; it has {', '.join(descriptor.splits)}")
+    return [(source, match_source(source)) for source in descriptor.splits[split]]
 
 
-def _scan(pairs: Sequence[MatchedFiles], num_classes: int, *, verify: bool, workers: int, where: str) -> ScanResult:
-    found, problems = _examine_all(pairs, num_classes, verify=verify, workers=workers, where=where)
-    if problems:
-        raise DataError(listing(where, problems))
-    warnings = [warning for _, label in found for warning in label.warnings]
-    for warning in warnings[:_MAX_WARNED]:
-        _log.warning(warning)
-    if len(warnings) > _MAX_WARNED:
-        _log.warning("%s: ... and %d more warnings", where, len(warnings) - _MAX_WARNED)
-    boxes = [box for _, label in found for box in label.boxes_xywhn]
-    return ScanResult(
-        sizes_hw=np.array([size_hw for size_hw, _ in found], dtype=np.int64),
-        boxes_xywhn=np.array(boxes, dtype=np.float32).reshape(-1, 4),
-        class_ids=np.array([class_id for _, label in found for class_id in label.class_ids], dtype=np.int64),
-        offsets=np.cumsum([0, *(len(label.class_ids) for _, label in found)], dtype=np.int64),
-        verified=verify,
-    )
-
-
-def _examine(pair: MatchedFiles, num_classes: int, verify: bool) -> tuple[tuple[int, int], LabelFile]:
-    """Size and labels of one pair; what is wrong with its images is put among the label file's problems."""
-    label = read_labels(pair.label.path, num_classes) if pair.label else LabelFile()
-    sizes: list[tuple[int, int]] = []
-    for stamp in (pair.rgb, pair.ir):
-        try:
-            sizes.append(inspect_image(stamp.path, verify))
-        except DataError as error:
-            label.problems.append(str(error))
-    if len(sizes) == 2 and sizes[0] != sizes[1]:
-        (rgb_h, rgb_w), (ir_h, ir_w) = sizes
-        label.problems.append(
-            f"{pair.key}: sizes differ: rgb {rgb_w}x{rgb_h}, ir {ir_w}x{ir_h}; register the pair to one size first"
-        )
-    return (sizes[0] if sizes else (0, 0)), label
-
-
-def _records(pairs: Sequence[MatchedFiles], scan: ScanResult, tags: Sequence[Mapping[str, str]]) -> list[PairRecord]:
+def select(parts: Parts, positions: IntArray) -> Parts:
+    """The pairs at positions that count through all sources."""
+    bounds = np.cumsum([0, *(len(matches) for _, matches in parts)])
     return [
-        PairRecord(
-            image_id=number,
-            key=pair.key,
-            rgb=pair.rgb.path,
-            ir=pair.ir.path,
-            label=pair.label.path if pair.label else None,
-            size_hw=(int(height), int(width)),
-            tags=words,
-        )
-        for number, (pair, (height, width), words) in enumerate(zip(pairs, scan.sizes_hw, tags, strict=True), start=1)
+        (source, matches.only((positions[(positions >= a) & (positions < b)] - a).tolist()))
+        for (source, matches), (a, b) in zip(parts, itertools.pairwise(bounds), strict=True)
     ]
 
 
-def _folder_hash(folders: SplitFolders) -> str:
-    names = "\0".join(os.fspath(folder.resolve()) for folder in (folders.rgb, folders.ir, folders.labels))
-    return hashlib.sha256(names.encode()).hexdigest()[:20]
+def _warn(warnings: Sequence[Problem], where: str) -> None:
+    for warning in warnings[:_MAX_WARNED]:
+        _log.warning(warning.text)
+    if len(warnings) > _MAX_WARNED:
+        _log.warning("%s: ... and %d more warnings", where, len(warnings) - _MAX_WARNED)
 
 
-def _fingerprint(keys: Sequence[str], scan: ScanResult) -> str:
-    digest = hashlib.sha256("\n".join(keys).encode())
+def tags_of(parts: Parts) -> tuple[list[Mapping[str, str]], list[Problem]]:
+    """Words of every pair of a split, from manifests and tag files."""
+    words: list[Mapping[str, str]] = []
+    faults: list[Problem] = []
+    for source, matches in parts:
+        found: Sequence[Mapping[str, str]] = matches.tags or [_NO_TAGS] * len(matches)
+        if source.tags is not None:
+            from_file, wrong = load_tags(source.tags, matches.keys)
+            faults += wrong
+            found = [{**one, **two} for one, two in zip(found, from_file, strict=True)] if matches.tags else from_file
+        words += found
+    return words, faults
+
+
+def windows_of(parts: Parts, cache_dir: Path, known: Windows) -> dict[str, tuple[float, float]]:
+    """The window of every source that asks for percentiles."""
+    windows: dict[str, tuple[float, float]] = {}
+    for source, _ in parts:
+        wanted = source.ir_window
+        if wanted is None or wanted.percentile_of is None or wanted.name in windows:
+            continue
+        if wanted.name in known:
+            windows[wanted.name] = known[wanted.name]
+        else:
+            over = [(other, match_source(other)) for other in source.window_sources]
+            windows[wanted.name] = percentile_window(wanted, over, cache_dir)
+    return windows
+
+
+def assemble(
+    names: tuple[str, ...],
+    parts: Parts,
+    scan: ScanResult,
+    tags: Sequence[Mapping[str, str]],
+    windows: Windows,
+) -> PairSet:
+    """The pair set of sources, their scan, each pair's words and the computed windows."""
+    codes, pool = tag_codes(tags)
+    bits: Literal[8, 16] = 16 if (scan.ir_bits > 8).any() else 8
+    table = PairTable(
+        keys=TextColumn.of(source.prefix + key for source, matches in parts for key in matches.keys),
+        rgb=TextColumn.of(name for _, matches in parts for name in matches.rgb),
+        ir=TextColumn.of(name for _, matches in parts for name in matches.ir),
+        labels=TextColumn.of(name for _, matches in parts for name in matches.labels),
+        rgb_hw=scan.rgb_hw,
+        ir_hw=scan.ir_hw,
+        source=np.repeat(np.arange(len(parts), dtype=np.int32), [len(matches) for _, matches in parts]),
+        roots=tuple(source.root for source, _ in parts),
+        formats=tuple(_format(source, bits, windows) for source, _ in parts),
+        tag_code=codes,
+        tags=pool,
+    )
+    return PairSet(names, table, scan, _fingerprint(table, scan), windows, signature_of(parts))
+
+
+def _format(source: Source, bits: Literal[8, 16], windows: Windows) -> PairFormat:
+    window = source.ir_window
+    counts = None
+    if window is not None:
+        counts = (window.low, window.high) if window.percentile_of is None else windows[window.name]
+    return PairFormat(source.frame, source.affine, counts, bits)
+
+
+def _fingerprint(table: PairTable, scan: ScanResult) -> str:
+    digest = hashlib.sha256()
+    for index in range(len(table)):
+        digest.update((("\n" if index else "") + table.keys[index]).encode(errors="surrogateescape"))
     # Fixed byte order: the hash is compared between machines.
-    for array, layout in ((scan.sizes_hw, "<i8"), (scan.offsets, "<i8"), (scan.class_ids, "<i8")):
+    for array, layout in ((table.sizes_hw, "<i8"), (scan.offsets, "<i8"), (scan.class_ids, "<i8")):
         digest.update(array.astype(layout).tobytes())
     digest.update(scan.boxes_xywhn.astype("<f4").tobytes())
+    if scan.crowd.any():  # so that hashes from before there was such a thing stay
+        digest.update(scan.crowd.tobytes())
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -10,20 +11,41 @@ import numpy as np
 import numpy.typing as npt
 
 from yolofuse.config.schema import AugmentConfig
-from yolofuse.types import ByteArray
+from yolofuse.types import ByteArray, PixelArray
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, of R, G, B
-_NOISE_STD = 32.0  # of the stored table, in levels; its mean is 128
+_NOISE_STD, _NOISE_MEAN = 32.0, 128.0  # of the stored table, in its levels
 _NOISE_SEED = 114
 
 
-def jitter(image: ByteArray, augment: AugmentConfig, rng: np.random.Generator) -> None:
-    """Change the photometry of a sample in place.
+@dataclass(frozen=True, slots=True)
+class Photometry:
+    """What is done to a sample's colours.
+
+    Attributes:
+        color: (3, 3) for R, G, B columns; None: nothing.
+        ir_gain: The thermal half is multiplied by this,
+        ir_bias: then shifted by this share of full scale,
+        ir_noise: then given Gaussian noise of this standard deviation, as a share of full scale.
+        noise_start: Where in the table of noise, 0..1.
+    """
+
+    color: npt.NDArray[np.float32] | None
+    ir_gain: float
+    ir_bias: float
+    ir_noise: float
+    noise_start: float
+
+    @property
+    def changes_ir(self) -> bool:
+        """Whether anything is done to the thermal half."""
+        return self.ir_gain != 1.0 or self.ir_bias != 0.0 or self.ir_noise != 0.0
+
+
+def draw_photometry(augment: AugmentConfig, rng: np.random.Generator) -> Photometry:
+    """Random colours of one sample.
 
     Every draw is made whatever the options are, so that changing one does not change the others' values.
-
-    Shapes:
-        image: uint8 (H, W, 4): R, G, B, IR.
     """
     hue, saturation, value, gain, bias = rng.uniform(-1.0, 1.0, size=5) * [
         *(augment.hsv_h, augment.hsv_s, augment.hsv_v),
@@ -31,14 +53,37 @@ def jitter(image: ByteArray, augment: AugmentConfig, rng: np.random.Generator) -
     ]
     noise = rng.uniform(0.0, augment.ir_noise)
     noise_start = rng.random()
-    ir = np.asarray(cv2.extractChannel(image, 3), np.uint8)
-    if hue or saturation or value:
+    color = color_matrix(hue, 1.0 + saturation, 1.0 + value) if hue or saturation or value else None
+    return Photometry(color, 1.0 + float(gain), float(bias), float(noise), float(noise_start))
+
+
+def apply_photometry(image: PixelArray, photometry: Photometry) -> None:
+    """Change the colours of a sample in place.
+
+    Shapes:
+        image: uint8 or uint16 (H, W, 4): R, G, B, IR.
+    """
+    if photometry.color is None and not photometry.changes_ir:
+        return
+    ir = cv2.extractChannel(image, 3)
+    if photometry.color is not None:
         rgb = cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)
-        rgb = cv2.transform(rgb, color_matrix(hue, 1.0 + saturation, 1.0 + value))
+        rgb = cv2.transform(rgb, photometry.color)
         cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA, dst=image)
-    if gain or bias or noise:
-        _jitter_ir(ir, 1.0 + gain, 255.0 * bias, 255.0 * noise, noise_start)
+    if photometry.changes_ir:
+        full_scale = float(np.iinfo(image.dtype).max)
+        weight = full_scale * photometry.ir_noise / _NOISE_STD
+        grain = noise_grain(ir.size, photometry.noise_start).reshape(ir.shape).astype(ir.dtype, copy=False)
+        shift = full_scale * photometry.ir_bias - _NOISE_MEAN * weight
+        cv2.addWeighted(ir, photometry.ir_gain, grain, weight, shift, dst=ir)
     cv2.insertChannel(ir, image, 3)
+
+
+def noise_grain(size: int, start: float) -> ByteArray:
+    """``size`` values of Gaussian noise, mean 128 and standard deviation 32, from a place 0..1 of the table."""
+    table = _noise_table(size)
+    first = int(start * (table.size - size))
+    return table[first : first + size]
 
 
 def color_matrix(hue: float, saturation: float, value: float) -> npt.NDArray[np.float32]:
@@ -64,15 +109,6 @@ def color_matrix(hue: float, saturation: float, value: float) -> npt.NDArray[np.
     return np.asarray(value * stretch @ turn, np.float32)
 
 
-def _jitter_ir(ir: ByteArray, gain: float, bias: float, noise: float, noise_start: float) -> None:
-    """``ir * gain + bias`` plus Gaussian noise of standard deviation ``noise`` levels, in one saturating pass."""
-    table = _noise_table(ir.size)
-    start = int(noise_start * (table.size - ir.size))
-    grain = table[start : start + ir.size].reshape(ir.shape)
-    weight = noise / _NOISE_STD
-    cv2.addWeighted(ir, gain, grain, weight, bias - 128.0 * weight, dst=ir)
-
-
 @lru_cache(maxsize=4)
 def _noise_table(size: int) -> ByteArray:
     """Gaussian noise to cut a frame of ``size`` pixels from, anywhere: drawing it anew takes longer than all the rest.
@@ -80,4 +116,4 @@ def _noise_table(size: int) -> ByteArray:
     It is the same table in every process; which part a sample uses is the sample's own draw.
     """
     noise = np.random.default_rng(_NOISE_SEED).standard_normal(2 * size, dtype=np.float32)
-    return (noise * _NOISE_STD + 128.0).round().clip(0, 255).astype(np.uint8)
+    return (noise * _NOISE_STD + _NOISE_MEAN).round().clip(0, 255).astype(np.uint8)

@@ -5,48 +5,33 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from yolofuse.data.matching import MatchedFiles
-from yolofuse.types import FloatArray, IntArray
+from yolofuse.data.matching import Matches, stamp
+from yolofuse.data.scan import ScanResult
+from yolofuse.data.sources import Source
+from yolofuse.files import replacing
 
-_FORMAT = 1  # raise it whenever what a scan finds or how it is stored changes
+_FORMAT = 2  # raise it whenever what a scan finds or how it is stored changes
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, IndexError, TypeError, AttributeError, zipfile.BadZipFile)
+_DTYPES = {
+    "rgb_hw": np.int32,
+    "ir_hw": np.int32,
+    "ir_bits": np.uint8,
+    "boxes_xywhn": np.float32,
+    "class_ids": np.int64,
+    "crowd": np.bool_,
+    "offsets": np.int64,
+    "verified": np.bool_,
+    "listed": np.int64,
+}
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ScanResult:
-    """What the files of a split hold, pairs in the order of their keys.
-
-    Attributes:
-        sizes_hw: int64 (N, 2), pixels.
-        boxes_xywhn: float32 (M, 4), all boxes of all pairs one after another.
-        class_ids: int64 (M,).
-        offsets: int64 (N + 1,): the boxes of pair i are ``offsets[i]:offsets[i + 1]``.
-        verified: Whether every image was decoded.
-    """
-
-    sizes_hw: IntArray
-    boxes_xywhn: FloatArray
-    class_ids: IntArray
-    offsets: IntArray
-    verified: bool
-
-    def is_consistent(self, num_pairs: int) -> bool:
-        """Whether the arrays fit each other and a split of ``num_pairs``."""
-        return (
-            self.sizes_hw.shape == (num_pairs, 2)
-            and self.offsets.shape == (num_pairs + 1,)
-            and self.boxes_xywhn.shape == (int(self.offsets[-1]), 4)
-            and self.class_ids.shape == (int(self.offsets[-1]),)
-        )
 
 
 def default_cache_dir() -> Path:
@@ -56,50 +41,57 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolofuse"
 
 
-def signature_of(pairs: Iterable[MatchedFiles], num_classes: int) -> str:
-    """A hash over name, size and time of every file of both modalities and the labels."""
-    digest = hashlib.sha256(f"{_FORMAT} {num_classes}\n".encode())
-    for pair in pairs:
-        for name, size, mtime_ns in pair.stamps():
-            digest.update(f"{name}\0{size}\0{mtime_ns}\n".encode())
+def signature_of(parts: Iterable[tuple[Source, Matches]]) -> str:
+    """A hash over the name, size and time of every file that a split depends on, and over how it is read."""
+    digest = hashlib.sha256(f"{_FORMAT}\n".encode())
+    for source, matches in parts:
+        settings = (source.names, source.class_map, source.frame, source.resize, source.affine, source.ir_window)
+        digest.update(repr((source.prefix, *settings)).encode(errors="surrogateescape"))
+        for file in source.files():
+            digest.update(f"{file.name}\0{stamp(file)}\n".encode(errors="surrogateescape"))
+        for column in (matches.keys, matches.rgb, matches.ir, matches.labels):
+            digest.update("\n".join(column).encode(errors="surrogateescape") + b"\0")
+        digest.update(np.ascontiguousarray(matches.stamps, "<i8").tobytes())
     return digest.hexdigest()
 
 
-def load_scan(path: Path, signature: str, num_pairs: int) -> ScanResult | None:
-    """The scan kept at ``path``, or None if there is none, it is of other files, or it is damaged."""
+def place_of(sources: Iterable[Source]) -> str:
+    """A name for a split's cache file: a hash over where its files are."""
+    names = [
+        os.fspath(path.resolve())
+        for source in sources
+        for path in (source.root, source.rgb, source.ir, source.labels, *source.files())
+        if path is not None
+    ]
+    return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()[:20]
+
+
+def load_scan(path: Path, signature: str) -> tuple[ScanResult, np.ndarray] | None:
+    """The scan kept at ``path`` and the positions that COCO files chose among the matched pairs.
+
+    None if there is no scan, it is of other files, or it is damaged.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             if str(arrays["signature"]) != signature:
                 return None
-            scan = ScanResult(
-                sizes_hw=arrays["sizes_hw"].astype(np.int64),
-                boxes_xywhn=arrays["boxes_xywhn"].astype(np.float32),
-                class_ids=arrays["class_ids"].astype(np.int64),
-                offsets=arrays["offsets"].astype(np.int64),
-                verified=bool(arrays["verified"]),
-            )
+            found = {name: arrays[name].astype(dtype) for name, dtype in _DTYPES.items()}
+        listed = found.pop("listed")
+        scan = ScanResult(**{**found, "verified": bool(found["verified"])})
+        return (scan, listed) if scan.is_consistent(len(listed)) else None
     except FileNotFoundError:
         return None
     except _DAMAGE as error:
         _log.warning("%s: cache can't be used and is made again (%s)", path, error)
         return None
-    return scan if scan.is_consistent(num_pairs) else None
 
 
-def save_scan(path: Path, signature: str, scan: ScanResult) -> None:
+def save_scan(path: Path, signature: str, scan: ScanResult, listed: np.ndarray) -> None:
     """Keep a scan; a cache that can't be written is only worth a warning."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as stream:
-            np.savez(
-                stream,
-                signature=np.array(signature),
-                sizes_hw=scan.sizes_hw,
-                boxes_xywhn=scan.boxes_xywhn,
-                class_ids=scan.class_ids,
-                offsets=scan.offsets,
-                verified=np.array(scan.verified),
-            )
-        Path(stream.name).replace(path)  # several ranks may write at once: each writes whole files
+        with replacing(path) as stream:  # several ranks may write at once: each writes whole files
+            columns: dict[str, Any] = {field.name: np.asarray(getattr(scan, field.name)) for field in fields(scan)}
+            np.savez(stream, signature=np.array(signature), listed=listed, **columns)
     except OSError as error:
         _log.warning("%s: cache can't be written (%s)", path, error)

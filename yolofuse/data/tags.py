@@ -6,37 +6,42 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from yolofuse.data.descriptor import TagFile
-from yolofuse.errors import DataError, listing
+from yolofuse.data.problems import Problem
+from yolofuse.data.sources import TagFile
+from yolofuse.errors import DataError
 
 
-def load_tags(spec: TagFile, keys: Sequence[str]) -> list[Mapping[str, str]]:
-    """The tags of each pair, in the order of ``keys``.
+def load_tags(spec: TagFile, keys: Sequence[str]) -> tuple[list[Mapping[str, str]], list[Problem]]:
+    """The tags of each pair, in the order of ``keys``, and what is wrong with the file.
 
-    A row names a pair by its whole key (``set00/0001``) or by its last component (``0001``).
+    A row names a pair by its whole key (``set00/0001``) or by its last component (``0001``). Wrong is a row that
+    stands twice with other words, and a pair without a row.
 
     Raises:
-        DataError: If a column is missing, a row stands twice with other words, or a pair has no row.
+        DataError: If the file can't be read, or lacks a column.
     """
-    rows: dict[str, dict[str, str]] = {}
-    problems: list[str] = []
-    with spec.file.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        header = reader.fieldnames or []
-        absent = [name for name in (spec.key, *spec.columns) if name not in header]
-        if absent:
-            raise DataError(f"{spec.file}: no column {', '.join(absent)}; its columns are {', '.join(header)}")
-        for row in reader:
-            words = {name: (row[name] or "").strip() for name in spec.columns}
-            if rows.setdefault(row[spec.key], words) != words:
-                problems.append(f"line {reader.line_num}: {row[spec.key]} stands twice, with other tags")
+    rows: dict[str, Mapping[str, str]] = {}
+    pool: dict[tuple[str, ...], Mapping[str, str]] = {}  # few different ones among many rows
+    faults: list[str] = []
+    try:
+        with spec.file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            header = reader.fieldnames or []
+            absent = [name for name in (spec.key, *spec.columns) if name not in header]
+            if absent:
+                raise DataError(f"{spec.file}: no column {', '.join(absent)}; its columns are {', '.join(header)}")
+            for row in reader:
+                cells = {name: (row[name] or "").strip() for name in spec.columns}
+                words = pool.setdefault(tuple(cells.values()), cells)
+                name = row[spec.key]
+                if rows.setdefault(name, words) != words:
+                    faults.append(f"line {reader.line_num}: {name} stands twice, with other tags")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{spec.file}: can't be read as CSV ({error})") from None
     tags: list[Mapping[str, str]] = []
     for key in keys:
         found = rows.get(key, rows.get(PurePosixPath(key).name))
         if found is None:
-            problems.append(f"no row with {spec.key} = {key}")
-        else:
-            tags.append(found)
-    if problems:
-        raise DataError(listing(str(spec.file), problems))
-    return tags
+            faults.append(f"no row with {spec.key} = {key}")
+        tags.append(found or {})
+    return tags, [Problem("tags", str(spec.file), f"{spec.file}: {fault}") for fault in faults]

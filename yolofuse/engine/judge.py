@@ -14,12 +14,13 @@ from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.config import Config
 from yolofuse.config.load import validate_config
 from yolofuse.data import PairSet
-from yolofuse.data.image_io import read_pair
+from yolofuse.data.pair_image import read_pair, to_bytes
 from yolofuse.engine.distributed import Ranks, join_ranks
 from yolofuse.engine.runs import RunFolder
 from yolofuse.engine.setup import load_split
 from yolofuse.engine.validate import Evaluation, evaluate
 from yolofuse.errors import ConfigError, DataError, RunError
+from yolofuse.eval.backends import backend_version
 from yolofuse.eval.pictures import PairView, save_prediction_picture
 from yolofuse.eval.report import EvalReport, Scalar, environment, format_table, write_report
 from yolofuse.model import Detector, build_detector
@@ -132,7 +133,7 @@ def view_pair(pairs: PairSet, index: int) -> PairView:
     boxes_xywhn, class_ids = pairs.labels(index)
     tags = ", ".join(record.tags.values())
     caption = f"{record.key} ({tags})" if tags else record.key
-    return PairView(read_pair(record), xywhn_to_xyxy(boxes_xywhn, record.size_hw), class_ids, caption)
+    return PairView(to_bytes(read_pair(record)), xywhn_to_xyxy(boxes_xywhn, record.size_hw), class_ids, caption)
 
 
 def _home(weights: Path) -> Path:
@@ -178,6 +179,7 @@ def _settings(loaded: Loaded, weights: Path, split: str, pairs: PairSet, ranks: 
         "nms": "none (end-to-end head)" if loaded.detector.end2end else f"IoU {config.val.iou}",
         "max_det": config.val.max_det,
         "precision": config.val.precision,
+        "coco backend": backend_version(config.val.backend),
         "device": str(ranks.device),
         "ranks": ranks.world,
         **environment(),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from yolofuse.engine.validate import autocast
 from yolofuse.engine.watch import where_not_finite
-from yolofuse.eval.files import save_text
+from yolofuse.files import save_text
 from yolofuse.types import PairedBatch
 
 if TYPE_CHECKING:

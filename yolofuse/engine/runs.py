@@ -9,7 +9,7 @@ from pathlib import Path
 
 from yolofuse.config import Config, dump_config, load_config
 from yolofuse.errors import RunError
-from yolofuse.eval.files import save_json, save_text
+from yolofuse.files import save_json, save_text
 from yolofuse.weights import WeightsReport
 
 History = list[dict[str, float | None]]

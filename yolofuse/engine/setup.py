@@ -95,7 +95,9 @@ def prepare(config: Config, ranks: Ranks, *, fresh: bool = True) -> Session:
     if train.channels_last:
         detector.to(memory_format=torch.channels_last)
     model = _wrap(detector, config, ranks)
-    sampler = EpochSampler(len(train_pairs), train.batch, train.seed, rank=ranks.rank, world=ranks.world)
+    sampler = EpochSampler(
+        len(train_pairs), train.batch, train.seed, ranks.rank, ranks.world, pool=train.augment.mosaic_pool
+    )
     dataset = TrainDataset(train_pairs, train.imgsz, train.augment, train.seed)
     return Session(
         config=config,

@@ -14,11 +14,11 @@ from tqdm import tqdm
 from yolofuse.config import Config
 from yolofuse.data import EvalDataset, PairSet, eval_loader
 from yolofuse.engine.distributed import Ranks
-from yolofuse.eval.coco import CocoJson, CocoResult, ground_truth, prediction_rows
-from yolofuse.eval.coco import evaluate as score
+from yolofuse.eval.backends import require_backend
+from yolofuse.eval.coco import CocoJson, CocoMatches, CocoResult, ground_truth, prediction_rows
 from yolofuse.eval.decode import postprocess, to_detections
 from yolofuse.eval.merge import merge
-from yolofuse.eval.slices import by_tag
+from yolofuse.eval.slices import by_tag_of
 from yolofuse.model import Detector
 from yolofuse.types import Detections, PairedBatch
 
@@ -82,7 +82,11 @@ def evaluate(
     """Judge a detector on a split; None on every rank but 0.
 
     A batch's content never depends on the number of ranks, so neither do the figures.
+
+    Raises:
+        ConfigError: If the package of ``val.backend`` is missing.
     """
+    require_backend(config.val.backend)
     was_training = detector.training
     detector.eval()
     for head in detector.heads.values():
@@ -101,9 +105,10 @@ def evaluate(
     detections = sorted((d for part, _ in gathered for d in part), key=lambda d: d.image_id)
     truth = ground_truth(pairs.records, pairs.labels, pairs.names)
     predictions = prediction_rows(detections)
+    matches = CocoMatches(truth, predictions, config.val.backend)
     return Evaluation(
-        result=score(truth, predictions),
-        slices=by_tag(pairs.records, truth, predictions) if with_slices else {},
+        result=matches.result(),
+        slices=by_tag_of(matches, pairs.records) if with_slices else {},
         ground_truth=truth,
         predictions=predictions,
         detections=detections,

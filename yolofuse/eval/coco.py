@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
+from yolofuse.config.schema import CocoBackend
+from yolofuse.eval.backends import Curves, collector_paused, make_scorer
 from yolofuse.types import Detections, FloatArray, IntArray, PairRecord
 
 CocoJson = dict[str, Any]
@@ -29,7 +27,8 @@ class CocoResult:
     """cocoapi's twelve figures, 0..1; -1 where there is no box that could have been found.
 
     ``AP`` is the mean over IoU 0.50:0.05:0.95; s, m and l are boxes below 32 x 32, below 96 x 96 and above, in original
-    pixels; ``AR1`` is the recall with one detection per image and class. ``per_class`` has (AP, AP50) by name.
+    pixels; ``AR1`` is the recall with one detection per image and class. ``per_class`` has (AP, AP50) by name;
+    ``num_boxes`` counts what is to be found, without ignore regions.
     """
 
     AP: float
@@ -57,7 +56,9 @@ class CocoResult:
         return {**asdict(self), "per_class": {n: {"AP": ap, "AP50": ap50} for n, (ap, ap50) in self.per_class.items()}}
 
 
-def ground_truth(records: Sequence[PairRecord], labels: Labels, names: Sequence[str]) -> CocoJson:
+def ground_truth(
+    records: Sequence[PairRecord], labels: Labels, names: Sequence[str], ignored: Labels | None = None
+) -> CocoJson:
     """What there is to be found, as a COCO annotation file.
 
     Images keep the record's id, which is unique even where two folders share a stem. Categories count from 1,
@@ -67,22 +68,27 @@ def ground_truth(records: Sequence[PairRecord], labels: Labels, names: Sequence[
         records: The pairs of one split.
         labels: Gives boxes_xywhn (N, 4) and class_ids (N,) of the pair at a position of ``records``.
         names: Class names, by class id.
+        ignored: Gives regions in the same form where a detection of their class is neither right nor wrong, such as
+            a crowd of people that nobody counted: ``iscrowd: 1``.
     """
     annotations: list[dict[str, Any]] = []
     for position, record in enumerate(records):
-        boxes_xywhn, class_ids = labels(position)
-        boxes = _xywhn_to_corner(boxes_xywhn, record.size_hw)
-        for box, class_id in zip(boxes.tolist(), class_ids.tolist(), strict=True):
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": record.image_id,
-                    "category_id": class_id + 1,
-                    "bbox": box,
-                    "area": box[2] * box[3],
-                    "iscrowd": 0,
-                }
-            )
+        for iscrowd, source in ((0, labels), (1, ignored)):
+            if source is None:
+                continue
+            boxes_xywhn, class_ids = source(position)
+            boxes = _xywhn_to_corner(boxes_xywhn, record.size_hw)
+            for box, class_id in zip(boxes.tolist(), class_ids.tolist(), strict=True):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": record.image_id,
+                        "category_id": class_id + 1,
+                        "bbox": box,
+                        "area": box[2] * box[3],
+                        "iscrowd": iscrowd,
+                    }
+                )
     images = [
         {"id": r.image_id, "file_name": r.key + r.rgb.suffix, "width": r.size_hw[1], "height": r.size_hw[0]}
         for r in records
@@ -91,6 +97,7 @@ def ground_truth(records: Sequence[PairRecord], labels: Labels, names: Sequence[
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
+@collector_paused()
 def prediction_rows(detections: Iterable[Detections]) -> list[dict[str, Any]]:
     """What was found, as the rows of a COCO result file; each float32 becomes the same Python float."""
     rows: list[dict[str, Any]] = []
@@ -102,8 +109,63 @@ def prediction_rows(detections: Iterable[Detections]) -> list[dict[str, Any]]:
     return rows
 
 
+class CocoMatches:
+    """Predictions beside the ground truth, to be scored on all images or on parts of them.
+
+    pycocotools matches boxes once, here; a part then costs only its curves, and its figures are those of an
+    evaluation of the part alone, to the last digit.
+
+    Args:
+        ground_truth: As :func:`ground_truth` makes it; not changed.
+        predictions: As :func:`prediction_rows` makes them; not changed.
+        backend: Who computes; see ``val.backend``.
+        image_ids: Images that will be asked for. None: all.
+
+    Raises:
+        ConfigError: If the backend's package is missing.
+        ValueError: If a prediction has a number that is not finite, or an image is not in the ground truth.
+    """
+
+    def __init__(
+        self,
+        ground_truth: CocoJson,
+        predictions: Sequence[Mapping[str, Any]],
+        backend: CocoBackend = "pycocotools",
+        image_ids: Iterable[int] | None = None,
+    ) -> None:
+        known = frozenset(image["id"] for image in ground_truth["images"])
+        self._image_ids = _chosen(known, image_ids)
+        self._truth = ground_truth
+        self._scorer = make_scorer(backend, ground_truth, predictions, self._image_ids)
+
+    def curves(self, image_ids: Iterable[int] | None = None) -> Curves:
+        """The precision and recall that the figures of these images come from. None: all."""
+        return self._scorer.curves(_chosen(self._image_ids, image_ids))
+
+    def result(self, image_ids: Iterable[int] | None = None) -> CocoResult:
+        """The figures of these images. None: all."""
+        scored = _chosen(self._image_ids, image_ids)
+        curves = self._scorer.curves(scored)
+        precision = curves.precision[:, :, :, _AREA_ALL, _MAX_DETS_100]
+        names = {category["id"]: category["name"] for category in self._truth["categories"]}
+        per_class = {
+            names[category_id]: (_mean(precision[:, :, column]), _mean(precision[_IOU_50, :, column]))
+            for column, category_id in enumerate(sorted(names))
+        }
+        return CocoResult(
+            **dict(zip(FIGURES, curves.figures.tolist(), strict=True)),
+            per_class=per_class,
+            num_images=len(scored),
+            num_boxes=sum(a["image_id"] in scored and not a["iscrowd"] for a in self._truth["annotations"]),
+        )
+
+
 def evaluate(
-    ground_truth: CocoJson, predictions: Sequence[Mapping[str, Any]], image_ids: Sequence[int] | None = None
+    ground_truth: CocoJson,
+    predictions: Sequence[Mapping[str, Any]],
+    image_ids: Iterable[int] | None = None,
+    *,
+    backend: CocoBackend = "pycocotools",
 ) -> CocoResult:
     """cocoapi's figures for these predictions; neither argument is changed.
 
@@ -111,31 +173,13 @@ def evaluate(
         ground_truth: As :func:`ground_truth` makes it.
         predictions: As :func:`prediction_rows` makes them.
         image_ids: Score these images only. None: all.
+        backend: Who computes; see ``val.backend``.
+
+    Raises:
+        ConfigError: If the backend's package is missing.
+        ValueError: If a prediction has a number that is not finite, or an image is not in the ground truth.
     """
-    with contextlib.redirect_stdout(io.StringIO()):  # cocoapi reports its progress by print
-        truth = _index(ground_truth, ground_truth["annotations"])
-        # loadRes, which computes areas, stumbles over an empty list.
-        found = truth.loadRes([dict(row) for row in predictions]) if predictions else _index(ground_truth, [])
-        scorer = COCOeval(truth, found, "bbox")
-        if image_ids is not None:
-            scorer.params.imgIds = sorted(image_ids)
-        scorer.evaluate()
-        scorer.accumulate()
-        scorer.summarize()
-    scored = {int(image_id) for image_id in scorer.params.imgIds}
-    names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-    # precision: (IoU thresholds, recall steps, classes, areas, detection limits)
-    precision = scorer.eval["precision"][:, :, :, _AREA_ALL, _MAX_DETS_100]
-    per_class = {
-        names[category_id]: (_mean(precision[:, :, column]), _mean(precision[_IOU_50, :, column]))
-        for column, category_id in enumerate(scorer.params.catIds)
-    }
-    return CocoResult(
-        **dict(zip(FIGURES, scorer.stats.tolist(), strict=True)),
-        per_class=per_class,
-        num_images=len(scored),
-        num_boxes=sum(annotation["image_id"] in scored for annotation in ground_truth["annotations"]),
-    )
+    return CocoMatches(ground_truth, predictions, backend, image_ids).result()
 
 
 def _xywhn_to_corner(boxes_xywhn: FloatArray, size_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
@@ -148,12 +192,12 @@ def _xywhn_to_corner(boxes_xywhn: FloatArray, size_hw: tuple[int, int]) -> npt.N
     return boxes * np.array([width, height, width, height], dtype=np.float64)
 
 
-def _index(ground_truth: CocoJson, annotations: Sequence[Mapping[str, Any]]) -> COCO:
-    """A cocoapi data set in memory; rows are copied, for cocoapi writes into them."""
-    coco = COCO()
-    coco.dataset = {**ground_truth, "annotations": [dict(annotation) for annotation in annotations]}
-    coco.createIndex()
-    return coco
+def _chosen(known: frozenset[int], image_ids: Iterable[int] | None) -> frozenset[int]:
+    """The images asked for; None: all."""
+    chosen = known if image_ids is None else frozenset(image_ids)
+    if strangers := sorted(chosen - known):
+        raise ValueError(f"cannot score {len(strangers)} images that were not matched: {strangers[:5]}")
+    return chosen
 
 
 def _mean(precision: npt.NDArray[np.float64]) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolofuse.errors import RunError, listing
-from yolofuse.eval.files import save_bytes
+from yolofuse.files import save_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

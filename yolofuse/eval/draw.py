@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolofuse.errors import RunError
-from yolofuse.eval.files import save_bytes
+from yolofuse.files import save_bytes
 from yolofuse.types import ByteArray
 
 Colour = tuple[int, int, int]

@@ -15,7 +15,7 @@ from typing import Any
 
 import yolofuse
 from yolofuse.eval.coco import FIGURES, CocoJson, CocoResult
-from yolofuse.eval.files import save_json, save_text
+from yolofuse.files import save_json, save_text
 
 Scalar = str | int | float | bool | None
 

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from yolofuse.eval.coco import CocoJson, CocoResult, evaluate
+from yolofuse.config.schema import CocoBackend
+from yolofuse.eval.coco import CocoJson, CocoMatches, CocoResult
 from yolofuse.types import PairRecord
 
 _MAX_VALUES = 12
@@ -18,6 +19,8 @@ def by_tag(
     ground_truth: CocoJson,
     predictions: Sequence[Mapping[str, Any]],
     tags: Sequence[str] | None = None,
+    *,
+    backend: CocoBackend = "pycocotools",
 ) -> dict[str, CocoResult]:
     """Figures for the images that share a value of a tag, by ``"tag=value"``; nothing is detected anew.
 
@@ -28,7 +31,15 @@ def by_tag(
         ground_truth: The split's COCO annotations.
         predictions: The COCO result rows.
         tags: Which tags. None: all that split the images into two to twelve values.
+        backend: Who computes; see ``val.backend``.
     """
+    return by_tag_of(CocoMatches(ground_truth, predictions, backend), records, tags)
+
+
+def by_tag_of(
+    matches: CocoMatches, records: Sequence[PairRecord], tags: Sequence[str] | None = None
+) -> dict[str, CocoResult]:
+    """:func:`by_tag` for predictions that were matched already, so that the whole and its parts share the matching."""
     image_ids: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         for tag, value in record.tags.items():
@@ -36,7 +47,5 @@ def by_tag(
     if tags is None:
         tags = [tag for tag, values in sorted(image_ids.items()) if 2 <= len(values) <= _MAX_VALUES]
     return {
-        f"{tag}={value}": evaluate(ground_truth, predictions, members)
-        for tag in tags
-        for value, members in sorted(image_ids[tag].items())
+        f"{tag}={value}": matches.result(members) for tag in tags for value, members in sorted(image_ids[tag].items())
     }

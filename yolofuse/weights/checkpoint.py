@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from yolofuse.errors import WeightsError
+from yolofuse.files import replacing
 from yolofuse.weights.unpickle import open_plain
 
 FORMAT = "yolofuse-checkpoint"
@@ -28,20 +28,10 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         WeightsError: If it cannot be written, for instance on a full disk; the old file is then still there.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
+        with replacing(path, durable=True) as file:
             torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
         raise WeightsError(f"{path}: cannot be written ({error}); the file from before is untouched") from error
 
 

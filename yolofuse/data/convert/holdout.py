@@ -1,0 +1,39 @@
+"""Which pairs become val, where a source has no such split: by rule, never by chance of the day."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+
+VAL_SHARE = 0.1
+
+
+def choose_groups(sizes: Mapping[str, int], share: float = VAL_SHARE) -> tuple[str, ...]:
+    """Whole groups (scenes, videos) whose sizes add up to what comes nearest to ``share`` of all.
+
+    Among equally near choices the one of fewest groups is taken, then the first in the order of their names. At least
+    one group is chosen, and never all; a single group can't be divided.
+    """
+    names = sorted(name for name, size in sizes.items() if size)
+    if len(names) < 2:
+        return ()
+    target = share * sum(sizes.values())
+    best: dict[int, tuple[str, ...]] = {0: ()}
+    for name in names:
+        for total, chosen in list(best.items()):
+            reached, candidate = total + sizes[name], (*chosen, name)
+            if chosen and reached > 2 * target:
+                continue  # farther off than choosing none
+            known = best.get(reached)
+            if known is None or (len(candidate), candidate) < (len(known), known):
+                best[reached] = candidate
+    del best[0]
+    full = sum(sizes.values())
+    _, _, nearest = min((abs(total - target), len(chosen), chosen) for total, chosen in best.items() if total < full)
+    return nearest
+
+
+def choose_by_hash(keys: Collection[str], seed: int, share: float) -> frozenset[str]:
+    """The share of keys whose SHA-256 of ``"<seed>:<key>"`` comes first: anybody can compute the same split again."""
+    ranked = sorted(keys, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).hexdigest())
+    return frozenset(ranked[: round(share * len(ranked))])

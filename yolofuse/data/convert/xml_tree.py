@@ -1,0 +1,96 @@
+"""XML of strangers as a small tree that remembers line numbers. Document types and entities are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from xml.sax import SAXParseException
+from xml.sax.handler import ContentHandler
+from xml.sax.xmlreader import AttributesImpl, Locator
+
+from defusedxml import DefusedXmlException, sax
+
+_MAX_DEPTH = 30
+
+
+@dataclass(slots=True)
+class Node:
+    """An element: its tag, the line it starts in, its text and its children."""
+
+    tag: str
+    line: int
+    text: str = ""
+    children: list[Node] = field(default_factory=list)
+
+    def all(self, tag: str) -> Iterator[Node]:
+        """Children of this tag."""
+        return (child for child in self.children if child.tag == tag)
+
+    def first(self, tag: str) -> Node | None:
+        """The first child of this tag."""
+        return next(self.all(tag), None)
+
+    def words(self, tag: str) -> str:
+        """The text of the first child of this tag, stripped; empty if there is none."""
+        child = self.first(tag)
+        return child.text.strip() if child else ""
+
+
+class XmlError(ValueError):
+    """What is wrong with an XML file, and in which line."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def parse_xml(content: bytes) -> Node:
+    """The root element.
+
+    Raises:
+        XmlError: If it is not XML, declares a document type or an entity, or is nested absurdly deep.
+    """
+    builder = _Builder()
+    try:
+        sax.parseString(content, builder, forbid_dtd=True)
+    except DefusedXmlException as error:
+        kind = type(error).__name__
+        raise XmlError(builder.line, f"document types and entities are refused ({kind}); remove them") from None
+    except SAXParseException as error:
+        line = error.getLineNumber() or builder.line
+        raise XmlError(line, f"not valid XML ({error.getMessage()})") from None
+    if builder.root is None:
+        raise XmlError(1, "not valid XML (no element)")
+    return builder.root
+
+
+class _Builder(ContentHandler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.root: Node | None = None
+        self._open: list[Node] = []
+        self._locator_now: Locator | None = None
+
+    @property
+    def line(self) -> int:
+        return (self._locator_now.getLineNumber() if self._locator_now else None) or 1
+
+    def setDocumentLocator(self, locator: Locator) -> None:  # noqa: N802  the interface's name
+        self._locator_now = locator
+
+    def startElement(self, name: str, attrs: AttributesImpl) -> None:  # noqa: N802
+        node = Node(name, self.line)
+        if len(self._open) >= _MAX_DEPTH:
+            raise XmlError(self.line, f"more than {_MAX_DEPTH} elements inside one another")
+        if self._open:
+            self._open[-1].children.append(node)
+        else:
+            self.root = node
+        self._open.append(node)
+
+    def endElement(self, name: str) -> None:  # noqa: N802
+        self._open.pop()
+
+    def characters(self, content: str) -> None:
+        if self._open:
+            self._open[-1].text += content

@@ -1,0 +1,160 @@
+"""Read a manifest: a CSV or JSONL with a row per pair, ``rgb``, ``ir``, ``label``, ``split`` and tags."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolofuse.data.image_io import IMAGE_SUFFIXES
+from yolofuse.data.matching import NO_FILE, FoundFile, Matches
+from yolofuse.data.problems import Problem
+from yolofuse.data.sources import Source
+from yolofuse.errors import DataError
+
+_PATHS = ("rgb", "ir", "label")
+_OWN = frozenset({*_PATHS, "split", "tags", "key"})
+_REST = "\0rest"  # where the CSV reader puts cells beyond the header
+
+
+def read_manifest(source: Source) -> Matches:
+    """The pairs of a source that a manifest lists, each file looked for.
+
+    A row belongs to the source if its ``split`` is the source's, or if the manifest has no such column. ``key``
+    defaults to the path of the visible image without extension. Whatever other column there is becomes a tag; in a
+    JSONL, ``tags`` may be a mapping, in a CSV ``name=word`` pairs with ``;`` between them.
+
+    Raises:
+        DataError: If the manifest can't be read at all.
+    """
+    file = source.manifest
+    if file is None:
+        raise ValueError(f"{source.where} has no manifest")
+    rows = _json_rows if file.suffix.lower() == ".jsonl" else _csv_rows
+    finder = _Finder(source.root)
+    problems: list[Problem] = []
+    pairs: dict[str, tuple[FoundFile, FoundFile, FoundFile]] = {}
+    tags: dict[str, Mapping[str, str]] = {}
+    pool: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}  # few different ones among many rows
+    for line, row in rows(file):
+        try:
+            if _REST in row:
+                raise ValueError("more cells than the header has columns; quote a cell that holds a comma")
+            if "split" in row and _word(row, "split") != source.manifest_split:
+                continue
+            files = (finder.find(row, "rgb"), finder.find(row, "ir"), finder.find(row, "label"))
+            key = _word(row, "key") or os.path.splitext(files[0].name)[0]
+            if key in pairs:
+                raise ValueError(f"{key} stands twice")
+            words = _tags(row)
+        except ValueError as error:
+            problems.append(Problem("manifest", f"{file}:{line}", f"{file}:{line}: {error}"))
+            continue
+        except FileNotFoundError as error:
+            problems.append(Problem("missing-file", f"{file}:{line}", f"{file}:{line}: no such file {error}"))
+            continue
+        pairs[key] = files
+        tags[key] = pool.setdefault(tuple(words.items()), words)
+    if not pairs and not problems:
+        text = f"{file}: no row has split {source.manifest_split!r}"
+        problems.append(Problem("no-images", str(file), text))
+    matches = Matches.of(pairs, problems)
+    matches.tags = [tags[key] for key in matches.keys] if any(pool) else []
+    return matches
+
+
+class _Finder:
+    """Looks for files below a root; a path may not climb out of it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.fspath(root)
+
+    def find(self, row: Mapping[str, Any], column: str) -> FoundFile:
+        given = _word(row, column)
+        if not given:
+            if column == "label":
+                return NO_FILE
+            raise ValueError(f"{column}: empty or missing; each row needs rgb and ir")
+        if "\0" in given or "\n" in given:
+            raise ValueError(f"{column}: {given!r} is no path")
+        full = os.path.normpath(os.path.join(self._root, given))
+        if not full.startswith(self._root.rstrip(os.sep) + os.sep):
+            raise ValueError(f"{column}: {given!r} leaves the root {self._root}")
+        suffix = os.path.splitext(given)[1].lower()
+        if column != "label" and suffix not in IMAGE_SUFFIXES:
+            raise ValueError(f"{column}: {given!r} is no image; known are {' '.join(sorted(IMAGE_SUFFIXES))}")
+        try:
+            status = os.stat(full)
+        except OSError:
+            raise FileNotFoundError(full) from None
+        name = full[len(self._root.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
+        return FoundFile(name, status.st_size, status.st_mtime_ns)
+
+
+def _word(row: Mapping[str, Any], column: str) -> str:
+    value = row.get(column)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ValueError(f"{column}: expected text (got {value!r})")
+    return value.strip()
+
+
+def _tags(row: Mapping[str, Any]) -> dict[str, str]:
+    words = {name: str(value).strip() for name, value in row.items() if name not in _OWN and value is not None}
+    given = row.get("tags")
+    if isinstance(given, Mapping):
+        words |= {str(name): str(word) for name, word in given.items()}
+    elif isinstance(given, str):
+        for part in filter(None, map(str.strip, given.split(";"))):
+            name, equals, word = part.partition("=")
+            if not equals:
+                raise ValueError(f"tags: expected name=word;name=word (got {given!r})")
+            words[name.strip()] = word.strip()
+    elif given is not None:
+        raise ValueError(f"tags: expected a mapping, or name=word;name=word (got {given!r})")
+    return words
+
+
+def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, restkey=_REST, strict=True)
+            header = reader.fieldnames or []
+            absent = [name for name in ("rgb", "ir") if name not in header]
+            if absent:
+                found = ", ".join(header)[:200]
+                raise DataError(f"{file}: no column {' and '.join(absent)}; its columns are {found or 'none'}")
+            for row in reader:
+                yield reader.line_num, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file}: can't be read as CSV ({error})") from None
+
+
+def _json_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        with file.open(encoding="utf-8-sig") as stream:
+            for number, line in enumerate(stream, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise DataError(f"{file}:{number}: not valid JSON ({error})") from None
+                if not isinstance(row, dict):
+                    raise DataError(f"{file}:{number}: expected an object {{rgb, ir, ...}} (got {type(row).__name__})")
+                yield number, row
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: can't be read as JSON lines ({error})") from None
+
+
+def tag_codes(tags: Sequence[Mapping[str, str]]) -> tuple[np.ndarray, tuple[Mapping[str, str], ...]]:
+    """Each pair's tags as a number, and the few different tags that there are."""
+    pool: dict[tuple[tuple[str, str], ...], int] = {}
+    codes = np.array([pool.setdefault(tuple(words.items()), len(pool)) for words in tags], np.int32)
+    return codes, tuple(dict(words) for words in pool)

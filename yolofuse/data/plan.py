@@ -1,0 +1,83 @@
+"""What a sample is made of, decided before a pixel is read: tiles, boxes, colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from yolofuse.boxes import xywhn_to_xyxy
+from yolofuse.data.pair_image import stored_hw
+from yolofuse.data.pairs import PairSet
+from yolofuse.data.photometry import Photometry
+from yolofuse.data.transforms import Matrix, Window, covered_window, is_upright, move_boxes, snap
+from yolofuse.types import FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One image of a sample.
+
+    Attributes:
+        index: Of the pair.
+        matrix: (3, 3) from pixels of the image at training size to pixels of the canvas.
+        window: What it covers of the canvas.
+        crop: The image's pixels that are resized to the window; None where the map turns or shears.
+    """
+
+    index: int
+    matrix: Matrix
+    window: Window
+    crop: Window | None
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePlan:
+    """A training sample without its pixels.
+
+    Attributes:
+        tiles: In the order in which they are painted.
+        boxes_xyxy: float32 (N, 4) in canvas pixels.
+        class_ids: int64 (N,).
+        photometry: Colour and thermal changes.
+    """
+
+    tiles: tuple[Tile, ...]
+    boxes_xyxy: FloatArray
+    class_ids: IntArray
+    photometry: Photometry
+
+
+def plan_tiles(
+    pairs: PairSet, placed: Sequence[tuple[int, Matrix]], imgsz: int
+) -> tuple[tuple[Tile, ...], FloatArray, IntArray]:
+    """Tiles and boxes of pairs that are put on a square canvas.
+
+    Args:
+        pairs: The split.
+        placed: Index of each pair and the map from pixels of its frame to pixels of the canvas.
+        imgsz: Side of the canvas in pixels, and longest side of an image at training size.
+    """
+    canvas_hw = (imgsz, imgsz)
+    tiles: list[Tile] = []
+    boxes: list[FloatArray] = [np.zeros((0, 4), np.float32)]
+    class_ids: list[IntArray] = [np.zeros(0, np.int64)]
+    for index, from_frame in placed:
+        frame_hw = pairs.records[index].size_hw
+        image_hw = stored_hw(frame_hw, imgsz)
+        shrink = np.array([image_hw[1] / frame_hw[1], image_hw[0] / frame_hw[0], 1.0])
+        matrix = from_frame / shrink  # the same as a product with the inverse of a diagonal matrix
+        window = covered_window(matrix, image_hw, canvas_hw)
+        if window.is_empty:
+            continue
+        crop = None
+        if is_upright(matrix):
+            matrix, crop = snap(matrix, window, image_hw)
+        tiles.append(Tile(index, matrix, window, crop))
+        boxes_xywhn, tile_class_ids = pairs.labels(index)
+        if len(tile_class_ids):
+            moved, kept_ids = move_boxes(xywhn_to_xyxy(boxes_xywhn, image_hw), tile_class_ids, matrix, canvas_hw)
+            boxes.append(moved)
+            class_ids.append(kept_ids)
+    return tuple(tiles), np.concatenate(boxes), np.concatenate(class_ids)

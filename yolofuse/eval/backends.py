@@ -1,0 +1,236 @@
+"""cocoapi's matching and its curves, by pycocotools or by faster-coco-eval, which does the same in C++.
+
+Both get the same rows, trimmed to the fields they need: either would let a stray ``ignore``, ``is_crowd`` or
+``lvis_mark`` change its figures, each in its own way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import gc
+import importlib.util
+import io
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from yolofuse.config.schema import CocoBackend
+from yolofuse.errors import ConfigError
+
+Row = Mapping[str, Any]
+
+_PACKAGES: Mapping[CocoBackend, str] = {"pycocotools": "pycocotools", "faster": "faster-coco-eval"}
+
+_MAX_DETS = 100
+"""cocoapi scores that many detections per image and class, the best; the others never meet a label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """What cocoapi accumulates; -1 where there is nothing to be found.
+
+    Shapes:
+        precision: (10 IoU thresholds, 101 recall steps, classes, 4 areas, 3 detection limits)
+        recall: (10, classes, 4, 3)
+        figures: (12,), in cocoapi's order
+    """
+
+    precision: npt.NDArray[np.float64]
+    recall: npt.NDArray[np.float64]
+    figures: npt.NDArray[np.float64]
+
+
+class Scorer(Protocol):
+    """Scores the predictions on any of the images that it was made for."""
+
+    def curves(self, image_ids: Collection[int]) -> Curves:
+        """Precision and recall over these images."""
+        ...
+
+
+def require_backend(backend: CocoBackend) -> None:
+    """Stop before any work is done, not after an epoch, where the backend's package is missing.
+
+    Raises:
+        ConfigError: If it is.
+    """
+    if backend == "faster" and importlib.util.find_spec("faster_coco_eval") is None:
+        raise ConfigError(
+            "val.backend: 'faster' needs the package faster-coco-eval, which is not installed; "
+            "pip install 'yolofuse[fast-coco]', or set val.backend=pycocotools for the same figures"
+        )
+
+
+def backend_version(backend: CocoBackend) -> str:
+    """Package and version that compute the figures, for reports: ``pycocotools 2.0.11``."""
+    package = _PACKAGES[backend]
+    return f"{package} {metadata.version(package)}"
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Build many rows without the cycle collector, which would look through all of them again and again.
+
+    Rows hold no cycles; for a million of them it is the larger part of the time.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@collector_paused()
+def make_scorer(
+    backend: CocoBackend, ground_truth: Mapping[str, Any], predictions: Sequence[Row], image_ids: Collection[int]
+) -> Scorer:
+    """A scorer of these predictions; neither argument is changed.
+
+    Args:
+        backend: Who computes.
+        ground_truth: A COCO annotation file.
+        predictions: Rows of a COCO result file.
+        image_ids: Images that will be asked for; others are not matched.
+
+    Raises:
+        ConfigError: If the backend's package is missing.
+        ValueError: If a prediction has a number that is not finite, or its image is not in the ground truth.
+    """
+    require_backend(backend)
+    truth = {
+        **ground_truth,
+        "annotations": [
+            {name: row[name] for name in ("id", "image_id", "category_id", "bbox", "area", "iscrowd")}
+            for row in ground_truth["annotations"]
+        ],
+    }
+    found = {**ground_truth, "annotations": _result_annotations(truth, predictions)}
+    return (_Faster if backend == "faster" else _Reference)(truth, found, image_ids)
+
+
+class _Reference:
+    """pycocotools. The images are matched once; each call accumulates those that it asks for."""
+
+    def __init__(self, truth: dict[str, Any], found: dict[str, Any], image_ids: Collection[int]) -> None:
+        with _silence():
+            self._scorer = COCOeval(_index(truth), _index(found), "bbox")
+            self._scorer.params.imgIds = sorted(image_ids)
+            self._scorer.evaluate()
+        self._params = copy.copy(self._scorer.params)
+
+    def curves(self, image_ids: Collection[int]) -> Curves:
+        wanted = set(image_ids)
+        params = copy.copy(self._params)
+        # accumulate takes the matches at the positions whose id was matched: a None leaves that image out.
+        params.imgIds = [image_id if image_id in wanted else None for image_id in self._params.imgIds]
+        with _silence():
+            self._scorer.accumulate(params)
+            self._scorer.summarize()
+        result = self._scorer.eval
+        return Curves(result["precision"], result["recall"], self._scorer.stats)
+
+
+class _Faster:
+    """faster-coco-eval. It matches anew in each call: that takes less time than to hand matches over to Python."""
+
+    def __init__(self, truth: dict[str, Any], found: dict[str, Any], image_ids: Collection[int]) -> None:
+        import faster_coco_eval  # optional, and cv2 comes with it
+
+        self._make = faster_coco_eval.COCOeval_faster
+        self._truth = faster_coco_eval.COCO(truth, print_function=_say_nothing)
+        self._found = faster_coco_eval.COCO(found, print_function=_say_nothing)
+
+    @collector_paused()
+    def curves(self, image_ids: Collection[int]) -> Curves:
+        scorer = self._make(self._truth, self._found, "bbox", print_function=_say_nothing)
+        scorer.params.imgIds = sorted(image_ids)
+        scorer.evaluate()
+        scorer.accumulate()
+        scorer.summarize()
+        return Curves(scorer.eval["precision"], scorer.eval["recall"], scorer.stats)
+
+
+def _result_annotations(truth: Mapping[str, Any], predictions: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows that can count, as loadRes makes them, but without the outlines that only masks need."""
+    num_rows = len(predictions)
+    image_ids = np.fromiter((row["image_id"] for row in predictions), np.int64, num_rows)
+    category_ids = np.fromiter((row["category_id"] for row in predictions), np.int64, num_rows)
+    scores = np.fromiter((row["score"] for row in predictions), np.float64, num_rows)
+    boxes = np.array([row["bbox"] for row in predictions], dtype=np.float64).reshape(-1, 4)
+    _check_rows(truth, image_ids, scores, boxes)
+    kept = _best(image_ids, category_ids, scores)
+    areas = (boxes[kept, 2] * boxes[kept, 3]).tolist()
+    return [
+        {
+            "id": number,
+            "image_id": row["image_id"],
+            "category_id": row["category_id"],
+            "bbox": row["bbox"],
+            "score": row["score"],
+            "area": area,
+        }
+        for number, (row, area) in enumerate(zip((predictions[i] for i in kept.tolist()), areas, strict=True), start=1)
+    ]
+
+
+def _check_rows(
+    truth: Mapping[str, Any],
+    image_ids: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float64],
+    boxes: npt.NDArray[np.float64],
+) -> None:
+    """Refuse what pycocotools and faster-coco-eval would score differently, or without a word."""
+    broken = np.flatnonzero(~(np.isfinite(scores) & np.isfinite(boxes).all(axis=1)))
+    if broken.size:
+        first = int(broken[0])
+        raise ValueError(
+            f"{broken.size} of {len(scores)} predictions have a score or box that is not finite; the first is row "
+            f"{first} (image {image_ids[first]}, score {scores[first]}, bbox {boxes[first].tolist()})"
+        )
+    strangers = np.setdiff1d(image_ids, [image["id"] for image in truth["images"]])
+    if strangers.size:
+        raise ValueError(
+            f"predictions for {strangers.size} images that the ground truth does not have: "
+            f"{', '.join(str(image_id) for image_id in strangers[:5])}; are both of one split?"
+        )
+
+
+def _best(
+    image_ids: npt.NDArray[np.int64], category_ids: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]
+) -> npt.NDArray[np.intp]:
+    """Positions of the best hundred of each image and class, ascending; of equal scores the first wins.
+
+    That is cocoapi's own choice, made early: it saves the index of two million rows when max_det is 300.
+    """
+    order = np.lexsort((-scores, category_ids, image_ids))
+    groups = np.stack((image_ids[order], category_ids[order]))
+    is_start = np.ones(len(order), dtype=bool)
+    is_start[1:] = (groups[:, 1:] != groups[:, :-1]).any(axis=0)
+    starts = np.flatnonzero(is_start)
+    ranks = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+    return np.sort(order[ranks < _MAX_DETS])
+
+
+def _index(dataset: dict[str, Any]) -> COCO:
+    coco = COCO()
+    coco.dataset = dataset
+    coco.createIndex()
+    return coco
+
+
+def _silence() -> contextlib.redirect_stdout[io.StringIO]:
+    """pycocotools reports its progress by print."""
+    return contextlib.redirect_stdout(io.StringIO())
+
+
+def _say_nothing(*_words: object) -> None:
+    """In place of faster-coco-eval's log lines, which would stand among ours."""

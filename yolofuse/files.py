@@ -1,0 +1,58 @@
+"""Files on disk: one is there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
+    """A stream whose content becomes ``path`` when the block ends well; nobody ever reads half of it.
+
+    Args:
+        path: The file; its folder must exist. Whatever was there stays until the end, and if the block raises.
+        durable: Also wait until the disk has it, so that a power cut leaves the old file or the new one.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        temporary.replace(path)
+        if durable:
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_bytes(path: Path, content: bytes) -> None:
+    """Write ``path``, whole or not at all; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as stream:
+        stream.write(content)
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, whole or not at all; makes the folder."""
+    save_bytes(path, text.encode())
+
+
+def save_json(path: Path, obj: object, *, indent: int | None = None) -> None:
+    """Write ``obj`` as JSON, whole or not at all; every float reads back as the same float.
+
+    Raises:
+        ValueError: If a number is not finite, which JSON cannot say.
+    """
+    save_text(path, json.dumps(obj, allow_nan=False, ensure_ascii=False, indent=indent) + "\n")
