@@ -28,8 +28,8 @@ from yolofuse.engine.monitor import read_steps
 from yolofuse.engine.runs import RunFolder
 from yolofuse.engine.train import train
 from yolofuse.errors import RunError
-from yolofuse.files import save_json
 from yolofuse.eval.report import environment
+from yolofuse.files import save_json
 
 DONE = "cell.json"
 _BROKEN = re.compile(r"loss is not finite at step (\d+)")  # of the RunError that yolofuse.engine.train raises

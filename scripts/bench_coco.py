@@ -10,27 +10,24 @@ are compared on the way.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import os
 import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
+from bench_table import append_rows
 
 from yolofuse.config.schema import CocoBackend
 from yolofuse.eval.coco import CocoMatches, ground_truth, prediction_rows
 from yolofuse.types import Detections, FloatArray, IntArray, PairRecord
 
-_REPO = Path(__file__).resolve().parents[1]
 _BACKENDS: tuple[CocoBackend, ...] = get_args(CocoBackend)
 _SIZE_HW = (512, 640)
 _LABELS = 10
@@ -55,7 +52,8 @@ def main() -> None:
     for row in rows:
         print("  ".join(f"{name} {value}" for name, value in row.items()))
     if args.csv:
-        _append(args.csv, rows)
+        versions = {name: metadata.version(name) for name in ("pycocotools", "faster-coco-eval")}
+        append_rows(args.csv, rows, **versions)
 
 
 def _compare(args: argparse.Namespace, num_classes: int) -> list[dict[str, object]]:
@@ -147,35 +145,6 @@ def _peak_mib() -> float:
     """Most memory this process has ever held; Linux counts it in KiB, macOS in bytes."""
     unit = 1 if platform.system() == "Darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def _append(file: Path, rows: list[dict[str, object]]) -> None:
-    revision = subprocess.run(
-        ["git", "-C", str(_REPO), "describe", "--always", "--dirty"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    about = {
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "commit": revision.stdout.strip() or "none",
-        "machine": f"{_cpu_name()}, {os.cpu_count()} cores",
-        "pycocotools": metadata.version("pycocotools"),
-        "faster-coco-eval": metadata.version("faster-coco-eval"),
-    }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    is_new = not file.exists()
-    with file.open("a", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=[*about, *rows[0]])
-        if is_new:
-            writer.writeheader()
-        writer.writerows({**about, **row} for row in rows)
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Measure how long a training sample takes in one process, beside its decodes alone and ultralytics' RGB pipeline.
+"""Measure how long a training sample takes in one process, beside its decodes alone and ultralytics' pipelines.
 
-    python scripts/bench_sample.py --data path/to/data.yaml --csv results/sample_speed.csv
+    python scripts/bench_sample.py --csv results/sample_speed.csv --profile results/sample_profile.md
 
 The variants take turns within a round, so that a busy machine slows all of them alike; medians of the rounds are given.
 """
@@ -8,71 +8,95 @@ The variants take turns within a round, so that a busy machine slows all of them
 from __future__ import annotations
 
 import argparse
-import csv
+import cProfile
+import importlib
 import os
-import platform
+import pstats
 import random
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from bench_table import REPO, append_rows, commit, machine
 
 from yolofuse import upstream  # noqa: F401 - sets the offline environment up before ultralytics is imported
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data.dataset import SampleKey, TrainDataset
 from yolofuse.data.descriptor import load_descriptor
 from yolofuse.data.loader import EpochSampler
+from yolofuse.data.pair_reader import Reader
 from yolofuse.data.pairs import PairSet, load_pairs
-from yolofuse.data.scan_cache import ScanResult
+from yolofuse.data.pixel_cache import disk_cache, ram_cache
+from yolofuse.data.scan import ScanResult
 
-_REPO = Path(__file__).resolve().parents[1]
 _IGNORE = cv2.IMREAD_IGNORE_ORIENTATION
 _BATCH = 16
 _NUM_PAIRS = 320  # so many that a memory of recent images, ours or theirs, holds only a part of them
-_YOLO = "ultralytics RGB only"
+_FLOOR = "decode floor: one pair, reduced"
+_YOLO = "ultralytics, RGB only"
+_PROFILED = 200
+Variant = Callable[[int], object]
 
 
 def main() -> None:
     """Print the table, and append it to a CSV when asked to."""
-    default = Path(os.environ.get("YOLOFUSE_REAL_DATA", _REPO.parent / "shared" / "data")) / "llvip-hr" / "data.yaml"
-    parser = argparse.ArgumentParser(description=__doc__)
+    default = Path(os.environ.get("YOLOFUSE_REAL_DATA", REPO.parent / "shared" / "data")) / "llvip-hr" / "data.yaml"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=default, help="descriptor of a paired data set")
     parser.add_argument("--imgsz", type=int, default=640)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--samples", type=int, default=48, help="samples of each variant per round")
     parser.add_argument("--csv", type=Path, help="file to append the results to")
+    parser.add_argument("--profile", type=Path, help="file to write where the time goes to")
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as scratch:
         pairs = load_pairs(load_descriptor(args.data), "train", cache_dir=Path(scratch) / "cache")
         many = _repeated(pairs, -(-_NUM_PAIRS // len(pairs)))
-        variants = {
-            "ours, 4 tiles of the whole set": _ours(many, args.imgsz, pool=0),
-            f"ours, mosaic_pool {_BATCH}": _ours(many, args.imgsz, pool=_BATCH),
+        files = f"ours, mosaic_pool {_BATCH}"
+        in_ram = "ours, cache ram"
+        variants: dict[str, Variant] = {
+            files: _ours(many, args.imgsz, _BATCH),
+            "ours, 4 tiles of the whole set": _ours(many, args.imgsz, 0),
+            in_ram: _ours(many, args.imgsz, 0, ram_cache(many, args.imgsz, 2)),
+            "ours, cache disk": _ours(many, args.imgsz, 0, disk_cache(many, args.imgsz, Path(scratch) / "cache", 2)),
+            _FLOOR: _decodes(pairs, cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
             "one pair decoded whole": _decodes(pairs, cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE),
-            "one pair decoded by half": _decodes(pairs, cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
             _YOLO: _ultralytics(many, args.imgsz, Path(scratch) / "yolo"),
+            "ultralytics, six channels": _six_channels(many, args.imgsz, Path(scratch) / "six"),
         }
         # As in a worker process; the import of ultralytics changes the first.
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
         medians = _measure(variants, args.rounds, args.samples)
-    for name, milliseconds in medians.items():
-        print(f"{name:32s} {milliseconds:7.2f} ms  {milliseconds / medians[_YOLO]:5.2f} of {_YOLO}")
+        if args.profile:
+            args.profile.write_text(_profiles({name: variants[name] for name in (files, in_ram)}))
+    rows: list[dict[str, object]] = [
+        {
+            "variant": name,
+            "ms": f"{value:.2f}",
+            "samples_per_s": f"{1000 / value:.0f}",
+            "of_floor": f"{value / medians[_FLOOR]:.3f}",
+            "of_ultralytics_rgb": f"{value / medians[_YOLO]:.3f}",
+        }
+        for name, value in medians.items()
+    ]
+    for row in rows:
+        print(f"{row['variant']:32} {row['ms']:>7} ms  {row['of_floor']:>6} of the floor  ", end="")
+        print(f"{row['of_ultralytics_rgb']:>6} of {_YOLO}")
     if args.csv:
-        _append(args.csv, args, medians)
+        data = args.data.resolve().parent.name
+        append_rows(args.csv, rows, data=data, imgsz=args.imgsz, rounds=args.rounds, samples=args.samples)
 
 
-def _measure(variants: dict[str, Callable[[int], object]], rounds: int, samples: int) -> dict[str, float]:
+def _measure(variants: dict[str, Variant], rounds: int, samples: int) -> dict[str, float]:
     """Milliseconds per call: the median over rounds of each round's mean. The first round only warms up."""
     means: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(rounds + 1):
@@ -85,10 +109,31 @@ def _measure(variants: dict[str, Callable[[int], object]], rounds: int, samples:
     return {name: statistics.median(values) for name, values in means.items()}
 
 
-def _ours(pairs: PairSet, imgsz: int, pool: int) -> Callable[[int], object]:
+def _profiles(variants: dict[str, Variant]) -> str:
+    """Where the time of samples goes, as Markdown: the functions with most time of their own."""
+    text = f"# Where a sample's time goes\n`scripts/bench_sample.py --profile`, commit {commit()}, {machine()}. "
+    text += f"Own time of each function over {_PROFILED} samples; the profiler itself adds to every call.\n"
+    for name, make in variants.items():
+        profile = cProfile.Profile()
+        profile.enable()
+        for number in range(_PROFILED):
+            make(number)
+        profile.disable()
+        stats: dict[Any, Any] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+        total = sum(own for _, _, own, _, _ in stats.values())
+        text += f"\n## {name}: {total * 1e3 / _PROFILED:.2f} ms\n"
+        text += "| function | calls | own ms | share |\n| --- | --: | --: | --: |\n"
+        for (file, line, function), (_, calls, own, _, _) in sorted(stats.items(), key=lambda s: -s[1][2])[:16]:
+            where = f"{Path(file).name}:{line} " if line else ""
+            spent = f"{calls / _PROFILED:.1f} | {own * 1e3 / _PROFILED:.3f} | {own / total:.0%}"
+            text += f"| `{where}{function}` | {spent} |\n"
+    return text
+
+
+def _ours(pairs: PairSet, imgsz: int, pool: int, reader: Reader | None = None) -> Variant:
     """Samples in the order in which one worker makes them, up to the tensor."""
-    dataset = TrainDataset(pairs, imgsz, AugmentConfig(mosaic=1.0, mosaic_pool=pool), seed=0)
-    sampler = EpochSampler(len(pairs), _BATCH, seed=0)
+    dataset = TrainDataset(pairs, imgsz, AugmentConfig(mosaic=1.0, mosaic_pool=pool), seed=0, reader=reader)
+    sampler = EpochSampler(len(pairs), _BATCH, seed=0, pool=pool)
     keys: list[SampleKey] = []
 
     def make(number: int) -> object:
@@ -100,7 +145,7 @@ def _ours(pairs: PairSet, imgsz: int, pool: int) -> Callable[[int], object]:
     return make
 
 
-def _decodes(pairs: PairSet, color: int, gray: int) -> Callable[[int], object]:
+def _decodes(pairs: PairSet, color: int, gray: int) -> Variant:
     def make(number: int) -> object:
         record = pairs.records[number % len(pairs)]
         files = ((record.rgb, color), (record.ir, gray))
@@ -113,16 +158,19 @@ def _repeated(pairs: PairSet, copies: int) -> PairSet:
     """The set several times over, each copy of a pair under an id of its own."""
     records = [replace(record, image_id=number) for number, record in enumerate(list(pairs.records) * copies, start=1)]
     scan = ScanResult(
-        sizes_hw=np.tile(pairs.scan.sizes_hw, (copies, 1)),
+        rgb_hw=np.tile(pairs.scan.rgb_hw, (copies, 1)),
+        ir_hw=np.tile(pairs.scan.ir_hw, (copies, 1)),
+        ir_bits=np.tile(pairs.scan.ir_bits, copies),
         boxes_xywhn=np.tile(pairs.scan.boxes_xywhn, (copies, 1)),
         class_ids=np.tile(pairs.scan.class_ids, copies),
+        crowd=np.tile(pairs.scan.crowd, copies),
         offsets=np.concatenate([[0], np.cumsum(np.tile(np.diff(pairs.scan.offsets), copies))]),
         verified=pairs.scan.verified,
     )
-    return replace(pairs, records=records, scan=scan)
+    return replace(pairs, records=records, sizes_hw=np.tile(pairs.sizes_hw, (copies, 1)), scan=scan)
 
 
-def _ultralytics(pairs: PairSet, imgsz: int, root: Path) -> Callable[[int], object]:
+def _ultralytics(pairs: PairSet, imgsz: int, root: Path) -> Variant:
     """Its own training samples of the RGB half, with its buffer of 128 recent images full: one new decode each.
 
     Links stand in a scratch folder, because it writes caches beside the labels.
@@ -132,6 +180,7 @@ def _ultralytics(pairs: PairSet, imgsz: int, root: Path) -> Callable[[int], obje
 
     for record in pairs.records:
         _link(record.rgb, root / "images" / f"{record.image_id}{record.rgb.suffix}")
+        _link(record.ir, root / "imagesIR" / f"{record.image_id}{record.rgb.suffix}")
         if record.label:
             _link(record.label, root / "labels" / f"{record.image_id}.txt")
     names: dict[str, Any] = {"names": dict(enumerate(pairs.names)), "channels": 3}
@@ -140,50 +189,40 @@ def _ultralytics(pairs: PairSet, imgsz: int, root: Path) -> Callable[[int], obje
     )
     order = list(range(len(dataset)))
     random.Random(0).shuffle(order)  # noqa: S311 - an order, not a secret
-    for index in order[: dataset.max_buffer_length]:  # until the buffer is full, as it is for all but the first samples
-        dataset[index]
     filled = dataset.max_buffer_length
-    return lambda number: dataset[order[(filled + number) % len(order)]]
+    fill = iter(order[:filled])
+
+    def make(number: int) -> object:
+        for index in fill:  # until the buffer is full, as it is for all but the first samples
+            dataset[index]
+        return dataset[order[(filled + number) % len(order)]]
+
+    return make
+
+
+def _six_channels(pairs: PairSet, imgsz: int, root: Path) -> Variant:
+    """The same pipeline on both images stacked to six channels, as a fork would patch it: its reader reads the pair."""
+    base: Any = importlib.import_module("ultralytics.data.base")
+    read: Callable[..., Any] = base.imread
+    make_rgb = _ultralytics(pairs, imgsz, root)
+
+    def read_both(file: str, flags: int = cv2.IMREAD_COLOR) -> Any:
+        infrared = Path(file).parent.with_name("imagesIR") / Path(file).name
+        return np.dstack([read(file, flags=flags), read(str(infrared), flags=flags)])
+
+    def make(number: int) -> object:
+        base.imread = read_both
+        try:
+            return make_rgb(number)
+        finally:
+            base.imread = read
+
+    return make
 
 
 def _link(target: Path, link: Path) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(target.resolve())
-
-
-def _append(file: Path, args: argparse.Namespace, medians: dict[str, float]) -> None:
-    revision = subprocess.run(
-        ["git", "-C", str(_REPO), "describe", "--always", "--dirty"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    about = {
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "commit": revision.stdout.strip() or "none",
-        "machine": f"{_cpu_name()}, {os.cpu_count()} cores",
-        "data": args.data.resolve().parent.name,
-        "imgsz": args.imgsz,
-        "rounds": args.rounds,
-        "samples": args.samples,
-    }
-    rows = [
-        {**about, "variant": name, "ms": f"{value:.2f}", "ratio": f"{value / medians[_YOLO]:.3f}"}
-        for name, value in medians.items()
-    ]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    is_new = not file.exists()
-    with file.open("a", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        if is_new:
-            writer.writeheader()
-        writer.writerows(rows)
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

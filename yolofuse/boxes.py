@@ -40,11 +40,11 @@ def transform_xyxy(boxes_xyxy: FloatLike, matrix: npt.NDArray[np.float64]) -> Fl
 
     Args:
         boxes_xyxy: Boxes in pixels.
-        matrix: Maps (x, y, 1) of the old image to (x, y, 1) of the new one.
+        matrix: Maps (x, y, 1) of the old image to (x, y, 1) of the new one; one for all boxes, or one for each.
 
     Shapes:
-        boxes_xyxy: (N, 4), matrix: (3, 3) -> (N, 4)
+        boxes_xyxy: (N, 4), matrix: (3, 3) or (N, 3, 3) -> (N, 4)
     """
     corners = boxes_xyxy[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)  # (N, 4 corners, x y)
-    moved = corners @ matrix[:2, :2].T + matrix[:2, 2]
+    moved = corners @ matrix[..., :2, :2].swapaxes(-1, -2) + matrix[..., None, :2, 2]
     return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1).astype(np.float32)

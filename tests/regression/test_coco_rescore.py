@@ -52,7 +52,9 @@ def made_up(num_pairs: int, seed: int) -> tuple[list[PairRecord], list[Label]]:
     for image_id in range(1, num_pairs + 1):
         key = f"{'left' if image_id % 2 else 'right'}/{image_id // 2:04d}"
         tags = {"daynight": "night" if image_id % 3 else "day"}
-        records.append(PairRecord(image_id, key, Path(f"{key}.jpg"), Path(f"{key}.jpg"), None, (330, 500), (330, 500), tags=tags))
+        records.append(
+            PairRecord(image_id, key, Path(f"{key}.jpg"), Path(f"{key}.jpg"), None, (330, 500), (330, 500), tags=tags)
+        )
         count = int(rng.integers(0, 8))
         sizes = rng.uniform(0.02, 0.4, (count, 2))
         boxes = np.hstack((rng.uniform(sizes / 2, 1 - sizes / 2), sizes)).astype(np.float32)

@@ -13,7 +13,7 @@ from yolofuse.data.image_io import reduction_for
 from yolofuse.data.pair_image import PAD, read_pair
 from yolofuse.data.pair_reader import PairReader
 from yolofuse.data.photometry import apply_photometry, color_matrix, draw_photometry
-from yolofuse.data.transforms import covered_window, move_boxes, paint, scale_and_shift
+from yolofuse.data.transforms import clip_boxes, covered_window, paint, scale_and_shift
 
 _IMGSZ = 128
 
@@ -170,7 +170,7 @@ def test_paint__whole_shift_moves_pixels_exactly() -> None:
     ],
 )
 def test_boxes__too_little_left_is_dropped(box: tuple[float, ...], kept: bool) -> None:
-    boxes_xyxy, class_ids = move_boxes(np.array([box], np.float32), np.array([3]), np.eye(3), (100, 100))
+    boxes_xyxy, class_ids = clip_boxes(np.array([box], np.float32), np.array([3]), (100, 100))
     assert class_ids.tolist() == [3] * kept
     assert boxes_xyxy.shape == (int(kept), 4)
     assert ((boxes_xyxy >= 0) & (boxes_xyxy <= 100)).all()

@@ -19,7 +19,9 @@ SIZE_HW = (200, 400)
 
 
 def record(image_id: int, key: str, **tags: str) -> PairRecord:
-    return PairRecord(image_id, key, Path("rgb") / f"{key}.png", Path("ir") / f"{key}.jpg", None, SIZE_HW, SIZE_HW, tags=tags)
+    return PairRecord(
+        image_id, key, Path("rgb") / f"{key}.png", Path("ir") / f"{key}.jpg", None, SIZE_HW, SIZE_HW, tags=tags
+    )
 
 
 def label(*boxes: tuple[float, float, float, float, int]) -> tuple[FloatArray, IntArray]:

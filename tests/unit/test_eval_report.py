@@ -11,8 +11,8 @@ import pytest
 
 import yolofuse
 from yolofuse.eval.coco import FIGURES, CocoResult
-from yolofuse.files import save_json
 from yolofuse.eval.report import EvalReport, environment, format_table, git_commit, write_report
+from yolofuse.files import save_json
 
 
 def result(base: float) -> CocoResult:

@@ -13,8 +13,8 @@ from yolofuse.engine.distributed import Ranks, pick_device
 from yolofuse.engine.probe import Probe, probe
 from yolofuse.engine.setup import prepare
 from yolofuse.errors import ConfigError
-from yolofuse.files import save_json
 from yolofuse.eval.probe_picture import LayerPoint, save_probe_picture
+from yolofuse.files import save_json
 
 log = logging.getLogger("yolofuse")
 

@@ -125,6 +125,14 @@ class TrainConfig(Section):
     monitor_steps: Annotated[int, Field(ge=0)] = 100
     """Losses and gradient norms of this many first steps go to ``first_steps.csv``, with warnings where they look
     wrong; 0 switches that off."""
+    cache: Literal["none", "ram", "disk"] = "none"
+    """Keep every training pair decoded at training size (4 bytes per pixel, 8 for thermal images of more than 8 bits),
+    shared by workers and ranks: in memory, or in a file below ``data.cache_dir``. Changes no byte of a batch."""
+    augment_on: Literal["loader", "device"] = "loader"
+    """Where mosaic, geometry and colours are made: by the loader's processes, or in batches on the training device,
+    with the same draws and the same geometry within a pixel. The device is for GPUs that wait for their loader."""
+    decode: Literal["cpu", "nvjpeg"] = "cpu"
+    """Who decodes JPEG pairs. ``nvjpeg``: the GPU, through torchvision; needs ``augment_on: device``."""
     sync_bn: bool = False
     """Batch statistics over all ranks."""
     tensorboard: bool = False
@@ -166,6 +174,8 @@ class Config(Section):
         is_fused = self.model.streams == "both" and self.model.cut not in {"input", "decision"}
         if is_fused and self.init.fusion in {"rgb", "ir"} and self.model.fusion == "add":
             raise ValueError(f"init.fusion: 'add' is always the average; for {self.init.fusion} take another fusion")
+        if self.train.decode == "nvjpeg" and (self.train.augment_on != "device" or self.train.cache != "none"):
+            raise ValueError("train.decode: nvjpeg goes with train.augment_on: device and train.cache: none")
         return self
 
     @property

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from torch.utils.data import Dataset
 
-from yolofuse.boxes import xywhn_to_xyxy
+from yolofuse.boxes import transform_xyxy, xywhn_to_xyxy
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data.image_io import reduction_for
 from yolofuse.data.pair_image import pad_value, pixel_dtype, read_pair
@@ -19,10 +19,10 @@ from yolofuse.data.plan import SamplePlan, plan_tiles
 from yolofuse.data.transforms import (
     Matrix,
     Window,
+    clip_boxes,
     covered_window,
     letterbox,
     mosaic_places,
-    move_boxes,
     paint,
     paint_crop,
     random_affine,
@@ -70,6 +70,7 @@ class TrainDataset(Dataset[PairedSample]):
         self.imgsz = imgsz
         self.augment = augment
         self.seed = seed
+        self._dtype = pixel_dtype(pairs.records[0].format)  # all pairs of a split have one depth
         self.reader = reader or PairReader(pairs.records, imgsz, capacity=augment.mosaic_pool)
 
     def __len__(self) -> int:
@@ -77,8 +78,7 @@ class TrainDataset(Dataset[PairedSample]):
 
     def __getitem__(self, key: SampleKey) -> PairedSample:
         plan = self.plan(key)
-        record = self.pairs.records[key.index]
-        dtype = pixel_dtype(record.format)
+        dtype = self._dtype
         image = np.full((self.imgsz, self.imgsz, 4), pad_value(dtype), dtype)
         for tile in plan.tiles:
             pixels = self.reader.read(tile.index)
@@ -87,7 +87,7 @@ class TrainDataset(Dataset[PairedSample]):
             else:
                 paint_crop(image, pixels, tile.matrix, tile.window, tile.crop)
         apply_photometry(image, plan.photometry)
-        return PairedSample(image, plan.boxes_xyxy, plan.class_ids, record.image_id, record.size_hw)
+        return PairedSample(image, plan.boxes_xyxy, plan.class_ids, key.index + 1, self.pairs.size_hw(key.index))
 
     def plan(self, key: SampleKey) -> SamplePlan:
         """What a sample is made of; no file is read for it."""
@@ -104,7 +104,7 @@ class TrainDataset(Dataset[PairedSample]):
         indices = [key.index, *self._partners(key, rng)]
         centre_x, centre_y = rng.uniform(0.5, 1.5, size=2) * self.imgsz
         affine = random_affine(rng, self.augment, 2 * self.imgsz, self.imgsz)
-        sizes_hw = [self.pairs.records[tile].size_hw for tile in indices]
+        sizes_hw = [self.pairs.size_hw(tile) for tile in indices]
         places = mosaic_places(sizes_hw, self.imgsz, (centre_x, centre_y))
         return [(tile, affine @ place) for tile, place in zip(indices, places, strict=True)]
 
@@ -116,7 +116,7 @@ class TrainDataset(Dataset[PairedSample]):
         return [key.pool[int(draw * len(key.pool))] for draw in draws]
 
     def _single(self, index: int, rng: np.random.Generator) -> list[tuple[int, Matrix]]:
-        place = scale_and_shift(*letterbox(self.pairs.records[index].size_hw, (self.imgsz, self.imgsz)))
+        place = scale_and_shift(*letterbox(self.pairs.size_hw(index), (self.imgsz, self.imgsz)))
         return [(index, random_affine(rng, self.augment, self.imgsz, self.imgsz) @ place)]
 
 
@@ -146,7 +146,7 @@ class EvalDataset(Dataset[PairedSample]):
         """Height and width of a sample, known without reading it."""
         if self.letterbox == "square":
             return (self.imgsz, self.imgsz)
-        size_hw = self.pairs.records[index].size_hw
+        size_hw = self.pairs.size_hw(index)
         gain = self.imgsz / max(size_hw)
         height, width = (max(-(-round(side * gain) // self.stride), 1) * self.stride for side in size_hw)
         return (height, width)
@@ -163,8 +163,8 @@ class EvalDataset(Dataset[PairedSample]):
         window = covered_window(matrix, record.size_hw, canvas_hw)
         _put(image, read_pair(record, grid_hw), matrix @ scale_and_shift(reduction, 0.0, 0.0), window)
         boxes_xywhn, class_ids = self.pairs.labels(index)
-        boxes_xyxy, class_ids = move_boxes(xywhn_to_xyxy(boxes_xywhn, record.size_hw), class_ids, matrix, canvas_hw)
-        return PairedSample(image, boxes_xyxy, class_ids, record.image_id, record.size_hw, place)
+        moved = transform_xyxy(xywhn_to_xyxy(boxes_xywhn, record.size_hw), matrix)
+        return PairedSample(image, *clip_boxes(moved, class_ids, canvas_hw), record.image_id, record.size_hw, place)
 
 
 def _put(image: PixelArray, pixels: PixelArray, matrix: Matrix, window: Window) -> None:

@@ -1,4 +1,4 @@
-"""Read one image: what its header says, whether the file is whole, and its pixels, decoded smaller where that is faster."""
+"""Read one image: what its header says, whether the file is whole, and its pixels, smaller where wanted."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _FORMAT = 1
 
 
 def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[float, float]:
-    """The counts at a window's percentiles over the thermal images of some sources, from the cache where they are there.
+    """The counts at a window's percentiles over the thermal images of some sources, cached.
 
     Up to 2,000 images, evenly spread, give 4,096 pixels each on a regular grid, so the result is a function of the
     files alone.

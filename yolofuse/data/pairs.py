@@ -14,7 +14,7 @@ import numpy as np
 
 from yolofuse.data.ir_window import percentile_window
 from yolofuse.data.manifest import tag_codes
-from yolofuse.data.matching import Matches, names_of
+from yolofuse.data.matching import names_of
 from yolofuse.data.pair_table import PairTable
 from yolofuse.data.problems import Problem
 from yolofuse.data.scan import Parts, ScanResult, match_source, scan_split
@@ -41,6 +41,7 @@ class PairSet:
     Attributes:
         names: Class names.
         records: One per pair, in the order of sources and keys.
+        sizes_hw: int32 (N, 2): height and width of each pair's frame in pixels.
         scan: Sizes and boxes of all pairs.
         fingerprint: The data hash of reports: SHA-256 over keys, sizes and label contents, not over file times.
         ir_windows: The thermal windows that were computed: what a checkpoint keeps.
@@ -49,6 +50,7 @@ class PairSet:
 
     names: tuple[str, ...]
     records: Sequence[PairRecord]
+    sizes_hw: IntArray = field(repr=False)
     scan: ScanResult = field(repr=False)
     fingerprint: str
     ir_windows: Windows = field(default_factory=dict)
@@ -56,6 +58,11 @@ class PairSet:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def size_hw(self, index: int) -> tuple[int, int]:
+        """Height and width of a pair's frame in pixels, without making its record."""
+        height, width = self.sizes_hw[index].tolist()
+        return height, width
 
     def labels(self, index: int) -> tuple[FloatArray, IntArray]:
         """Boxes (N, 4) as ``xywhn`` and class ids (N,) of one pair, to be found: not to be written to."""
@@ -207,7 +214,7 @@ def assemble(
         tag_code=codes,
         tags=pool,
     )
-    return PairSet(names, table, scan, _fingerprint(table, scan), windows, signature_of(parts))
+    return PairSet(names, table, table.sizes_hw, scan, _fingerprint(table, scan), windows, signature_of(parts))
 
 
 def _format(source: Source, bits: Literal[8, 16], windows: Windows) -> PairFormat:

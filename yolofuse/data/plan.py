@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yolofuse.boxes import xywhn_to_xyxy
+from yolofuse.boxes import transform_xyxy, xywhn_to_xyxy
 from yolofuse.data.pair_image import stored_hw
 from yolofuse.data.pairs import PairSet
 from yolofuse.data.photometry import Photometry
-from yolofuse.data.transforms import Matrix, Window, covered_window, is_upright, move_boxes, snap
+from yolofuse.data.transforms import Matrix, Window, clip_boxes, covered_window, is_upright, snap
 from yolofuse.types import FloatArray, IntArray
 
 
@@ -63,21 +63,26 @@ def plan_tiles(
     tiles: list[Tile] = []
     boxes: list[FloatArray] = [np.zeros((0, 4), np.float32)]
     class_ids: list[IntArray] = [np.zeros(0, np.int64)]
+    from_unit: list[Matrix] = []
     for index, from_frame in placed:
-        frame_hw = pairs.records[index].size_hw
-        image_hw = stored_hw(frame_hw, imgsz)
-        shrink = np.array([image_hw[1] / frame_hw[1], image_hw[0] / frame_hw[0], 1.0])
-        matrix = from_frame / shrink  # the same as a product with the inverse of a diagonal matrix
-        window = covered_window(matrix, image_hw, canvas_hw)
+        frame_h, frame_w = pairs.size_hw(index)
+        height, width = stored_hw((frame_h, frame_w), imgsz)
+        # Divided by a row, so column by column: the same as a product with the inverse of a diagonal matrix.
+        matrix = from_frame / (width / frame_w, height / frame_h, 1.0)
+        window = covered_window(matrix, (height, width), canvas_hw)
         if window.is_empty:
             continue
         crop = None
         if is_upright(matrix):
-            matrix, crop = snap(matrix, window, image_hw)
+            matrix, crop = snap(matrix, window, (height, width))
         tiles.append(Tile(index, matrix, window, crop))
         boxes_xywhn, tile_class_ids = pairs.labels(index)
-        if len(tile_class_ids):
-            moved, kept_ids = move_boxes(xywhn_to_xyxy(boxes_xywhn, image_hw), tile_class_ids, matrix, canvas_hw)
-            boxes.append(moved)
-            class_ids.append(kept_ids)
-    return tuple(tiles), np.concatenate(boxes), np.concatenate(class_ids)
+        from_unit.append(matrix * (width, height, 1.0))
+        boxes.append(boxes_xywhn)
+        class_ids.append(tile_class_ids)
+    counts = [len(of_tile) for of_tile in class_ids[1:]]
+    if not sum(counts):
+        return tuple(tiles), boxes[0], class_ids[0]
+    corners = xywhn_to_xyxy(np.concatenate(boxes), (1, 1))
+    moved = transform_xyxy(corners, np.repeat(from_unit, counts, axis=0))
+    return tuple(tiles), *clip_boxes(moved, np.concatenate(class_ids), canvas_hw)

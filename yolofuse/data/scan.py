@@ -161,9 +161,7 @@ class _Columns:
         )
 
 
-def scan_split(
-    parts: Parts, *, verify: bool, workers: int, where: str
-) -> Scan:
+def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
     """Look into every pair of a split, in the order of sources and keys.
 
     Args:
@@ -309,6 +307,8 @@ def _mixed_depths(source: Source, matches: Matches, ir_bits: np.ndarray) -> list
     usual = depths[counts.argmax()]
     found = []
     for position in np.flatnonzero(ir_bits != usual).tolist():
-        text = f"{source.root / matches.ir[position]}: {ir_bits[position]} bits, but most of {source.where} have {usual}"
+        text = (
+            f"{source.root / matches.ir[position]}: {ir_bits[position]} bits, but most of {source.where} have {usual}"
+        )
         found.append((position, Problem("bit-depth", matches.keys[position], f"{text}; one ir_window can't fit both")))
     return found

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolofuse.boxes import clip_xyxy, transform_xyxy
+from yolofuse.boxes import clip_xyxy
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.types import FloatArray, IntArray, PixelArray
 
@@ -116,9 +116,13 @@ def random_affine(rng: np.random.Generator, augment: AugmentConfig, canvas: floa
 def covered_window(matrix: Matrix, size_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> Window:
     """The canvas pixels whose centres may lie in the image; empty when the image falls beside the canvas."""
     height, width = size_hw
-    hull = transform_xyxy(np.array([[0.0, 0.0, width, height]]), matrix)[0]
+    (a, b, x), (c, d, y), _ = matrix.tolist()
+    # The sides of the upright hull: each term of the sum is smallest, or largest, at one end of the image.
+    xs, ys = sorted((0.0, a * width)), sorted((0.0, d * height))
+    x_by_y, y_by_x = sorted((0.0, b * height)), sorted((0.0, c * width))
     # Pixel i has its centre at i + 0.5.
-    x0, y0, x1, y1 = (math.ceil(edge - 0.5) for edge in hull.tolist())
+    x0, x1 = (math.ceil(x + along + across - 0.5) for along, across in zip(xs, x_by_y, strict=True))
+    y0, y1 = (math.ceil(y + along + across - 0.5) for along, across in zip(ys, y_by_x, strict=True))
     return Window(max(x0, 0), max(y0, 0), min(x1, canvas_hw[1]), min(y1, canvas_hw[0]))
 
 
@@ -190,17 +194,16 @@ def paint(canvas: PixelArray, image: PixelArray, matrix: Matrix, window: Window)
     cv2.copyTo(turned, mask, target)
 
 
-def move_boxes(
-    boxes_xyxy: FloatArray, class_ids: IntArray, matrix: Matrix, canvas_hw: tuple[int, int]
-) -> tuple[FloatArray, IntArray]:
-    """The boxes on the canvas, clipped, without those of which too little is left to see.
+def clip_boxes(boxes_xyxy: FloatArray, class_ids: IntArray, canvas_hw: tuple[int, int]) -> tuple[FloatArray, IntArray]:
+    """Boxes that were moved onto a canvas, clipped to it, without those of which too little is left to see.
 
     Shapes:
         boxes_xyxy: (N, 4), class_ids: (N,) -> (M, 4), (M,) with M <= N
     """
-    moved = transform_xyxy(boxes_xyxy, matrix)
-    clipped = clip_xyxy(moved, canvas_hw)
-    whole_sides = moved[:, 2:] - moved[:, :2]
+    if not len(class_ids):
+        return boxes_xyxy, class_ids
+    clipped = clip_xyxy(boxes_xyxy, canvas_hw)
+    whole_sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
     sides = clipped[:, 2:] - clipped[:, :2]
     shortest, longest = sides.min(axis=1), sides.max(axis=1)
     visible = sides.prod(axis=1) / np.maximum(whole_sides.prod(axis=1), 1e-9)

@@ -29,11 +29,13 @@ class Ranks:
         rank: Its number; rank 0 writes files and speaks.
         world: How many there are.
         device: Where it computes.
+        local_rank: Its number among those of its machine.
     """
 
     rank: int
     world: int
     device: torch.device
+    local_rank: int = 0
 
     @property
     def is_main(self) -> bool:
@@ -94,7 +96,7 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         return
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size(), chosen)
+        yield Ranks(dist.get_rank(), dist.get_world_size(), chosen, local)
     finally:
         dist.destroy_process_group()
 

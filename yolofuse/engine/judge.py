@@ -15,6 +15,7 @@ from yolofuse.config import Config
 from yolofuse.config.load import validate_config
 from yolofuse.data import PairSet
 from yolofuse.data.pair_image import read_pair, to_bytes
+from yolofuse.data.pairs import Windows
 from yolofuse.engine.distributed import Ranks, join_ranks
 from yolofuse.engine.runs import RunFolder
 from yolofuse.engine.setup import load_split
@@ -96,7 +97,7 @@ def judge(
     config = loaded.config
     split = split or config.data.val_split
     with join_ranks(config.train.device) as ranks:
-        pairs = load_split(config, split, ranks)
+        pairs = load_split(config, split, ranks, _windows(loaded))
         if pairs.names != loaded.names:
             raise DataError(
                 f"{config.data.descriptor}: its classes are {', '.join(pairs.names)}, but {weights} knows "
@@ -147,10 +148,23 @@ def _config_name(weights: Path) -> str:
     return str(file) if file.is_file() else f"inside {weights}"
 
 
+def _is_foreign(loaded: Loaded) -> bool:
+    """Whether another data set is judged than the one that the weights were trained on."""
+    trained_on: str = loaded.content["config"]["data"]["descriptor"]
+    return loaded.config.data.descriptor != trained_on
+
+
+def _windows(loaded: Loaded) -> Windows:
+    """The thermal windows of the training: the model knows no others."""
+    if _is_foreign(loaded):
+        return {}
+    return {name: (low, high) for name, (low, high) in loaded.content.get("ir_windows", {}).items()}
+
+
 def _report_folder(weights: Path, split: str, loaded: Loaded) -> Path:
     """Beside the weights; another data set than the run's own gets a folder of its own."""
     data = Path(loaded.config.data.descriptor)
-    foreign = str(data) != loaded.content["config"]["data"]["descriptor"]
+    foreign = _is_foreign(loaded)
     return _home(weights) / (f"eval-{data.parent.name}-{data.stem}-{split}" if foreign else f"eval-{split}")
 
 

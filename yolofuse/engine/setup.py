@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,16 +11,20 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from yolofuse.config import Config
 from yolofuse.data import EpochSampler, PairSet, TrainDataset, collate, load_descriptor, load_pairs, train_loader
+from yolofuse.data.pairs import Windows
+from yolofuse.data.pixel_cache import PixelCache, disk_cache, ram_cache
+from yolofuse.data.scan_cache import default_cache_dir
 from yolofuse.engine.distributed import Ranks
+from yolofuse.engine.feed import Feed
 from yolofuse.engine.loss import DetectionLoss
 from yolofuse.engine.optim import Schedule, build_optimizer, freeze
 from yolofuse.errors import ConfigError
+from yolofuse.eval.backends import require_backend
 from yolofuse.model import Detector, build_detector, format_summary, summarise
-from yolofuse.types import PairedBatch, PairedSample
+from yolofuse.types import PairedBatch
 from yolofuse.upstream import ModelEMA
 from yolofuse.weights import WeightsReport, begin_weights, policy_of
 
@@ -44,19 +49,35 @@ class Session:
     scaler: torch.amp.GradScaler
     sampler: EpochSampler
     dataset: TrainDataset
-    loader: DataLoader[PairedSample]
+    feed: Feed
     weights: WeightsReport | None
     """What became of each tensor; None where a checkpoint is about to replace them all."""
 
 
-def load_split(config: Config, split: str, ranks: Ranks) -> PairSet:
-    """A split of the config's data set, checked; rank 0 does the work and the others read its cache."""
+def cache_dir_of(config: Config) -> Path | None:
+    """The config's folder for caches; None: the user's."""
+    return Path(config.data.cache_dir) if config.data.cache_dir else None
+
+
+def load_split(config: Config, split: str, ranks: Ranks, ir_windows: Windows | None = None) -> PairSet:
+    """A split of the config's data set, checked; rank 0 does the work and the others read its cache.
+
+    Args:
+        config: The run.
+        split: Name of the split.
+        ranks: This process among the run's.
+        ir_windows: Thermal windows that were computed when a checkpoint was trained.
+    """
     descriptor = load_descriptor(config.data.descriptor, config.data.root)
-    cache = Path(config.data.cache_dir) if config.data.cache_dir else None
 
     def load() -> PairSet:
         return load_pairs(
-            descriptor, split, cache_dir=cache, verify=config.data.verify, workers=max(config.data.workers, 1)
+            descriptor,
+            split,
+            cache_dir=cache_dir_of(config),
+            verify=config.data.verify,
+            workers=max(config.data.workers, 1),
+            ir_windows=ir_windows,
         )
 
     if ranks.is_main:
@@ -81,6 +102,7 @@ def prepare(config: Config, ranks: Ranks, *, fresh: bool = True) -> Session:
     train = config.train
     if train.batch % ranks.world:
         raise ConfigError(f"train.batch: {train.batch} pairs cannot be dealt evenly to {ranks.world} ranks")
+    require_backend(config.val.backend)
     policy_of(config)  # its mistakes are told before the data is looked at
     train_pairs = load_split(config, config.data.train_split, ranks)
     val_pairs = load_split(config, config.data.val_split, ranks)
@@ -98,7 +120,8 @@ def prepare(config: Config, ranks: Ranks, *, fresh: bool = True) -> Session:
     sampler = EpochSampler(
         len(train_pairs), train.batch, train.seed, ranks.rank, ranks.world, pool=train.augment.mosaic_pool
     )
-    dataset = TrainDataset(train_pairs, train.imgsz, train.augment, train.seed)
+    reader = _cached(config, train_pairs, ranks)
+    dataset = TrainDataset(train_pairs, train.imgsz, train.augment, train.seed, reader)
     return Session(
         config=config,
         ranks=ranks,
@@ -113,7 +136,7 @@ def prepare(config: Config, ranks: Ranks, *, fresh: bool = True) -> Session:
         scaler=torch.amp.GradScaler(ranks.device.type, enabled=train.precision == "fp16"),
         sampler=sampler,
         dataset=dataset,
-        loader=train_loader(dataset, sampler, config.data.workers, pin=ranks.device.type == "cuda"),
+        feed=_feed(config, dataset, sampler, ranks),
         weights=report,
     )
 
@@ -130,6 +153,28 @@ def first_batches(session: Session, num: int) -> list[PairedBatch]:
     train = session.config.train
     session.sampler.set_epoch(0, start_step=0, mosaic=train.epochs > train.close_mosaic)
     return [collate([session.dataset[key] for key in keys]) for keys in islice(session.sampler, num)]
+
+
+def _cached(config: Config, pairs: PairSet, ranks: Ranks) -> PixelCache | None:
+    """The training pairs decoded once for all processes of a machine, where the config asks for it."""
+    imgsz, workers = config.train.imgsz, max(config.data.workers, 1)
+    if config.train.cache == "none":
+        return None
+    if config.train.cache == "disk":
+        return disk_cache(pairs, imgsz, cache_dir_of(config) or default_cache_dir(), workers)
+    mine = ram_cache(pairs, imgsz, workers) if ranks.local_rank == 0 else None
+    host = socket.gethostname()
+    paths = {name: path for name, path in ranks.gather((host, mine.path if mine else None)) if path is not None}
+    return mine or PixelCache(paths[host], pairs, imgsz)
+
+
+def _feed(config: Config, dataset: TrainDataset, sampler: EpochSampler, ranks: Ranks) -> Feed:
+    """Batches on the device."""
+    pin = ranks.device.type == "cuda"
+    if config.train.augment_on == "loader":
+        loader = train_loader(dataset, sampler, config.data.workers, pin)
+        return Feed(loader, lambda batch: batch.to(ranks.device), ranks.device)
+    raise NotImplementedError
 
 
 def _wrap(detector: Detector, config: Config, ranks: Ranks) -> nn.Module:

@@ -33,6 +33,7 @@ from yolofuse.weights import load_checkpoint, save_checkpoint
 
 log = logging.getLogger("yolofuse")
 
+_WORTH_TELLING = 0.05  # share of an epoch's time spent waiting for data
 _LOOK_EVERY = 10  # steps between looks at the loss on CUDA, where each look waits for the device
 
 
@@ -84,9 +85,9 @@ def _train_epoch(session: Session, progress: Progress, folder: RunFolder, monito
     meter = LossMeter(progress.loss_sums, ranks.device)
     started, num_steps = time.perf_counter(), len(session.sampler)
     with _progress_bar(session, progress, num_steps) as bar:
-        for raw in session.loader:
+        for whole in session.feed:
             session.schedule.apply(session.optimizer, progress.step)
-            batch = monitor.batch = _rescaled(raw.to(ranks.device), session, progress.step)
+            batch = monitor.batch = _rescaled(whole, session, progress.step)
             due = progress.step + 1 - progress.last_update >= session.schedule.accumulation(progress.step)
             update = due or progress.epoch_step + 1 == num_steps  # no gradients are pending at the end of an epoch
             terms = _forward_backward(session, batch, sync=update)
@@ -108,11 +109,13 @@ def _train_epoch(session: Session, progress: Progress, folder: RunFolder, monito
     _finite(meter, progress, monitor)
     monitor.read()
     sums = _mean(ranks.gather(meter.plain()))
+    seconds = time.perf_counter() - started
     return {
         "epoch": progress.epoch + 1,
         **{f"train/{name}": value / num_steps for name, value in sums.items()},
         "lr": session.schedule.rate(progress.step - 1),
-        "seconds": round(time.perf_counter() - started, 3),
+        "seconds": round(seconds, 3),
+        "data_wait": round(session.feed.waited / seconds, 4),
     }
 
 
@@ -204,6 +207,8 @@ def _end_epoch(
             f"{k.removeprefix('train/')} {v:.3f}" for k, v in row.items() if k.startswith("train/") and v
         )
         scores = f"  AP {figures['AP']:.4f}, AP50 {figures['AP50']:.4f}" if result else ""
+        waited = row["data_wait"] or 0.0
+        scores += f"  waited {waited:.0%} for data" if waited > _WORTH_TELLING else ""
         log.info("epoch %d/%d  %s%s", progress.epoch, session.config.train.epochs, losses, scores)
         if progress.best_epoch == progress.epoch:
             save_checkpoint(folder.best, _described(session, progress) | {"ema": session.ema.ema.state_dict()})
@@ -227,6 +232,7 @@ def _described(session: Session, progress: Progress) -> dict[str, Any]:
         "config": plain_config(session.config),
         "names": list(session.train_pairs.names),
         "data_hash": session.train_pairs.fingerprint,
+        "ir_windows": {name: list(window) for name, window in session.train_pairs.ir_windows.items()},
         "epoch": progress.epoch,
         "ap": progress.best_ap,
     }

@@ -103,7 +103,7 @@ def evaluate(
     if not ranks.is_main:
         return None
     detections = sorted((d for part, _ in gathered for d in part), key=lambda d: d.image_id)
-    truth = ground_truth(pairs.records, pairs.labels, pairs.names)
+    truth = ground_truth(pairs.records, pairs.labels, pairs.names, pairs.ignored)
     predictions = prediction_rows(detections)
     matches = CocoMatches(truth, predictions, config.val.backend)
     return Evaluation(

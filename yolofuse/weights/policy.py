@@ -279,7 +279,8 @@ class _Application:
             if kept:
                 freed = self._starts[kept[0]].freed_by
                 warnings.append(
-                    f"init.rules.{number} matches {kept[0]} too, which keeps its own start ({self._starts[kept[0]].what})"
+                    f"init.rules.{number} matches {kept[0]} too, which keeps its own start "
+                    f"({self._starts[kept[0]].what})"
                     + (f"; {freed} would leave it to the rules" if freed else "")
                 )
         return warnings

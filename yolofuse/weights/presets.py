@@ -34,8 +34,8 @@ PRESETS: dict[PresetName, Preset] = {
     "xavier": Preset((InitRule(scheme="xavier_normal", nonlinearity="linear"),)),
     # What ultralytics starts from: torch's own defaults, and its priors.
     "ultralytics": Preset((InitRule(scheme="torch_default", bias="torch_default"),), head_std=None),
-    # After torchvision's ResNet, with the zero gamma of Goyal et al., arXiv:1706.02677. The fan_out here is the true one:
-    # it counts stride and groups, so that a convolution of stride 2 has twice torchvision's spread.
+    # After torchvision's ResNet, with the zero gamma of Goyal et al., arXiv:1706.02677. The fan_out here is the true
+    # one: it counts stride and groups, so that a convolution of stride 2 has twice torchvision's spread.
     "resnet": Preset((InitRule(scheme="kaiming_normal", mode="fan_out", nonlinearity="relu"),), zero_gamma=True),
     # After torchvision's VGG; of its fan_out the same is true.
     "vgg": Preset(

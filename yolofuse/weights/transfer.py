@@ -128,8 +128,8 @@ def _refuse_other_families(ledger: Ledger, sources: Mapping[str, Source], base: 
             reasons.append(f"{len(strange)} of its {len(body)} tensors before the head have no place here ({examples})")
         if reasons:
             raise WeightsError(
-                f"{source.path}: {'; '.join(reasons)}. Give weights of the model's own family and size, trained with the "
-                "same model.norm, or change model.base"
+                f"{source.path}: {'; '.join(reasons)}. Give weights of the model's own family and size, trained with "
+                "the same model.norm, or change model.base"
             )
         if strange:
             warnings.append(f"{source.path}: {len(strange)} tensors have no place in this model: {strange[0]}, ...")

@@ -104,7 +104,7 @@ class _Reader:
         for number, record in enumerate(given):
             where = f"categories[{number}]"
             number_id, name = (record.get("id"), record.get("name")) if isinstance(record, dict) else (None, None)
-            if not _is_int(number_id) or not isinstance(name, str) or not name:
+            if not isinstance(number_id, int) or not isinstance(name, str) or not name:
                 self.problem(where, "expected {id: whole number, name: text}")
             elif number_id in names:
                 self.problem(where, f"id {number_id} stands twice")

@@ -1,8 +1,9 @@
 """FLIR ADAS v2: thermal and visible frames of driving cars; only the video test part is paired frame to frame.
 
 Layout: ``{images_thermal,images_rgb}_{train,val}`` and ``video_{thermal,rgb}_test``, each with ``coco.json`` and
-``data/``; ``rgb_to_thermal_vid_map.json`` maps file names of the video part. Names are ``video-<id>-frame-<n>-<hash>.jpg``:
-train and val frames are paired where video and frame number agree and are unique; the rest is left out and counted.
+``data/``; ``rgb_to_thermal_vid_map.json`` maps file names of the video part. Names are
+``video-<id>-frame-<n>-<hash>.jpg``: train and val frames are paired where video and frame number agree and are unique;
+the rest is left out and counted.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from tqdm import tqdm
+
 from yolofuse.data.image_io import IMAGE_SUFFIXES
 from yolofuse.errors import DataError, listing
 
@@ -32,6 +34,7 @@ class Origin:
         self._left_out: dict[str, list[str]] = {}
         self._digests: dict[str, str] = {}
         self._more_roots: list[Path] = []
+        self._bar = tqdm(desc="reading annotations", unit="file", delay=1, disable=None)
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -44,6 +47,7 @@ class Origin:
         Raises:
             DataError: If there is one.
         """
+        self._bar.close()
         if self.problems:
             raise DataError(listing(str(self.root), self.problems))
 
@@ -103,6 +107,7 @@ class Origin:
         except OSError as error:
             self.problems.append(f"{path}: can't be read ({error.strerror}); check the path")
             return None
+        self._bar.update()
         self._digests[self.name_of(path)] = hashlib.sha256(content).hexdigest()
         return content
 

@@ -10,6 +10,7 @@ from typing import Literal
 Frame = Literal["rgb", "ir"]
 Corners = tuple[float, float, float, float]
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Option = Json | tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

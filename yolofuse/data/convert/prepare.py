@@ -16,7 +16,7 @@ from yolofuse.data.convert.formats import FORMATS
 from yolofuse.data.convert.layout import Form, Images, Layout, descriptor_name, splits_of, write_tree
 from yolofuse.data.convert.origin import Origin
 from yolofuse.data.convert.place import MADE_BY, PREPARED, Place, building, choose_place, settle
-from yolofuse.data.convert.plan import Json, Plan
+from yolofuse.data.convert.plan import Json, Option, Plan
 
 VERSION = 1
 """Raise it whenever the same source and options would give another folder."""
@@ -45,7 +45,7 @@ def prepare(
     src: Path,
     out: Path,
     *,
-    options: Mapping[str, Json] | None = None,
+    options: Mapping[str, Option] | None = None,
     choice: ClassChoice | None = None,
     images: Images = "link",
     form: Form | None = None,
@@ -104,10 +104,10 @@ def prepare(
     return Prepared(descriptor, True, record)
 
 
-def _chosen(options: Mapping[str, Json], choice: ClassChoice, **common: Json) -> dict[str, Json]:
+def _chosen(options: Mapping[str, Option], choice: ClassChoice, **common: Json) -> dict[str, Json]:
     """All options as JSON says them."""
     classes: Json = list(choice.classes) if choice.classes else None
-    own = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+    own: dict[str, Json] = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
     return {**own, **common, "classes": classes, "drop": [*choice.drop]}
 
 
@@ -158,7 +158,7 @@ def _record(
         "warnings": [*origin.warnings],
         **plan.facts,
     }
-    if options["images"] == "link":
+    if options["images"] == "link" and not plan.border:
         record["links_to"] = str(origin.root)
     return record
 

@@ -1,0 +1,178 @@
+"""Pairs at training size in one file that every worker and rank maps: decoded once, shared, never copied."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from yolofuse.data.image_io import strict_decoding
+from yolofuse.data.pair_image import pixel_dtype, read_pair, stored_hw
+from yolofuse.data.pairs import PairSet
+from yolofuse.errors import DataError
+from yolofuse.types import IntArray, PixelArray
+
+_log = logging.getLogger(__name__)
+_FORMAT = 1  # raise it whenever what is stored changes
+_CHANNELS = 4
+_SPARE = 1 << 30  # bytes that are left free beside a cache
+_GIB = 1 << 30
+_CHUNK = 256  # pairs that are handed to the threads at a time
+
+
+class PixelCache:
+    """Every pair of a split at training size, mapped from one file.
+
+    Forked workers share the mapping, and ranks of one machine the file's pages. In memory the file has no name on any
+    disk and is gone with the last process that maps it, however that ends.
+    """
+
+    def __init__(self, path: Path, pairs: PairSet, longest: int, descriptor: int | None = None) -> None:
+        """Map a file that :func:`disk_cache` or :func:`ram_cache` wrote.
+
+        Args:
+            path: The file.
+            pairs: The split that it was made of.
+            longest: What the longest sides were brought down to, in pixels.
+            descriptor: The open file, where closing it would end it.
+        """
+        self.path = path
+        self._sizes_hw, self._offsets = _layout(pairs, longest)
+        self._dtype = _dtype(pairs)
+        self._descriptor = descriptor
+        self._map()
+
+    def read(self, index: int) -> PixelArray:
+        """The pixels of the pair at a position: a view of the file.
+
+        Shapes:
+            -> uint8 or uint16 (h, w, 4): R, G, B, IR, with (h, w) of ``stored_hw``
+        """
+        height, width = self._sizes_hw[index].tolist()
+        start, stop = self._offsets[index : index + 2].tolist()
+        return self._pixels[start:stop].reshape(height, width, _CHANNELS)
+
+    def _map(self) -> None:
+        self._pixels: PixelArray = np.asarray(np.memmap(self.path, dtype=self._dtype, mode="r"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A process that was not forked maps the file anew; pixels are never sent."""
+        return {name: value for name, value in vars(self).items() if name not in ("_pixels", "_descriptor")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _descriptor=None)
+        self._map()
+
+
+def disk_cache(pairs: PairSet, longest: int, cache_dir: Path, workers: int) -> PixelCache:
+    """The split's pixels from a file of the cache folder, made if it is not there yet.
+
+    Its name tells files, sizes and settings that it was made of, so a changed image means another file. Processes that
+    want the same one wait for the first; one that is killed leaves a partial file that the next one takes over.
+
+    Raises:
+        DataError: If the disk has too little room, or an image can't be read.
+    """
+    path = cache_dir / f"pixels-{_made_of(pairs, longest)}.bin"
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with Path(f"{path}.part").open("ab") as partial:
+            fcntl.flock(partial, fcntl.LOCK_EX)
+            if not path.exists():
+                size = _size(pairs, longest)
+                free = shutil.disk_usage(cache_dir).free + partial.tell()
+                _refuse_too_large("disk", size, free, f"on the disk of {cache_dir}; set data.cache_dir to another")
+                partial.truncate(0)
+                partial.truncate(size)
+                _fill(Path(partial.name), pairs, longest, workers)
+                Path(partial.name).replace(path)
+                _log.info("train.cache: %.2f GiB in %s; delete it when the data set is done with", size / _GIB, path)
+            else:
+                Path(partial.name).unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"train.cache: {path} can't be written ({error}); set data.cache_dir to another folder"
+        ) from None
+    return PixelCache(path, pairs, longest)
+
+
+def ram_cache(pairs: PairSet, longest: int, workers: int) -> PixelCache:
+    """The split's pixels in memory that other processes of this machine can map by the cache's path.
+
+    Raises:
+        DataError: If there is too little memory, or an image can't be read.
+    """
+    size = _size(pairs, longest)
+    _refuse_too_large("ram", size, available_memory(), "of memory; use disk, or a smaller train.imgsz")
+    descriptor = os.memfd_create("yolofuse-pixels")
+    os.ftruncate(descriptor, size)
+    path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+    _fill(path, pairs, longest, workers)
+    _log.info("train.cache: %.2f GiB in memory", size / _GIB)
+    return PixelCache(path, pairs, longest, descriptor)
+
+
+def available_memory() -> int:
+    """Bytes that this process may still take, by the machine and by the limits of its container."""
+    meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(meminfo["MemAvailable"].split()[0]) * 1024
+    group = Path("/sys/fs/cgroup")
+    limit, used = group / "memory.max", group / "memory.current"
+    if limit.exists() and used.exists() and (most := limit.read_text().strip()) != "max":
+        free = min(free, int(most) - int(used.read_text()))
+    return free
+
+
+def _refuse_too_large(kind: str, size: int, free: int, where: str) -> None:
+    if size + _SPARE > free:
+        raise DataError(
+            f"train.cache: {kind} needs {size / _GIB:.1f} GiB and {_SPARE // _GIB} spare, "
+            f"but {free / _GIB:.1f} are free {where}"
+        )
+
+
+def _fill(path: Path, pairs: PairSet, longest: int, workers: int) -> None:
+    """Decode every pair into its place of a file that has its size already."""
+    sizes_hw, offsets = _layout(pairs, longest)
+    pixels = np.memmap(path, dtype=_dtype(pairs), mode="r+")
+
+    def write(index: int) -> None:
+        height, width = sizes_hw[index].tolist()
+        pixels[offsets[index] : offsets[index + 1]] = read_pair(pairs.records[index], (height, width)).ravel()
+
+    bar = tqdm(total=len(pairs), desc="train.cache", unit="pair", delay=3, disable=None)
+    with bar, strict_decoding(), ThreadPoolExecutor(max(workers, 1)) as pool:
+        for start in range(0, len(pairs), _CHUNK):
+            for _ in pool.map(write, range(start, min(start + _CHUNK, len(pairs)))):
+                bar.update()
+    pixels.flush()
+
+
+def _made_of(pairs: PairSet, longest: int) -> str:
+    windows = sorted(pairs.ir_windows.items())
+    made_of = f"{_FORMAT} {pairs.files_hash} {pairs.fingerprint} {longest} {_dtype(pairs)} {windows}"
+    return hashlib.sha256(made_of.encode()).hexdigest()[:24]
+
+
+def _dtype(pairs: PairSet) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
+    return pixel_dtype(pairs.records[0].format)
+
+
+def _layout(pairs: PairSet, longest: int) -> tuple[IntArray, IntArray]:
+    """Size of each pair in pixels, and where its values start."""
+    sizes_hw = np.array([stored_hw((height, width), longest) for height, width in pairs.sizes_hw.tolist()], np.int64)
+    offsets = np.zeros(len(pairs) + 1, np.int64)
+    np.cumsum(sizes_hw.prod(axis=1) * _CHANNELS, out=offsets[1:])
+    return sizes_hw, offsets
+
+
+def _size(pairs: PairSet, longest: int) -> int:
+    return int(_layout(pairs, longest)[1][-1]) * _dtype(pairs).itemsize
