@@ -341,7 +341,9 @@ def test_validate__hands_the_choice_on(backend: CocoBackend, monkeypatch: pytest
     monkeypatch.setattr(validate, "_batches", no_batches)
     calls = record_calls(monkeypatch, validate, "CocoMatches")
     box = np.array([[0.5, 0.5, 0.2, 0.4]], dtype=np.float32), np.array([0])
-    pairs = SimpleNamespace(records=[record(1, (100, 200))], labels=lambda _: box, names=NAMES[:1])
+    nothing = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    records = [record(1, (100, 200))]
+    pairs = SimpleNamespace(records=records, labels=lambda _: box, ignored=lambda _: nothing, names=NAMES[:1])
     detector = SimpleNamespace(training=False, heads={}, stride=32, eval=lambda: None, train=lambda _: None)
     ranks = SimpleNamespace(is_main=True, gather=lambda part: [part])
     config = SimpleNamespace(val=ValConfig(backend=backend))

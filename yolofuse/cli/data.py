@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from yolofuse.cli.common import run_command
+from yolofuse.cli.prepare import add_prepare
 from yolofuse.data.synth import DEFAULT_SIZE_HW, generate
 
 
@@ -29,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     size_help = f"image size in pixels (default {width}x{height})"
     synth.add_argument("--size", type=_size_hw, default=DEFAULT_SIZE_HW, metavar="WxH", help=size_help)
     synth.set_defaults(run=_synth)
+    add_prepare(commands)
     return parser
 
 

@@ -280,8 +280,7 @@ class _Application:
                 freed = self._starts[kept[0]].freed_by
                 warnings.append(
                     f"init.rules.{number} matches {kept[0]} too, which keeps its own start "
-                    f"({self._starts[kept[0]].what})"
-                    + (f"; {freed} would leave it to the rules" if freed else "")
+                    f"({self._starts[kept[0]].what})" + (f"; {freed} would leave it to the rules" if freed else "")
                 )
         return warnings
 

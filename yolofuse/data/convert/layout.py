@@ -111,7 +111,7 @@ def yolo_line(box: KeptBox, size_hw: tuple[int, int]) -> str:
     height, width = size_hw
     x0, y0, x1, y1 = box.xyxy
     values = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
-    return " ".join((str(box.class_id), *map("{:.3f}".format, values)))
+    return " ".join((str(box.class_id), *map(repr, values)))
 
 
 def _write_yolo(folder: Path, label_set: LabelSet, kept: Sequence[KeptPair], number: int, splits: list[str]) -> None:
