@@ -188,13 +188,10 @@ def _decoded(coded: list[Tensor], mode: str, device: torch.device, paths: Sequen
                 f"train.decode: nvjpeg: torchvision can't decode JPEG on {device} ({problem}); use train.decode: cpu"
             ) from error
         faults = ((path, _fault(one, mode, device)) for path, one in zip(paths, coded, strict=True))
-        broken = [
-            f"{path}: damaged ({fault}); it was whole when paired, or data.verify is off"
-            for path, fault in faults
-            if fault
-        ]
+        hint = "it was whole when it was paired, or data.verify is off"
+        broken = [f"{path}: {fault}; {hint}" for path, fault in faults if fault]
         if broken:
-            raise DataError(listing("JPEG files that can't be decoded", broken)) from None
+            raise DataError(listing("JPEG can't be decoded", broken, "damaged file")) from None
         raise
 
 
@@ -212,7 +209,7 @@ def _fault(coded: Tensor, mode: str, device: torch.device) -> str:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        return str(error).splitlines()[0]
+        return str(error).splitlines()[0].rpartition(", ")[2]  # without the place in torchvision's sources
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -40,12 +41,9 @@ def compose(batch: TileBatch, device: torch.device, imgsz: int, dtype: torch.dty
     """
     images = _images_on(batch, device)
     full_scale = 65535.0 if images.dtype == torch.uint16 else 255.0
-    numbers, backs, bounds, colors, ir_changes, noise_firsts = (
+    numbers, backs, bounds, colors, ir_changes = (
         values.to(device, non_blocking=True)
-        for values in (
-            *(batch.numbers, batch.backs, batch.bounds),
-            *(batch.colors, batch.ir_changes, batch.noise_firsts),
-        )
+        for values in (batch.numbers, batch.backs, batch.bounds, batch.colors, batch.ir_changes)
     )
     pixels = torch.empty((len(batch), 4, imgsz, imgsz), dtype=dtype, device=device, memory_format=torch.channels_last)
     step = max(_CHUNK_PIXELS // max(imgsz**2, images.shape[1] * images.shape[2]), 1)
@@ -56,7 +54,7 @@ def compose(batch: TileBatch, device: torch.device, imgsz: int, dtype: torch.dty
             _paint(canvas, _chosen(images, numbers[slot, part]), backs[slot, part], bounds[slot, part])
         canvas.round_()
         _recolor(canvas[:, :3], colors[part], full_scale)
-        _change_ir(canvas[:, 3], ir_changes[part], noise_firsts[part], full_scale)
+        _change_ir(canvas[:, 3], ir_changes[part], batch.noise_firsts[part].tolist(), full_scale)
         pixels[part] = canvas.div_(full_scale)
     return PairedBatch(
         pixels=pixels,
@@ -131,19 +129,19 @@ def _recolor(rgb: Tensor, colors: Tensor, full_scale: float) -> None:
     rgb.copy_(red.add_(green).add_(blue).round_().clamp_(0, full_scale))
 
 
-def _change_ir(ir: Tensor, changes: Tensor, noise_firsts: Tensor, full_scale: float) -> None:
+def _change_ir(ir: Tensor, changes: Tensor, noise_firsts: Sequence[int], full_scale: float) -> None:
     """Apply gain, bias and noise in place.
 
     Shapes:
-        ir: (n, S, S), changes: (n, 3), noise_firsts: (n,)
+        ir: (n, S, S), changes: (n, 3)
     """
     size = ir[0].numel()
     gain, bias, noise = (changes[:, column, None, None] for column in range(3))
     weight = full_scale / _GRAIN_STD * noise
     shift = full_scale * bias - _GRAIN_MEAN * weight
-    # Every place that a cut may start at is a row of this view, which takes no memory.
-    cuts = _grain_table(size, ir.device).unfold(0, size, 1)
-    grain = cuts[noise_firsts].view(ir.shape).to(ir.dtype)
+    table = _grain_table(size, ir.device)
+    # The places are known on the CPU, so that the cuts are views and nothing is indexed.
+    grain = torch.stack([table[first : first + size] for first in noise_firsts]).view(ir.shape).to(ir.dtype)
     ir.mul_(gain).add_(grain.mul_(weight)).add_(shift).round_().clamp_(0, full_scale)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from yolofuse.data.plan import SamplePlan
 from yolofuse.data.transforms import Window, scale_and_shift
 from yolofuse.types import ByteArray, PixelArray
 
+_Batch = TypeVar("_Batch")
 _NOWHERE = np.array([0, 0, -1, -1], np.float32)
 
 
@@ -157,7 +158,7 @@ class TileDataset(Dataset[TileBatch]):
         return torch.from_numpy(joined), tuple(pairs)
 
 
-def unchanged(batch: TileBatch) -> TileBatch:
+def unchanged(batch: _Batch) -> _Batch:
     """A collate function for what is a batch already."""
     return batch
 
