@@ -18,11 +18,6 @@ from yolofuse.types import ByteArray, FloatArray, IntArray
 _SIDE = 32
 _WAVES = 8
 _ROWS, _COLUMNS = 1024, 16384
-_VERIFY_SIDE = 96
-_BLOCKS = 8
-_SAME_VIEW = 0.9
-_SAME_PICTURE = 0.95
-_WORST_BLOCK = 0.30
 
 
 def describe(luma: ByteArray, ir: ByteArray) -> FloatArray:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolofuse.data.labels import LabelFile
+from yolofuse.data.labels import SMALLEST_SIDE, LabelFile
 from yolofuse.data.matching import KeyIndex, Matches
-from yolofuse.data.problems import Problem
+from yolofuse.data.problems import Problem, shown
 from yolofuse.data.sources import Source
 from yolofuse.errors import DataError
 
@@ -70,16 +70,17 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
             by_image[image_id] = found
             by_position[found] = (LabelFile(), size_hw)
     known_ids = {image.get("id") for image in document["images"] if isinstance(image, dict) and _is_id(image.get("id"))}
+    seen: set[tuple[object, ...]] = set()
     for number, annotation in enumerate(document["annotations"]):
         where = f"{file}: annotations[{number}]"
         try:
             image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
             if not _is_id(image_id) or image_id not in known_ids:
-                raise ValueError(f"image_id: no image has it (got {image_id!r})")
+                raise ValueError(f"image_id: no image has it (got {shown(image_id)})")
             if image_id not in by_image:  # its image was already reported
                 continue
             label, size_hw = by_position[by_image[image_id]]
-            _add(annotation, classes, size_hw, label, where)
+            _add(annotation, classes, size_hw, label, where, seen)
         except ValueError as error:
             problems.append(Problem("coco", str(file), f"{where}: {error}"))
     positions = sorted(by_position)
@@ -133,9 +134,9 @@ def _image(image: Any) -> tuple[Any, str, tuple[int, int]]:
     width: Any = image.get("width")
     height: Any = image.get("height")
     if not isinstance(name, str) or not name or not _is_id(image.get("id")):
-        raise ValueError(f"expected id and file_name (got {image.get('id')!r}, {name!r})")
+        raise ValueError(f"expected id and file_name (got {shown(image.get('id'))}, {shown(name)})")
     if not _is_number(width) or not _is_number(height) or not (1 <= width < 1e6 and 1 <= height < 1e6):
-        raise ValueError(f"{name}: expected width and height in pixels (got {width!r}, {height!r})")
+        raise ValueError(f"{name}: expected width and height in pixels (got {shown(width)}, {shown(height)})")
     return image["id"], name, (int(height), int(width))
 
 
@@ -149,34 +150,37 @@ def _add(
     size_hw: tuple[int, int],
     label: LabelFile,
     where: str,
+    seen: set[tuple[object, ...]],
 ) -> None:
-    """Add a box, clipped to its image. Raises ValueError, saying what is wrong."""
+    """Add a box, clipped to its image, unless it was ``seen``. Raises ValueError, saying what is wrong."""
     category = annotation.get("category_id")
     if not _is_id(category) or category not in classes:
-        raise ValueError(f"category_id: no category has it (got {category!r})")
+        raise ValueError(f"category_id: no category has it (got {shown(category)})")
     class_id = classes[category]
     box = annotation.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        raise ValueError(f"bbox: expected [x, y, width, height] in pixels (got {box!r})")
+        raise ValueError(f"bbox: expected [x, y, width, height] in pixels (got {shown(box)})")
     x, y, width, height = map(float, box)
     if width <= 0 or height <= 0:
-        raise ValueError(f"bbox: width and height must be above 0 (got {box})")
+        raise ValueError(f"bbox: width and height must be above 0 (got {shown(box)})")
     if class_id is None:  # a category that names does not list is left out, and told once
-        text = f"{where.partition(': ')[0]}: category {category!r} is not among names; its boxes are left out"
-        if not any(problem.text == text for problem in label.warnings):
+        if (category,) not in seen:
+            text = f"{where.partition(': ')[0]}: category {category!r} is not among names; its boxes are left out"
             label.warnings.append(Problem("coco", text, text))
+            seen.add((category,))
         return
     image_h, image_w = size_hw
     x0, y0, x1, y1 = max(x, 0.0), max(y, 0.0), min(x + width, float(image_w)), min(y + height, float(image_h))
-    if x1 <= x0 or y1 <= y0:
+    if x1 - x0 < SMALLEST_SIDE * image_w or y1 - y0 < SMALLEST_SIDE * image_h:
         raise ValueError(f"bbox: {box} lies outside its image of {image_w}x{image_h}")
     if max(x0 - x, y0 - y, x + width - x1, y + height - y1) > _SLACK:
         text = f"{where}: bbox {box} reaches over its image of {image_w}x{image_h}; the part inside is used"
         label.warnings.append(Problem("coco", where, text))
     box_xywhn = ((x0 + x1) / 2 / image_w, (y0 + y1) / 2 / image_h, (x1 - x0) / image_w, (y1 - y0) / image_h)
     is_crowd = bool(annotation.get("iscrowd", 0))
-    twins = zip(label.boxes_xywhn, label.class_ids, label.crowd, strict=True)
-    if any(twin == (box_xywhn, class_id, is_crowd) for twin in twins):
+    box_key = (annotation["image_id"], box_xywhn, class_id, is_crowd)
+    if box_key in seen:
         label.warnings.append(Problem("twin-box", where, f"{where}: the same box stands twice; one is used"))
         return
+    seen.add(box_key)
     label.add(class_id, box_xywhn, is_crowd)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from yolofuse.config.yaml_io import read_yaml
 from yolofuse.data.descriptor_reader import SHARED_KEYS, Reader, Shared, kind_of
+from yolofuse.data.problems import is_unicode, shown
 from yolofuse.data.sources import LEFT_OUT, DatasetDescriptor, Source
 from yolofuse.errors import DataError, listing
 
@@ -77,7 +79,16 @@ class _Splits:
         if not isinstance(given, dict) or not given:
             self.reader.problems.append(f"splits: expected {{train: {{rgb, ir, labels}}, ...}} (got {kind_of(given)})")
             return {}
-        return {str(split): self._split(str(split), parts) for split, parts in given.items()}
+        splits: dict[str, tuple[Source, ...]] = {}
+        for split, parts in given.items():
+            name = str(split)
+            if not isinstance(split, str | int) or isinstance(split, bool) or not name or not is_unicode(name):
+                self.reader.problems.append(f"splits: expected a name such as train (got {shown(split)})")
+            elif name in splits:
+                self.reader.problems.append(f"splits.{name}: stands twice, as a number and as text")
+            else:
+                splits[name] = self._split(name, parts)
+        return splits
 
     def _split(self, split: str, given: object) -> tuple[Source, ...]:
         where = f"splits.{split}"
@@ -90,9 +101,11 @@ class _Splits:
         for number, part in enumerate(given, start=1):
             here = f"{where}[{number}]"
             name = part.get("name", str(number)) if isinstance(part, dict) else str(number)
-            if not isinstance(name, str) or not name or name in prefixes:
-                self.reader.problems.append(f"{here}.name: expected a text that no other source has (got {name!r})")
-            prefixes.add(str(name))
+            if not isinstance(name, str) or not name or name in prefixes or not is_unicode(name):
+                problem = f"{here}.name: expected a text that no other source has (got {shown(name)})"
+                self.reader.problems.append(problem)
+                name = str(number)
+            prefixes.add(name)
             sources += self._part(split, here, part, prefix=f"{name}/")
         return tuple(sources)
 
@@ -142,12 +155,18 @@ class _Splits:
         """A split of another descriptor, its classes matched by name."""
         reader = self.reader
         reader.check_keys(given, _INCLUDE_KEYS, f"{where}.")
-        file = (reader.path.absolute().parent / reader.text(given, "descriptor", where=f"{where}.")).resolve()
+        named = reader.path.absolute().parent / reader.text(given, "descriptor", where=f"{where}.")
+        root = reader.text(given, "root", where=f"{where}.") if "root" in given else None
+        try:
+            file = Path(os.path.realpath(named))
+        except ValueError:
+            reader.problems.append(f"{where}.descriptor: {str(named)!r} is no path")
+            return ()
         if file in self.including:
             reader.problems.append(f"{where}.descriptor: {file} includes itself")
             return ()
         try:
-            other = _load(file, given.get("root"), self.including)
+            other = _load(file, root, self.including)
         except DataError as error:
             reader.problems.append(f"{where}.descriptor: {error}")
             return ()
@@ -172,7 +191,7 @@ class _Splits:
         if not isinstance(given, dict):
             problems.append(f"{where}.classes: expected {{their name: our name or null}} (got {kind_of(given)})")
             given = {}
-        problems += [f"{where}.classes: {name!r} is not among {', '.join(theirs)}" for name in given.keys() - {*theirs}]
+        problems += [f"{where}.classes: {shown(name)} is not among {', '.join(theirs)}" for name in given.keys() - {*theirs}]
         chosen = []
         for name in theirs:
             ours = given.get(name, name)

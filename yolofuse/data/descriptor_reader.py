@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from yolofuse.data.problems import is_unicode, shown
 from yolofuse.data.sources import IrWindow, TagFile
 from yolofuse.errors import DataError, listing
 from yolofuse.types import Modality
@@ -57,7 +58,7 @@ class Reader:
         own = self.text(document, key, default=".")
         base = Path(given).absolute() if given is not None else self.path.absolute().parent / own
         self.root = Path(os.path.normpath(base))
-        if "\0" in str(base) or not self.root.is_dir():
+        if not os.path.isdir(self.root):  # noqa: PTH112  a path that is none is no folder either, where Path raises
             self.problems.append(f"{key}: no such folder {self.root}; give data.root")
             raise DataError(listing(str(self.path), self.problems))
 
@@ -87,16 +88,17 @@ class Reader:
         given = document.get("names")
         if isinstance(given, dict):
             if sorted(given, key=str) != sorted(range(len(given)), key=str):
-                self.problems.append(f"names: keys must be 0 .. {len(given) - 1} without gaps (got {list(given)})")
+                self.problems.append(f"names: keys must be 0 .. {len(given) - 1} without gaps (got {shown(list(given))})")
                 return ()
             given = [given[index] for index in range(len(given))]
         if not isinstance(given, list) or not given or not all(isinstance(name, str) and name for name in given):
             self.problems.append("names: expected a list of class names, or {0: name, 1: name, ...}")
             return ()
         if len(set(given)) != len(given):
-            self.problems.append(f"names: a name stands twice (got {given})")
+            self.problems.append(f"names: a name stands twice (got {shown(given)})")
+        self.problems += [f"names: {name!r} is no Unicode text" for name in given if not is_unicode(name)]
         if document.get("nc", len(given)) != len(given):
-            self.problems.append(f"nc: says {document['nc']} classes, but names lists {len(given)}; drop nc")
+            self.problems.append(f"nc: says {shown(document['nc'])} classes, but names lists {len(given)}; drop nc")
         return tuple(given)
 
     def folder(self, where: str, given: str) -> Path:
@@ -104,7 +106,7 @@ class Reader:
         if not given:  # already reported
             return self.root
         folder = self._inside(where, given)
-        if folder is not None and not folder.is_dir():
+        if folder is not None and not os.path.isdir(folder):  # noqa: PTH112  see find_root
             self.problems.append(f"{where}: no such folder {folder}")
         return folder or self.root
 
@@ -114,7 +116,7 @@ class Reader:
             self.problems.append(f"{where}: expected the path of a file (got {kind_of(given)})")
             return None
         file = self._inside(where, given)
-        if file is not None and not file.is_file():
+        if file is not None and not os.path.isfile(file):  # noqa: PTH113  see find_root
             self.problems.append(f"{where}: no such file {file}")
         return file
 
@@ -134,7 +136,7 @@ class Reader:
         base = base or Shared()
         frame = mapping.get("frame", base.frame)
         if frame not in ("rgb", "ir"):
-            self.problems.append(f"{where}frame: expected rgb or ir, whose pixels the labels are in (got {frame!r})")
+            self.problems.append(f"{where}frame: expected rgb or ir, whose pixels the labels are in (got {shown(frame)})")
         resize, affine = base.resize, base.affine
         if "resize" in mapping:
             resize, affine = self._resize(mapping["resize"], f"{where}resize")
@@ -152,9 +154,9 @@ class Reader:
             is_matrix = isinstance(rows, list) and len(rows) == 2 and all(_are_numbers(row, 3) for row in rows)
             if is_matrix and rows[0][0] * rows[1][1] != rows[0][1] * rows[1][0]:
                 return "affine", tuple(float(value) for row in rows for value in row)
-            self.problems.append(f"{where}.affine: expected [[a, b, c], [d, e, f]] that can be inverted (got {rows!r})")
+            self.problems.append(f"{where}.affine: expected [[a, b, c], [d, e, f]] that can be inverted (got {shown(rows)})")
             return "affine", None
-        self.problems.append(f"{where}: expected equal, stretch or {{affine: [[a, b, c], [d, e, f]]}} (got {given!r})")
+        self.problems.append(f"{where}: expected equal, stretch or {{affine: [[a, b, c], [d, e, f]]}} (got {shown(given)})")
         return "equal", None
 
     def _window(self, given: object, where: str) -> IrWindow | None:
@@ -168,7 +170,7 @@ class Reader:
                 name = f"{self.path.name} {split} {values[0]:g}..{values[1]:g}"
                 return IrWindow(float(values[0]), float(values[1]), percentile_of=split, name=name)
         wanted = "[low, high] in counts as stored, or {percentiles: [0.5, 99.5]}, the lower one first"
-        self.problems.append(f"{where}: expected {wanted} (got {given!r})")
+        self.problems.append(f"{where}: expected {wanted} (got {shown(given)})")
         return None
 
     def _tags(self, given: object, where: str) -> TagFile | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,10 +50,10 @@ def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[
         )
         values = np.concatenate(list(sampled))
     low, high = (float(value) for value in np.nanpercentile(values, [window.low, window.high]))
-    if not low < high:
+    if not -math.inf < low < high < math.inf:
         raise DataError(
-            f"{window.name}: ir_window: percentiles {window.low:g} and {window.high:g} are both {low:g} counts; "
-            "the images are flat, or give [low, high]"
+            f"{window.name}: ir_window: percentiles {window.low:g} and {window.high:g} are {low:g} and {high:g} counts; "
+            "the images are flat or hold no numbers, or give [low, high]"
         )
     try:
         save_json(cache, {"signature": signature, "low": low, "high": high, "images": len(files)})
@@ -81,7 +82,7 @@ def _kept(cache: Path, signature: str) -> tuple[float, float] | None:
         low, high = float(content["low"]), float(content["high"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         _log.warning("%s: cache can't be used and is made again (%s)", cache, error)
         return None
     return (low, high) if content.get("signature") == signature and low < high else None

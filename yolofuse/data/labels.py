@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yolofuse.data.problems import Problem
+from yolofuse.data.problems import Problem, shown
 
 _MAX_BYTES = 4 << 20  # far more than any image holds boxes for
+
+SMALLEST_SIDE = 1e-9
+"""Of a box, normalised. A thinner one is none: single precision would make it empty."""
+
+_SHOWN = 80  # characters of a field in a message
 
 _ROUNDING = 1e-6  # a converter's last digit may carry a value past 1
 
@@ -46,7 +52,10 @@ def read_labels(path: Path, num_classes: int) -> LabelFile:
         result.problems.append(Problem("bad-label", str(path), text))
 
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+            raise OSError("no file")
+        if status.st_size > _MAX_BYTES:
             raise OSError(f"larger than {_MAX_BYTES >> 20} MiB")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -78,13 +87,13 @@ def _parse(fields: list[str], num_classes: int) -> tuple[float, ...]:
     try:
         class_id, *box = (float(field) for field in fields)
     except ValueError:
-        raise ValueError(f"expected 5 numbers 'class x y w h' (got {' '.join(fields)[:80]!r})") from None
+        raise ValueError(f"expected 5 numbers 'class x y w h' (got {shown(' '.join(fields))})") from None
     if not all(map(math.isfinite, (class_id, *box))):
-        raise ValueError(f"numbers must be finite (got {' '.join(fields)!r})")
+        raise ValueError(f"numbers must be finite (got {shown(' '.join(fields))})")
     if not class_id.is_integer() or not 0 <= class_id < num_classes:
-        raise ValueError(f"class must be 0 .. {num_classes - 1} (got {fields[0]})")
+        raise ValueError(f"class must be 0 .. {num_classes - 1} (got {fields[0][:_SHOWN]})")
     if min(box) < -_ROUNDING or max(box) > 1 + _ROUNDING:
-        raise ValueError(f"x y w h must lie in 0..1 (got {' '.join(fields[1:])}); are these pixels?")
-    if min(box[2:]) <= 0:
-        raise ValueError(f"width and height must be above 0 (got {' '.join(fields[3:])})")
+        raise ValueError(f"x y w h must lie in 0..1 (got {' '.join(fields[1:])[:_SHOWN]}); are these pixels?")
+    if min(box[2:]) < SMALLEST_SIDE:
+        raise ValueError(f"width and height must be above 0 (got {' '.join(fields[3:])[:_SHOWN]})")
     return (class_id, *(min(max(value, 0.0), 1.0) for value in box))

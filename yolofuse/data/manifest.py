@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from yolofuse.data.image_io import IMAGE_SUFFIXES
 from yolofuse.data.matching import NO_FILE, FoundFile, Matches
-from yolofuse.data.problems import Problem
+from yolofuse.data.problems import Problem, is_unicode, shown
 from yolofuse.data.sources import Source
 from yolofuse.errors import DataError
 
@@ -52,6 +53,8 @@ def read_manifest(source: Source) -> Matches:
             if key in pairs:
                 raise ValueError(f"{key} stands twice")
             words = _tags(row)
+            if not all(map(is_unicode, (key, *words, *words.values()))):
+                raise ValueError("its key or a tag is no Unicode text")
         except ValueError as error:
             problems.append(Problem("manifest", f"{file}:{line}", f"{file}:{line}: {error}"))
             continue
@@ -80,7 +83,7 @@ class _Finder:
             if column == "label":
                 return NO_FILE
             raise ValueError(f"{column}: empty or missing; each row needs rgb and ir")
-        if "\0" in given or "\n" in given:
+        if "\0" in given or "\n" in given or not is_unicode(given):
             raise ValueError(f"{column}: {given!r} is no path")
         full = os.path.normpath(os.path.join(self._root, given))
         if not full.startswith(self._root.rstrip(os.sep) + os.sep):
@@ -92,6 +95,8 @@ class _Finder:
             status = os.stat(full)
         except OSError:
             raise FileNotFoundError(full) from None
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+            raise ValueError(f"{column}: {given!r} is no file")
         name = full[len(self._root.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
         return FoundFile(name, status.st_size, status.st_mtime_ns)
 
@@ -101,7 +106,7 @@ def _word(row: Mapping[str, Any], column: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise ValueError(f"{column}: expected text (got {value!r})")
+        raise ValueError(f"{column}: expected text (got {shown(value)})")
     return value.strip()
 
 
@@ -114,10 +119,10 @@ def _tags(row: Mapping[str, Any]) -> dict[str, str]:
         for part in filter(None, map(str.strip, given.split(";"))):
             name, equals, word = part.partition("=")
             if not equals:
-                raise ValueError(f"tags: expected name=word;name=word (got {given!r})")
+                raise ValueError(f"tags: expected name=word;name=word (got {shown(given)})")
             words[name.strip()] = word.strip()
     elif given is not None:
-        raise ValueError(f"tags: expected a mapping, or name=word;name=word (got {given!r})")
+        raise ValueError(f"tags: expected a mapping, or name=word;name=word (got {shown(given)})")
     return words
 
 
@@ -126,6 +131,9 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, restkey=_REST, strict=True)
             header = reader.fieldnames or []
+            twice = sorted({name for name in header if header.count(name) > 1})
+            if twice:
+                raise DataError(f"{file}: column {', '.join(twice)[:200]} stands twice")
             absent = [name for name in ("rgb", "ir") if name not in header]
             if absent:
                 found = ", ".join(header)[:200]

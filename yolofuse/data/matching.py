@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from yolofuse.data.image_io import IMAGE_SUFFIXES
-from yolofuse.data.problems import Problem
+from yolofuse.data.problems import Problem, is_unicode
 from yolofuse.data.sources import Source
 from yolofuse.errors import DataError, listing
 from yolofuse.types import IntArray

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 _FORMAT = 1  # raise it whenever what is stored changes
 _CHANNELS = 4
 _SPARE = 1 << 30  # bytes that are left free beside a cache
-_GIB = 1 << 30
+_MIB, _GIB = 1 << 20, 1 << 30
 _CHUNK = 256  # pairs that are handed to the threads at a time
 
 
@@ -94,7 +94,7 @@ def disk_cache(pairs: PairSet, longest: int, cache_dir: Path, workers: int) -> P
                 partial.truncate(size)
                 _fill(Path(partial.name), pairs, longest, workers)
                 Path(partial.name).replace(path)
-                _log.info("train.cache: %.2f GiB in %s; delete it when the data set is done with", size / _GIB, path)
+                _log.info("train.cache: %.0f MiB in %s; delete it when the data set is done with", size / _MIB, path)
             else:
                 Path(partial.name).unlink(missing_ok=True)
     except OSError as error:
@@ -116,7 +116,7 @@ def ram_cache(pairs: PairSet, longest: int, workers: int) -> PixelCache:
     os.ftruncate(descriptor, size)
     path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
     _fill(path, pairs, longest, workers)
-    _log.info("train.cache: %.2f GiB in memory", size / _GIB)
+    _log.info("train.cache: %.0f MiB in memory", size / _MIB)
     return PixelCache(path, pairs, longest, descriptor)
 
 

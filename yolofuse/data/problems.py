@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,3 +41,24 @@ class Problem:
 
     def __str__(self) -> str:
         return self.text
+
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = _repr.maxlong = 120
+
+
+def shown(value: object) -> str:
+    """A value of a user's file for a message, cut short.
+
+    A YAML of ten lines can name a list that takes years to print, by lists of aliases to lists of aliases.
+    """
+    return _repr.repr(value)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written to a file: JSON and YAML let half a character through, as ``"\\ud800"``."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -19,7 +21,11 @@ from yolofuse.data.sources import Source
 from yolofuse.files import replacing
 
 _FORMAT = 2  # raise it whenever what a scan finds or how it is stored changes
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, IndexError, TypeError, AttributeError, zipfile.BadZipFile)
+# Whatever an archive with a wrong byte makes the libraries raise: encrypted, of an unknown method, absurdly large, ...
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, EOFError, IndexError, TypeError, AttributeError, OverflowError, MemoryError),
+    *(RuntimeError, SyntaxError, struct.error, zlib.error, zipfile.BadZipFile),
+)
 _DTYPES = {
     "rgb_hw": np.int32,
     "ir_hw": np.int32,

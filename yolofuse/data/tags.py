@@ -27,11 +27,18 @@ def load_tags(spec: TagFile, keys: Sequence[str]) -> tuple[list[Mapping[str, str
         with spec.file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             header = reader.fieldnames or []
-            absent = [name for name in (spec.key, *spec.columns) if name not in header]
+            named = (spec.key, *spec.columns)
+            twice = [name for name in dict.fromkeys(named) if header.count(name) > 1]
+            if twice:
+                raise DataError(f"{spec.file}: column {', '.join(twice)} stands twice")
+            absent = [name for name in named if name not in header]
             if absent:
-                raise DataError(f"{spec.file}: no column {', '.join(absent)}; its columns are {', '.join(header)}")
+                raise DataError(f"{spec.file}: no column {', '.join(absent)}; its columns are {', '.join(header)[:200]}")
             for row in reader:
-                cells = {name: (row[name] or "").strip() for name in spec.columns}
+                if None in (row[name] for name in named):
+                    faults.append(f"line {reader.line_num}: fewer cells than the header has columns")
+                    continue
+                cells = {name: row[name].strip() for name in spec.columns}
                 words = pool.setdefault(tuple(cells.values()), cells)
                 name = row[spec.key]
                 if rows.setdefault(name, words) != words:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 
 from yolofuse.eval import draw
 from yolofuse.eval.draw import GAP, Colour, Mark
@@ -89,10 +90,10 @@ def save_batch_picture(batch: PairedBatch, names: Sequence[str], path: Path, max
     count = min(len(batch), max_images)
     if not count:
         return
-    pixels = batch.pixels[:count].detach().cpu()
-    if pixels.is_floating_point():
-        pixels = pixels.float().mul(255).round()
-    images = pixels.clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    if not batch.pixels.is_floating_point():  # as it came from the loader, in 8 or 16 bits
+        batch = batch.to(torch.device("cpu"))
+    levels = batch.pixels[:count].detach().cpu().float().mul(255).round()
+    images = levels.clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     class_ids = batch.class_ids.cpu().numpy()
     cells = []
     for index in range(count):
