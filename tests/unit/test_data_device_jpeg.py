@@ -21,6 +21,7 @@ from tests.unit.device_batches import (
     composed_of,
     keys_of,
     levels_apart,
+    noisy,
     smooth,
     tiles_of,
 )
@@ -39,9 +40,11 @@ def jpeg_pairs(tmp_path_factory: pytest.TempPathFactory) -> PairSet:
     return pairs_of(make_pairs(root, 5, 0, picture=smooth, suffixes=(".jpg", ".jpeg")))
 
 
-@pytest.mark.parametrize("imgsz", [32, 64, 96, 128, 320])
-def test_nvjpeg__agrees_with_the_pixel_route(jpeg_pairs: PairSet, imgsz: int) -> None:
-    dataset = TrainDataset(jpeg_pairs, imgsz, augmentation(), seed=1)
+@pytest.mark.parametrize("imgsz", [32, 48, 64, 96, 128, 320])
+def test_nvjpeg__agrees_with_the_pixel_route(tmp_path: Path, imgsz: int) -> None:
+    """Noise shows any other way to training size: some pictures are halved, some quartered, one is brought far down."""
+    pairs = pairs_of(make_pairs(tmp_path, 5, 0, picture=noisy, suffixes=(".jpg", ".jpeg")))
+    dataset = TrainDataset(pairs, imgsz, augmentation(), seed=1)
     keys = keys_of(mosaic=imgsz != 64)
     batch = tiles_of(dataset, keys, "nvjpeg")
     assert len(batch.images) == 0
@@ -50,8 +53,8 @@ def test_nvjpeg__agrees_with_the_pixel_route(jpeg_pairs: PairSet, imgsz: int) ->
     assert_same_but_pixels(composed, expected)
     apart = levels_apart(composed, expected)
     # OpenCV decodes straight to a half, a quarter or an eighth, which is not quite the mean of the whole.
-    assert apart.mean() < (1.5 if imgsz < 128 else 0.3)
-    assert torch.quantile(apart.ravel()[::7], 0.999) < (16 if imgsz < 128 else 3)
+    assert apart[:, 3].mean() < 0.6
+    assert apart[:, :3].mean() < 1.2
 
 
 def test_nvjpeg__the_second_camera_may_be_of_another_size(tmp_path: Path) -> None:
@@ -108,6 +111,41 @@ def test_nvjpeg__only_plain_jpeg_goes_to_the_device(
     batch = tiles_of(dataset, keys, "nvjpeg")
     assert len(batch.coded_pairs) == int(is_plain)
     assert levels_apart(compose(batch, CPU, IMGSZ), composed_of(dataset, keys)).mean() < 0.5
+
+
+def _without_adobe_note(coded: bytes) -> bytes:
+    start = coded.index(b"\xff\xee")
+    return coded[:start] + coded[start + 2 + int.from_bytes(coded[start + 2 : start + 4], "big") :]
+
+
+def _with_numbered_channels(coded: bytes) -> bytes:
+    for marker, first, step in ((b"\xff\xc0", 10, 3), (b"\xff\xda", 5, 2)):
+        start = coded.index(marker) + first
+        for number, letter in enumerate(b"RGB"):
+            assert coded[start + step * number] == letter
+            coded = coded[: start + step * number] + bytes([number + 1]) + coded[start + step * number + 1 :]
+    return coded
+
+
+@pytest.mark.parametrize("change", [_without_adobe_note, _with_numbered_channels])
+def test_nvjpeg__one_sign_of_rgb_is_enough(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    """Such a file says by a note, by its channels' names or by both that its colours are not YCbCr."""
+    pairs = pairs_of(make_pairs(tmp_path, 1, 0, picture=smooth, suffixes=(".jpg", ".jpg")))
+    record = pairs.records[0]
+    Image.open(record.rgb).convert("RGB").save(record.rgb, keep_rgb=True)
+    record.rgb.write_bytes(change(record.rgb.read_bytes()))
+    assert Image.open(record.rgb).size == record.rgb_hw[::-1]
+    assert read_coded(record) is None
+
+
+def test_nvjpeg__thermal_files_may_have_three_channels(tmp_path: Path) -> None:
+    descriptor = make_pairs(tmp_path, 1, 0, picture=smooth, suffixes=(".jpg", ".jpg"))
+    file = tmp_path / "ir" / "train" / "train_000.jpg"
+    Image.open(file).convert("RGB").save(file)
+    dataset = TrainDataset(pairs_of(descriptor), IMGSZ, augmentation(), seed=1)
+    batch = tiles_of(dataset, keys_of(mosaic=False, num=1), "nvjpeg")
+    assert len(batch.coded_pairs) == 1
+    assert levels_apart(compose(batch, CPU, IMGSZ), composed_of(dataset, keys_of(False, num=1)))[:, 3].mean() < 0.3
 
 
 @pytest.mark.parametrize(

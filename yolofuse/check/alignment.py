@@ -6,8 +6,8 @@ that of the neighbourhood, so that a lamp or a warm engine does not outvote the 
 over all shifts at once.
 
 Reference:
-    Orientation Correlation, Fitch et al., BMVC 2002. The doubled angle and the local squeeze are ours; results/alignment.md
-    has what others gave.
+    Orientation Correlation, Fitch et al., BMVC 2002. The doubled angle and the local squeeze are ours;
+    results/alignment.md has what others gave.
 """
 
 from __future__ import annotations

@@ -103,7 +103,9 @@ def _fit(panel: ByteArray) -> ByteArray:
     if factor <= 1.0:
         return panel
     size_wh = (round(panel.shape[1] * factor), round(panel.shape[0] * factor))
-    return cast(ByteArray, cv2.resize(panel, size_wh, interpolation=cv2.INTER_NEAREST if factor > 3 else cv2.INTER_CUBIC))
+    return cast(
+        ByteArray, cv2.resize(panel, size_wh, interpolation=cv2.INTER_NEAREST if factor > 3 else cv2.INTER_CUBIC)
+    )
 
 
 def _safe(name: str) -> str:

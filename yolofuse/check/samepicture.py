@@ -22,7 +22,7 @@ _ITERATIONS = 60
 _MIN_COVER = 0.6
 _SAME_VIEW, _SAME_PICTURE = 0.85, 0.95
 _WORST_BLOCK = 0.5
-"""Of the image's variance: what differs most between a copy and its origin stays below, a person who walked on above."""
+"""Of the image's variance: the block in which a copy differs most stays below, a person who walked on lies above."""
 _FLAT = 1.0
 _BLACK, _WHITE = 3, 250
 _MIN_KEPT = 0.2
@@ -65,7 +65,7 @@ def _registrations(first: ByteArray, second: ByteArray) -> list[npt.NDArray[np.f
             continue
         start = np.eye(2, 3, dtype=np.float32)
         try:
-            _, warp = cv2.findTransformECC(template, moved, start, cv2.MOTION_AFFINE, criteria, None, 5)
+            _, warp = cv2.findTransformECC(template, moved, start, cv2.MOTION_AFFINE, criteria, None)
         except cv2.error:  # it says so when two pictures have nothing in common
             continue
         warps.append(np.asarray(warp, np.float32))

@@ -26,9 +26,9 @@ _EDGE = 1e-3  # px of an image; tiles that meet overlap by this, so that roundin
 def compose(batch: TileBatch, device: torch.device, imgsz: int, dtype: torch.dtype = torch.float32) -> PairedBatch:
     """The batch that the CPU path would have made of the same keys, with pixels 0..1, on ``device``.
 
-    Draws, boxes and noise are the same; pixels agree with those of the CPU path within rounding where an image is
-    upright, and within OpenCV's 1/32 px where it is turned. All arithmetic is in float32, whatever ``dtype``
-    is. Nothing here waits for the device, but for the decoder of coded pairs.
+    Draws, boxes and noise are the same. Pixels agree within rounding, since OpenCV rounds after every step and this
+    once; a pixel on the edge of a turned tile may fall to its neighbour. All arithmetic is in float32, whatever
+    ``dtype`` is. Nothing here waits for the device, except the decoder of coded pairs.
 
     Args:
         batch: What to paint; page-locked, its copy overlaps with compute.
@@ -52,7 +52,6 @@ def compose(batch: TileBatch, device: torch.device, imgsz: int, dtype: torch.dty
         canvas = torch.full((len(pixels[part]), 4, imgsz, imgsz), PAD / 255 * full_scale, device=device)
         for slot in range(len(numbers)):
             _paint(canvas, _chosen(images, numbers[slot, part]), backs[slot, part], bounds[slot, part])
-        canvas.round_()
         _recolor(canvas[:, :3], colors[part], full_scale)
         _change_ir(canvas[:, 3], ir_changes[part], batch.noise_firsts[part].tolist(), full_scale)
         pixels[part] = canvas.div_(full_scale)

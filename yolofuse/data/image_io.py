@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +23,17 @@ RawArray = npt.NDArray[Any]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 _JPEG_START = b"\xff\xd8"
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # whatever the suffix says: PIL hands an EPS to Ghostscript
 _MAX_PIXELS = 100_000_000
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # TIFF tags
 _IS_FLOAT = 3  # a TIFF's sample format
 _PNG_DEPTH_OFFSET = 24  # byte of the bit depth: 8 of signature, 8 of chunk head, 8 of width and height
+
+DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError, struct.error),
+    *(zlib.error, MemoryError, RuntimeError, Image.DecompressionBombError),
+)
+"""What PIL raises on damaged files."""
 
 # A camera's orientation note is ignored in both modalities: IR files rarely carry one, and labels mean stored pixels.
 _COLOR = {
@@ -58,7 +66,7 @@ def inspect_image(path: Path, verify: bool) -> ImageInfo:
         DataError: If the file is no image, too large, of a depth that is not read, or (with ``verify``) damaged.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             width, height = image.size
             if width * height > _MAX_PIXELS:
                 raise DataError(f"{path}: {width}x{height} is more than {_MAX_PIXELS / 1e6:.0f} million pixels")
@@ -67,11 +75,17 @@ def inspect_image(path: Path, verify: bool) -> ImageInfo:
                 # For a JPEG an eighth of the size: every coded bit is still read, the costly rest is left out.
                 image.draft("L", (max(width // 8, 1), max(height // 8, 1)))
                 image.load()
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+            is_jpeg = image.format in ("JPEG", "MPO")
+    except DAMAGE as error:
         raise DataError(f"{path}: can't be decoded, damaged or no image ({error})") from None
-    if verify and bits > 8:  # PIL knows few deep formats
+    if verify and not is_jpeg:  # PIL knows few deep formats, and OpenCV fewer ways of compression than PIL
         decode(path, "ir", 1, (height, width))
     return ImageInfo(height, width, bits)
+
+
+def open_image(path: Path) -> Image.Image:
+    """The file as PIL sees it, pixels not yet read. Raises one of ``DAMAGE`` if it is none of the formats we read."""
+    return Image.open(path, formats=_FORMATS)
 
 
 def _depth(path: Path, image: Image.Image) -> int:
@@ -145,12 +159,12 @@ def decode(path: Path, modality: Modality, reduction: int, size_hw: tuple[int, i
     except (OSError, cv2.error) as error:
         raise DataError(f"{path}: can't be read ({error})") from None
     if pixels is None:
-        raise DataError(f"{path}: can't be decoded; it was whole when it was paired, or data.verify is off")
+        raise DataError(f"{path}: can't be decoded, damaged or of a kind that is not read; store it as PNG or JPEG")
+    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
+        raise DataError(f"{path}: {pixels.dtype} pixels are not read; store 8 or 16 bits, or 32-bit floating point")
     expected_hw = (size_hw[0] // reduction, size_hw[1] // reduction)
     if reduction > 1 and not is_jpeg and pixels.shape[:2] == size_hw:
         pixels = cv2.resize(pixels, expected_hw[::-1], interpolation=cv2.INTER_AREA)
     if pixels.shape[:2] != expected_hw:
         raise DataError(f"{path}: its size changed since it was paired; start again")
-    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
-        raise DataError(f"{path}: {pixels.dtype} pixels are not read; store 8 or 16 bits, or 32-bit floating point")
     return pixels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -167,9 +168,14 @@ def _files_by_key(folder: Path, root: Path, suffixes: Collection[str], problems:
     found: dict[str, FoundFile] = {}
     below_root = folder.relative_to(root).as_posix()
     prefix = "" if below_root == "." else below_root + "/"
-    for name, size, mtime_ns in _walk(folder):
+    for name, size, mtime_ns in _walk(folder, problems):
         stem, suffix = os.path.splitext(name)
-        if suffix.lower() not in suffixes or name == _CLASS_LIST:
+        is_lost = size < 0
+        if name == _CLASS_LIST or suffix.lower() not in suffixes and not (is_lost and not suffix):
+            continue
+        if is_lost or not is_unicode(name):
+            why = "a link that leads nowhere; mend or remove it" if is_lost else "its name is no UTF-8; rename it"
+            problems.append(Problem("missing-file", stem, f"{os.fspath(folder / name)!r}: {why}"))
             continue
         file = FoundFile(prefix + name, size, mtime_ns)
         if stem in found:
@@ -180,8 +186,11 @@ def _files_by_key(folder: Path, root: Path, suffixes: Collection[str], problems:
     return found
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Visible files below a folder, each as path below it, size and time; links are followed, loops of them end."""
+def _walk(folder: Path, problems: list[Problem]) -> Iterator[tuple[str, int, int]]:
+    """Visible files below a folder, each as path below it, size and time; links are followed, loops of them end.
+
+    A link that leads nowhere comes with a size of -1; a folder that can't be listed is a problem.
+    """
     visited: set[str] = set()
     pending = [("", os.fspath(folder))]
     while pending:
@@ -190,15 +199,23 @@ def _walk(folder: Path) -> Iterator[tuple[str, int, int]]:
         if real in visited:
             continue
         visited.add(real)
-        with os.scandir(current) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    pending.append((f"{prefix}{entry.name}/", entry.path))
-                elif entry.is_file():
-                    status = entry.stat()
-                    yield prefix + entry.name, status.st_size, status.st_mtime_ns
+        try:
+            with os.scandir(current) as scan:
+                entries = [entry for entry in scan if not entry.name.startswith(".")]
+        except OSError as error:
+            text = f"{current}: can't be listed ({error.strerror}); check its permissions"
+            problems.append(Problem("unreadable", current, text))
+            continue
+        for entry in entries:
+            try:
+                status = entry.stat()
+            except OSError:
+                yield prefix + entry.name, *NO_FILE[1:]
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                pending.append((f"{prefix}{entry.name}/", entry.path))
+            elif stat.S_ISREG(status.st_mode):
+                yield prefix + entry.name, status.st_size, status.st_mtime_ns
 
 
 def stamp(path: Path) -> tuple[int, int]:

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 from yolofuse.data.convert.origin import Origin
 from yolofuse.data.convert.plan import Corners, Frame, Plan, SourceBox, SourcePair
+from yolofuse.data.image_io import DAMAGE, open_image
 
 _MAX_PIXELS = 100_000_000
 _NUM_THREADS = 8
@@ -80,9 +80,9 @@ def _measure(pair: SourcePair) -> Sizes:
 def image_size(path: Path) -> SizeHW | str:
     """Height and width from the header, or what is wrong with the file."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             width, height = image.size
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except DAMAGE as error:
         return f"{path}: can't be read as an image ({error}); unpack the data set again"
     if width * height > _MAX_PIXELS:
         return f"{path}: {width}x{height} is more than {_MAX_PIXELS / 1e6:.0f} million pixels"

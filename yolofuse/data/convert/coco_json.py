@@ -13,6 +13,7 @@ from yolofuse.data.convert.classes import ClassTable
 from yolofuse.data.convert.clip import KeptPair
 from yolofuse.data.convert.origin import MIB, Origin
 from yolofuse.data.convert.plan import Corners, Frame, SourceBox
+from yolofuse.data.problems import is_unicode, shown
 
 _MAX_BYTES = 1024 * MIB
 
@@ -104,7 +105,7 @@ class _Reader:
         for number, record in enumerate(given):
             where = f"categories[{number}]"
             number_id, name = (record.get("id"), record.get("name")) if isinstance(record, dict) else (None, None)
-            if not isinstance(number_id, int) or not isinstance(name, str) or not name:
+            if not _is_int(number_id) or not isinstance(name, str) or not name.strip() or not is_unicode(name):
                 self.problem(where, "expected {id: whole number, name: text}")
             elif number_id in names:
                 self.problem(where, f"id {number_id} stands twice")
@@ -117,7 +118,8 @@ class _Reader:
         for number, record in enumerate(given):
             where = f"images[{number}]"
             file_name = record.get("file_name") if isinstance(record, dict) else None
-            if not isinstance(file_name, str) or not isinstance(record.get("id"), int | str):
+            is_named = isinstance(file_name, str) and is_unicode(file_name) and PurePosixPath(file_name).name
+            if not is_named or not isinstance(record.get("id"), int | str):
                 self.problem(where, "expected {id: , file_name: text}")
             elif record["id"] in images:
                 self.problem(where, f"id {record['id']} stands twice")
@@ -136,11 +138,11 @@ class _Reader:
                 continue
             image_id, category, bbox = (record.get(key) for key in ("image_id", "category_id", "bbox"))
             if not isinstance(image_id, int | str) or image_id not in images:
-                self.problem(where, f"image_id {image_id!r} is not among the images")
+                self.problem(where, f"image_id {shown(image_id)} is not among the images")
             elif not _is_int(category) or category not in names:
-                self.problem(where, f"category_id {category!r} is not among the categories")
+                self.problem(where, f"category_id {shown(category)} is not among the categories")
             elif not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
-                self.problem(where, f"bbox: expected 4 numbers [x, y, w, h] (got {str(bbox)[:60]})")
+                self.problem(where, f"bbox: expected 4 numbers [x, y, w, h] (got {shown(bbox)})")
             else:
                 x, y, width, height = map(float, bbox)
                 box = (x, y, x + width, y + height)
@@ -164,7 +166,7 @@ def _is_int(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15 and math.isfinite(value)
 
 
 def coco_text(names: Sequence[str], pairs: Sequence[KeptPair], frame: Frame, label_set: int) -> str:

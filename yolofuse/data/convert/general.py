@@ -71,7 +71,7 @@ def plan_voc(
             path = files.find(pair.key)
             if path is not None or _take_unlabelled(origin, pair, unlabelled):
                 found.append((split, pair, read_voc(origin, path) if path else VocFile()))
-    names = tuple(sorted({thing.name for _, _, voc in found for thing in voc.objects}))
+    names = tuple(sorted({thing.name for _, _, voc in found for thing in voc.objects if thing.name}))
     table = ClassTable(origin, choice, _without(names, choice))
     planned = [
         SourcePair(split, pair.key, pair.rgb, pair.ir, (voc_boxes(origin, voc, table),), says_wh=voc.size_wh)
@@ -201,6 +201,10 @@ def _splits(origin: Origin, where: Folders) -> Iterator[tuple[str, list[ImagePai
     lacking = [name for name, text in (("rgb", where.rgb), ("ir", where.ir)) if _SPLIT not in text]
     if lacking and len(where.splits) > 1:
         origin.problems.append(f"--{lacking[0]}: needs {_SPLIT} in it, as there are several --splits")
+        return
+    odd = [split for split in where.splits if PurePosixPath(split).name != split or split == ".."]
+    if odd:
+        origin.problems.append(f"--splits: {odd[0]!r} is no name of a folder")
         return
     for split in where.splits:
         yield split, _pairs(origin, _named(where.rgb, split), _named(where.ir, split))

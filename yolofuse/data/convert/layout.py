@@ -96,11 +96,15 @@ def _place_images(folder: Path, border: int, images: Images, pair: KeptPair) -> 
 
 def _cut(original: Path, target: Path, border: int) -> None:
     """The image without its border; grey stays grey."""
-    pixels = cv2.imdecode(np.fromfile(original, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise DataError(f"{original}: can't be decoded; unpack the data set again")
-    inner = pixels[border:-border, border:-border]
-    done, coded = cv2.imencode(".jpg", inner, _JPEG)
+    try:
+        pixels = cv2.imdecode(np.fromfile(original, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+        if pixels is None:
+            raise DataError(f"{original}: can't be decoded; unpack the data set again")
+        if pixels.dtype != np.uint8:
+            raise DataError(f"{original}: {pixels.dtype} pixels can't be cut; store 8 bits")
+        done, coded = cv2.imencode(".jpg", pixels[border:-border, border:-border], _JPEG)
+    except cv2.error as error:
+        raise DataError(f"{original}: can't be decoded and written as JPEG ({error.err})") from None
     if not done:
         raise DataError(f"{original}: can't be written as JPEG (shape {pixels.shape}, {pixels.dtype})")
     coded.tofile(target)

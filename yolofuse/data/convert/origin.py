@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
 from yolofuse.data.image_io import IMAGE_SUFFIXES
+from yolofuse.data.problems import is_unicode
 from yolofuse.errors import DataError, listing
 
 MIB = 1 << 20
@@ -26,9 +28,11 @@ class Origin:
     """
 
     def __init__(self, root: Path) -> None:
-        if not root.is_dir():
+        if not os.path.isdir(root):  # noqa: PTH112  a path that is none is no folder either, where Path raises
             raise DataError(f"{root}: no such folder; --src names the unpacked data set")
         self.root = Path(os.path.realpath(root))
+        if not is_unicode(str(self.root)):
+            raise DataError(f"{str(self.root)!r}: the path is no UTF-8, so it can't be written down; rename the folder")
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self._left_out: dict[str, list[str]] = {}
@@ -62,7 +66,7 @@ class Origin:
     def _find(self, names: tuple[str, ...], kind: str, needed: bool) -> Path | None:
         for name in names:
             path = self.root / name
-            if path.is_dir() if kind == "folder" else path.is_file():
+            if os.path.isdir(path) if kind == "folder" else os.path.isfile(path):  # noqa: PTH112, PTH113  see __init__
                 return path
         if needed:
             wanted = " or ".join(names)
@@ -72,7 +76,7 @@ class Origin:
     def add_root(self, given: str) -> Path | None:
         """A further folder of originals, relative to the root or elsewhere; a problem when it does not exist."""
         folder = Path(os.path.realpath(self.root / given))
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # noqa: PTH112  see __init__
             self.problems.append(f"{folder}: no such folder; check the path")
             return None
         if not folder.is_relative_to(self.root):
@@ -87,14 +91,46 @@ class Origin:
         """Files below a folder by their path below it without suffix, sorted; two of one stem are a problem."""
         wanted = frozenset(suffixes)
         found: dict[str, Path] = {}
-        for path in sorted(_walk(folder)):
+        for path in sorted(self._walk(folder)):
             if path.suffix.lower() not in wanted:
+                continue
+            if not is_unicode(str(path)):
+                self.problems.append(f"{str(path)!r}: its name is no UTF-8; rename it")
                 continue
             key = path.relative_to(folder).with_suffix("").as_posix()
             if key in found:
                 self.problems.append(f"{path}: same stem as {found[key].name}; keep one")
             found.setdefault(key, path)
         return found
+
+    def _walk(self, folder: Path) -> Iterator[Path]:
+        """Visible files below a folder; links are followed, each real folder once, so that a loop of links ends.
+
+        A link that leads nowhere, and a folder that can't be listed, are problems.
+        """
+        visited: set[str] = set()
+        pending = [folder]
+        while pending:
+            current = pending.pop()
+            real = os.path.realpath(current)
+            if real in visited:
+                continue
+            visited.add(real)
+            try:
+                entries = [path for path in current.iterdir() if not path.name.startswith(".")]
+            except OSError as error:
+                self.problems.append(f"{current}: can't be listed ({error.strerror}); check its permissions")
+                continue
+            for path in entries:
+                try:
+                    mode = path.stat().st_mode
+                except OSError as error:
+                    self.problems.append(f"{str(path)!r}: a link that leads nowhere ({error.strerror}); mend or remove it")
+                    continue
+                if stat.S_ISDIR(mode):
+                    pending.append(path)
+                elif stat.S_ISREG(mode):
+                    yield path
 
     def read(self, path: Path, max_bytes: int = 8 * MIB) -> bytes | None:
         """The bytes of an annotation file, which the signature then covers; None (and a problem) if there are none."""
@@ -148,22 +184,3 @@ class Origin:
             digest.update(f"{name}\0{content}\n".encode())
         return digest.hexdigest()
 
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Visible files below a folder; links are followed, each real folder once, so that a loop of links ends."""
-    visited: set[str] = set()
-    pending = [folder]
-    while pending:
-        current = pending.pop()
-        real = os.path.realpath(current)
-        if real in visited:
-            continue
-        visited.add(real)
-        with os.scandir(current) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    pending.append(Path(entry.path))
-                elif entry.is_file():
-                    yield Path(entry.path)

@@ -135,7 +135,7 @@ def _may_replace(folder: Path) -> bool:
         return True
     try:
         made_by = json.loads((folder / PREPARED).read_bytes()).get("made_by")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return folder.name.endswith(".partial") and [path.name for path in folder.iterdir()] == [PREPARED]
     return bool(made_by == MADE_BY)
 

@@ -196,7 +196,7 @@ def _is_whole(place: Place, plan: Plan, kept: Sequence[KeptPair], form: Form, te
     try:
         if (place.out / PREPARED).read_text(encoding="utf-8") != text:
             return False
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeDecodeError):
         return False
     wanted = [f"{part}/{pair.source.split}/{pair.file_name(path)}" for pair in kept for part, path in _images(pair)]
     for label_set in plan.label_sets:

@@ -59,6 +59,10 @@ def parse_xml(content: bytes) -> Node:
     except SAXParseException as error:
         line = error.getLineNumber() or builder.line
         raise XmlError(line, f"not valid XML ({error.getMessage()})") from None
+    except (LookupError, ValueError) as error:  # an encoding that nobody knows, or of several bytes a character
+        if isinstance(error, XmlError):
+            raise
+        raise XmlError(builder.line, f"not valid XML ({error}); store it as UTF-8") from None
     if builder.root is None:
         raise XmlError(1, "not valid XML (no element)")
     return builder.root

@@ -1,0 +1,113 @@
+"""Data as it really comes, through a whole run: unequal sizes, deep thermal images, several sources, caches."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from tests.helpers import make_pairs, random_picture, write_pair
+from tests.integration.runs import REPO, run_python, same_tensors, write_config
+from yolofuse.cli import train as train_cli
+from yolofuse.cli import val as val_cli
+from yolofuse.config import load_config
+from yolofuse.engine.train import train
+from yolofuse.weights import load_checkpoint
+
+_RGB_HW, _IR_HW = (96, 160), (64, 80)
+
+
+def _deep_and_unequal(root: Path) -> Path:
+    """Thermal images of 16 bits and half the size, in a manifest with tags, and a second source of plain pairs."""
+    rng = np.random.default_rng(0)
+    rows = ["rgb,ir,label,split,daynight"]
+    for index in range(8):
+        split = "train" if index < 5 else "val"
+        rgb, ir, boxes = random_picture(index, _RGB_HW)
+        write_pair(root, split, f"pair{index}", (rgb, ir, boxes))
+        counts = cv2.resize(ir, _IR_HW[::-1]).astype(np.uint16) * 8 + 7000 + rng.integers(0, 8, _IR_HW, dtype=np.uint16)
+        file = root / "ir" / split / f"pair{index}.png"
+        assert cv2.imwrite(str(file), counts)
+        names = [
+            f"{kind}/{split}/pair{index}.{end}" for kind, end in (("rgb", "png"), ("ir", "png"), ("labels", "txt"))
+        ]
+        rows.append(",".join([*names, split, "night" if index % 2 else "day"]))
+    (root / "pairs.csv").write_text("\n".join(rows) + "\n")
+    make_pairs(root / "plain", 3, 0, names=("pedestrian",))
+    plain = {"name": "plain", "descriptor": "plain/data.yaml", "split": "train", "classes": {"pedestrian": "person"}}
+    content = {
+        "root": ".",
+        "names": ["person"],
+        "frame": "ir",
+        "resize": "stretch",
+        "ir_window": {"percentiles": [1, 99]},
+        "splits": {"train": [{"name": "deep", "manifest": "pairs.csv"}, plain], "val": {"manifest": "pairs.csv"}},
+    }
+    descriptor = root / "both.yaml"
+    descriptor.write_text(yaml.safe_dump(content))
+    return descriptor
+
+
+def test_run__on_deep_unequal_pairs_of_two_sources(tmp_path: Path) -> None:
+    config = write_config(tmp_path, _deep_and_unequal(tmp_path / "set"), data={"cache_dir": str(tmp_path / "cache")})
+    assert train_cli.main(["--cfg", str(config), "train.cache=disk", "data.workers=2"]) == 0
+    run = tmp_path / "run"
+    picture = cv2.imread(str(run / "train_batch0.jpg"))
+    assert picture is not None
+    assert picture.std() > 20  # 16 bits shown as 8, neither white nor black
+    windows = load_checkpoint(run / "weights" / "best.pt")["ir_windows"]
+    assert list(windows) == ["both.yaml train 1..99"]
+    low, high = windows["both.yaml train 1..99"]
+    assert 7000 <= low < high <= 7000 + 256 * 8
+
+    assert val_cli.main(["--run", str(run)]) == 0
+    truth = json.loads((run / "eval-val" / "ground_truth.json").read_text())
+    assert {(image["height"], image["width"]) for image in truth["images"]} == {_IR_HW}
+    report = json.loads((run / "eval-val" / "report.json").read_text())
+    assert set(report["slices"]) == {"daynight=day", "daynight=night"}
+    rows = list(csv.DictReader((run / "results.csv").open()))
+    assert all(0 <= float(row["data_wait"]) <= 1 for row in rows)
+
+
+def test_judging__uses_the_window_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = write_config(tmp_path, _deep_and_unequal(tmp_path / "set"), data={"cache_dir": str(tmp_path / "cache")})
+    run = train(load_config(config, ["train.epochs=1"]))
+    for cache in (tmp_path / "cache").glob("window-*.json"):
+        cache.unlink()
+    monkeypatch.setattr("yolofuse.data.pairs.percentile_window", lambda *_: pytest.fail("computed again"))
+    assert val_cli.main(["--run", str(run)]) == 0
+
+
+@pytest.mark.parametrize("augment_on", ["loader", "device"])
+def test_caches__change_no_bit_of_a_run(tmp_path: Path, augment_on: str) -> None:
+    descriptor = make_pairs(tmp_path / "set", 6, 2, (150, 202), suffixes=(".jpg", ".jpg"))
+    ended: list[Any] = []
+    for cache, workers in (("none", 0), ("ram", 2), ("disk", 0)):
+        folder = tmp_path / cache
+        folder.mkdir()
+        data = {"workers": workers, "cache_dir": str(tmp_path / "cache")}
+        options = {"cache": cache, "epochs": 1, "augment_on": augment_on}
+        run = train(load_config(write_config(folder, descriptor, data=data, train=options)))
+        ended.append(load_checkpoint(run / "weights" / "last.pt")["model"])
+    assert same_tensors(ended[0], ended[1])
+    assert same_tensors(ended[0], ended[2])
+
+
+def test_ram_cache__is_shared_by_ranks(tmp_path: Path) -> None:
+    """Two ranks, whose second one maps the first one's memory, see what two ranks without a cache see."""
+    descriptor = make_pairs(tmp_path / "set", 6, 2, (150, 202), suffixes=(".jpg", ".jpg"))
+    ended = []
+    for cache in ("none", "ram"):
+        folder = tmp_path / cache
+        folder.mkdir()
+        config = write_config(folder, descriptor, train={"cache": cache, "epochs": 1, "batch": 4})
+        done = run_python(REPO / "train_dual.py", "--cfg", str(config), ranks=2)
+        assert done.returncode == 0, done.stderr[-3000:]
+        ended.append(load_checkpoint(folder / "run" / "weights" / "last.pt")["model"])
+    assert same_tensors(*ended)

@@ -1,0 +1,58 @@
+"""``python -m yolofuse.cli.data check``: what is wrong with a paired data set, as a table and as a page with pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from yolofuse.check.page import render_page
+from yolofuse.check.run import CheckOptions, check
+from yolofuse.check.table import render_table
+from yolofuse.data.descriptor import load_descriptor
+from yolofuse.errors import ConfigError
+from yolofuse.files import save_text
+
+FINDINGS = 1
+"""Exit code where something makes training pointless or its figures wrong."""
+
+
+def add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command ``check``; its ``run`` returns the exit code."""
+    parser = commands.add_parser(
+        "check",
+        help="say what is wrong with a paired data set",
+        description=(
+            "Read a paired data set and say what is wrong with it: files, labels, boxes, modalities, registration, "
+            f"copies across splits. Exit code 0: train; {FINDINGS}: mend first; 2: the command or descriptor is wrong."
+        ),
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="the data set's descriptor")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="folder to look in instead of the descriptor's own")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the page, check.html; default: no page")
+    parser.add_argument("--splits", metavar="A,B", help="which splits, with commas between (default: all)")
+    number = {"type": int, "metavar": "N"}
+    defaults = CheckOptions()
+    for name, what in (
+        ("sample", "pairs of a split to measure registration of"),
+        ("imgsz", "size of images in training, px"),
+        ("workers", "threads"),
+    ):
+        parser.add_argument(
+            f"--{name}", **number, default=getattr(defaults, name), help=f"{what} (default %(default)s)"
+        )
+    parser.set_defaults(run=run_check)
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Print the table, write the page, return the exit code."""
+    splits = tuple(name.strip() for name in args.splits.split(",") if name.strip()) if args.splits else ()
+    options = CheckOptions(splits, args.sample, args.imgsz, args.workers)
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        raise ConfigError(f"--out: {args.out} is a file; name a folder")
+    report = check(load_descriptor(args.data, args.root), options)
+    print(render_table(report))
+    if args.out is not None:
+        page = args.out / "check.html"
+        save_text(page, render_page(report))
+        print(f"pictures: {page}")
+    return 0 if report.may_train else FINDINGS
