@@ -18,11 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from bench_table import append_rows
+
+from yolofuse.data.text_column import TextColumn
 
 _PICTURES = 64
 _SIZE_HW = (96, 128)
@@ -123,12 +126,12 @@ def _table_mib(pairs: object) -> float:
     def walk(value: object, depth: int) -> None:
         if isinstance(value, np.ndarray):
             seen[id(value)] = value.nbytes
-        elif depth and hasattr(type(value), "__dataclass_fields__"):
-            for name in type(value).__dataclass_fields__:
-                walk(getattr(value, name), depth - 1)
-        elif depth and hasattr(value, "__dict__"):
-            for part in vars(value).values():
-                walk(part, depth - 1)
+        elif depth and is_dataclass(value):
+            for field in fields(value):
+                walk(getattr(value, field.name), depth - 1)
+        elif depth and isinstance(value, TextColumn):
+            walk(value.content, 0)
+            walk(value.offsets, 0)
 
     walk(pairs, 3)
     return sum(seen.values()) / 2**20

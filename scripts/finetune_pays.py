@@ -10,11 +10,8 @@ repeated.
 from __future__ import annotations
 
 import argparse
-import os
-from functools import partial
-from pathlib import Path
 
-from real_table import REPO, Cell, read_rows, run_python, run_side_by_side, spread_of, write_csv
+from real_table import Cell, parser_of, read_rows, run_missing, spread_of, train_and_judge, write_csv
 
 BUDGET = ("train.epochs=60", "train.imgsz=320", "train.batch=8", "train.close_mosaic=10")
 ARMS = ("pretrained", "scratch")
@@ -24,38 +21,19 @@ RIVAL_AP50 = 0.104
 
 def main() -> None:
     """Run what is missing, then write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default_root = os.environ.get("YOLOFUSE_REAL_DATA", str(REPO / ".." / "shared" / "data"))
-    parser.add_argument("--data-root", type=Path, default=Path(default_root), help="folder with roadscene-flir")
-    parser.add_argument("--weights", type=Path, required=True, help="single-stream yolov5n, pretrained on COCO")
-    parser.add_argument("--runs", type=Path, default=REPO / "runs" / "finetune")
-    parser.add_argument("--out", type=Path, default=REPO / "results")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    args = parser.parse_args()
-
+    args = parser_of(__doc__, "finetune").parse_args()
     cells = [Cell("roadscene-flir", arm, seed) for seed in args.seeds for arm in ARMS]
-    missing = [cell for cell in cells if not cell.report(args.runs).exists()]
-    run_side_by_side([partial(run_cell, cell, args.runs, args.data_root, args.weights) for cell in missing], args.jobs)
+    run_missing(cells, run_cell, args)
     rows = [row for cell in cells for row in read_rows(cell, args.runs)]
     write_csv(args.out / "finetune.csv", rows)
     (args.out / "finetune.md").write_text(format_table(rows), encoding="utf-8")
     print(format_table(rows))
 
 
-def run_cell(cell: Cell, runs: Path, data_root: Path, weights: Path) -> None:
-    """Train and judge one run; one that was killed goes on."""
-    run = cell.run_dir(runs)
-    if (run / "config.yaml").exists():
-        run_python("train_dual.py", "--resume", str(run))
-    else:
-        source = [f"weights.pretrained={weights.resolve()}", "weights.require=0.99"]
-        run_python(
-            "train_dual.py", "--cfg", f"configs/small/{cell.data}.yaml", *BUDGET,
-            f"data.root={data_root.resolve() / cell.data}", f"train.seed={cell.seed}", f"train.run={run}",
-            *(source if cell.model == "pretrained" else []),
-        )  # fmt: skip
-    run_python("val_dual.py", "--run", str(run))
+def run_cell(cell: Cell, args: argparse.Namespace) -> None:
+    """Train and judge one run."""
+    source = [f"weights.pretrained={args.weights.resolve()}", "weights.require=0.99"]
+    train_and_judge(cell, args, *BUDGET, *(source if cell.model == "pretrained" else []))
 
 
 def format_table(rows: list[dict[str, str]]) -> str:

@@ -18,7 +18,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -56,15 +55,8 @@ class Cell:
 
 def main() -> None:
     """Run what is missing, then write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default_root = os.environ.get("YOLOFUSE_REAL_DATA", str(REPO / ".." / "shared" / "data"))
-    parser.add_argument("--data-root", type=Path, default=Path(default_root), help="folder with the data sets")
-    parser.add_argument("--weights", type=Path, required=True, help="state_dict of a single-stream yolov5n")
-    parser.add_argument("--runs", type=Path, default=REPO / "runs" / "real")
-    parser.add_argument("--out", type=Path, default=REPO / "results")
+    parser = parser_of(__doc__, "real")
     parser.add_argument("--data", nargs="+", choices=DATA_SETS, default=list(DATA_SETS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     args = parser.parse_args()
 
     cells = [
@@ -74,8 +66,7 @@ def main() -> None:
         for model in MODELS
         if seed == args.seeds[0] or model in SEEDED
     ]
-    missing = [cell for cell in cells if not cell.report(args.runs).exists()]
-    run_side_by_side([partial(run_cell, cell, args.runs, args.data_root, args.weights) for cell in missing], args.jobs)
+    run_missing(cells, run_cell, args)
     everything = [Cell(data, model, seed) for data in DATA_SETS for model in MODELS for seed in range(100)]
     rows = [row for cell in everything if cell.report(args.runs).exists() for row in read_rows(cell, args.runs)]
     write_csv(args.out / "real_pairs.csv", rows)
@@ -83,23 +74,43 @@ def main() -> None:
     print(format_table(rows))
 
 
-def run_side_by_side(runs: Sequence[Callable[[], None]], jobs: int) -> None:
-    """Do all runs, ``jobs`` at a time, with a progress bar; the first that fails ends the script."""
-    with ThreadPoolExecutor(jobs) as pool:
-        for done in tqdm([pool.submit(run) for run in runs], desc="runs", unit="run"):
+def parser_of(about: str | None, runs: str) -> argparse.ArgumentParser:
+    """The options that every table of real runs has; its runs go to ``runs/RUNS``."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default_root = os.environ.get("YOLOFUSE_REAL_DATA", str(REPO / ".." / "shared" / "data"))
+    parser.add_argument("--data-root", type=Path, default=Path(default_root), help="folder with the data sets")
+    parser.add_argument("--weights", type=Path, required=True, help="single-stream yolov5n, pretrained on COCO")
+    parser.add_argument("--runs", type=Path, default=REPO / "runs" / runs)
+    parser.add_argument("--out", type=Path, default=REPO / "results")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    return parser
+
+
+def run_missing(
+    cells: Sequence[Cell], run_cell: Callable[[Cell, argparse.Namespace], None], args: argparse.Namespace
+) -> None:
+    """Do the cells that have no report yet, ``args.jobs`` at a time; the first that fails ends the script."""
+    missing = [cell for cell in cells if not cell.report(args.runs).exists()]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for done in tqdm([pool.submit(run_cell, cell, args) for cell in missing], desc="runs", unit="run"):
             done.result()
 
 
-def run_cell(cell: Cell, runs: Path, data_root: Path, weights: Path) -> None:
-    """Train and judge one cell; a run that was killed goes on."""
-    run = cell.run_dir(runs)
+def run_cell(cell: Cell, args: argparse.Namespace) -> None:
+    """Train and judge one cell."""
+    train_and_judge(cell, args, *MODELS[cell.model], f"weights.pretrained={args.weights.resolve()}")
+
+
+def train_and_judge(cell: Cell, args: argparse.Namespace, *words: str) -> None:
+    """Train a cell with its set's small config, changed by ``words``, and judge it; a run that was killed goes on."""
+    run = cell.run_dir(args.runs)
     if (run / "config.yaml").exists():
         run_python("train_dual.py", "--resume", str(run))
     else:
         run_python(
-            "train_dual.py", "--cfg", f"configs/small/{cell.data}.yaml", *MODELS[cell.model],
-            f"data.root={data_root.resolve() / cell.data}", f"weights.pretrained={weights.resolve()}",
-            f"train.seed={cell.seed}", f"train.run={run}",
+            "train_dual.py", "--cfg", f"configs/small/{cell.data}.yaml", *words,
+            f"data.root={args.data_root.resolve() / cell.data}", f"train.seed={cell.seed}", f"train.run={run}",
         )  # fmt: skip
     run_python("val_dual.py", "--run", str(run))
 
