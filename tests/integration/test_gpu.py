@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers import make_pairs
 from tests.integration.runs import write_config
 from yolofuse.cli import probe as probe_cli
 from yolofuse.cli import train as train_cli
 from yolofuse.config import ModelConfig, load_config
+from yolofuse.engine.distributed import join_ranks
 from yolofuse.engine.judge import judge_run
 from yolofuse.engine.monitor import read_steps
+from yolofuse.engine.setup import first_batches, prepare
 from yolofuse.engine.train import train
 from yolofuse.model import build_detector
 from yolofuse.weights import load_checkpoint
@@ -62,3 +65,29 @@ def test_resume__on_cuda_goes_on(tmp_path: Path) -> None:
     resumed = resumed.model_copy(update={"train": resumed.train.model_copy(update={"epochs": 3})})
     train(resumed, resume=True)
     assert load_checkpoint(run / "weights" / "last.pt")["progress"]["epoch"] == 3
+
+
+@pytest.mark.parametrize("options", [[], ["train.decode=nvjpeg"], ["train.cache=ram"]], ids=" ".join)
+def test_device_augmentation__trains_like_the_loader(tmp_path: Path, options: list[str]) -> None:
+    """The same draws and nearly the same pixels: the first losses agree."""
+    descriptor = make_pairs(tmp_path / "set", 6, 2, (152, 200), suffixes=(".jpg", ".jpg"))
+    losses = []
+    for augment_on in ("loader", "device"):
+        folder = tmp_path / augment_on
+        folder.mkdir()
+        train_options = {"device": "cuda", "augment_on": augment_on, "epochs": 1}
+        config = write_config(folder, descriptor, data={"workers": 2}, train=train_options)
+        run = train(load_config(config, options if augment_on == "device" else []))
+        losses.append([step.terms["box"] for step in read_steps(run / "first_steps.csv")])
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=0.05)
+
+
+def test_feed__hands_on_what_the_loader_made(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path, train={"device": "cuda"}, data={"workers": 2}))
+    with join_ranks("cuda") as ranks:
+        session = prepare(config, ranks)
+        ahead = [batch.pixels.cpu() for batch in session.feed]
+        plain = [batch.to(torch.device("cpu")).pixels for batch in first_batches(session, len(ahead))]
+    assert len(ahead) == 3
+    for one, two in zip(ahead, plain, strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-6)

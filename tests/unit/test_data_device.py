@@ -90,7 +90,7 @@ def test_compose__gives_the_pixels_of_the_cpu_path(
     apart = levels_apart(composed, expected)
     assert apart.mean() < 0.25
     if augment.degrees:
-        # OpenCV 4 turns in steps of 1/32 px, OpenCV 5 does not; a pixel on the edge of a tile may fall to its neighbour.
+        # OpenCV 4 turns in steps of 1/32 px, OpenCV 5 does not; a pixel on a tile's edge may fall to its neighbour.
         assert (apart > 5).float().mean() < 3e-4
     else:
         assert apart.max() < 1.01

@@ -29,7 +29,9 @@ def draw_charts(splits: Sequence[Split], shifts: Mapping[str, Sequence[Measured]
     charts = [
         _chart("classes", "Boxes of each class", lambda axes: _classes(axes, splits)),
         _chart(
-            "box-sizes", f"Shorter side of the boxes at imgsz {imgsz}, px", lambda axes: _sizes(axes, splits, imgsz)
+            "box-sizes",
+            f"Shorter side of the boxes at imgsz {imgsz}, never enlarged, px",
+            lambda axes: _sizes(axes, splits, imgsz),
         ),
         _chart("light", "Day and night", lambda axes: _light(axes, splits), height=0.7 + 0.65 * len(splits)),
     ]
@@ -75,7 +77,7 @@ def _sizes(axes: Axes, splits: Sequence[Split], imgsz: int) -> None:
     for number, split in enumerate(splits):
         boxes, pair_of = flat_boxes(split)
         sizes_wh = split.pairs.sizes_hw[pair_of][:, ::-1]
-        sides = (boxes[:, 2:] * sizes_wh).min(axis=1) * (imgsz / sizes_wh.max(axis=1))
+        sides = (boxes[:, 2:] * sizes_wh).min(axis=1) * np.minimum(imgsz / sizes_wh.max(axis=1), 1.0)
         colour = _COLOURS[number % len(_COLOURS)]
         weights = np.full(len(sides), 100 / max(len(sides), 1))
         axes.hist(

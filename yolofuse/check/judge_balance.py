@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from yolofuse.check.findings import Finding, plural
+from yolofuse.check.findings import Finding, Severity, plural
 from yolofuse.check.split import Split
 from yolofuse.types import IntArray
 
@@ -18,6 +18,7 @@ _DARK_SKY = 120
 _ABSENT, _PRESENT = 0.02, 0.10
 _SHIFT = 0.3
 _LIGHT = ("day", "night")
+_TAGS = "tags"
 
 
 def class_counts(split: Split) -> IntArray:
@@ -97,7 +98,7 @@ def judge_light(train: Split, others: Sequence[Split]) -> list[Finding]:
         if not counts:
             continue
         shares[split.name] = counts["night"] / counts.total()
-        sources[split.name] = "tags" if tagged else "estimated from RGB, roughly"
+        sources[split.name] = _TAGS if tagged else "estimated from RGB, roughly"
         extra = (
             f"; brightness of the upper third agrees with {agreement:.0%} of the tags" if agreement is not None else ""
         )
@@ -114,7 +115,9 @@ def judge_light(train: Split, others: Sequence[Split]) -> list[Finding]:
             if here >= _PRESENT and learnt < _ABSENT:
                 source = sources[split.name]
                 text = f"{here:.0%} of {split.name} is {word}, but only {learnt:.0%} of {train.name} ({source})"
-                found.append(Finding("light-unseen", "warning", split.name, text, f"add {word} pairs to {train.name}"))
+                severity: Severity = "warning" if source == _TAGS else "note"
+                advice = f"add {word} pairs to {train.name}"
+                found.append(Finding("light-unseen", severity, split.name, text, advice))
         if abs(share - of_train) >= _SHIFT and min(share, 1 - share, of_train, 1 - of_train) >= _ABSENT:
             text = f"night is {share:.0%} of {split.name} and {of_train:.0%} of {train.name} ({sources[split.name]})"
             found.append(Finding("light-shift", "note", split.name, text))

@@ -98,7 +98,7 @@ def judge_twins(split: Split, sample: int) -> list[Finding]:
         )  # fmt: skip
     for kind, repeats, modality in (("frozen-rgb", of_rgb, "RGB"), ("frozen-ir", of_ir, "IR")):
         if repeats:
-            text = f"{plural(len(repeats), 'pair')} whose {modality} file is that of an earlier pair; the other file differs"
+            text = f"{plural(len(repeats), 'pair')} whose {modality} file is that of an earlier pair, but not the other"
             found.append(
                 Finding(
                     kind, by_share(len(repeats), total), split.name, text,

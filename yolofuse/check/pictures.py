@@ -41,7 +41,7 @@ def draw_shift(name: str, record: PairRecord, shift: Shift) -> Picture:
     back = np.array([[1, 0, -shift.dx * scale], [0, 1, -shift.dy * scale]], np.float32)
     moved = cv2.warpAffine(ir, back, rgb.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
     panels = [_overlay(rgb, ir), _overlay(rgb, cast(ByteArray, moved))]
-    heads = [("as stored", "RGB green, IR red"), ("IR moved back", f"by {shift.dx:+.0f}, {shift.dy:+.0f} px")]
+    heads = [("as stored", "RGB green, IR red"), ("IR moved back", f"by {-shift.dx:+.0f}, {-shift.dy:+.0f} px")]
     caption = f"{record.key}: IR lies {shift.dx:+.1f} px across and {shift.dy:+.1f} px down of RGB"
     return _sheet(name, caption, panels, heads)
 

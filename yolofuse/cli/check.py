@@ -1,4 +1,4 @@
-"""``python -m yolofuse.cli.data check``: what is wrong with a paired data set, as a table and as a page with pictures."""
+"""``python -m yolofuse.cli.data check``: what is wrong with a paired data set, as a table and as a page."""
 
 from __future__ import annotations
 
@@ -30,16 +30,15 @@ def add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--root", type=Path, metavar="DIR", help="folder to look in instead of the descriptor's own")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the page, check.html; default: no page")
     parser.add_argument("--splits", metavar="A,B", help="which splits, with commas between (default: all)")
-    number = {"type": int, "metavar": "N"}
     defaults = CheckOptions()
     for name, what in (
         ("sample", "pairs of a split to measure registration of"),
         ("imgsz", "size of images in training, px"),
         ("workers", "threads"),
     ):
-        parser.add_argument(
-            f"--{name}", **number, default=getattr(defaults, name), help=f"{what} (default %(default)s)"
-        )
+        default: int = getattr(defaults, name)
+        help_text = f"{what} (default %(default)s)"
+        parser.add_argument(f"--{name}", type=int, metavar="N", default=default, help=help_text)
     parser.set_defaults(run=run_check)
 
 

@@ -14,15 +14,15 @@ USER_ERROR = 2
 INTERRUPTED = 130
 
 
-def run_command(command: Callable[[], None], on_interrupt: str = "") -> int:
-    """Run a command; returns the exit code: 0, 2 for what the user can fix (told on stderr), 130 for Ctrl-C."""
+def run_command(command: Callable[[], int | None], on_interrupt: str = "") -> int:
+    """Run a command; returns its exit code, or 2 for what the user can fix (told on stderr), or 130 for Ctrl-C."""
     speaks = os.environ.get("RANK", "0") == "0"
     handler = logging.StreamHandler(sys.stdout)
     log = logging.getLogger("yolofuse")
     log.addHandler(handler)
     log.setLevel(logging.INFO if speaks else logging.WARNING)
     try:
-        command()
+        return command() or 0
     except YolofuseError as error:
         sys.stdout.flush()
         print(f"error: {error}", file=sys.stderr)
@@ -32,7 +32,6 @@ def run_command(command: Callable[[], None], on_interrupt: str = "") -> int:
         return INTERRUPTED
     finally:
         log.removeHandler(handler)
-    return 0
 
 
 class Parser(argparse.ArgumentParser):

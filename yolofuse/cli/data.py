@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from yolofuse.cli.check import add_check
 from yolofuse.cli.common import run_command
 from yolofuse.cli.prepare import add_prepare
 from yolofuse.data.synth import DEFAULT_SIZE_HW, generate
@@ -31,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--size", type=_size_hw, default=DEFAULT_SIZE_HW, metavar="WxH", help=size_help)
     synth.set_defaults(run=_synth)
     add_prepare(commands)
+    add_check(commands)
     return parser
 
 

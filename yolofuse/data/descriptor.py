@@ -191,7 +191,8 @@ class _Splits:
         if not isinstance(given, dict):
             problems.append(f"{where}.classes: expected {{their name: our name or null}} (got {kind_of(given)})")
             given = {}
-        problems += [f"{where}.classes: {shown(name)} is not among {', '.join(theirs)}" for name in given.keys() - {*theirs}]
+        strangers = given.keys() - {*theirs}
+        problems += [f"{where}.classes: {shown(name)} is not among {', '.join(theirs)}" for name in strangers]
         chosen = []
         for name in theirs:
             ours = given.get(name, name)

@@ -88,7 +88,8 @@ class Reader:
         given = document.get("names")
         if isinstance(given, dict):
             if sorted(given, key=str) != sorted(range(len(given)), key=str):
-                self.problems.append(f"names: keys must be 0 .. {len(given) - 1} without gaps (got {shown(list(given))})")
+                found = shown(list(given))
+                self.problems.append(f"names: keys must be 0 .. {len(given) - 1} without gaps (got {found})")
                 return ()
             given = [given[index] for index in range(len(given))]
         if not isinstance(given, list) or not given or not all(isinstance(name, str) and name for name in given):
@@ -136,7 +137,8 @@ class Reader:
         base = base or Shared()
         frame = mapping.get("frame", base.frame)
         if frame not in ("rgb", "ir"):
-            self.problems.append(f"{where}frame: expected rgb or ir, whose pixels the labels are in (got {shown(frame)})")
+            wanted = "rgb or ir, whose pixels the labels are in"
+            self.problems.append(f"{where}frame: expected {wanted} (got {shown(frame)})")
         resize, affine = base.resize, base.affine
         if "resize" in mapping:
             resize, affine = self._resize(mapping["resize"], f"{where}resize")
@@ -154,9 +156,11 @@ class Reader:
             is_matrix = isinstance(rows, list) and len(rows) == 2 and all(_are_numbers(row, 3) for row in rows)
             if is_matrix and rows[0][0] * rows[1][1] != rows[0][1] * rows[1][0]:
                 return "affine", tuple(float(value) for row in rows for value in row)
-            self.problems.append(f"{where}.affine: expected [[a, b, c], [d, e, f]] that can be inverted (got {shown(rows)})")
+            wanted = "[[a, b, c], [d, e, f]] that can be inverted"
+            self.problems.append(f"{where}.affine: expected {wanted} (got {shown(rows)})")
             return "affine", None
-        self.problems.append(f"{where}: expected equal, stretch or {{affine: [[a, b, c], [d, e, f]]}} (got {shown(given)})")
+        wanted = "equal, stretch or {affine: [[a, b, c], [d, e, f]]}"
+        self.problems.append(f"{where}: expected {wanted} (got {shown(given)})")
         return "equal", None
 
     def _window(self, given: object, where: str) -> IrWindow | None:

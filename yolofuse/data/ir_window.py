@@ -52,8 +52,8 @@ def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[
     low, high = (float(value) for value in np.nanpercentile(values, [window.low, window.high]))
     if not -math.inf < low < high < math.inf:
         raise DataError(
-            f"{window.name}: ir_window: percentiles {window.low:g} and {window.high:g} are {low:g} and {high:g} counts; "
-            "the images are flat or hold no numbers, or give [low, high]"
+            f"{window.name}: ir_window: percentiles {window.low:g} and {window.high:g} are {low:g} and {high:g} "
+            "counts; the images are flat or hold no numbers, so give [low, high]"
         )
     try:
         save_json(cache, {"signature": signature, "low": low, "high": high, "images": len(files)})

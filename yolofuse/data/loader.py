@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from yolofuse.data.dataset import EvalDataset, SampleKey, TrainDataset
 from yolofuse.data.order import epoch_order, partner_pools
+from yolofuse.data.tiles import TileDataset, unchanged
 from yolofuse.errors import ConfigError
 from yolofuse.types import IntArray, PairedBatch, PairedSample
 
@@ -89,9 +91,12 @@ class EpochSampler(Sampler[list[SampleKey]]):
 
 
 def train_loader(
-    dataset: TrainDataset, sampler: EpochSampler, workers: int = 0, pin: bool = False
-) -> DataLoader[PairedSample]:
-    """Batches in the sampler's order. Call ``sampler.set_epoch`` before each iteration."""
+    dataset: TrainDataset | TileDataset, sampler: EpochSampler, workers: int = 0, pin: bool = False
+) -> DataLoader[Any]:
+    """Batches in the sampler's order: whole ones, or tiles for ``device.compose``.
+
+    Call ``sampler.set_epoch`` before each iteration.
+    """
     return _loader(dataset, sampler, workers, pin)
 
 
@@ -120,8 +125,11 @@ def eval_loader(
 
 
 def _loader(
-    dataset: TrainDataset | EvalDataset, batches: EpochSampler | list[list[int]], workers: int, pin: bool
-) -> DataLoader[PairedSample]:
+    dataset: TrainDataset | TileDataset | EvalDataset,
+    batches: EpochSampler | list[list[int]],
+    workers: int,
+    pin: bool,
+) -> DataLoader[Any]:
     if workers:
         # OpenCV's pool of threads does not survive a fork: a worker that touches it, if only to switch it off, waits
         # for ever. So it is switched off here, before workers start.
@@ -129,7 +137,7 @@ def _loader(
     return DataLoader(
         dataset,
         batch_sampler=batches,
-        collate_fn=collate,
+        collate_fn=unchanged if isinstance(dataset, TileDataset) else collate,
         num_workers=workers,
         worker_init_fn=_init_worker,
         # Forked workers share the pair table and the pixel cache; others would each be sent a copy.

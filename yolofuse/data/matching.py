@@ -171,7 +171,8 @@ def _files_by_key(folder: Path, root: Path, suffixes: Collection[str], problems:
     for name, size, mtime_ns in _walk(folder, problems):
         stem, suffix = os.path.splitext(name)
         is_lost = size < 0
-        if name == _CLASS_LIST or suffix.lower() not in suffixes and not (is_lost and not suffix):
+        may_hold_images = is_lost and not suffix  # a folder, as far as one can tell
+        if name == _CLASS_LIST or (suffix.lower() not in suffixes and not may_hold_images):
             continue
         if is_lost or not is_unicode(name):
             why = "a link that leads nowhere; mend or remove it" if is_lost else "its name is no UTF-8; rename it"

@@ -43,8 +43,10 @@ class Problem:
         return self.text
 
 
+_MAX_SHOWN = 160  # characters
 _repr = reprlib.Repr()
-_repr.maxstring = _repr.maxother = _repr.maxlong = 120
+_repr.maxlevel = 3
+_repr.maxstring = _repr.maxother = _repr.maxlong = _MAX_SHOWN
 
 
 def shown(value: object) -> str:
@@ -52,7 +54,8 @@ def shown(value: object) -> str:
 
     A YAML of ten lines can name a list that takes years to print, by lists of aliases to lists of aliases.
     """
-    return _repr.repr(value)
+    text = _repr.repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def is_unicode(text: str) -> bool:

@@ -33,7 +33,8 @@ def load_tags(spec: TagFile, keys: Sequence[str]) -> tuple[list[Mapping[str, str
                 raise DataError(f"{spec.file}: column {', '.join(twice)} stands twice")
             absent = [name for name in named if name not in header]
             if absent:
-                raise DataError(f"{spec.file}: no column {', '.join(absent)}; its columns are {', '.join(header)[:200]}")
+                found = ", ".join(header)[:200]
+                raise DataError(f"{spec.file}: no column {', '.join(absent)}; its columns are {found}")
             for row in reader:
                 if None in (row[name] for name in named):
                     faults.append(f"line {reader.line_num}: fewer cells than the header has columns")
@@ -47,8 +48,8 @@ def load_tags(spec: TagFile, keys: Sequence[str]) -> tuple[list[Mapping[str, str
         raise DataError(f"{spec.file}: can't be read as CSV ({error})") from None
     tags: list[Mapping[str, str]] = []
     for key in keys:
-        found = rows.get(key, rows.get(PurePosixPath(key).name))
-        if found is None:
+        words_of_key = rows.get(key, rows.get(PurePosixPath(key).name))
+        if words_of_key is None:
             faults.append(f"no row with {spec.key} = {key}")
-        tags.append(found or {})
+        tags.append(words_of_key or {})
     return tags, [Problem("tags", str(spec.file), f"{spec.file}: {fault}") for fault in faults]

@@ -14,9 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from yolofuse.config import Config
 from yolofuse.data import EpochSampler, PairSet, TrainDataset, collate, load_descriptor, load_pairs, train_loader
+from yolofuse.data.device import compose
 from yolofuse.data.pairs import Windows
 from yolofuse.data.pixel_cache import PixelCache, disk_cache, ram_cache
 from yolofuse.data.scan_cache import default_cache_dir
+from yolofuse.data.tiles import TileDataset
 from yolofuse.engine.distributed import Ranks
 from yolofuse.engine.feed import Feed
 from yolofuse.engine.loss import DetectionLoss
@@ -170,11 +172,14 @@ def _cached(config: Config, pairs: PairSet, ranks: Ranks) -> PixelCache | None:
 
 def _feed(config: Config, dataset: TrainDataset, sampler: EpochSampler, ranks: Ranks) -> Feed:
     """Batches on the device."""
-    pin = ranks.device.type == "cuda"
+    device, workers, pin = ranks.device, config.data.workers, ranks.device.type == "cuda"
     if config.train.augment_on == "loader":
-        loader = train_loader(dataset, sampler, config.data.workers, pin)
-        return Feed(loader, lambda batch: batch.to(ranks.device), ranks.device)
-    raise NotImplementedError
+        return Feed(train_loader(dataset, sampler, workers, pin), lambda batch: batch.to(device), device)
+    if config.train.decode == "nvjpeg" and device.type != "cuda":
+        raise ConfigError(f"train.decode: nvjpeg decodes on CUDA devices only (train.device is {device}); use cpu")
+    tiles = TileDataset(dataset, config.train.decode)
+    loader = train_loader(tiles, sampler, workers, pin)
+    return Feed(loader, lambda batch: compose(batch, device, config.train.imgsz), device)
 
 
 def _wrap(detector: Detector, config: Config, ranks: Ranks) -> nn.Module:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 from yolofuse.data.convert.classes import ClassTable
 from yolofuse.data.convert.clip import KeptPair
@@ -105,7 +105,7 @@ class _Reader:
         for number, record in enumerate(given):
             where = f"categories[{number}]"
             number_id, name = (record.get("id"), record.get("name")) if isinstance(record, dict) else (None, None)
-            if not _is_int(number_id) or not isinstance(name, str) or not name.strip() or not is_unicode(name):
+            if not isinstance(number_id, int) or isinstance(number_id, bool) or not _is_name(name):
                 self.problem(where, "expected {id: whole number, name: text}")
             elif number_id in names:
                 self.problem(where, f"id {number_id} stands twice")
@@ -118,16 +118,17 @@ class _Reader:
         for number, record in enumerate(given):
             where = f"images[{number}]"
             file_name = record.get("file_name") if isinstance(record, dict) else None
-            is_named = isinstance(file_name, str) and is_unicode(file_name) and PurePosixPath(file_name).name
-            if not is_named or not isinstance(record.get("id"), int | str):
+            image_id = record.get("id") if isinstance(record, dict) else None
+            name = file_name.replace("\\", "/") if _is_name(file_name) else ""
+            if not PurePosixPath(name).name or not isinstance(image_id, int | str):
                 self.problem(where, "expected {id: , file_name: text}")
-            elif record["id"] in images:
-                self.problem(where, f"id {record['id']} stands twice")
+            elif image_id in images:
+                self.problem(where, f"id {image_id} stands twice")
             else:
                 width, height = record.get("width"), record.get("height")
                 known = _is_number(width) and _is_number(height) and width > 0 and height > 0
                 size_wh = (int(width), int(height)) if known else None
-                images[record["id"]] = CocoImage(file_name.replace("\\", "/"), size_wh)
+                images[image_id] = CocoImage(name, size_wh)
         return images
 
     def annotations(self, given: list[Any], images: dict[Any, CocoImage], names: dict[int, str]) -> None:
@@ -159,6 +160,10 @@ def coco_boxes(image: CocoImage, table: ClassTable) -> list[SourceBox]:
         if class_id is not None:
             boxes.append(SourceBox(class_id, thing.xyxy, thing.where, thing.ignore))
     return boxes
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(value.strip()) and is_unicode(value)
 
 
 def _is_int(value: object) -> bool:

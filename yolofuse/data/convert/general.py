@@ -202,7 +202,7 @@ def _splits(origin: Origin, where: Folders) -> Iterator[tuple[str, list[ImagePai
     if lacking and len(where.splits) > 1:
         origin.problems.append(f"--{lacking[0]}: needs {_SPLIT} in it, as there are several --splits")
         return
-    odd = [split for split in where.splits if PurePosixPath(split).name != split or split == ".."]
+    odd = [split for split in where.splits if PurePosixPath(split).name != split or split in ("", "..")]
     if odd:
         origin.problems.append(f"--splits: {odd[0]!r} is no name of a folder")
         return

@@ -125,7 +125,8 @@ class Origin:
                 try:
                     mode = path.stat().st_mode
                 except OSError as error:
-                    self.problems.append(f"{str(path)!r}: a link that leads nowhere ({error.strerror}); mend or remove it")
+                    why = f"a link that leads nowhere ({error.strerror}); mend or remove it"
+                    self.problems.append(f"{str(path)!r}: {why}")
                     continue
                 if stat.S_ISDIR(mode):
                     pending.append(path)
@@ -183,4 +184,3 @@ class Origin:
         for name, content in sorted(self._digests.items()):
             digest.update(f"{name}\0{content}\n".encode())
         return digest.hexdigest()
-
