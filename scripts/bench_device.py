@@ -14,14 +14,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Literal
 
 import cv2
-import numpy as np
 import torch
-from bench_table import REPO, append_rows
+from bench_table import REPO, append_rows, repeated
 from torch import Tensor
 
 from yolofuse.config.schema import AugmentConfig
@@ -32,7 +31,6 @@ from yolofuse.data.loader import EpochSampler, collate
 from yolofuse.data.pair_reader import Reader
 from yolofuse.data.pairs import PairSet, load_pairs
 from yolofuse.data.pixel_cache import disk_cache
-from yolofuse.data.scan import ScanResult
 from yolofuse.types import PairedBatch
 
 # So many that the tiles of one batch, drawn from the whole set, are nearly all different, as in a real data set.
@@ -58,7 +56,7 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as scratch:
         pairs = load_pairs(load_descriptor(args.data), "train", cache_dir=Path(scratch))
-        pairs = _repeated(pairs, -(-_PAIRS_PER_SAMPLE * args.batch // len(pairs)))
+        pairs = repeated(pairs, -(-_PAIRS_PER_SAMPLE * args.batch // len(pairs)))
         for title, pool, reader in (
             ("4 tiles of the whole set", 0, None),
             (f"mosaic_pool {args.batch}", args.batch, None),
@@ -109,23 +107,6 @@ def _measured(
         }
         for way in ways
     ]
-
-
-def _repeated(pairs: PairSet, copies: int) -> PairSet:
-    """The set several times over, each copy of a pair under an id of its own."""
-    scan = pairs.scan
-    records = [replace(record, image_id=number) for number, record in enumerate(list(pairs.records) * copies, start=1)]
-    repeated = ScanResult(
-        rgb_hw=np.tile(scan.rgb_hw, (copies, 1)),
-        ir_hw=np.tile(scan.ir_hw, (copies, 1)),
-        ir_bits=np.tile(scan.ir_bits, copies),
-        boxes_xywhn=np.tile(scan.boxes_xywhn, (copies, 1)),
-        class_ids=np.tile(scan.class_ids, copies),
-        crowd=np.tile(scan.crowd, copies),
-        offsets=np.concatenate([[0], np.cumsum(np.tile(np.diff(scan.offsets), copies))]),
-        verified=scan.verified,
-    )
-    return replace(pairs, records=records, sizes_hw=np.tile(pairs.sizes_hw, (copies, 1)), scan=repeated)
 
 
 def _batches(num: int, batch: int, pool: int, count: int) -> list[list[SampleKey]]:

@@ -17,14 +17,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from bench_table import REPO, append_rows, commit, machine
+from bench_table import REPO, append_rows, commit, machine, repeated
 
 from yolofuse import upstream  # noqa: F401 - sets the offline environment up before ultralytics is imported
 from yolofuse.config.schema import AugmentConfig
@@ -34,7 +33,6 @@ from yolofuse.data.loader import EpochSampler
 from yolofuse.data.pair_reader import Reader
 from yolofuse.data.pairs import PairSet, load_pairs
 from yolofuse.data.pixel_cache import disk_cache, ram_cache
-from yolofuse.data.scan import ScanResult
 
 _IGNORE = cv2.IMREAD_IGNORE_ORIENTATION
 _BATCH = 16
@@ -59,7 +57,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         pairs = load_pairs(load_descriptor(args.data), "train", cache_dir=Path(scratch) / "cache")
-        many = _repeated(pairs, -(-_NUM_PAIRS // len(pairs)))
+        many = repeated(pairs, -(-_NUM_PAIRS // len(pairs)))
         files = f"ours, mosaic_pool {_BATCH}"
         in_ram = "ours, cache ram"
         variants: dict[str, Variant] = {
@@ -152,22 +150,6 @@ def _decodes(pairs: PairSet, color: int, gray: int) -> Variant:
         return [cv2.imdecode(np.fromfile(file, np.uint8), flag | _IGNORE) for file, flag in files]
 
     return make
-
-
-def _repeated(pairs: PairSet, copies: int) -> PairSet:
-    """The set several times over, each copy of a pair under an id of its own."""
-    records = [replace(record, image_id=number) for number, record in enumerate(list(pairs.records) * copies, start=1)]
-    scan = ScanResult(
-        rgb_hw=np.tile(pairs.scan.rgb_hw, (copies, 1)),
-        ir_hw=np.tile(pairs.scan.ir_hw, (copies, 1)),
-        ir_bits=np.tile(pairs.scan.ir_bits, copies),
-        boxes_xywhn=np.tile(pairs.scan.boxes_xywhn, (copies, 1)),
-        class_ids=np.tile(pairs.scan.class_ids, copies),
-        crowd=np.tile(pairs.scan.crowd, copies),
-        offsets=np.concatenate([[0], np.cumsum(np.tile(np.diff(pairs.scan.offsets), copies))]),
-        verified=pairs.scan.verified,
-    )
-    return replace(pairs, records=records, sizes_hw=np.tile(pairs.sizes_hw, (copies, 1)), scan=scan)
 
 
 def _ultralytics(pairs: PairSet, imgsz: int, root: Path) -> Variant:

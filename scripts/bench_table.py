@@ -1,4 +1,4 @@
-"""What the bench scripts share: rows of a CSV under results/ that say when, where and from which commit they are."""
+"""What the bench scripts share: rows of a CSV that say when, where and of which commit they are, and larger data."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+
+import numpy as np
+
+from yolofuse.data.pairs import PairSet
+from yolofuse.data.scan import ScanResult
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -42,3 +48,20 @@ def machine() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
     return f"{name}, {os.cpu_count()} cores"
+
+
+def repeated(pairs: PairSet, copies: int) -> PairSet:
+    """The set several times over, each copy of a pair under an id of its own."""
+    scan = pairs.scan
+    records = [replace(record, image_id=number) for number, record in enumerate(list(pairs.records) * copies, start=1)]
+    repeated = ScanResult(
+        rgb_hw=np.tile(scan.rgb_hw, (copies, 1)),
+        ir_hw=np.tile(scan.ir_hw, (copies, 1)),
+        ir_bits=np.tile(scan.ir_bits, copies),
+        boxes_xywhn=np.tile(scan.boxes_xywhn, (copies, 1)),
+        class_ids=np.tile(scan.class_ids, copies),
+        crowd=np.tile(scan.crowd, copies),
+        offsets=np.concatenate([[0], np.cumsum(np.tile(np.diff(scan.offsets), copies))]),
+        verified=scan.verified,
+    )
+    return replace(pairs, records=records, sizes_hw=np.tile(pairs.sizes_hw, (copies, 1)), scan=repeated)

@@ -129,7 +129,7 @@ class PairedBatch:
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> PairedBatch:
         """The batch on ``device`` with pixels scaled to 0..1; one copy for both modalities."""
         full_scale = 65535.0 if self.pixels.dtype == torch.uint16 else 255.0
-        pixels = self.pixels.to(device, non_blocking=True).to(dtype).div_(full_scale)
+        pixels = self.pixels.to(device, non_blocking=True).to(torch.float32).div_(full_scale).to(dtype)
         return PairedBatch(
             pixels=pixels,
             boxes_xyxy=self.boxes_xyxy.to(device, non_blocking=True),

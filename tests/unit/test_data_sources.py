@@ -153,7 +153,7 @@ def test_list__unknown_and_lonely_names_are_told(tmp_path: Path) -> None:
 # COCO
 
 
-def _coco(root: Path, size_hw: tuple[int, int] = (64, 96), **more: object) -> dict[str, Any]:
+def _coco(root: Path, **more: object) -> None:
     images = [
         {"id": 7 + n, "file_name": f"train_{n:03d}.png", "width": size_hw[1], "height": size_hw[0]} for n in (0, 1)
     ]
@@ -164,7 +164,6 @@ def _coco(root: Path, size_hw: tuple[int, int] = (64, 96), **more: object) -> di
     ]
     content = {"images": images, "annotations": boxes, "categories": [{"id": 3, "name": "person"}], **more}
     (root / "gt.json").write_text(json.dumps(content))
-    return content
 
 
 def test_coco__boxes_regions_to_ignore_and_what_it_lists(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Converters under fire: whatever a source holds, there is a message or a whole folder, and the source stays as it is."""
+"""Converters under fire: whatever a source holds, a message or a whole folder comes of it, and the source stays."""
 
 from __future__ import annotations
 

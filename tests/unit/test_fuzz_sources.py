@@ -57,7 +57,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"manifest": "pairs.jsonl", "name": "lines"},
         {"manifest": "pairs.csv", "name": "table"},
         {
-            **{**_FOLDERS, "labels": "labels/train", "list": "list.txt", "name": "list"},
+            **_FOLDERS,
+            "labels": "labels/train",
+            "list": "list.txt",
+            "name": "list",
             "tags": {"file": "tags.csv", "key": "name", "columns": ["at"]},
         },
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from yolofuse.check.split import Split, evenly
 from yolofuse.data.pair_image import read_pair, stored_hw, to_bytes
 from yolofuse.errors import DataError
 from yolofuse.types import ByteArray, FloatArray
+
+_log = logging.getLogger(__name__)
 
 _TOLERANCE_PX, _TOLERANCE = 6.0, 0.012
 """A shift beyond this many pixels, or this share of the longest side, is told."""
@@ -55,7 +58,8 @@ def measure_shifts(split: Split, sample: int, workers: int) -> list[Measured]:
 def _measure(split: Split, index: int) -> Measured | None:
     try:
         luma, ir = _images(split, index)
-    except DataError:  # told by the pass over all pairs, or by the next one
+    except DataError as error:  # it was whole a moment ago
+        _log.warning("not aligned: %s", error)
         return None
     size_hw = split.pairs.size_hw(index)
     shift = estimate_shift(luma, ir, max(size_hw) / max(luma.shape))
@@ -132,7 +136,8 @@ def _object_surface(split: Split, index: int) -> FloatArray | None:
         return None
     try:
         luma, ir = _images(split, index)
-    except DataError:
+    except DataError as error:
+        _log.warning("not aligned: %s", error)
         return None
     height, width = luma.shape
     inside: npt.NDArray[np.bool_] = np.zeros((height, width), np.bool_)

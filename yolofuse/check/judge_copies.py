@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from yolofuse.check.samepicture import Sameness, sameness
 from yolofuse.check.split import Split, evenly
 from yolofuse.errors import DataError
 from yolofuse.types import FloatArray, IntArray, PairRecord
+
+_log = logging.getLogger(__name__)
 
 _CANDIDATE = 0.75
 """Two different scenes reach 0.6, copies that were cropped and brightened have 0.86 and more."""
@@ -193,7 +196,8 @@ def _near_twins(split: Split, sample: int) -> tuple[list[Twin], int]:
 def _verify(twin: Twin) -> Sameness:
     try:
         return sameness(twin.one, twin.other, flipped=twin.flipped)
-    except DataError:  # a file went away meanwhile
+    except DataError as error:  # it was whole a moment ago
+        _log.warning("not compared: %s", error)
         return "other"
 
 

@@ -12,13 +12,12 @@ from torch.nn import functional
 
 from yolofuse.data.coded import decode_into
 from yolofuse.data.pair_image import PAD
-from yolofuse.data.photometry import noise_grain
+from yolofuse.data.photometry import NOISE_MEAN, NOISE_STD, noise_grain
 from yolofuse.data.tiles import TileBatch, TileDataset, unchanged
 from yolofuse.types import PairedBatch
 
 __all__ = ["TileBatch", "TileDataset", "compose", "unchanged"]
 
-_GRAIN_STD, _GRAIN_MEAN = 32.0, 128.0  # of noise_grain, in its levels
 _CHUNK_PIXELS = 1 << 23  # of canvases that are painted at once; they take about 0.6 GiB
 _EDGE = 1e-3  # px of an image; tiles that meet overlap by this, so that rounding leaves no grey line between them
 
@@ -136,8 +135,8 @@ def _change_ir(ir: Tensor, changes: Tensor, noise_firsts: Sequence[int], full_sc
     """
     size = ir[0].numel()
     gain, bias, noise = (changes[:, column, None, None] for column in range(3))
-    weight = full_scale / _GRAIN_STD * noise
-    shift = full_scale * bias - _GRAIN_MEAN * weight
+    weight = full_scale / NOISE_STD * noise
+    shift = full_scale * bias - NOISE_MEAN * weight
     table = _grain_table(size, ir.device)
     # The places are known on the CPU, so that the cuts are views and nothing is indexed.
     grain = torch.stack([table[first : first + size] for first in noise_firsts]).view(ir.shape).to(ir.dtype)

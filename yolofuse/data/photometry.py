@@ -14,7 +14,7 @@ from yolofuse.config.schema import AugmentConfig
 from yolofuse.types import ByteArray, PixelArray
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, of R, G, B
-_NOISE_STD, _NOISE_MEAN = 32.0, 128.0  # of the stored table, in its levels
+NOISE_STD, NOISE_MEAN = 32.0, 128.0  # of the stored table, in its levels
 _NOISE_SEED = 114
 
 
@@ -72,9 +72,9 @@ def apply_photometry(image: PixelArray, photometry: Photometry) -> None:
         cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA, dst=image)
     if photometry.changes_ir:
         full_scale = float(np.iinfo(image.dtype).max)
-        weight = full_scale * photometry.ir_noise / _NOISE_STD
+        weight = full_scale * photometry.ir_noise / NOISE_STD
         grain = noise_grain(ir.size, photometry.noise_start).reshape(ir.shape).astype(ir.dtype, copy=False)
-        shift = full_scale * photometry.ir_bias - _NOISE_MEAN * weight
+        shift = full_scale * photometry.ir_bias - NOISE_MEAN * weight
         cv2.addWeighted(ir, photometry.ir_gain, grain, weight, shift, dst=ir)
     cv2.insertChannel(ir, image, 3)
 
@@ -116,4 +116,4 @@ def _noise_table(size: int) -> ByteArray:
     It is the same table in every process; which part a sample uses is the sample's own draw.
     """
     noise = np.random.default_rng(_NOISE_SEED).standard_normal(2 * size, dtype=np.float32)
-    return (noise * _NOISE_STD + _NOISE_MEAN).round().clip(0, 255).astype(np.uint8)
+    return (noise * NOISE_STD + NOISE_MEAN).round().clip(0, 255).astype(np.uint8)
