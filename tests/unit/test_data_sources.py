@@ -154,9 +154,7 @@ def test_list__unknown_and_lonely_names_are_told(tmp_path: Path) -> None:
 
 
 def _coco(root: Path, **more: object) -> None:
-    images = [
-        {"id": 7 + n, "file_name": f"train_{n:03d}.png", "width": size_hw[1], "height": size_hw[0]} for n in (0, 1)
-    ]
+    images = [{"id": 7 + n, "file_name": f"train_{n:03d}.png", "width": 96, "height": 64} for n in (0, 1)]
     boxes = [
         {"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 20, 30, 40]},
         {"id": 2, "image_id": 7, "category_id": 3, "bbox": [0, 0, 90, 10], "iscrowd": 1},
