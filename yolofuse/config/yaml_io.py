@@ -54,7 +54,8 @@ def read_yaml(path: Path, error: type[YolofuseError] = ConfigError) -> dict[str,
         raise error(f"{path}: cannot be read ({problem.strerror}); check the path") from problem
     except UnicodeDecodeError as problem:
         raise error(f"{path}: not a text file in UTF-8") from problem
-    except (yaml.YAMLError, RecursionError) as problem:
+    except (yaml.YAMLError, RecursionError, ValueError, KeyError, AttributeError) as problem:
+        # The last three: a date of month 99, "0b_" or "!!bool x"; PyYAML's constructors raise what they trip over.
         mark = getattr(problem, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise error(f"{where}: not valid YAML ({getattr(problem, 'problem', None) or problem})") from problem

@@ -180,9 +180,6 @@ def test_source__aliases_of_aliases_are_not_written_out(tmp_path: Path, key: str
         load_descriptor(file)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=(ValueError, KeyError, AttributeError), reason="config/yaml_io.py lets it through"
-)
 @pytest.mark.parametrize("value", ["2001-99-99", "0b_", "9" * 5000, "!!int x", "!!bool x", "!!timestamp x"])
 def test_descriptor__a_value_that_yaml_cannot_make_is_told(tmp_path: Path, value: str) -> None:
     file = make_pairs(tmp_path, 1, 0)
