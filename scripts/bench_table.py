@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from yolofuse.data.pairs import PairSet
-from yolofuse.data.scan import ScanResult
+from yolofuse.data.scan_result import ScanResult
 
 REPO = Path(__file__).resolve().parents[1]
 

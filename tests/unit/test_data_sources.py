@@ -334,7 +334,7 @@ def test_coco_sizes_of_the_other_modality__ask_for_its_frame(tmp_path: Path) -> 
     image = {"id": 1, "file_name": "pair.png", "width": 160, "height": 100}
     _coco(tmp_path, images=[image], annotations=[])
     split = {"rgb": "rgb/train", "ir": "ir/train", "coco": "gt.json"}
-    with pytest.raises(DataError, match="the size of the other image; say frame: ir"):
+    with pytest.raises(DataError, match="the size of the other image: frame: ir"):
         pairs_of(_descriptor(tmp_path, {"train": split}, resize="stretch"))
     assert len(pairs_of(_descriptor(tmp_path, {"train": split}, resize="stretch", frame="ir"))) == 1
 

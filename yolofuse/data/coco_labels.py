@@ -52,7 +52,7 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
         problems.append(Problem("coco", str(file), f"{file}: {text}"))
 
     classes = _classes(document["categories"], source.names, report_to=problems, file=file)
-    index = KeyIndex(matches)
+    index, elsewhere = KeyIndex(matches), KeyIndex(matches.others)
     by_position: dict[int, tuple[LabelFile, tuple[int, int]]] = {}
     by_image: dict[Any, int] = {}
     for number, image in enumerate(document["images"]):
@@ -62,6 +62,8 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
             report(f"images[{number}]: {error}")
             continue
         found = index.find(name)
+        if found is None and elsewhere.find(name) is not None:
+            continue  # a pair of another split, in a file for all of them
         if found is None:
             report(f"images[{number}]: {name}: no pair, or more than one, is called so")
         elif image_id in by_image or found in by_position:
@@ -84,6 +86,8 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
         except ValueError as error:
             problems.append(Problem("coco", str(file), f"{where}: {error}"))
     positions = sorted(by_position)
+    if not positions and not problems:
+        problems.append(Problem("no-images", str(file), f"{file}: lists no pair of {source.where}"))
     labels, sizes_hw = [by_position[i][0] for i in positions], [by_position[i][1] for i in positions]
     return CocoLabels(positions, labels, sizes_hw, problems)
 

@@ -10,7 +10,7 @@ from typing import Any
 from yolofuse.config.yaml_io import read_yaml
 from yolofuse.data.descriptor_reader import SHARED_KEYS, Reader, Shared, kind_of
 from yolofuse.data.problems import is_unicode, shown
-from yolofuse.data.sources import LEFT_OUT, DatasetDescriptor, Source
+from yolofuse.data.sources import LEFT_OUT, DatasetDescriptor, IrWindow, Source
 from yolofuse.errors import DataError, listing
 
 _NATIVE_KEYS = ("root", "names", "splits", *SHARED_KEYS)
@@ -178,6 +178,7 @@ class _Splits:
         return tuple(
             replace(
                 source,
+                ir_window=_named_after(source.ir_window, str(given["descriptor"])),
                 where=f"{where} > {source.where}",
                 prefix=prefix + source.prefix,
                 class_map=tuple(LEFT_OUT if mid == LEFT_OUT else to_ours[mid] for mid in source.class_map),
@@ -202,6 +203,11 @@ class _Splits:
                 ours = None
             chosen.append(LEFT_OUT if ours is None else self.names.index(ours))
         return chosen
+
+
+def _named_after(window: IrWindow | None, include: str) -> IrWindow | None:
+    """The window with the place of its descriptor before its name: two sets may both be called data.yaml."""
+    return replace(window, name=f"{include} > {window.name}") if window is not None and window.name else window
 
 
 def _flat_splits(

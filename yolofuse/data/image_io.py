@@ -25,7 +25,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".
 _JPEG_START = b"\xff\xd8"
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # whatever the suffix says: PIL hands an EPS to Ghostscript
 _MAX_PIXELS = 100_000_000
-_BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # TIFF tags
+_BITS_PER_SAMPLE, _SAMPLE_FORMAT, _ORIENTATION = 258, 339, 274  # TIFF tags
 _IS_FLOAT = 3  # a TIFF's sample format
 _PNG_DEPTH_OFFSET = 24  # byte of the bit depth: 8 of signature, 8 of chunk head, 8 of width and height
 
@@ -96,6 +96,10 @@ def _depth(path: Path, image: Image.Image) -> int:
             bits = stream.read(_PNG_DEPTH_OFFSET + 1)[-1]
     elif image.format == "TIFF":
         tags = getattr(image, "tag_v2", {})
+        if tags.get(_ORIENTATION, 1) != 1:  # OpenCV obeys it in TIFF whatever it is told, so labels would not fit
+            raise DataError(
+                f"{path}: stored turned or mirrored (TIFF orientation {tags[_ORIENTATION]}); store it upright"
+            )
         stored = tags.get(_BITS_PER_SAMPLE, (8,))
         bits = max(stored) if isinstance(stored, tuple) else int(stored)
         sample_format = tags.get(_SAMPLE_FORMAT, (1,))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from yolofuse.data.image_io import IMAGE_SUFFIXES
-from yolofuse.data.matching import NO_FILE, FoundFile, Matches
+from yolofuse.data.matching import NO_FILE, FoundFile, Matches, Names
 from yolofuse.data.problems import Problem, is_unicode, shown
 from yolofuse.data.sources import Source
 from yolofuse.errors import DataError
@@ -21,6 +21,7 @@ from yolofuse.errors import DataError
 _PATHS = ("rgb", "ir", "label")
 _OWN = frozenset({*_PATHS, "split", "tags", "key"})
 _REST = "\0rest"  # where the CSV reader puts cells beyond the header
+_ABSENT = "\0absent"  # and what for cells that a row lacks
 
 
 def read_manifest(source: Source) -> Matches:
@@ -39,15 +40,21 @@ def read_manifest(source: Source) -> Matches:
     rows = _json_rows if file.suffix.lower() == ".jsonl" else _csv_rows
     finder = _Finder(source.root)
     problems: list[Problem] = []
+    others = Names([], [], [])
     pairs: dict[str, tuple[FoundFile, FoundFile, FoundFile]] = {}
     tags: dict[str, Mapping[str, str]] = {}
     pool: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}  # few different ones among many rows
     for line, row in rows(file):
         try:
-            if _REST in row:
-                raise ValueError("more cells than the header has columns; quote a cell that holds a comma")
-            if "split" in row and _word(row, "split") != source.manifest_split:
+            if _REST in row or _ABSENT in row.values():
+                kind = "more" if _REST in row else "fewer"
+                raise ValueError(f"{kind} cells than the header has columns; quote a cell that holds a comma")
+            if "split" in row and not _is_of(_word(row, "split"), source.manifest_split or ""):
+                for names, column in zip(others, ("key", "rgb", "ir"), strict=True):
+                    names.append(_word(row, column) or os.path.splitext(_word(row, "rgb"))[0])
                 continue
+            if source.coco is not None and _word(row, "label"):
+                raise ValueError("label: the labels of this source come from its COCO file; leave the cell empty")
             files = (finder.find(row, "rgb"), finder.find(row, "ir"), finder.find(row, "label"))
             key = _word(row, "key") or os.path.splitext(files[0].name)[0]
             if key in pairs:
@@ -67,8 +74,18 @@ def read_manifest(source: Source) -> Matches:
         text = f"{file}: no row has split {source.manifest_split!r}"
         problems.append(Problem("no-images", str(file), text))
     matches = Matches.of(pairs, problems)
+    matches.others = others
     matches.tags = [tags[key] for key in matches.keys] if any(pool) else []
     return matches
+
+
+def _is_of(word: str, wanted: str) -> bool:
+    """Whether a row's split is the wanted one. Raises ValueError for a word that is almost it, or none."""
+    if word != wanted and word.lower() == wanted.lower():
+        raise ValueError(f"split: {word!r} is not {wanted!r}; write it alike")
+    if not word:
+        raise ValueError("split: empty; each row needs one, or drop the column")
+    return word == wanted
 
 
 class _Finder:
@@ -129,7 +146,7 @@ def _tags(row: Mapping[str, Any]) -> dict[str, str]:
 def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restkey=_REST, strict=True)
+            reader = csv.DictReader(stream, restkey=_REST, restval=_ABSENT, strict=True)
             header = reader.fieldnames or []
             twice = sorted({name for name in header if header.count(name) > 1})
             if twice:

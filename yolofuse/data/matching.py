@@ -33,6 +33,14 @@ class FoundFile(NamedTuple):
 NO_FILE = FoundFile("", -1, -1)
 
 
+class Names(NamedTuple):
+    """What pairs are called: keys, and files below the root."""
+
+    keys: list[str]
+    rgb: list[str]
+    ir: list[str]
+
+
 @dataclass(slots=True)
 class Matches:
     """The pairs of one source in the order of their keys, column by column, and what is wrong with the other files.
@@ -45,6 +53,7 @@ class Matches:
         stamps: int64 (N, 3, 2): size and time of the three files; -1 where there is none.
         tags: Words of each pair, from a manifest; empty where there is none.
         problems: Images without a partner, labels without an image, and so on.
+        others: Names of pairs that exist but belong to other splits, as a list or a manifest says.
     """
 
     keys: list[str] = field(default_factory=list)
@@ -54,6 +63,7 @@ class Matches:
     stamps: IntArray = field(default_factory=lambda: np.zeros((0, 3, 2), np.int64))
     tags: list[Mapping[str, str]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    others: Names = field(default_factory=lambda: Names([], [], []))
 
     @classmethod
     def of(cls, pairs: Mapping[str, tuple[FoundFile, FoundFile, FoundFile]], problems: list[Problem]) -> Matches:
@@ -74,31 +84,39 @@ class Matches:
         columns = (self.keys, self.rgb, self.ir, self.labels)
         keys, rgb, ir, labels = ([column[i] for i in positions] for column in columns)
         tags = [self.tags[i] for i in positions] if self.tags else []
-        return Matches(keys, rgb, ir, labels, self.stamps[list(positions)], tags, self.problems)
+        return Matches(keys, rgb, ir, labels, self.stamps[list(positions)], tags, self.problems, self.others)
 
 
 class KeyIndex:
-    """Finds the pair that a list, a tag file or a COCO file names: by key, by path below the root, or by bare name."""
+    """Finds the pair that a list or a COCO file names: by key, by path, or by as much of its path as is given.
 
-    def __init__(self, matches: Matches) -> None:
-        self._by_key = {key: i for i, key in enumerate(matches.keys)}
-        self._by_path: dict[str, int] = {}
-        self._by_name: dict[str, int | None] = {}
-        for i, key in enumerate(matches.keys):
-            for path in (matches.rgb[i], matches.ir[i]):
-                self._by_path[os.path.splitext(path)[0]] = i
-            name = key.rpartition("/")[2]
-            self._by_name[name] = None if name in self._by_name else i
+    ``train/0001.jpg`` is not the pair ``val/0001``: whatever folders a name has must be those of the file.
+    """
+
+    def __init__(self, names: Names | Matches) -> None:
+        self._by_key = {key: i for i, key in enumerate(names.keys)}
+        self._by_last: dict[str, list[tuple[int, str]]] = {}
+        for i, paths in enumerate(zip(names.rgb, names.ir, strict=True)):
+            for stem in {os.path.splitext(path)[0] for path in paths}:
+                self._by_last.setdefault(stem.rpartition("/")[2], []).append((i, stem))
 
     def find(self, name: str) -> int | None:
         """Position of the pair, or None where no pair, or more than one, is called so."""
         path = PurePosixPath(name.replace("\\", "/")).as_posix()  # drops a leading ./
         stem, suffix = os.path.splitext(path)
-        for key in (path, stem) if suffix.lower() in IMAGE_SUFFIXES | _LABEL_SUFFIXES else (path,):
-            for found in (self._by_key.get(key), self._by_path.get(key), self._by_name.get(key.rpartition("/")[2])):
-                if found is not None:
-                    return found
+        for given in (path, stem) if suffix.lower() in IMAGE_SUFFIXES | _LABEL_SUFFIXES else (path,):
+            if given in self._by_key:
+                return self._by_key[given]
+            found = {i for i, known in self._by_last.get(given.rpartition("/")[2], ()) if _agree(given, known)}
+            if found:
+                return found.pop() if len(found) == 1 else None
         return None
+
+
+def _agree(one: str, other: str) -> bool:
+    """Whether the shorter of two paths is the end of the longer one."""
+    shorter, longer = sorted((f"/{one.lstrip('/')}", f"/{other}"), key=len)
+    return longer.endswith(shorter)
 
 
 def match_folders(source: Source) -> Matches:
@@ -149,6 +167,9 @@ def _listed(file: Path, matches: Matches, lonely: Collection[str]) -> Matches:
             wanted.add(found)
     if not wanted and not matches.problems:
         matches.problems.append(Problem("no-images", str(file), f"{file}: names no pair"))
+    rest = sorted(set(range(len(matches))) - wanted)
+    columns = (matches.keys, matches.rgb, matches.ir)
+    matches.others = Names(*([column[i] for i in rest] for column in columns))
     return matches.only(sorted(wanted))
 
 

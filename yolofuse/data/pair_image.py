@@ -66,9 +66,9 @@ def _on_grid(record: PairRecord, modality: Modality, target_hw: tuple[int, int])
         pixels = decode(path, modality, reduction_for(scale, size_hw), size_hw)
         if pixels.shape[:2] == target_hw:
             return pixels
-        shrinks = target_hw[0] < pixels.shape[0] and target_hw[1] < pixels.shape[1]
+        ratios = [side / target for side, target in zip(pixels.shape[:2], target_hw, strict=True)]
         # Less than twofold, two neighbours are enough; a wide ratio, of a large second camera, needs the mean.
-        is_wide = shrinks and pixels.shape[0] > 2 * target_hw[0]
+        is_wide = min(ratios) >= 1 and max(ratios) > 2
         return cv2.resize(pixels, target_hw[::-1], interpolation=cv2.INTER_AREA if is_wide else cv2.INTER_LINEAR)
     frame_hw = record.size_hw
     shrink = np.diag([target_hw[1] / frame_hw[1], target_hw[0] / frame_hw[0], 1.0])

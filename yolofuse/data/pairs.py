@@ -17,8 +17,9 @@ from yolofuse.data.manifest import tag_codes
 from yolofuse.data.matching import names_of
 from yolofuse.data.pair_table import PairTable
 from yolofuse.data.problems import Problem
-from yolofuse.data.scan import Parts, ScanResult, match_source, scan_split
-from yolofuse.data.scan_cache import default_cache_dir, load_scan, place_of, save_scan, signature_of
+from yolofuse.data.scan import Parts, listed_pairs, match_source, scan_split
+from yolofuse.data.scan_cache import KeptScan, default_cache_dir, load_scan, place_of, save_scan, signature_of
+from yolofuse.data.scan_result import ScanResult
 from yolofuse.data.sources import DatasetDescriptor, Source
 from yolofuse.data.tags import load_tags
 from yolofuse.data.text_column import TextColumn
@@ -87,8 +88,9 @@ class PairSet:
 
     @property
     def num_backgrounds(self) -> int:
-        """Pairs without a box."""
-        return int((np.diff(self.scan.offsets) == 0).sum())
+        """Pairs without a box to be found."""
+        of_pair = np.repeat(np.arange(len(self)), np.diff(self.scan.offsets))
+        return len(self) - len(np.unique(of_pair[~self.scan.crowd]))
 
 
 def load_pairs(
@@ -116,19 +118,17 @@ def load_pairs(
     where = f"{descriptor.path} [{split}]"
     parts = match_split(descriptor, split)
     cache_dir = cache_dir or default_cache_dir()
-    cache = cache_dir / f"pairs-{place_of(source for source, _ in parts)}.npz"
+    cache = cache_dir / f"pairs-{place_of([source for source, _ in parts])}.npz"
     signature = signature_of(parts)
     kept = None if any(matches.problems for _, matches in parts) else load_scan(cache, signature)
-    if kept is None or (verify and not kept[0].verified):
+    if kept is None or (verify and not kept.result.verified):
         scan = scan_split(parts, verify=verify, workers=workers, where=where)
         if scan.problems:
             raise DataError(listing(where, names_of(scan.problems)))
-        _warn(scan.warnings, where)
-        result, chosen = scan.result, scan.parts
-        save_scan(cache, signature, result, scan.listed)
-    else:
-        result, listed = kept
-        chosen = select(parts, listed)
+        kept = KeptScan(scan.result, scan.listed, names_of(scan.warnings))
+        save_scan(cache, signature, kept)
+    _warn(kept.warnings, where)
+    result, chosen = kept.result, select(parts, kept.listed)
     tags, faults = tags_of(chosen)
     if faults:
         raise DataError(listing(where, names_of(faults)))
@@ -155,9 +155,9 @@ def select(parts: Parts, positions: IntArray) -> Parts:
     ]
 
 
-def _warn(warnings: Sequence[Problem], where: str) -> None:
+def _warn(warnings: Sequence[str], where: str) -> None:
     for warning in warnings[:_MAX_WARNED]:
-        _log.warning(warning.text)
+        _log.warning("%s", warning)
     if len(warnings) > _MAX_WARNED:
         _log.warning("%s: ... and %d more warnings", where, len(warnings) - _MAX_WARNED)
 
@@ -177,8 +177,18 @@ def tags_of(parts: Parts) -> tuple[list[Mapping[str, str]], list[Problem]]:
 
 
 def windows_of(parts: Parts, cache_dir: Path, known: Windows) -> dict[str, tuple[float, float]]:
-    """The window of every source that asks for percentiles."""
+    """The window of every source that asks for percentiles.
+
+    Args:
+        parts: The sources of a split, each with its pairs.
+        cache_dir: Folder for what was computed.
+        known: Windows that need not be computed.
+
+    Raises:
+        DataError: If an image can't be read, or all pixels are alike.
+    """
     windows: dict[str, tuple[float, float]] = {}
+    here = {source.where: matches for source, matches in parts}
     for source, _ in parts:
         wanted = source.ir_window
         if wanted is None or wanted.percentile_of is None or wanted.name in windows:
@@ -186,7 +196,7 @@ def windows_of(parts: Parts, cache_dir: Path, known: Windows) -> dict[str, tuple
         if wanted.name in known:
             windows[wanted.name] = known[wanted.name]
         else:
-            over = [(other, match_source(other)) for other in source.window_sources]
+            over = [(other, here.get(other.where) or listed_pairs(other)) for other in source.window_sources]
             windows[wanted.name] = percentile_window(wanted, over, cache_dir)
     return windows
 

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import shutil
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from yolofuse.data.image_io import strict_decoding
+from yolofuse.data.memory import available_memory
 from yolofuse.data.pair_image import pixel_dtype, read_pair, stored_hw
 from yolofuse.data.pairs import PairSet
 from yolofuse.errors import DataError
@@ -42,13 +44,14 @@ class PixelCache:
             path: The file.
             pairs: The split that it was made of.
             longest: What the longest sides were brought down to, in pixels.
-            descriptor: The open file, where closing it would end it.
+            descriptor: The open file, where closing it ends it: it is closed with the cache.
         """
         self.path = path
         self._sizes_hw, self._offsets = _layout(pairs, longest)
         self._dtype = _dtype(pairs)
-        self._descriptor = descriptor
         self._map()
+        if descriptor is not None:
+            weakref.finalize(self, os.close, descriptor)
 
     def read(self, index: int) -> PixelArray:
         """The pixels of the pair at a position: a view of the file.
@@ -65,10 +68,10 @@ class PixelCache:
 
     def __getstate__(self) -> dict[str, Any]:
         """A process that was not forked maps the file anew; pixels are never sent."""
-        return {name: value for name, value in vars(self).items() if name not in ("_pixels", "_descriptor")}
+        return {name: value for name, value in vars(self).items() if name != "_pixels"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _descriptor=None)
+        self.__dict__.update(state)
         self._map()
 
 
@@ -88,10 +91,10 @@ def disk_cache(pairs: PairSet, longest: int, cache_dir: Path, workers: int) -> P
             fcntl.flock(partial, fcntl.LOCK_EX)
             if not path.exists():
                 size = _size(pairs, longest)
-                free = shutil.disk_usage(cache_dir).free + partial.tell()
+                free = shutil.disk_usage(cache_dir).free + os.fstat(partial.fileno()).st_blocks * 512
                 _refuse_too_large("disk", size, free, f"on the disk of {cache_dir}; set data.cache_dir to another")
                 partial.truncate(0)
-                partial.truncate(size)
+                os.posix_fallocate(partial.fileno(), 0, size)  # a full disk or quota is told here, not by a signal
                 _fill(Path(partial.name), pairs, longest, workers)
                 Path(partial.name).replace(path)
                 _log.info("train.cache: %.0f MiB in %s; delete it when the data set is done with", size / _MIB, path)
@@ -113,22 +116,19 @@ def ram_cache(pairs: PairSet, longest: int, workers: int) -> PixelCache:
     size = _size(pairs, longest)
     _refuse_too_large("ram", size, available_memory(), "of memory; use disk, or a smaller train.imgsz")
     descriptor = os.memfd_create("yolofuse-pixels")
-    os.ftruncate(descriptor, size)
-    path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
-    _fill(path, pairs, longest, workers)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+        path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+        _fill(path, pairs, longest, workers)
+        cache = PixelCache(path, pairs, longest, descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        raise DataError(f"train.cache: {size / _MIB:.0f} MiB of memory can't be had ({error}); use disk") from None
+    except DataError:
+        os.close(descriptor)
+        raise
     _log.info("train.cache: %.0f MiB in memory", size / _MIB)
-    return PixelCache(path, pairs, longest, descriptor)
-
-
-def available_memory() -> int:
-    """Bytes that this process may still take, by the machine and by the limits of its container."""
-    meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(meminfo["MemAvailable"].split()[0]) * 1024
-    group = Path("/sys/fs/cgroup")
-    limit, used = group / "memory.max", group / "memory.current"
-    if limit.exists() and used.exists() and (most := limit.read_text().strip()) != "max":
-        free = min(free, int(most) - int(used.read_text()))
-    return free
+    return cache
 
 
 def _refuse_too_large(kind: str, size: int, free: int, where: str) -> None:

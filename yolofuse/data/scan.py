@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,67 +16,15 @@ from yolofuse.data.labels import LabelFile, read_labels
 from yolofuse.data.manifest import read_manifest
 from yolofuse.data.matching import Matches, match_folders
 from yolofuse.data.problems import Problem, ProblemKind
+from yolofuse.data.scan_result import ScanColumns, ScanResult, SeenPair
 from yolofuse.data.sources import LEFT_OUT, Source
 from yolofuse.errors import DataError
-from yolofuse.types import FloatArray, IntArray
+from yolofuse.types import IntArray
 
 Parts = Sequence[tuple[Source, Matches]]
 """The sources of a split, each with its pairs."""
 
 _CHUNK = 1024  # pairs that are handed to the threads at a time
-
-
-@dataclass(frozen=True, slots=True)
-class ScanResult:
-    """What the files of a split hold, pairs in the order of the split.
-
-    Attributes:
-        rgb_hw: int32 (N, 2), pixels.
-        ir_hw: int32 (N, 2), pixels.
-        ir_bits: uint8 (N,): 8, 16 or 32.
-        boxes_xywhn: float32 (M, 4), all boxes of all pairs one after another.
-        class_ids: int64 (M,).
-        crowd: bool (M,): regions to ignore.
-        offsets: int64 (N + 1,): the boxes of pair i are ``offsets[i]:offsets[i + 1]``.
-        verified: Whether every image was decoded.
-    """
-
-    rgb_hw: IntArray
-    ir_hw: IntArray
-    ir_bits: np.ndarray
-    boxes_xywhn: FloatArray
-    class_ids: IntArray
-    crowd: np.ndarray
-    offsets: IntArray
-    verified: bool
-
-    def only(self, positions: IntArray) -> ScanResult:
-        """The rows of these pairs."""
-        counts = np.diff(self.offsets)
-        of_pair = np.repeat(np.arange(len(counts)), counts)
-        kept = np.isin(of_pair, positions)
-        return ScanResult(
-            rgb_hw=self.rgb_hw[positions],
-            ir_hw=self.ir_hw[positions],
-            ir_bits=self.ir_bits[positions],
-            boxes_xywhn=self.boxes_xywhn[kept],
-            class_ids=self.class_ids[kept],
-            crowd=self.crowd[kept],
-            offsets=np.cumsum([0, *counts[positions]], dtype=np.int64),
-            verified=self.verified,
-        )
-
-    def is_consistent(self, num_pairs: int) -> bool:
-        """Whether the arrays fit each other and a split of ``num_pairs``."""
-        num_boxes = int(self.offsets[-1]) if len(self.offsets) else -1
-        return (
-            self.rgb_hw.shape == self.ir_hw.shape == (num_pairs, 2)
-            and self.ir_bits.shape == (num_pairs,)
-            and self.offsets.shape == (num_pairs + 1,)
-            and bool((np.diff(self.offsets, prepend=0) >= 0).all())
-            and self.boxes_xywhn.shape == (num_boxes, 4)
-            and self.class_ids.shape == self.crowd.shape == (num_boxes,)
-        )
 
 
 @dataclass(slots=True)
@@ -109,6 +57,12 @@ def match_source(source: Source) -> Matches:
     return read_manifest(source) if source.manifest else match_folders(source)
 
 
+def listed_pairs(source: Source) -> Matches:
+    """The pairs of a source that its COCO file lists; all where it has none."""
+    matches = match_source(source)
+    return matches.only(read_coco(source.coco, source, matches).positions) if source.coco else matches
+
+
 @dataclass(slots=True)
 class _Pair:
     """Files of one pair on their way through the threads."""
@@ -119,46 +73,6 @@ class _Pair:
     label_file: Path | None
     label: LabelFile | None
     stated_hw: tuple[int, int] | None
-
-
-@dataclass(slots=True)
-class _Seen:
-    rgb: ImageInfo | None
-    ir: ImageInfo | None
-    label: LabelFile
-
-
-@dataclass(slots=True)
-class _Columns:
-    """Arrays in the making, chunk by chunk."""
-
-    infos: list[np.ndarray] = field(default_factory=list)
-    boxes: list[np.ndarray] = field(default_factory=list)
-    class_ids: list[np.ndarray] = field(default_factory=list)
-    crowd: list[np.ndarray] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-
-    def add(self, seen: Sequence[_Seen]) -> None:
-        nothing = ImageInfo(1, 1, 8)
-        self.infos.append(np.array([[*(s.rgb or nothing), *(s.ir or nothing)] for s in seen], np.int32))
-        boxes = [box for s in seen for box in s.label.boxes_xywhn]
-        self.boxes.append(np.array(boxes, np.float32).reshape(-1, 4))
-        self.class_ids.append(np.array([c for s in seen for c in s.label.class_ids], np.int64))
-        self.crowd.append(np.array([c for s in seen for c in s.label.crowd], bool))
-        self.counts += [len(s.label.class_ids) for s in seen]
-
-    def result(self, verified: bool) -> ScanResult:
-        infos = np.concatenate([np.zeros((0, 6), np.int32), *self.infos])
-        return ScanResult(
-            rgb_hw=infos[:, 0:2].copy(),
-            ir_hw=infos[:, 3:5].copy(),
-            ir_bits=infos[:, 5].astype(np.uint8),
-            boxes_xywhn=np.concatenate([np.zeros((0, 4), np.float32), *self.boxes]),
-            class_ids=np.concatenate([np.zeros(0, np.int64), *self.class_ids]),
-            crowd=np.concatenate([np.zeros(0, bool), *self.crowd]),
-            offsets=np.cumsum([0, *self.counts], dtype=np.int64),
-            verified=verified,
-        )
 
 
 def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
@@ -173,7 +87,7 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
     Raises:
         DataError: If a COCO file can't be read at all.
     """
-    columns = _Columns()
+    columns = ScanColumns()
     problems: list[Problem] = []
     warnings: dict[str, Problem] = {}
     bad: set[int] = set()
@@ -230,7 +144,7 @@ def _pairs_of(source: Source, matches: Matches, problems: list[Problem]) -> tupl
     return pairs, positions
 
 
-def _look(source: Source, pairs: list[_Pair], verify: bool, workers: int, where: str) -> Iterator[list[_Seen]]:
+def _look(source: Source, pairs: list[_Pair], verify: bool, workers: int, where: str) -> Iterator[list[SeenPair]]:
     # Threads, not processes: decoders release the GIL, and nothing has to be sent back and forth.
     # disable=None: silent when stderr is no terminal
     bar = tqdm(desc=f"checking {where}", total=len(pairs), unit="pair", delay=3, disable=None)
@@ -241,7 +155,7 @@ def _look(source: Source, pairs: list[_Pair], verify: bool, workers: int, where:
             bar.update(len(chunk))
 
 
-def _examine(source: Source, pair: _Pair, verify: bool) -> _Seen:
+def _examine(source: Source, pair: _Pair, verify: bool) -> SeenPair:
     """Sizes, depths and labels of one pair; what is wrong with its images is put among the label's problems."""
     label = pair.label
     if label is None:
@@ -256,9 +170,9 @@ def _examine(source: Source, pair: _Pair, verify: bool) -> _Seen:
     rgb, ir = infos
     if rgb is not None and ir is not None:
         label.problems += [Problem(kind, pair.key, f"{pair.key}: {text}") for kind, text in _misfits(source, rgb, ir)]
-        label.problems += _other_frame(source, pair, rgb, ir)
+        _judge_stated(source, pair, rgb, ir, label)
     _to_our_classes(source, label)
-    return _Seen(rgb, ir, label)
+    return SeenPair(rgb, ir, label)
 
 
 def _misfits(source: Source, rgb: ImageInfo, ir: ImageInfo) -> Iterator[tuple[ProblemKind, str]]:
@@ -278,15 +192,23 @@ def _misfits(source: Source, rgb: ImageInfo, ir: ImageInfo) -> Iterator[tuple[Pr
         )
 
 
-def _other_frame(source: Source, pair: _Pair, rgb: ImageInfo, ir: ImageInfo) -> list[Problem]:
-    """A COCO file whose sizes are those of the other modality: its boxes would be misplaced."""
+def _judge_stated(source: Source, pair: _Pair, rgb: ImageInfo, ir: ImageInfo, label: LabelFile) -> None:
+    """Add what is wrong with the size that a COCO file states: its boxes are shares of that."""
     frame, other = (rgb, ir) if source.frame == "rgb" else (ir, rgb)
-    if pair.stated_hw is None or pair.stated_hw == frame[:2] or pair.stated_hw != other[:2]:
-        return []
+    if pair.stated_hw is None or pair.stated_hw == frame[:2]:
+        return
     height, width = pair.stated_hw
-    wanted = "ir" if source.frame == "rgb" else "rgb"
-    text = f"{pair.key}: {source.coco} says {width}x{height}, the size of the other image; say frame: {wanted}"
-    return [Problem("coco", pair.key, text)]
+    said = f"{pair.key}: {source.coco} says {width}x{height}, but the frame is {frame.width}x{frame.height}"
+    if pair.stated_hw == other[:2]:
+        wanted = "ir" if source.frame == "rgb" else "rgb"
+        label.problems.append(Problem("coco", pair.key, f"{said}; it is the size of the other image: frame: {wanted}"))
+    elif (width > height) != (frame.width > frame.height):
+        text = f"{said}; labelled on turned images? Turn the boxes, or store the images as they were labelled"
+        label.problems.append(Problem("coco", pair.key, text))
+    else:
+        text = f"{source.coco} says other sizes than the images have, such as {width}x{height} for "
+        text += f"{frame.width}x{frame.height}; its boxes are scaled"
+        label.warnings.append(Problem("coco", pair.key, text))
 
 
 def _to_our_classes(source: Source, label: LabelFile) -> None:

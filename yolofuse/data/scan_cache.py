@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from yolofuse.data.matching import Matches, stamp
-from yolofuse.data.scan import ScanResult
+from yolofuse.data.scan_result import ScanResult
 from yolofuse.data.sources import Source
 from yolofuse.files import replacing
+from yolofuse.types import IntArray
 
-_FORMAT = 2  # raise it whenever what a scan finds or how it is stored changes
+_FORMAT = 3  # raise it whenever what a scan finds or how it is stored changes
 # Whatever an archive with a wrong byte makes the libraries raise: encrypted, of an unknown method, absurdly large, ...
 _DAMAGE = (
     *(OSError, ValueError, KeyError, EOFError, IndexError, TypeError, AttributeError, OverflowError, MemoryError),
@@ -52,7 +54,8 @@ def signature_of(parts: Iterable[tuple[Source, Matches]]) -> str:
     digest = hashlib.sha256(f"{_FORMAT}\n".encode())
     for source, matches in parts:
         settings = (source.names, source.class_map, source.frame, source.resize, source.affine, source.ir_window)
-        digest.update(repr((source.prefix, *settings)).encode(errors="surrogateescape"))
+        root = os.path.realpath(source.root)  # copies may have the same names, sizes and times
+        digest.update(repr((root, source.prefix, *settings)).encode(errors="surrogateescape"))
         for file in source.files():
             digest.update(f"{file.name}\0{stamp(file)}\n".encode(errors="surrogateescape"))
         for column in (matches.keys, matches.rgb, matches.ir, matches.labels):
@@ -61,7 +64,7 @@ def signature_of(parts: Iterable[tuple[Source, Matches]]) -> str:
     return digest.hexdigest()
 
 
-def place_of(sources: Iterable[Source]) -> str:
+def place_of(sources: Sequence[Source]) -> str:
     """A name for a split's cache file: a hash over where its files are."""
     names = [
         os.fspath(path.resolve())
@@ -69,22 +72,35 @@ def place_of(sources: Iterable[Source]) -> str:
         for path in (source.root, source.rgb, source.ir, source.labels, *source.files())
         if path is not None
     ]
+    names += [source.manifest_split or "" for source in sources]  # one manifest may serve all splits
     return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()[:20]
 
 
-def load_scan(path: Path, signature: str) -> tuple[ScanResult, np.ndarray] | None:
-    """The scan kept at ``path`` and the positions that COCO files chose among the matched pairs.
+class KeptScan(NamedTuple):
+    """A scan from the cache.
 
-    None if there is no scan, it is of other files, or it is damaged.
+    Attributes:
+        result: What was found.
+        listed: Positions that COCO files chose among the matched pairs.
+        warnings: What was warned of; it is still true.
     """
+
+    result: ScanResult
+    listed: IntArray
+    warnings: list[str]
+
+
+def load_scan(path: Path, signature: str) -> KeptScan | None:
+    """The scan kept at ``path``; None if there is none, it is of other files, or it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             if str(arrays["signature"]) != signature:
                 return None
+            warnings = [str(text) for text in json.loads(str(arrays["warnings"]))]
             found = {name: arrays[name].astype(dtype) for name, dtype in _DTYPES.items()}
         listed = found.pop("listed")
         scan = ScanResult(**{**found, "verified": bool(found["verified"])})
-        return (scan, listed) if scan.is_consistent(len(listed)) else None
+        return KeptScan(scan, listed, warnings) if scan.is_consistent(len(listed)) else None
     except FileNotFoundError:
         return None
     except _DAMAGE as error:
@@ -92,12 +108,13 @@ def load_scan(path: Path, signature: str) -> tuple[ScanResult, np.ndarray] | Non
         return None
 
 
-def save_scan(path: Path, signature: str, scan: ScanResult, listed: np.ndarray) -> None:
+def save_scan(path: Path, signature: str, kept: KeptScan) -> None:
     """Keep a scan; a cache that can't be written is only worth a warning."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as stream:  # several ranks may write at once: each writes whole files
-            columns: dict[str, Any] = {field.name: np.asarray(getattr(scan, field.name)) for field in fields(scan)}
-            np.savez(stream, signature=np.array(signature), listed=listed, **columns)
+            columns: dict[str, Any] = {f.name: np.asarray(getattr(kept.result, f.name)) for f in fields(kept.result)}
+            warnings = np.array(json.dumps(kept.warnings))
+            np.savez(stream, signature=np.array(signature), listed=kept.listed, warnings=warnings, **columns)
     except OSError as error:
         _log.warning("%s: cache can't be written (%s)", path, error)

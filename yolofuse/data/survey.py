@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolofuse.data.matching import names_of
+from yolofuse.data.matching import Matches, names_of
 from yolofuse.data.pairs import PairSet, assemble, match_split, select, tags_of, windows_of
 from yolofuse.data.problems import Problem
 from yolofuse.data.scan import scan_split
 from yolofuse.data.scan_cache import default_cache_dir
-from yolofuse.data.sources import DatasetDescriptor
+from yolofuse.data.sources import DatasetDescriptor, Source
 from yolofuse.errors import DataError, listing
+
+_ANY_COUNTS = (0.0, 65535.0)
+"""Shown instead of percentiles that can't be computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,16 @@ def survey(descriptor: DatasetDescriptor, split: str, *, cache_dir: Path | None 
         raise DataError(listing(where, [*names_of(scan.problems), "no pair is without a fault"]))
     parts = select(scan.parts, scan.good)
     tags, faults = tags_of(parts)
-    windows = windows_of(parts, cache_dir or default_cache_dir(), {})
+    windows = dict.fromkeys({name for name in map(_computed_window, parts) if name}, _ANY_COUNTS)
+    try:
+        windows = windows_of(parts, cache_dir or default_cache_dir(), {})
+    except DataError as error:  # what is wrong with the images of train is found where train is looked at
+        faults = [*faults, Problem("bit-depth", where, str(error))]
     pairs = assemble(descriptor.names, parts, scan.result.only(scan.good), tags, windows)
     return Survey(pairs, [*scan.problems, *faults], scan.warnings)
+
+
+def _computed_window(part: tuple[Source, Matches]) -> str:
+    """Name of the percentiles that a source asks for; empty where it asks for none."""
+    window = part[0].ir_window
+    return window.name if window is not None and window.percentile_of is not None else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -14,7 +15,8 @@ from yolofuse.errors import DataError
 def load_tags(spec: TagFile, keys: Sequence[str]) -> tuple[list[Mapping[str, str]], list[Problem]]:
     """The tags of each pair, in the order of ``keys``, and what is wrong with the file.
 
-    A row names a pair by its whole key (``set00/0001``) or by its last component (``0001``). Wrong is a row that
+    A row names a pair by its whole key (``set00/0001``), or by its last component (``0001``) if only one pair has
+    that. Wrong is a row that
     stands twice with other words, and a pair without a row.
 
     Raises:
@@ -47,8 +49,10 @@ def load_tags(spec: TagFile, keys: Sequence[str]) -> tuple[list[Mapping[str, str
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{spec.file}: can't be read as CSV ({error})") from None
     tags: list[Mapping[str, str]] = []
+    last = Counter(PurePosixPath(key).name for key in keys)
     for key in keys:
-        words_of_key = rows.get(key, rows.get(PurePosixPath(key).name))
+        name = PurePosixPath(key).name
+        words_of_key = rows.get(key, rows.get(name) if last[name] == 1 else None)
         if words_of_key is None:
             faults.append(f"no row with {spec.key} = {key}")
         tags.append(words_of_key or {})

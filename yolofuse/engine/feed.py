@@ -15,7 +15,8 @@ class Feed:
     """Goes through a loader; on CUDA the next batch is copied and scaled while the current one is computed.
 
     Attributes:
-        waited: Seconds of the last pass that were spent waiting for the loader.
+        waited: Seconds of the last pass in which no step could be given out: waiting for the loader, and bringing
+            its batches to the device as far as that is the host's work.
     """
 
     def __init__(self, loader: Iterable[Any], to_device: Callable[[Any], PairedBatch], device: torch.device) -> None:
@@ -36,27 +37,25 @@ class Feed:
         self.waited = 0.0
         batches = iter(self._loader)
         if self._stream is None:
-            while (raw := self._next(batches)) is not None:
-                yield self._to_device(raw)
+            while (batch := self._next(batches)) is not None:
+                yield batch
             return
-        ahead = self._copied(self._next(batches))
+        ahead = self._next(batches)
         while ahead is not None:
             batch = ahead
             current = torch.cuda.current_stream(self._stream.device)
             current.wait_stream(self._stream)
             for tensor in (batch.pixels, batch.boxes_xyxy, batch.class_ids, batch.batch_index):
                 tensor.record_stream(current)  # its memory is not used again before the step is done with it
-            ahead = self._copied(self._next(batches))
+            ahead = self._next(batches)
             yield batch
 
-    def _next(self, batches: Iterator[Any]) -> Any:
+    def _next(self, batches: Iterator[Any]) -> PairedBatch | None:
         started = time.perf_counter()
         raw = next(batches, None)
+        batch = None
+        if raw is not None:
+            with torch.cuda.stream(self._stream):  # does nothing where there is none
+                batch = self._to_device(raw)
         self.waited += time.perf_counter() - started
-        return raw
-
-    def _copied(self, raw: Any) -> PairedBatch | None:
-        if raw is None:
-            return None
-        with torch.cuda.stream(self._stream):
-            return self._to_device(raw)
+        return batch

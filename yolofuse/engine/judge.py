@@ -18,7 +18,7 @@ from yolofuse.data.pair_image import read_pair, to_bytes
 from yolofuse.data.pairs import Windows
 from yolofuse.engine.distributed import Ranks, join_ranks
 from yolofuse.engine.runs import RunFolder
-from yolofuse.engine.setup import load_split
+from yolofuse.engine.setup import load_split, windows_in
 from yolofuse.engine.validate import Evaluation, evaluate
 from yolofuse.errors import ConfigError, DataError, RunError
 from yolofuse.eval.backends import backend_version
@@ -158,7 +158,7 @@ def _windows(loaded: Loaded) -> Windows:
     """The thermal windows of the training: the model knows no others."""
     if _is_foreign(loaded):
         return {}
-    return {name: (low, high) for name, (low, high) in loaded.content.get("ir_windows", {}).items()}
+    return windows_in(loaded.content)
 
 
 def _report_folder(weights: Path, split: str, loaded: Loaded) -> Path:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from yolofuse.config import Config
 from yolofuse.data import EpochSampler, PairSet, TrainDataset, collate, load_descriptor, load_pairs, train_loader
+from yolofuse.data.coded import require_decoder
 from yolofuse.data.device import compose
 from yolofuse.data.pairs import Windows
 from yolofuse.data.pixel_cache import PixelCache, disk_cache, ram_cache
@@ -90,13 +93,13 @@ def load_split(config: Config, split: str, ranks: Ranks, ir_windows: Windows | N
     return load()
 
 
-def prepare(config: Config, ranks: Ranks, *, fresh: bool = True) -> Session:
+def prepare(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any] | None = None) -> Session:
     """Build a run's parts in the order in which mistakes are cheapest: config, data, model, weights.
 
     Args:
         config: The run.
         ranks: This process among the run's.
-        fresh: Whether to load and initialise weights; a checkpoint that is about to be restored replaces them.
+        checkpoint: What is about to be restored: no weights are loaded or initialised, and the thermal windows are its.
 
     Raises:
         YolofuseError: Whatever is wrong with config, data or weights.
@@ -104,15 +107,17 @@ def prepare(config: Config, ranks: Ranks, *, fresh: bool = True) -> Session:
     train = config.train
     if train.batch % ranks.world:
         raise ConfigError(f"train.batch: {train.batch} pairs cannot be dealt evenly to {ranks.world} ranks")
+    # Their mistakes are told before the data is looked at.
     require_backend(config.val.backend)
-    policy_of(config)  # its mistakes are told before the data is looked at
-    train_pairs = load_split(config, config.data.train_split, ranks)
-    val_pairs = load_split(config, config.data.val_split, ranks)
+    policy_of(config)
+    _require_decoder(config, ranks)
+    train_pairs = load_split(config, config.data.train_split, ranks, windows_in(checkpoint or {}))
+    val_pairs = load_split(config, config.data.val_split, ranks, train_pairs.ir_windows)
     detector = new_detector(config, train_pairs)
     if train.imgsz % detector.stride or config.val_imgsz % detector.stride:
         raise ConfigError(f"train.imgsz, val.imgsz: must be multiples of {detector.stride} for {config.model.base}")
     frozen = freeze(detector, train.freeze)
-    report = begin_weights(detector, config, train_pairs.names, frozen) if fresh else None
+    report = begin_weights(detector, config, train_pairs.names, frozen) if checkpoint is None else None
     if ranks.is_main:
         _announce(config, detector, report, len(frozen))
     detector.to(ranks.device)
@@ -157,6 +162,19 @@ def first_batches(session: Session, num: int) -> list[PairedBatch]:
     return [collate([session.dataset[key] for key in keys]) for keys in islice(session.sampler, num)]
 
 
+def windows_in(checkpoint: Mapping[str, Any]) -> Windows:
+    """The thermal windows that a checkpoint was trained with."""
+    return {name: (low, high) for name, (low, high) in checkpoint.get("ir_windows", {}).items()}
+
+
+def _require_decoder(config: Config, ranks: Ranks) -> None:
+    if config.train.decode != "nvjpeg":
+        return
+    if ranks.device.type != "cuda":
+        raise ConfigError(f"train.decode: nvjpeg decodes on CUDA devices only (the device is {ranks.device}); use cpu")
+    require_decoder()
+
+
 def _cached(config: Config, pairs: PairSet, ranks: Ranks) -> PixelCache | None:
     """The training pairs decoded once for all processes of a machine, where the config asks for it."""
     imgsz, workers = config.train.imgsz, max(config.data.workers, 1)
@@ -175,8 +193,6 @@ def _feed(config: Config, dataset: TrainDataset, sampler: EpochSampler, ranks: R
     device, workers, pin = ranks.device, config.data.workers, ranks.device.type == "cuda"
     if config.train.augment_on == "loader":
         return Feed(train_loader(dataset, sampler, workers, pin), lambda batch: batch.to(device), device)
-    if config.train.decode == "nvjpeg" and device.type != "cuda":
-        raise ConfigError(f"train.decode: nvjpeg decodes on CUDA devices only (train.device is {device}); use cpu")
     tiles = TileDataset(dataset, config.train.decode)
     loader = train_loader(tiles, sampler, workers, pin)
     return Feed(loader, lambda batch: compose(batch, device, config.train.imgsz), device)

@@ -51,10 +51,11 @@ def train(config: Config, *, resume: bool = False) -> Path:
     with join_ranks(config.train.device) as ranks:
         if not resume:
             folder.refuse_used()
-        session = prepare(config, ranks, fresh=not (resume and folder.last.exists()))
+        content = load_checkpoint(folder.last, needs=RESTORED) if resume and folder.last.exists() else None
+        session = prepare(config, ranks, checkpoint=content)
         if not resume:
             _create(folder, config, ranks)
-        progress = _resumed(folder, session) if resume else Progress()
+        progress = _resumed(folder, session, content) if resume else Progress()
         if ranks.is_main and progress.step == 0:
             save_first_batches(session, folder.path)
             if session.weights is not None:
@@ -251,12 +252,11 @@ def _create(folder: RunFolder, config: Config, ranks: Ranks) -> None:
         raise problem
 
 
-def _resumed(folder: RunFolder, session: Session) -> Progress:
+def _resumed(folder: RunFolder, session: Session, content: dict[str, Any] | None) -> Progress:
     """The state of the run's last checkpoint put back; a run that was stopped before its first one starts anew."""
-    if not folder.last.exists():
+    if content is None:
         log.info("resume: no checkpoint yet in %s, so it starts at the first step", folder.path)
         return Progress()
-    content = load_checkpoint(folder.last, needs=RESTORED)
     if content["data_hash"] != session.train_pairs.fingerprint:
         raise RunError(f"{folder.path}: the training data changed since the run began; put it back or begin a new run")
     progress = restore(folder.last, content, session.detector, session.ema, session.optimizer, session.scaler)
