@@ -15,7 +15,7 @@ import torch
 import yaml
 from PIL import Image
 
-from tests.helpers import make_pairs, pairs_of, random_picture, record_calls, write_pair
+from tests.helpers import Picture, make_pairs, pairs_of, random_picture, record_calls, write_pair
 from yolofuse.data import load_descriptor, survey
 from yolofuse.data import scan as scan_module
 from yolofuse.data.memory import available_memory
@@ -117,7 +117,7 @@ def test_pixel_cache__of_a_copy_is_another(tmp_path: Path) -> None:
     """Equal names, sizes and times, other pixels: uncompressed images whose times were kept."""
     caches = []
     for level, name in ((10, "a"), (200, "b")):
-        picture = (np.full((64, 96, 3), level, np.uint8), np.full((64, 96), level, np.uint8), [])
+        picture: Picture = (np.full((64, 96, 3), level, np.uint8), np.full((64, 96), level, np.uint8), [])
         write_pair(tmp_path / name, "train", "pair", picture, (".bmp", ".bmp"))
         for file in sorted((tmp_path / name).rglob("*.*")):
             os.utime(file, ns=(10**18, 10**18))
@@ -290,7 +290,7 @@ def _full(*_: object) -> None:
 def test_disk_cache__full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = pairs_of(make_pairs(tmp_path, 2, 0))
     monkeypatch.setattr(os, "posix_fallocate", _full)
-    with pytest.raises(DataError, match="No space left on device.*data.cache_dir"):
+    with pytest.raises(DataError, match=r"No space left on device.*data\.cache_dir"):
         disk_cache(pairs, 64, tmp_path, 1)
 
 
@@ -329,5 +329,5 @@ def test_backgrounds__are_pairs_with_nothing_to_be_found(tmp_path: Path) -> None
 def test_coco__that_lists_nothing_is_told(tmp_path: Path) -> None:
     write_pair(tmp_path, "train", "0001", random_picture(0))
     _coco(tmp_path / "gt.json", {})
-    with pytest.raises(DataError, match="lists no pair of splits.train"):
+    with pytest.raises(DataError, match=r"lists no pair of splits\.train"):
         pairs_of(_descriptor(tmp_path, {"train": {"rgb": "rgb/train", "ir": "ir/train", "coco": "gt.json"}}))

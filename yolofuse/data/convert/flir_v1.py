@@ -34,7 +34,7 @@ def plan_flir_v1(origin: Origin, choice: ClassChoice, *, thermal: int = 8) -> Pl
     table = ClassTable(origin, choice, ("person", "bicycle", "car"), drop=("dog", "other vehicle"))
     pairs = [pair for part in _PARTS for pair in _part(origin, table, part, thermal)]
     table.finish()
-    window: dict[str, Json] = {"percentiles": [0.5, 99.5]}  # of each frame: the counts drift with the camera's heat
+    window: dict[str, Json] = {"percentiles": [0.5, 99.5]}  # of the whole train split
     return Plan(
         table.names,
         pairs,
