@@ -29,7 +29,7 @@ from yolofuse import upstream  # noqa: F401 - sets the offline environment up be
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data.dataset import SampleKey, TrainDataset
 from yolofuse.data.descriptor import load_descriptor
-from yolofuse.data.loader import EpochSampler
+from yolofuse.data.loader import EpochSampler, one_thread_of_its_own
 from yolofuse.data.pair_reader import Reader
 from yolofuse.data.pairs import PairSet, load_pairs
 from yolofuse.data.pixel_cache import disk_cache, ram_cache
@@ -70,9 +70,7 @@ def main() -> None:
             _YOLO: _ultralytics(many, args.imgsz, Path(scratch) / "yolo"),
             "ultralytics, six channels": _six_channels(many, args.imgsz, Path(scratch) / "six"),
         }
-        # As in a worker process; the import of ultralytics changes the first.
-        cv2.setNumThreads(1)
-        torch.set_num_threads(1)
+        one_thread_of_its_own()  # as in a worker process; the import of ultralytics changes some of it
         medians = _measure(variants, args.rounds, args.samples)
         if args.profile:
             args.profile.write_text(_profiles({name: variants[name] for name in (files, in_ram)}))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,11 +67,13 @@ def apply_photometry(image: PixelArray, photometry: Photometry) -> None:
     """
     if photometry.color is None and not photometry.changes_ir:
         return
-    ir = cv2.extractChannel(image, 3)
+    size_hw = image.shape[:2]
+    ir = cv2.extractChannel(image, 3, dst=_buffers.of("ir", size_hw, image.dtype))
     if photometry.color is not None:
-        rgb = cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)
-        rgb = cv2.transform(rgb, photometry.color)
-        cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA, dst=image)
+        before, after = (_buffers.of(name, (*size_hw, 3), image.dtype) for name in ("before", "after"))
+        cv2.cvtColor(image, cv2.COLOR_RGBA2RGB, dst=before)
+        cv2.transform(before, photometry.color, dst=after)
+        cv2.cvtColor(after, cv2.COLOR_RGB2RGBA, dst=image)
     if photometry.changes_ir:
         full_scale = float(np.iinfo(image.dtype).max)
         weight = full_scale * photometry.ir_noise / NOISE_STD
@@ -77,6 +81,23 @@ def apply_photometry(image: PixelArray, photometry: Photometry) -> None:
         shift = full_scale * photometry.ir_bias - NOISE_MEAN * weight
         cv2.addWeighted(ir, photometry.ir_gain, grain, weight, shift, dst=ir)
     cv2.insertChannel(ir, image, 3)
+
+
+class _Buffers(threading.local):
+    """Arrays that are used again: the page faults of fresh ones take longer than all that is done with them."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, PixelArray] = {}
+
+    def of(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> PixelArray:
+        """An array of that shape; what it holds is left over from its last use."""
+        kept = self._kept.get(name)
+        if kept is None or kept.shape != shape or kept.dtype != dtype:
+            kept = self._kept[name] = np.empty(shape, dtype)
+        return kept
+
+
+_buffers = _Buffers()
 
 
 def noise_grain(size: int, start: float) -> ByteArray:
