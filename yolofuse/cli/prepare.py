@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +17,12 @@ def add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = commands.add_parser("prepare", help="make a folder with a descriptor from a published data set")
     formats = parser.add_subparsers(required=True, metavar="FORMAT", dest="format")
     for name, known in FORMATS.items():
-        described = known.plan.__doc__ or ""
-        command = formats.add_parser(name, help=known.title, description=f"{known.title}. {described.splitlines()[0]}")
+        command = formats.add_parser(
+            name,
+            help=known.title,
+            description=sys.modules[known.plan.__module__].__doc__,  # what the layout is, and what becomes of it
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         _add_common(command, known.form)
         if name in _OPTIONS:
             _OPTIONS[name](command)
