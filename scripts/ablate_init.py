@@ -29,7 +29,7 @@ from yolofuse.config.load import plain_config
 from yolofuse.data import EpochSampler, PairSet
 from yolofuse.engine.distributed import Ranks
 from yolofuse.engine.runs import RunFolder
-from yolofuse.engine.setup import load_split
+from yolofuse.engine.supply import load_split
 from yolofuse.errors import ConfigError, RunError, listing
 from yolofuse.files import save_text
 from yolofuse.weights import file_sha256

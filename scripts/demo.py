@@ -25,7 +25,7 @@ from yolofuse.data.synth import generate
 from yolofuse.engine.distributed import Ranks
 from yolofuse.engine.judge import judge_run, spread, view_pair
 from yolofuse.engine.runs import RunFolder
-from yolofuse.engine.setup import load_split
+from yolofuse.engine.supply import load_split
 from yolofuse.engine.train import train
 from yolofuse.errors import RunError
 from yolofuse.eval.pictures import Column, save_comparison_picture

@@ -20,7 +20,8 @@ from yolofuse.cli import train as train_cli
 from yolofuse.cli import val as val_cli
 from yolofuse.config import ModelConfig, load_config
 from yolofuse.engine.distributed import Ranks
-from yolofuse.engine.setup import load_split, new_detector
+from yolofuse.engine.setup import new_detector
+from yolofuse.engine.supply import load_split
 from yolofuse.engine.train import train
 from yolofuse.model import build_detector
 from yolofuse.weights import begin_weights, load_checkpoint

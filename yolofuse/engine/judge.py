@@ -18,7 +18,7 @@ from yolofuse.data.pair_image import read_pair, to_bytes
 from yolofuse.data.pairs import Windows
 from yolofuse.engine.distributed import Ranks, join_ranks
 from yolofuse.engine.runs import RunFolder
-from yolofuse.engine.setup import load_split, windows_in
+from yolofuse.engine.supply import load_split, windows_in
 from yolofuse.engine.validate import Evaluation, evaluate
 from yolofuse.errors import ConfigError, DataError, RunError
 from yolofuse.eval.backends import backend_version
