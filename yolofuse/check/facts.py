@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from yolofuse.check.lookalike import describe
 from yolofuse.data.image_io import decode, reduction_for
-from yolofuse.data.pair_image import read_pair, stored_hw, to_bytes
+from yolofuse.data.pair_image import fitted_hw, read_pair, to_bytes
 from yolofuse.errors import DataError
 from yolofuse.types import ByteArray, FloatArray, PairRecord
 
@@ -97,7 +97,7 @@ def measure(record: PairRecord) -> PairFacts:
     Raises:
         DataError: If a file can't be read any more.
     """
-    pixels = to_bytes(read_pair(record, stored_hw(record.size_hw, THUMB_SIDE)))
+    pixels = to_bytes(read_pair(record, fitted_hw(record.size_hw, THUMB_SIDE)))
     rgb, ir = pixels[..., :3], np.ascontiguousarray(pixels[..., 3])
     luma = np.asarray(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY), np.uint8)
     likeness, detail_likeness = _likeness(luma, rgb, ir)
@@ -150,7 +150,7 @@ def _ir_colour(record: PairRecord) -> float:
         raise DataError(f"{record.ir}: can't be read ({error})") from None
     scale = THUMB_SIDE / max(record.ir_hw)
     pixels = decode(record.ir, "rgb", reduction_for(scale, record.ir_hw), record.ir_hw)
-    height, width = stored_hw(record.ir_hw, THUMB_SIDE)
+    height, width = fitted_hw(record.ir_hw, THUMB_SIDE)
     return _colour(np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8))
 
 

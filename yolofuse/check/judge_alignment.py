@@ -18,7 +18,7 @@ from yolofuse.check.alignment import WORK_SIDE, Shift, estimate_shift, shift_at_
 from yolofuse.check.findings import Finding, plural, some
 from yolofuse.check.pictures import draw_shift
 from yolofuse.check.split import Split, evenly
-from yolofuse.data.pair_image import read_pair, stored_hw, to_bytes
+from yolofuse.data.pair_image import fitted_hw, read_pair, to_bytes
 from yolofuse.errors import DataError
 from yolofuse.types import ByteArray, FloatArray
 
@@ -68,7 +68,7 @@ def _measure(split: Split, index: int) -> Measured | None:
 
 def _images(split: Split, index: int) -> tuple[ByteArray, ByteArray]:
     record = split.pairs.records[index]
-    pixels = to_bytes(read_pair(record, stored_hw(record.size_hw, WORK_SIDE)))
+    pixels = to_bytes(read_pair(record, fitted_hw(record.size_hw, WORK_SIDE)))
     luma = cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_RGB2GRAY)
     return np.asarray(luma, np.uint8), np.ascontiguousarray(pixels[..., 3])
 
@@ -124,7 +124,7 @@ def _objects_fit(split: Split, group: Sequence[Measured]) -> bool:
     if total is None:
         return False
     lead = group[0]
-    scale = max(split.pairs.size_hw(lead.index)) / max(stored_hw(split.pairs.size_hw(lead.index), WORK_SIDE))
+    scale = max(split.pairs.size_hw(lead.index)) / max(fitted_hw(split.pairs.size_hw(lead.index), WORK_SIDE))
     shift = shift_at_peak(total, scale)
     return shift.is_measured and shift.length <= lead.tolerance
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from yolofuse.check.alignment import Shift
 from yolofuse.check.findings import Picture
-from yolofuse.data.pair_image import read_pair, stored_hw, to_bytes
+from yolofuse.data.pair_image import fitted_hw, read_pair, to_bytes
 from yolofuse.eval.draw import Mark, class_colour, draw_marks, framed, side_by_side, stacked, titles
 from yolofuse.types import ByteArray, FloatArray, IntArray, PairRecord
 
@@ -29,7 +29,7 @@ def load(record: PairRecord) -> tuple[ByteArray, ByteArray]:
     Raises:
         DataError: If a file can't be read any more.
     """
-    pixels = to_bytes(read_pair(record, stored_hw(record.size_hw, PANEL)))
+    pixels = to_bytes(read_pair(record, fitted_hw(record.size_hw, PANEL)))
     bgr = np.ascontiguousarray(pixels[..., 2::-1])
     return bgr, cast(ByteArray, cv2.cvtColor(np.ascontiguousarray(pixels[..., 3]), cv2.COLOR_GRAY2BGR))
 

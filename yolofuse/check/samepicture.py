@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolofuse.check.facts import correlation
-from yolofuse.data.pair_image import read_pair, stored_hw, to_bytes
+from yolofuse.data.pair_image import fitted_hw, read_pair, to_bytes
 from yolofuse.types import ByteArray, PairRecord
 
 Sameness = Literal["copy", "view", "other"]
@@ -50,7 +50,7 @@ def sameness(one: PairRecord, other: PairRecord, *, flipped: bool) -> Sameness:
 
 def _small(record: PairRecord) -> ByteArray:
     """Brightness and thermal image, (h, w, 2)."""
-    pixels = to_bytes(read_pair(record, stored_hw(record.size_hw, _SIDE)))
+    pixels = to_bytes(read_pair(record, fitted_hw(record.size_hw, _SIDE)))
     luma = cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_RGB2GRAY)
     return np.dstack([luma, pixels[..., 3]]).astype(np.uint8)
 

@@ -33,7 +33,7 @@ class CodedPair:
         ir: File of the thermal image.
         rgb_hw: Height and width of the visible file in pixels.
         ir_hw: Height and width of the thermal file in pixels.
-        stored_hw: Height and width at training size in pixels.
+        training_hw: Height and width at training size in pixels.
         rgb_span: Start and stop of the visible file's bytes.
         ir_span: Start and stop of the thermal file's bytes.
     """
@@ -42,7 +42,7 @@ class CodedPair:
     ir: Path
     rgb_hw: tuple[int, int]
     ir_hw: tuple[int, int]
-    stored_hw: tuple[int, int]
+    training_hw: tuple[int, int]
     rgb_span: tuple[int, int]
     ir_span: tuple[int, int]
 
@@ -133,7 +133,7 @@ def decode_into(images: Tensor, coded: Tensor, pairs: Sequence[CodedPair]) -> No
         rgb = _decoded([coded[slice(*pair.rgb_span)] for pair in part], "RGB", images.device, [p.rgb for p in part])
         ir = _decoded([coded[slice(*pair.ir_span)] for pair in part], "GRAY", images.device, [p.ir for p in part])
         start = 0
-        for (_, _, (height, width)), run in itertools.groupby(part, lambda p: (p.rgb_hw, p.ir_hw, p.stored_hw)):
+        for (_, _, (height, width)), run in itertools.groupby(part, lambda p: (p.rgb_hw, p.ir_hw, p.training_hw)):
             stop = start + len(list(run))
             target = images[first + start : first + stop, :height, :width].permute(0, 3, 1, 2)
             target[:, :3] = _resized(torch.stack(rgb[start:stop]), (height, width))

@@ -24,11 +24,21 @@ def pixel_dtype(pair_format: PairFormat) -> np.dtype[np.uint8] | np.dtype[np.uin
     return np.dtype(np.uint8) if pair_format.bits == 8 else np.dtype(np.uint16)
 
 
-def stored_hw(size_hw: tuple[int, int], longest: int) -> tuple[int, int]:
+def fitted_hw(size_hw: tuple[int, int], longest: int) -> tuple[int, int]:
     """Height and width of a pair whose longest side is brought down to ``longest`` pixels; it is never enlarged."""
     scale = min(1.0, longest / max(size_hw))
     height, width = (max(round(side * scale), 1) for side in size_hw)
     return height, width
+
+
+def training_hw(size_hw: tuple[int, int], imgsz: int) -> tuple[int, int]:
+    """Height and width of a pair at training size: 1, 2, 4 or 8 times smaller, its longest side no less than ``imgsz``.
+
+    Only whole steps, which a JPEG's decoder takes for nothing and exactly, so that a sample's pixels are resampled
+    once: bringing the side down to ``imgsz`` itself would be a second blur.
+    """
+    reduction = reduction_for(imgsz / max(size_hw), size_hw)
+    return size_hw[0] // reduction, size_hw[1] // reduction
 
 
 def read_pair(record: PairRecord, grid_hw: tuple[int, int] | None = None) -> PixelArray:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
 
-from yolofuse.data.pair_image import read_pair, stored_hw
+from yolofuse.data.pair_image import read_pair, training_hw
 from yolofuse.types import PairRecord, PixelArray
 
 
@@ -17,7 +17,7 @@ class Reader(Protocol):
         """The pixels of the pair at a position. They are shared: not to be written to.
 
         Shapes:
-            -> uint8 or uint16 (h, w, 4): R, G, B, IR, with (h, w) of ``stored_hw``
+            -> uint8 or uint16 (h, w, 4): R, G, B, IR, with (h, w) of ``training_hw``
         """
         ...
 
@@ -42,7 +42,7 @@ class PairReader:
         """The pixels of the pair at a position, see :class:`Reader`."""
         if index not in self._recent:
             record = self._records[index]
-            self._recent[index] = read_pair(record, stored_hw(record.size_hw, self._longest))
+            self._recent[index] = read_pair(record, training_hw(record.size_hw, self._longest))
         self._recent.move_to_end(index)
         pixels = self._recent[index]
         if len(self._recent) > self._capacity:

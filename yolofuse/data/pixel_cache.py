@@ -17,13 +17,13 @@ from tqdm import tqdm
 
 from yolofuse.data.image_io import strict_decoding
 from yolofuse.data.memory import available_memory
-from yolofuse.data.pair_image import pixel_dtype, read_pair, stored_hw
+from yolofuse.data.pair_image import pixel_dtype, read_pair, training_hw
 from yolofuse.data.pairs import PairSet
 from yolofuse.errors import DataError
 from yolofuse.types import IntArray, PixelArray
 
 _log = logging.getLogger(__name__)
-_FORMAT = 1  # raise it whenever what is stored changes
+_FORMAT = 2  # raise it whenever what is stored changes
 _CHANNELS = 4
 _SPARE = 1 << 30  # bytes that are left free beside a cache
 _MIB, _GIB = 1 << 20, 1 << 30
@@ -57,7 +57,7 @@ class PixelCache:
         """The pixels of the pair at a position: a view of the file.
 
         Shapes:
-            -> uint8 or uint16 (h, w, 4): R, G, B, IR, with (h, w) of ``stored_hw``
+            -> uint8 or uint16 (h, w, 4): R, G, B, IR, with (h, w) of ``training_hw``
         """
         height, width = self._sizes_hw[index].tolist()
         start, stop = self._offsets[index : index + 2].tolist()
@@ -168,7 +168,7 @@ def _dtype(pairs: PairSet) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
 
 def _layout(pairs: PairSet, longest: int) -> tuple[IntArray, IntArray]:
     """Size of each pair in pixels, and where its values start."""
-    sizes_hw = np.array([stored_hw((height, width), longest) for height, width in pairs.sizes_hw.tolist()], np.int64)
+    sizes_hw = np.array([training_hw((height, width), longest) for height, width in pairs.sizes_hw.tolist()], np.int64)
     offsets = np.zeros(len(pairs) + 1, np.int64)
     np.cumsum(sizes_hw.prod(axis=1) * _CHANNELS, out=offsets[1:])
     return sizes_hw, offsets

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from yolofuse.boxes import transform_xyxy, xywhn_to_xyxy
-from yolofuse.data.pair_image import stored_hw
+from yolofuse.data.pair_image import training_hw
 from yolofuse.data.pairs import PairSet
 from yolofuse.data.photometry import Photometry
 from yolofuse.data.transforms import Matrix, Window, clip_boxes, covered_window, is_upright, snap
@@ -66,7 +66,7 @@ def plan_tiles(
     from_unit: list[Matrix] = []
     for index, from_frame in placed:
         frame_h, frame_w = pairs.size_hw(index)
-        height, width = stored_hw((frame_h, frame_w), imgsz)
+        height, width = training_hw((frame_h, frame_w), imgsz)
         # Divided by a row, so column by column: the same as a product with the inverse of a diagonal matrix.
         matrix = from_frame / (width / frame_w, height / frame_h, 1.0)
         window = covered_window(matrix, (height, width), canvas_hw)

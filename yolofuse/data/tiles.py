@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from yolofuse.data.coded import CodedPair, read_coded, require_decoder
 from yolofuse.data.dataset import SampleKey, TrainDataset
-from yolofuse.data.pair_image import pixel_dtype, stored_hw
+from yolofuse.data.pair_image import pixel_dtype, training_hw
 from yolofuse.data.plan import SamplePlan
 from yolofuse.data.transforms import Window, scale_and_shift
 from yolofuse.types import ByteArray, PixelArray
@@ -104,7 +104,7 @@ class TileDataset(Dataset[TileBatch]):
         pairs, imgsz = self.dataset.pairs, self.dataset.imgsz
         plans = [self.dataset.plan(key) for key in keys]
         used = list(dict.fromkeys(tile.index for plan in plans for tile in plan.tiles))
-        sizes_hw = {index: stored_hw(pairs.size_hw(index), imgsz) for index in used}
+        sizes_hw = {index: training_hw(pairs.size_hw(index), imgsz) for index in used}
         files = self._coded_files(used)
         read = [index for index in used if index not in files]
         images = self._images(read, list(sizes_hw.values()))
