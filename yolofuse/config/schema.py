@@ -51,9 +51,9 @@ class AugmentConfig(Section):
     """Random changes of a training sample. Geometry is shared by both modalities; photometry is per modality."""
 
     mosaic: Unit = 1.0
-    mosaic_pool: Annotated[int, Field(ge=0, le=1024)] = 16
-    """N: a mosaic's partners come from the N neighbours in the epoch's random order, so that a worker decodes each pair
-    once for several mosaics; best a divisor of the batch of one process. 0: from the whole set."""
+    mosaic_pool: Annotated[int, Field(ge=0, le=1024)] = 0
+    """0: a mosaic's partners come from the whole set. N: from the N neighbours in the epoch's random order, so that a
+    worker decodes each pair once for several mosaics; best a divisor of the batch of one process."""
     degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
     translate: Unit = 0.1
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.5
