@@ -14,7 +14,6 @@ import argparse
 import csv
 import itertools
 import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from typing import cast
 import cv2
 import numpy as np
 import numpy.typing as npt
+from bench_table import REPO, commit
 from tqdm import tqdm
 
 from yolofuse.check.alignment import WORK_SIDE, Shift, estimate_shift, reach_of, shift_at_peak
@@ -34,7 +34,6 @@ from yolofuse.data.pair_image import read_pair, to_bytes
 from yolofuse.data.pairs import load_pairs
 from yolofuse.types import ByteArray, FloatArray
 
-_REPO = Path(__file__).resolve().parents[1]
 _SETS = ("roadscene-flir", "llvip-hr")
 _LENGTHS = (3, 10, 20, 30, 40)
 _RIGHT = 2.0
@@ -59,7 +58,7 @@ class Trial:
 
 def main() -> None:
     """Print a table for each set, and append it to a CSV when asked to."""
-    shared = Path(os.environ.get("YOLOFUSE_REAL_DATA", _REPO.parent / "shared" / "data"))
+    shared = Path(os.environ.get("YOLOFUSE_REAL_DATA", REPO.parent / "shared" / "data"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=shared, help="folder with the sets")
     parser.add_argument("--sets", nargs="+", default=_SETS, metavar="NAME")
@@ -223,15 +222,9 @@ def _share(hits: list[bool]) -> str:
 
 
 def _append(file: Path, seed: int, rows: list[dict[str, str]]) -> None:
-    revision = subprocess.run(
-        ["git", "-C", str(_REPO), "describe", "--always", "--dirty"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     about = {
         "date": datetime.now(timezone.utc).date().isoformat(),
-        "commit": revision.stdout.strip() or "none",
+        "commit": commit(),
         "seed": str(seed),
     }
     file.parent.mkdir(parents=True, exist_ok=True)

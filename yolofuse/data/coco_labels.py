@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from yolofuse.data.labels import SMALLEST_SIDE, LabelFile
 from yolofuse.data.matching import KeyIndex, Matches
-from yolofuse.data.problems import Problem, shown
+from yolofuse.data.problems import Problem, is_number, shown
 from yolofuse.data.sources import Source
 from yolofuse.errors import DataError
 
@@ -139,13 +138,9 @@ def _image(image: Any) -> tuple[Any, str, tuple[int, int]]:
     height: Any = image.get("height")
     if not isinstance(name, str) or not name or not _is_id(image.get("id")):
         raise ValueError(f"expected id and file_name (got {shown(image.get('id'))}, {shown(name)})")
-    if not _is_number(width) or not _is_number(height) or not (1 <= width < 1e6 and 1 <= height < 1e6):
+    if not is_number(width) or not is_number(height) or not (1 <= width < 1e6 and 1 <= height < 1e6):
         raise ValueError(f"{name}: expected width and height in pixels (got {shown(width)}, {shown(height)})")
     return image["id"], name, (int(height), int(width))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15 and math.isfinite(value)
 
 
 def _add(
@@ -162,7 +157,7 @@ def _add(
         raise ValueError(f"category_id: no category has it (got {shown(category)})")
     class_id = classes[category]
     box = annotation.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         raise ValueError(f"bbox: expected [x, y, width, height] in pixels (got {shown(box)})")
     x, y, width, height = map(float, box)
     if width <= 0 or height <= 0:

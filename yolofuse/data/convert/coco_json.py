@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -13,7 +12,7 @@ from yolofuse.data.convert.classes import ClassTable
 from yolofuse.data.convert.clip import KeptPair
 from yolofuse.data.convert.origin import MIB, Origin
 from yolofuse.data.convert.plan import Corners, Frame, SourceBox
-from yolofuse.data.problems import is_unicode, shown
+from yolofuse.data.problems import is_number, is_unicode, shown
 
 _MAX_BYTES = 1024 * MIB
 
@@ -126,7 +125,7 @@ class _Reader:
                 self.problem(where, f"id {image_id} stands twice")
             else:
                 width, height = record.get("width"), record.get("height")
-                known = _is_number(width) and _is_number(height) and width > 0 and height > 0
+                known = is_number(width) and is_number(height) and width > 0 and height > 0
                 size_wh = (int(width), int(height)) if known else None
                 images[image_id] = CocoImage(name, size_wh)
         return images
@@ -142,7 +141,7 @@ class _Reader:
                 self.problem(where, f"image_id {shown(image_id)} is not among the images")
             elif not _is_int(category) or category not in names:
                 self.problem(where, f"category_id {shown(category)} is not among the categories")
-            elif not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
+            elif not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)):
                 self.problem(where, f"bbox: expected 4 numbers [x, y, w, h] (got {shown(bbox)})")
             else:
                 x, y, width, height = map(float, bbox)
@@ -168,10 +167,6 @@ def _is_name(value: object) -> TypeGuard[str]:
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15 and math.isfinite(value)
 
 
 def coco_text(names: Sequence[str], pairs: Sequence[KeptPair], frame: Frame, label_set: int) -> str:
