@@ -23,8 +23,24 @@ class WeightsError(YolofuseError):
     """A checkpoint is missing, damaged, unsafe or does not fit."""
 
 
+class DamagedError(WeightsError):
+    """A checkpoint is not what was once written."""
+
+
 class RunError(YolofuseError):
     """A run cannot start, go on or end: a used folder, a changed config, a loss that is not finite."""
+
+
+class RunStopped(Exception):  # noqa: N818 - no mistake: somebody asked for it
+    """A run was asked to stop, and has saved where it is.
+
+    Attributes:
+        signal: Name of the signal that asked.
+    """
+
+    def __init__(self, signal: str, message: str) -> None:
+        super().__init__(message)
+        self.signal = signal
 
 
 def listing(where: str, problems: Sequence[str], noun: str = "problem") -> str:

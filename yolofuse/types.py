@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -103,6 +103,8 @@ class PairedBatch:
         image_ids: int64 (B,).
         sizes_hw: int64 (B, 2): original height and width of each pair.
         letterboxes: float32 (B, 3): gain, pad_left, pad_top of each image.
+        on_host: ``boxes_xyxy`` and ``batch_index`` on the CPU, for whoever has to know shapes without waiting for the
+            device; None where nobody kept them.
     """
 
     pixels: Tensor
@@ -112,6 +114,7 @@ class PairedBatch:
     image_ids: Tensor
     sizes_hw: Tensor
     letterboxes: Tensor
+    on_host: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
         return int(self.pixels.shape[0])
@@ -129,27 +132,49 @@ class PairedBatch:
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> PairedBatch:
         """The batch on ``device`` with pixels scaled to 0..1; one copy for both modalities."""
         full_scale = 65535.0 if self.pixels.dtype == torch.uint16 else 255.0
-        pixels = self.pixels.to(device, non_blocking=True).to(torch.float32).div_(full_scale).to(dtype)
-        return PairedBatch(
-            pixels=pixels,
+        return replace(
+            self,
+            pixels=self.pixels.to(device, non_blocking=True).to(torch.float32).div_(full_scale).to(dtype),
             boxes_xyxy=self.boxes_xyxy.to(device, non_blocking=True),
             class_ids=self.class_ids.to(device, non_blocking=True),
             batch_index=self.batch_index.to(device, non_blocking=True),
-            image_ids=self.image_ids,
-            sizes_hw=self.sizes_hw,
-            letterboxes=self.letterboxes,
+            on_host=(self.boxes_xyxy, self.batch_index),
         )
 
     def pin_memory(self) -> PairedBatch:
         """The batch in page-locked memory, so that the copy to the device overlaps with compute."""
-        return PairedBatch(
+        return replace(
+            self,
             pixels=self.pixels.pin_memory(),
             boxes_xyxy=self.boxes_xyxy.pin_memory(),
             class_ids=self.class_ids.pin_memory(),
             batch_index=self.batch_index.pin_memory(),
-            image_ids=self.image_ids,
-            sizes_hw=self.sizes_hw,
-            letterboxes=self.letterboxes,
+        )
+
+    def scaled(self, pixels: Tensor, gain: float) -> PairedBatch:
+        """The batch with other pixels, in which everything lies at ``gain`` times its place."""
+        on_host = None if self.on_host is None else (self.on_host[0] * gain, self.on_host[1])
+        return replace(self, pixels=pixels, boxes_xyxy=self.boxes_xyxy * gain, on_host=on_host)
+
+    def split(self, parts: int) -> list[PairedBatch]:
+        """The batch in up to ``parts`` pieces of whole pairs, in order; itself where that is one."""
+        if parts <= 1:
+            return [self]
+        size = -(-len(self) // parts)
+        return [self._piece(slice(start, start + size)) for start in range(0, len(self), size)]
+
+    def _piece(self, images: slice) -> PairedBatch:
+        inside = (self.batch_index >= images.start) & (self.batch_index < images.stop)
+        return replace(
+            self,
+            pixels=self.pixels[images],
+            boxes_xyxy=self.boxes_xyxy[inside],
+            class_ids=self.class_ids[inside],
+            batch_index=self.batch_index[inside] - images.start,
+            image_ids=self.image_ids[images],
+            sizes_hw=self.sizes_hw[images],
+            letterboxes=self.letterboxes[images],
+            on_host=None,
         )
 
 

@@ -12,19 +12,19 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
 import PIL.Image
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import nn
 
 from yolofuse.errors import ConfigError, YolofuseError
 from yolofuse.starts import ZERO_GAMMA_OFF, Start, StartOptions, constant, fixed, normal
@@ -65,6 +65,7 @@ def _import_ultralytics() -> None:
     """
     os.environ["YOLO_OFFLINE"] = "true"
     os.environ["YOLO_AUTOINSTALL"] = "false"
+    os.environ["ULTRALYTICS_SAFE_LOAD"] = "true"  # nothing here opens a checkpoint through it; should it do so itself
     os.environ.setdefault("YOLO_VERBOSE", "false")
     os.environ["YOLO_CONFIG_DIR"] = str(_private_config_dir())
     omp, torch_threads, cv_threads = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads(), cv2.getNumThreads()
@@ -72,7 +73,8 @@ def _import_ultralytics() -> None:
     functions = [(PIL.Image, "open"), (torch, "save"), (cv2, "imread"), (cv2, "imwrite"), (cv2, "imshow")]
     originals = [(module, name, getattr(module, name)) for module, name in functions]
     import ultralytics
-    from ultralytics.utils import SETTINGS
+    from ultralytics.nn import tasks
+    from ultralytics.utils import SETTINGS, checks
 
     version = tuple(int(part) for part in re.findall(r"\d+", ultralytics.__version__)[:3])
     if not SUPPORTED[0] <= version < SUPPORTED[1]:
@@ -81,6 +83,8 @@ def _import_ultralytics() -> None:
             f"ultralytics {ultralytics.__version__} is installed, but this yolofuse needs >={low},<{high}: "
             f"pip install 'ultralytics>={low},<{high}'"
         )
+    for module, name, value in ((checks, "AUTOINSTALL", False), (tasks, "SAFE_LOAD", True)):
+        setattr(module, name, value)  # where somebody imported it before us
     dict.update(SETTINGS, {key: False for key in SETTINGS if isinstance(SETTINGS[key], bool)})  # in memory only
     for module, name, function in originals:
         setattr(module, name, function)
@@ -100,21 +104,29 @@ from ultralytics.nn.modules.head import Detect  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel  # noqa: E402
 from ultralytics.optim import MuSGD  # noqa: E402
 from ultralytics.utils.loss import E2ELoss, v8DetectionLoss  # noqa: E402
+from ultralytics.utils.metrics import bbox_iou  # noqa: E402
+from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, make_anchors  # noqa: E402
 from ultralytics.utils.torch_utils import ModelEMA  # noqa: E402
 
 __all__ = [
     "Base",
     "ClassBranch",
     "Detect",
+    "E2ELoss",
     "ModelEMA",
     "MuSGD",
+    "TaskAlignedAssigner",
+    "bbox2dist",
+    "bbox_iou",
     "build_layers",
     "class_branch",
     "declared_starts",
     "detection_loss",
     "list_bases",
+    "make_anchors",
     "resolve_base",
     "starts_like",
+    "v8DetectionLoss",
     "version",
 ]
 
@@ -306,17 +318,22 @@ def starts_like(name: str) -> str:
     return name.replace(".one2one_cv", ".cv")
 
 
-def detection_loss(
-    head: nn.Module, gains: Mapping[str, float], epochs: int
-) -> Callable[[Any, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]:
-    """The loss that belongs to ``head``: v8's, or the end-to-end one where the head has a one-to-one branch.
+Branch = TypeVar("Branch", bound=v8DetectionLoss)
 
-    The result is called with the head's raw training output and ``{"batch_idx", "cls", "bboxes"}`` (normalised xywh);
-    it returns three terms summed over the batch (box, cls, dfl or l1), and the same by name, per image.
+
+def detection_loss(head: nn.Module, gains: Mapping[str, float], epochs: int, kind: type[Branch]) -> Branch | E2ELoss:
+    """The loss that belongs to ``head``: one branch, or ultralytics' pair where the head has a one-to-one branch.
+
+    Args:
+        head: On its final device.
+        gains: Weights of the terms.
+        epochs: Length of the run, over which the pair moves its balance.
+        kind: Class of a branch.
     """
     shim = nn.Module()
     shim.add_module("head", head)
     shim.args = SimpleNamespace(**gains, epochs=epochs)  # type: ignore[assignment]
     shim.model = [head]  # type: ignore[assignment]
-    loss: Any = E2ELoss(shim) if getattr(head, "one2one_cv2", None) is not None else v8DetectionLoss(shim)
-    return loss  # type: ignore[no-any-return]
+    if getattr(head, "one2one_cv2", None) is not None:
+        return E2ELoss(shim, loss_fn=kind)
+    return kind(shim)

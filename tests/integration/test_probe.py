@@ -96,7 +96,7 @@ def test_first_steps__of_a_resumed_run_equal_the_uninterrupted_ones(
     config = write_config(tmp_path)
     options = ["train.monitor_steps=5", "train.save_every=1", "train.val_every=0"]
     whole = train(load_config(config, [*options, f"train.run={tmp_path / 'whole'}"]))
-    forward, calls = loop._forward_backward, []
+    forward, calls = loop.forward_backward, []
 
     def stops(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
@@ -104,7 +104,7 @@ def test_first_steps__of_a_resumed_run_equal_the_uninterrupted_ones(
             raise KeyboardInterrupt
         return forward(*args, **kwargs)
 
-    monkeypatch.setattr(loop, "_forward_backward", stops)
+    monkeypatch.setattr(loop, "forward_backward", stops)
     stopped = load_config(config, [*options, f"train.run={tmp_path / 'stopped'}"])
     with pytest.raises(KeyboardInterrupt):
         train(stopped)

@@ -15,13 +15,14 @@ _RANK = """
 import sys
 from pathlib import Path
 import torch
-import yolofuse.engine.train as loop
+import yolofuse.engine.run as run
 from yolofuse.config import load_config
+from yolofuse.engine.train import train
 
 kept = []
-prepare = loop.prepare
-loop.prepare = lambda *args, **options: kept.append(prepare(*args, **options)) or kept[0]
-loop.train(load_config(Path(sys.argv[1]), sys.argv[3:]))
+prepare = run.prepare
+run.prepare = lambda *args, **options: kept.append(prepare(*args, **options)) or kept[0]
+train(load_config(Path(sys.argv[1]), sys.argv[3:]))
 session = kept[0]
 state = {"model": session.detector.state_dict(), "ema": session.ema.ema.state_dict()}
 torch.save(state, Path(sys.argv[2]) / f"rank{session.ranks.rank}.pt")

@@ -33,7 +33,7 @@ def die_at(function):
     return wrapped
 
 if where == "step":
-    loop._forward_backward = die_at(loop._forward_backward)
+    loop.forward_backward = die_at(loop.forward_backward)
 else:  # after the new file is written, before it takes the old one's name
     checkpoint.Path.replace = die_at(checkpoint.Path.replace)
 sys.exit(main(sys.argv[3:]))

@@ -25,6 +25,7 @@ from yolofuse.data.pixel_cache import PixelCache, disk_cache, ram_cache
 from yolofuse.errors import DataError
 from yolofuse.types import PairedBatch
 
+_TENSORS = [field.name for field in fields(PairedBatch) if field.name != "on_host"]
 _IMGSZ = 64
 
 
@@ -42,7 +43,7 @@ def _reader(kind: str, pairs: PairSet, folder: Path) -> Reader | None:
 
 
 def _bytes(batch: PairedBatch) -> list[bytes]:
-    return [getattr(batch, field.name).contiguous().numpy().tobytes() for field in fields(batch)]
+    return [getattr(batch, name).contiguous().numpy().tobytes() for name in _TENSORS]
 
 
 def _epoch(reader: Reader | None, pairs: PairSet, workers: int, world: int, pool: int) -> list[list[bytes]]:
@@ -56,7 +57,7 @@ def _epoch(reader: Reader | None, pairs: PairSet, workers: int, world: int, pool
             sampler.set_epoch(epoch, mosaic=epoch == 0)
             parts.append(list(train_loader(TrainDataset(pairs, _IMGSZ, augment, 7, reader), sampler, workers)))
         for step in zip(*parts, strict=True):
-            joined = {f.name: torch.cat([getattr(part, f.name) for part in step]) for f in fields(PairedBatch)}
+            joined = {name: torch.cat([getattr(part, name) for part in step]) for name in _TENSORS}
             offsets = [torch.full_like(part.batch_index, 4 // world * n) for n, part in enumerate(step)]
             joined["batch_index"] = joined["batch_index"] + torch.cat(offsets)
             found.append(_bytes(PairedBatch(**joined)))

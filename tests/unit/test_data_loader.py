@@ -13,7 +13,7 @@ from tests.helpers import Picture, make_pairs, pairs_of, record_calls, write_pai
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data import pair_reader
 from yolofuse.data.dataset import EvalDataset, SampleKey, TrainDataset
-from yolofuse.data.loader import EpochSampler, collate, eval_batches, eval_loader, train_loader
+from yolofuse.data.loader import EpochSampler, EvalSampler, collate, eval_batches, eval_loader, train_loader
 from yolofuse.data.order import epoch_order, partner_pools
 from yolofuse.data.pairs import PairSet
 from yolofuse.errors import ConfigError
@@ -213,7 +213,7 @@ def test_eval_batches__do_not_depend_on_the_world_size(mixed: EvalDataset, world
 
 
 def test_eval_loader__yields_every_pair_once(mixed: EvalDataset) -> None:
-    batches = list(eval_loader(mixed, 2))
+    batches = list(eval_loader(mixed, EvalSampler(mixed, 2)))
     assert sorted(torch.cat([batch.image_ids for batch in batches]).tolist()) == list(range(1, 10))
     assert {tuple(batch.pixels.shape[2:]) for batch in batches} == {(64, 64), (32, 64)}
 

@@ -222,7 +222,7 @@ def test_feed__counts_what_the_host_does_to_bring_a_batch_over() -> None:
         time.sleep(0.05)
         return raw
 
-    feed = Feed([batch, batch], slow, torch.device("cpu"))
+    feed = Feed(lambda: [batch, batch], lambda position: None, slow, torch.device("cpu"))
     assert len(list(feed)) == 2
     assert feed.waited >= 0.1
 

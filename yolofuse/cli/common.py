@@ -8,14 +8,20 @@ import os
 import sys
 from collections.abc import Callable
 
-from yolofuse.errors import YolofuseError, listing
+from yolofuse.errors import RunStopped, YolofuseError, listing
 
 USER_ERROR = 2
 INTERRUPTED = 130
+STOPPED = 75
+"""As sysexits.h has it: a temporary failure, try again. torchrun makes a 1 of it."""
 
 
 def run_command(command: Callable[[], int | None], on_interrupt: str = "") -> int:
-    """Run a command; returns its exit code, or 2 for what the user can fix (told on stderr), or 130 for Ctrl-C."""
+    """Run a command; returns its exit code.
+
+    That is the command's own, 2 for what the user can fix (told on stderr), 130 for Ctrl-C, or 75 if a scheduler's
+    signal ended a run that can be gone on with.
+    """
     speaks = os.environ.get("RANK", "0") == "0"
     handler = logging.StreamHandler(sys.stdout)
     log = logging.getLogger("yolofuse")
@@ -27,6 +33,9 @@ def run_command(command: Callable[[], int | None], on_interrupt: str = "") -> in
         sys.stdout.flush()
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
+    except RunStopped as stopped:
+        print(f"{stopped}{on_interrupt}", file=sys.stderr)
+        return INTERRUPTED if stopped.signal == "SIGINT" else STOPPED
     except KeyboardInterrupt:
         print(f"interrupted{on_interrupt}", file=sys.stderr)
         return INTERRUPTED

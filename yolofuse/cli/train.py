@@ -16,21 +16,35 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = Parser(
         prog="train_dual.py",
-        usage="%(prog)s --cfg FILE [section.key=value ...]\n       %(prog)s --resume RUN",
+        usage="%(prog)s --cfg FILE [--auto-resume] [section.key=value ...]\n"
+        "       %(prog)s --resume RUN [--force [section.key=value ...]]",
         description="Train a detector on paired RGB and IR images.",
     )
     parser.add_argument("--cfg", type=Path, metavar="FILE", help="the run's YAML, for example configs/llvip/mid.yaml")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="folder of a stopped run, to go on with it")
+    parser.add_argument(
+        "--auto-resume", action="store_true", help="go on with the run if it was begun, else begin it; for batch jobs"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="go on though config, data or code changed: it will be another run"
+    )
     args, overrides = parser.parse_with_overrides(sys.argv[1:] if argv is None else argv)
     if (args.cfg is None) == (args.resume is None):
         parser.error("give either --cfg FILE or --resume RUN")
+    if args.auto_resume and args.resume is not None:
+        parser.error("--auto-resume goes with --cfg; --resume RUN goes on in any case")
+    if args.force and args.resume is None and not args.auto_resume:
+        parser.error("--force goes with --resume RUN or --auto-resume")
 
     def command() -> None:
         if args.resume is None:
-            train(load_config(args.cfg, overrides))
+            train(load_config(args.cfg, overrides), resume=None if args.auto_resume else False, force=args.force)
             return
-        if overrides:
-            raise ConfigError(f"--resume goes on with the run as it was; leave out {' '.join(overrides)}")
-        train(RunFolder(args.resume).load_config(), resume=True)
+        if overrides and not args.force:
+            raise ConfigError(
+                f"--resume goes on with the run as it was; leave out {' '.join(overrides)}, or go on as another run "
+                "with --force"
+            )
+        train(RunFolder(args.resume).load_config(overrides), resume=True, force=args.force)
 
     return run_command(command, on_interrupt="; go on with --resume and the run's folder")

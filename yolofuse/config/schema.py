@@ -14,7 +14,7 @@ Cut = Literal["input", "early", "mid", "late", "decision"] | Annotated[int, Fiel
 Streams = Literal["both", "rgb", "ir"]
 FusionName = Literal["add", "concat", "gated", "attention"]
 MergeName = Literal["nms", "proben"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 CocoBackend = Literal["pycocotools", "faster"]
 
 
@@ -85,14 +85,19 @@ class TrainConfig(Section):
     run: str
     """Folder that the run writes to. A used one is refused, never overwritten."""
     epochs: Annotated[int, Field(ge=1)] = 100
-    batch: Annotated[int, Field(ge=1)] = 16
-    """Pairs per step, over all ranks."""
+    batch: Annotated[int, Field(ge=-1)] = 16
+    """Pairs per step, over all ranks. -1: as many as fit into the GPU's memory, found before the run begins."""
     nominal_batch: Annotated[int, Field(ge=1)] = 64
     """Gradients accumulate until this many pairs were seen."""
     imgsz: ImageSize = 640
     seed: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
+    """``auto``: bf16 on GPUs that have it, fp32 elsewhere."""
+    compile: Literal["none", "model", "streams"] = "none"
+    """``torch.compile`` for the whole model, or for each of its parts (streams, fusion, trunk) on its own."""
+    overlap: bool = False
+    """On CUDA: compute both streams side by side, each in a CUDA stream of its own."""
     channels_last: bool = True
     optimizer: Literal["sgd", "adamw", "musgd"] = "sgd"
     lr0: Positive = 0.01
@@ -121,7 +126,21 @@ class TrainConfig(Section):
     val_every: Annotated[int, Field(ge=0)] = 1
     """Evaluate every this many epochs, and always after the last; 0 only after the last."""
     save_every: Annotated[int, Field(ge=0)] = 0
-    """Also save ``last`` every this many steps; 0 only at the end of each epoch."""
+    """Save a checkpoint every this many steps too; 0 not by steps. Each epoch's end is saved anyway."""
+    save_minutes: NonNegative = 10.0
+    """And after this many minutes without one; 0 not by time. Saving runs beside training."""
+    keep: Annotated[int, Field(ge=1, le=100)] = 3
+    """How many of the newest checkpoints stay, so that a damaged one is not the only one."""
+    nan_rollbacks: Annotated[int, Field(ge=0)] = 3
+    """How often a run may go back to its last checkpoint and leave out the batch whose loss or gradients were not
+    finite; then, or with 0 at once, it ends with an error."""
+    watchdog_minutes: NonNegative = 15.0
+    """A process that makes no step for so long writes down where it hangs and ends, so that the job can be restarted; 0
+    switches that off."""
+    check_ranks_every: Annotated[int, Field(ge=0)] = 500
+    """Compare the weights of all ranks every this many updates, and end where they differ; 0 never."""
+    profile_steps: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Trace this many steps with torch.profiler, after a few to warm up, into the run's ``profile`` folder."""
     monitor_steps: Annotated[int, Field(ge=0)] = 100
     """Losses and gradient norms of this many first steps go to ``first_steps.csv``, with warnings where they look
     wrong; 0 switches that off."""
@@ -152,7 +171,8 @@ class ValConfig(Section):
     max_det: Annotated[int, Field(ge=1)] = 300
     letterbox: Literal["square", "rect"] = "rect"
     """``rect`` pads each image only to the next multiple of 32; ``square`` to the full size."""
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
+    """``auto``: bf16 on GPUs that have it, fp32 elsewhere. Boxes are always decoded in fp32."""
     backend: CocoBackend = "pycocotools"
     """Who computes cocoapi's figures: pycocotools, or faster-coco-eval (``faster``), in C++, equal to 1e-9."""
 
@@ -171,6 +191,8 @@ class Config(Section):
     def _agree(self) -> Config:
         if self.model.streams == "both" and self.model.cut == "input" and self.model.share:
             raise ValueError("model.share: cut 'input' has no streams to share; use share: false or another cut")
+        if self.train.batch == 0:
+            raise ValueError("train.batch: must be at least 1, or -1 for as many as fit (got 0)")
         is_fused = self.model.streams == "both" and self.model.cut not in {"input", "decision"}
         if is_fused and self.init.fusion in {"rgb", "ir"} and self.model.fusion == "add":
             raise ValueError(f"init.fusion: 'add' is always the average; for {self.init.fusion} take another fusion")

@@ -2,7 +2,7 @@
 
 from yolofuse.data.dataset import EvalDataset, SampleKey, TrainDataset
 from yolofuse.data.descriptor import load_descriptor
-from yolofuse.data.loader import EpochSampler, collate, eval_loader, train_loader
+from yolofuse.data.loader import EpochSampler, EvalSampler, collate, eval_loader, train_loader
 from yolofuse.data.pairs import PairSet, load_pairs
 from yolofuse.data.sources import DatasetDescriptor
 from yolofuse.data.survey import Survey, survey
@@ -11,6 +11,7 @@ __all__ = [
     "DatasetDescriptor",
     "EpochSampler",
     "EvalDataset",
+    "EvalSampler",
     "PairSet",
     "SampleKey",
     "Survey",

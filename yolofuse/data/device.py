@@ -62,6 +62,7 @@ def compose(batch: TileBatch, device: torch.device, imgsz: int, dtype: torch.dty
         image_ids=batch.image_ids,
         sizes_hw=batch.sizes_hw,
         letterboxes=torch.tensor([[1.0, 0.0, 0.0]]).repeat(len(batch), 1),
+        on_host=(batch.boxes_xyxy, batch.batch_index),
     )
 
 

@@ -72,8 +72,12 @@ class EpochSampler(Sampler[list[SampleKey]]):
     def set_epoch(self, epoch: int, start_step: int = 0, mosaic: bool = True) -> None:
         """Decide what the next iteration yields: the epoch from ``start_step`` on; skipped steps are never read."""
         self._epoch = epoch
-        self._start_step = start_step
         self._mosaic = mosaic
+        self.seek(start_step)
+
+    def seek(self, start_step: int) -> None:
+        """Begin the next iteration at a step of the epoch."""
+        self._start_step = start_step
 
     def __len__(self) -> int:
         """Steps of a whole epoch."""
@@ -121,16 +125,36 @@ def eval_batches(dataset: EvalDataset, batch: int, rank: int = 0, world: int = 1
     return chunks[rank::world]
 
 
-def eval_loader(
-    dataset: EvalDataset, batch: int, workers: int = 0, pin: bool = False, rank: int = 0, world: int = 1
-) -> DataLoader[PairedSample]:
+class EvalSampler(Sampler[list[int]]):
     """This rank's evaluation batches, see :func:`eval_batches`."""
-    return _loader(dataset, eval_batches(dataset, batch, rank, world), workers, pin)
+
+    def __init__(self, dataset: EvalDataset, batch: int, rank: int = 0, world: int = 1) -> None:
+        self._batches = eval_batches(dataset, batch, rank, world)
+        self._start = 0
+        self.num_steps = len(eval_batches(dataset, batch, 0, world))
+        """Batches of the rank that has most."""
+
+    def seek(self, start: int) -> None:
+        """Begin the next iteration at a batch."""
+        self._start = start
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from self._batches[self._start :]
+
+
+def eval_loader(
+    dataset: EvalDataset, sampler: EvalSampler, workers: int = 0, pin: bool = False
+) -> DataLoader[PairedSample]:
+    """Evaluation batches in the sampler's order."""
+    return _loader(dataset, sampler, workers, pin)
 
 
 def _loader(
     dataset: TrainDataset | TileDataset | EvalDataset,
-    batches: EpochSampler | list[list[int]],
+    batches: EpochSampler | EvalSampler,
     workers: int,
     pin: bool,
 ) -> DataLoader[Any]:

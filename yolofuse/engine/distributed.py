@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from yolofuse.errors import ConfigError
+from yolofuse.errors import ConfigError, YolofuseError
 
 T = TypeVar("T")
 
@@ -30,12 +30,14 @@ class Ranks:
         world: How many there are.
         device: Where it computes.
         local_rank: Its number among those of its machine.
+        control: The group for what hosts tell each other; None is the default group.
     """
 
     rank: int
     world: int
     device: torch.device
     local_rank: int = 0
+    control: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
@@ -58,10 +60,38 @@ class Ranks:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def on_main(self, work: Callable[[], T]) -> T:
+        """What rank 0's ``work`` returns, on every rank; what is the user's to mend is raised on every rank too."""
+        outcome: tuple[T | None, YolofuseError | None] = (None, None)
+        if self.is_main:
+            try:
+                outcome = (work(), None)
+            except YolofuseError as error:
+                outcome = (None, error)
+        value, problem = self.from_main(outcome)
+        if problem is not None:
+            raise problem
+        return value  # type: ignore[return-value]
+
+    def any(self, *wishes: bool) -> tuple[bool, ...]:
+        """For each wish, whether some rank has it. A message between hosts: no device is waited for."""
+        if self.world == 1:
+            return wishes
+        told = torch.tensor(wishes, dtype=torch.uint8)
+        dist.all_reduce(told, dist.ReduceOp.MAX, group=self.control)
+        return tuple(bool(wish) for wish in told)
+
     def barrier(self) -> None:
         """Wait until every rank is here."""
         if self.world > 1:
             dist.barrier()
+
+    @torch.no_grad()
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """Replace a tensor by its sum over the ranks; returns it."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return tensor
 
     @torch.no_grad()
     def average_(self, tensors: list[Tensor]) -> None:
@@ -94,9 +124,11 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     if world == 1:
         yield Ranks(0, 1, chosen)
         return
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
+    on_cuda = chosen.type == "cuda"
+    dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size(), chosen, local)
+        control = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=_PATIENCE)) if on_cuda else None
+        yield Ranks(dist.get_rank(), dist.get_world_size(), chosen, local, control)
     finally:
         dist.destroy_process_group()
 

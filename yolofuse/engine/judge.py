@@ -19,7 +19,7 @@ from yolofuse.data.pairs import Windows
 from yolofuse.engine.distributed import Ranks, join_ranks
 from yolofuse.engine.runs import RunFolder
 from yolofuse.engine.supply import load_split, windows_in
-from yolofuse.engine.validate import Evaluation, evaluate
+from yolofuse.engine.validate import Evaluation, evaluate, resolve_precision
 from yolofuse.errors import ConfigError, DataError, RunError
 from yolofuse.eval.backends import backend_version
 from yolofuse.eval.pictures import PairView, save_prediction_picture
@@ -192,7 +192,7 @@ def _settings(loaded: Loaded, weights: Path, split: str, pairs: PairSet, ranks: 
         "conf": config.val.conf,
         "nms": "none (end-to-end head)" if loaded.detector.end2end else f"IoU {config.val.iou}",
         "max_det": config.val.max_det,
-        "precision": config.val.precision,
+        "precision": resolve_precision(ranks.device, config.val.precision),
         "coco backend": backend_version(config.val.backend),
         "device": str(ranks.device),
         "ranks": ranks.world,

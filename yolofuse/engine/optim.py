@@ -7,13 +7,14 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from yolofuse.config import TrainConfig
 from yolofuse.errors import ConfigError
 from yolofuse.upstream import MuSGD
 
 _MUON_SHARE, _SGD_SHARE = 0.2, 1.0  # as ultralytics trains YOLO26
+_FUSED_DEVICES = {"cpu", "cuda"}
 
 
 def freeze(model: nn.Module, patterns: tuple[str, ...]) -> list[str]:
@@ -47,7 +48,8 @@ def hold_frozen_norms(model: nn.Module) -> None:
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """SGD, AdamW or MuSGD with weight decay on weights only, never on biases and norms.
 
-    Gradients are sums over the pairs of a nominal batch, so the decay is scaled where ``batch`` exceeds it.
+    Gradients are sums over the pairs of a nominal batch, so the decay is scaled where ``batch`` exceeds it. SGD and
+    AdamW take one kernel per group where torch has it.
     """
     accumulate = max(round(config.nominal_batch / config.batch), 1)
     decay = config.weight_decay * config.batch * accumulate / config.nominal_batch
@@ -73,11 +75,32 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         {"params": biases, "weight_decay": 0.0, "kind": "bias", **shared},
     ]
     groups = [group for group in groups if group["params"]]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups)
+    if config.optimizer == "musgd":
+        return MuSGD(groups, muon=_MUON_SHARE, sgd=_SGD_SHARE)
+    held = [parameter for group in groups for parameter in group["params"]]
+    fused = all(p.device.type in _FUSED_DEVICES and p.is_floating_point() for p in held)
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups)
-    return MuSGD(groups, muon=_MUON_SHARE, sgd=_SGD_SHARE)
+        return torch.optim.AdamW(groups, fused=fused, foreach=not fused)
+    optimizer = torch.optim.SGD(groups, fused=fused, foreach=not fused)
+    for parameter in held:  # else a first update that is skipped leaves torch's fused SGD with unset memory in them
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def skip_if(optimizer: torch.optim.Optimizer, bad: Tensor) -> bool:
+    """Have every further update left out while ``bad`` holds, decided on the device; returns whether it can be.
+
+    Only fused SGD and AdamW can: nothing of them changes then, neither parameters nor momenta nor counts. For any
+    other the caller has to look at ``bad`` itself, which waits for the device.
+
+    Args:
+        optimizer: Given on to ``step`` by itself: a GradScaler that is enabled puts its own verdict in place of this.
+        bad: A single truth value on the parameters' device.
+    """
+    if not all(group.get("fused") for group in optimizer.param_groups):
+        return False
+    optimizer.found_inf = bad.to(torch.float32)  # type: ignore[attr-defined]
+    return True
 
 
 def _split(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:

@@ -15,7 +15,7 @@ from yolofuse.engine.alarms import Finding, LayerFigures, Losses, find_alarms
 from yolofuse.engine.optim import hold_frozen_norms
 from yolofuse.engine.setup import Session, first_batches
 from yolofuse.engine.tally import Recorder
-from yolofuse.engine.validate import autocast
+from yolofuse.engine.validate import autocast, resolve_precision
 from yolofuse.engine.watch import count_not_finite, untouched, watched
 from yolofuse.starts import StartOptions
 from yolofuse.types import PairedBatch
@@ -112,7 +112,8 @@ def probe(session: Session, num_batches: int = 1) -> Probe:
         layers.append(layer)
     losses = Losses(first=first, predicted=predicted, prior_kept=passes.prior_kept)
     ratio = _gradient_ratio(layers, passes.ends)
-    findings, notes = find_alarms(layers, losses, ratio, precision=session.config.train.precision, fp16=fp16)
+    used = resolve_precision(session.ranks.device, session.config.train.precision)
+    findings, notes = find_alarms(layers, losses, ratio, precision=used, fp16=fp16)
     return Probe(tuple(layers), losses, ratio, fp16, tuple(findings), tuple(notes))
 
 

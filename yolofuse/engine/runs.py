@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +28,21 @@ class RunFolder:
         self.curves = path / "curves.png"
         self.weights_report = path / "weights_report.json"
         self.first_steps = path / "first_steps.csv"
+        self.preempted = path / "PREEMPTED"
+        self.finished = path / "FINISHED"
+        self.split_batches = path / "split_batches.json"
+
+    def checkpoint(self, step: int) -> Path:
+        """The checkpoint after a step."""
+        return self.last.with_name(f"step_{step:08d}.pt")
+
+    def checkpoints(self) -> list[Path]:
+        """Numbered checkpoints, newest first."""
+        return sorted(self.last.parent.glob("step_*.pt"), reverse=True)
+
+    def stacks(self, rank: int) -> Path:
+        """Where the watchdog of a rank writes."""
+        return self.path / f"stacks-rank{rank}.txt"
 
     def refuse_used(self) -> None:
         """Check that nothing is there yet, before minutes are spent on checking data.
@@ -49,16 +65,40 @@ class RunFolder:
         self.last.parent.mkdir(parents=True, exist_ok=True)
         save_text(self.config, dump_config(config))
 
-    def load_config(self) -> Config:
-        """The resolved config of a run.
+    def load_config(self, overrides: Sequence[str] = ()) -> Config:
+        """The resolved config of a run, with changes if there are any.
 
         Raises:
             RunError: If there is none.
         """
         if not self.config.is_file():
             raise RunError(f"{self.path}: no run here (config.yaml is missing); give the folder that train.run named")
-        config = load_config(self.config)
+        config = load_config(self.config, overrides)
         return config.model_copy(update={"train": config.train.model_copy(update={"run": str(self.path)})})
+
+    def read_split(self) -> int:
+        """In how many pieces each batch is computed, since memory did not hold more; 1 where it did.
+
+        Raises:
+            RunError: If the file that says so is damaged.
+        """
+        if not self.split_batches.exists():
+            return 1
+        try:
+            parts = json.loads(self.split_batches.read_text(encoding="utf-8"))["parts"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.split_batches}: cannot be read ({error}); delete it to begin with whole batches"
+            ) from error
+        if type(parts) is not int or not 1 <= parts <= 1 << 20:
+            raise RunError(
+                f"{self.split_batches}: parts must be a whole number from 1 on; delete the file to begin anew"
+            )
+        return parts
+
+    def write_split(self, parts: int) -> None:
+        """Note in how many pieces each batch is to be computed from now on."""
+        save_json(self.split_batches, {"parts": parts})
 
     def write_weights_report(self, report: WeightsReport) -> None:
         """Write what became of each tensor before the first step."""

@@ -14,16 +14,28 @@ from torch.nn.parallel import DistributedDataParallel
 
 from yolofuse.config import Config
 from yolofuse.data import EpochSampler, PairSet, TrainDataset, collate
+from yolofuse.engine.autobatch import automatic_batch
 from yolofuse.engine.distributed import Ranks
+from yolofuse.engine.ema import ModelEma
 from yolofuse.engine.feed import Feed
+from yolofuse.engine.guard import Agreement
 from yolofuse.engine.loss import DetectionLoss
 from yolofuse.engine.optim import Schedule, build_optimizer, freeze
-from yolofuse.engine.supply import cached_pixels, check_decoder, feed_of, load_split, windows_in
+from yolofuse.engine.supply import (
+    EvalSource,
+    cached_pixels,
+    check_decoder,
+    eval_source,
+    feed_of,
+    load_split,
+    windows_in,
+)
+from yolofuse.engine.validate import resolve_precision
 from yolofuse.errors import ConfigError
 from yolofuse.eval.backends import require_backend
-from yolofuse.model import Detector, build_detector, format_summary, summarise
+from yolofuse.model import Detector, build_detector, format_summary, overlap_streams, summarise
+from yolofuse.nn.sync_norm import synchronise_norms
 from yolofuse.types import PairedBatch
-from yolofuse.upstream import ModelEMA
 from yolofuse.weights import WeightsReport, begin_weights, policy_of
 
 log = logging.getLogger("yolofuse")
@@ -34,13 +46,14 @@ class Session:
     """The parts of a run on one rank."""
 
     config: Config
+    """The run, with the batch that was found where ``train.batch`` is -1."""
     ranks: Ranks
     train_pairs: PairSet
     val_pairs: PairSet
     detector: Detector
     model: nn.Module
     """The detector, wrapped for several ranks where there are several."""
-    ema: ModelEMA
+    ema: ModelEma[Detector]
     criterion: DetectionLoss
     optimizer: torch.optim.Optimizer
     schedule: Schedule
@@ -48,6 +61,8 @@ class Session:
     sampler: EpochSampler
     dataset: TrainDataset
     feed: Feed
+    val_source: EvalSource
+    agreement: Agreement
     weights: WeightsReport | None
     """What became of each tensor; None where a checkpoint is about to replace them all."""
 
@@ -64,7 +79,7 @@ def prepare(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any] | Non
         YolofuseError: Whatever is wrong with config, data or weights.
     """
     train = config.train
-    if train.batch % ranks.world:
+    if train.batch > 0 and train.batch % ranks.world:
         raise ConfigError(f"train.batch: {train.batch} pairs cannot be dealt evenly to {ranks.world} ranks")
     # Their mistakes are told before the data is looked at.
     require_backend(config.val.backend)
@@ -82,12 +97,18 @@ def prepare(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any] | Non
     detector.to(ranks.device)
     if train.channels_last:
         detector.to(memory_format=torch.channels_last)
+    if train.batch < 0:
+        config = _with_batch_that_fits(config, detector, train_pairs, ranks)
+        train = config.train
+    ema = ModelEma(detector, decay=train.ema_decay, tau=train.ema_tau)
     model = _wrap(detector, config, ranks)
     sampler = EpochSampler(
         len(train_pairs), train.batch, train.seed, ranks.rank, ranks.world, pool=train.augment.mosaic_pool
     )
     reader = cached_pixels(config, train_pairs, ranks)
     dataset = TrainDataset(train_pairs, train.imgsz, train.augment, train.seed, reader)
+    agreement = Agreement(ranks)
+    scaled = resolve_precision(ranks.device, train.precision) == "fp16"
     return Session(
         config=config,
         ranks=ranks,
@@ -95,14 +116,16 @@ def prepare(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any] | Non
         val_pairs=val_pairs,
         detector=detector,
         model=model,
-        ema=ModelEMA(detector, decay=train.ema_decay, tau=train.ema_tau),  # type: ignore[no-untyped-call]
-        criterion=DetectionLoss(detector, train.loss, train.epochs),
+        ema=ema,
+        criterion=DetectionLoss(detector, train.loss, train.epochs, agreement.sum_over_ranks),
         optimizer=build_optimizer(detector, train),
         schedule=Schedule(train, len(sampler)),
-        scaler=torch.amp.GradScaler(ranks.device.type, enabled=train.precision == "fp16"),
+        scaler=torch.amp.GradScaler(ranks.device.type, enabled=scaled),
         sampler=sampler,
         dataset=dataset,
         feed=feed_of(config, dataset, sampler, ranks),
+        val_source=eval_source(val_pairs, config, detector.stride, ranks),
+        agreement=agreement,
         weights=report,
     )
 
@@ -121,17 +144,33 @@ def first_batches(session: Session, num: int) -> list[PairedBatch]:
     return [collate([session.dataset[key] for key in keys]) for keys in islice(session.sampler, num)]
 
 
+def _with_batch_that_fits(config: Config, detector: Detector, pairs: PairSet, ranks: Ranks) -> Config:
+    precision = resolve_precision(ranks.device, config.train.precision)
+    batch = automatic_batch(detector, config, precision, pairs, ranks)
+    return config.model_copy(update={"train": config.train.model_copy(update={"batch": batch})})
+
+
 def _wrap(detector: Detector, config: Config, ranks: Ranks) -> nn.Module:
+    """The detector as it is trained: compiled, its streams overlapped, for several ranks, as the config wants it.
+
+    All of that leaves its tensors and their names as they are.
+    """
+    train = config.train
+    if train.sync_bn and ranks.world > 1:
+        synchronise_norms(detector, ranks.device)
+    if train.overlap:
+        overlap_streams(detector, ranks.device)
+    if train.compile == "model":
+        detector.compile()
+    elif train.compile == "streams":
+        for part in detector.parts.values():
+            part.compile()
     if ranks.world == 1:
         return detector
-    if config.train.sync_bn:
-        if ranks.device.type != "cuda":
-            raise ConfigError("train.sync_bn: torch has it for CUDA only; set it to false")
-        detector = nn.SyncBatchNorm.convert_sync_batchnorm(detector)  # type: ignore[no-untyped-call]
     return DistributedDataParallel(
         detector,
         device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
-        broadcast_buffers=False,  # statistics are averaged after each update instead, see train.py
+        broadcast_buffers=False,  # statistics are averaged after each update instead, see step.py
         gradient_as_bucket_view=True,
     )
 

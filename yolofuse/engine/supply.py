@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from yolofuse.config import Config
-from yolofuse.data import EpochSampler, PairSet, TrainDataset, load_descriptor, load_pairs, train_loader
+from yolofuse.data import (
+    EpochSampler,
+    EvalDataset,
+    EvalSampler,
+    PairSet,
+    TrainDataset,
+    eval_loader,
+    load_descriptor,
+    load_pairs,
+    train_loader,
+)
 from yolofuse.data.coded import require_decoder
 from yolofuse.data.device import compose
 from yolofuse.data.pairs import Windows
@@ -81,13 +92,47 @@ def cached_pixels(config: Config, pairs: PairSet, ranks: Ranks) -> PixelCache | 
 
 
 def feed_of(config: Config, dataset: TrainDataset, sampler: EpochSampler, ranks: Ranks) -> Feed:
-    """Batches on the device."""
+    """Training batches on the device, in the sampler's order."""
     device, workers, pin = ranks.device, config.data.workers, ranks.device.type == "cuda"
     if config.train.augment_on == "loader":
-        return Feed(train_loader(dataset, sampler, workers, pin), lambda batch: batch.to(device), device)
+        return Feed(
+            lambda: train_loader(dataset, sampler, workers, pin), sampler.seek, lambda batch: batch.to(device), device
+        )
     tiles = TileDataset(dataset, config.train.decode)
-    loader = train_loader(tiles, sampler, workers, pin)
-    return Feed(loader, lambda batch: compose(batch, device, config.train.imgsz), device)
+    imgsz = config.train.imgsz
+    return Feed(
+        lambda: train_loader(tiles, sampler, workers, pin),
+        sampler.seek,
+        lambda batch: compose(batch, device, imgsz),
+        device,
+    )
+
+
+@dataclass(frozen=True)
+class EvalSource:
+    """A split's evaluation batches on this rank; gone through as often as wanted, with the same worker processes.
+
+    Attributes:
+        feed: The batches.
+        num_steps: How many the rank with most of them has.
+    """
+
+    feed: Feed
+    num_steps: int
+
+
+def eval_source(pairs: PairSet, config: Config, stride: int, ranks: Ranks) -> EvalSource:
+    """Evaluation batches on the device."""
+    dataset = EvalDataset(pairs, config.val_imgsz, letterbox=config.val.letterbox, stride=max(stride, 32))
+    sampler = EvalSampler(dataset, config.val.batch, ranks.rank, ranks.world)
+    pin = ranks.device.type == "cuda"
+    feed = Feed(
+        lambda: eval_loader(dataset, sampler, config.data.workers, pin),
+        sampler.seek,
+        lambda batch: batch.to(ranks.device),
+        ranks.device,
+    )
+    return EvalSource(feed, sampler.num_steps)
 
 
 def _cache_dir(config: Config) -> Path | None:

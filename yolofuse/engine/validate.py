@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ import torch
 from tqdm import tqdm
 
 from yolofuse.config import Config
-from yolofuse.data import EvalDataset, PairSet, eval_loader
+from yolofuse.data import PairSet
 from yolofuse.engine.distributed import Ranks
+from yolofuse.engine.supply import EvalSource, eval_source
 from yolofuse.eval.backends import require_backend
 from yolofuse.eval.coco import CocoJson, CocoMatches, CocoResult, ground_truth, prediction_rows
 from yolofuse.eval.decode import postprocess, to_detections
@@ -44,10 +45,28 @@ class Evaluation:
     ms_per_pair: float
 
 
+def resolve_precision(device: torch.device, precision: str) -> str:
+    """What ``auto`` is on a device: bf16 on GPUs that have it, fp32 elsewhere. Other precisions are what they are."""
+    if precision != "auto":
+        return precision
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """The autocast context of a precision; fp32 is none."""
-    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    dtypes = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+    dtype = dtypes[resolve_precision(device, precision)]
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+@contextmanager
+def _in_eval_mode(detector: Detector) -> Iterator[None]:
+    was_training = detector.training
+    detector.eval()
+    try:
+        yield
+    finally:
+        detector.train(was_training)
 
 
 def detect(detector: Detector, batch: PairedBatch, config: Config) -> list[Detections]:
@@ -87,22 +106,57 @@ def evaluate(
         ConfigError: If the package of ``val.backend`` is missing.
     """
     require_backend(config.val.backend)
-    was_training = detector.training
-    detector.eval()
+    found = detect_all(detector, eval_source(pairs, config, detector.stride, ranks), config, ranks)
+    return score(found, pairs, config, ranks, with_slices=with_slices)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What this rank detected, in a split's order, and the seconds that took."""
+
+    detections: list[Detections]
+    seconds: float
+
+
+def detect_all(
+    detector: Detector,
+    source: EvalSource,
+    config: Config,
+    ranks: Ranks,
+    between: Callable[[], object] = lambda: None,
+) -> Found:
+    """Detections in this rank's part of a split.
+
+    Args:
+        detector: The model; its mode is put back.
+        source: The split's batches.
+        config: The run.
+        ranks: This process among the run's.
+        between: Called after each batch, equally often on every rank; it may raise to give up.
+    """
     for head in detector.heads.values():
         head.max_det = config.val.max_det  # end-to-end heads choose their best themselves
     found: list[Detections] = []
     seconds = 0.0
-    for batch in _batches(pairs, config, detector.stride, ranks):
-        on_device = batch.to(ranks.device)
-        started = time.perf_counter()
-        found += detect(detector, on_device, config)  # ends on the CPU, so the clock sees finished work
-        seconds += time.perf_counter() - started
-    detector.train(was_training)
-    gathered = ranks.gather((found, seconds))
+    source.feed.start()
+    batches = iter(source.feed)
+    hidden = None if ranks.is_main else True  # None: silent when stderr is no terminal
+    with _in_eval_mode(detector):
+        for _ in tqdm(range(source.num_steps), desc="validate", leave=False, disable=hidden, unit="batch"):
+            if (batch := next(batches, None)) is not None:
+                started = time.perf_counter()
+                found += detect(detector, batch, config)  # ends on the CPU, so the clock sees finished work
+                seconds += time.perf_counter() - started
+            between()
+    return Found(found, seconds)
+
+
+def score(found: Found, pairs: PairSet, config: Config, ranks: Ranks, *, with_slices: bool = True) -> Evaluation | None:
+    """COCO figures of what all ranks detected; None on every rank but 0."""
+    gathered = ranks.gather(found)
     if not ranks.is_main:
         return None
-    detections = sorted((d for part, _ in gathered for d in part), key=lambda d: d.image_id)
+    detections = sorted((d for part in gathered for d in part.detections), key=lambda d: d.image_id)
     truth = ground_truth(pairs.records, pairs.labels, pairs.names, pairs.ignored)
     predictions = prediction_rows(detections)
     matches = CocoMatches(truth, predictions, config.val.backend)
@@ -112,18 +166,5 @@ def evaluate(
         ground_truth=truth,
         predictions=predictions,
         detections=detections,
-        ms_per_pair=1000 * sum(s for _, s in gathered) / max(len(detections), 1),
+        ms_per_pair=1000 * sum(part.seconds for part in gathered) / max(len(detections), 1),
     )
-
-
-def _batches(pairs: PairSet, config: Config, stride: int, ranks: Ranks) -> Iterator[PairedBatch]:
-    dataset = EvalDataset(pairs, config.val_imgsz, letterbox=config.val.letterbox, stride=max(stride, 32))
-    loader = eval_loader(
-        dataset,
-        config.val.batch,
-        rank=ranks.rank,
-        world=ranks.world,
-        workers=config.data.workers,
-        pin=ranks.device.type == "cuda",
-    )
-    yield from tqdm(loader, desc="validate", leave=False, disable=None if ranks.is_main else True, unit="batch")

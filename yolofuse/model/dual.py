@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from yolofuse.errors import ConfigError
 from yolofuse.model.cut import CutPlan, sources
 from yolofuse.upstream import Detect
 
@@ -142,18 +143,63 @@ class _TwoStreams(Detector):
         super().__init__()
         self.rgb = rgb
         self.ir = ir
+        self._side: torch.cuda.Stream | None = None
+
+    def overlap(self, device: torch.device) -> None:
+        """Compute the IR stream in a CUDA stream of its own from now on, beside the RGB one."""
+        self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def _streams(self, rgb: Tensor, ir: Tensor) -> tuple[dict[int, Any], dict[int, Any]]:
         """Features of both streams by layer number; one pass over a doubled batch where the weights are shared."""
+        if self.ir is not None and self._side is not None:
+            return self._side_by_side(rgb, ir, self._side)
         if self.ir is not None:
             return self.rgb({-1: rgb}), self.ir({-1: ir})
         both = self.rgb({-1: torch.cat([rgb, ir.expand_as(rgb)])})
         return _split(both, 0), _split(both, 1)
 
+    def _side_by_side(
+        self, rgb: Tensor, ir: Tensor, side: torch.cuda.Stream
+    ) -> tuple[dict[int, Any], dict[int, Any]]:
+        """Features of both streams, computed at once; autograd goes back on the same CUDA streams."""
+        assert self.ir is not None
+        current = torch.cuda.current_stream(side.device)
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
+            from_ir = self.ir({-1: ir})
+        from_rgb = self.rgb({-1: rgb})
+        current.wait_stream(side)
+        for tensor in _tensors(from_ir):
+            tensor.record_stream(current)  # its memory is not used again before the trunk is done with it
+        ir.record_stream(side)
+        return from_rgb, from_ir
+
     @property
     def parts(self) -> dict[str, nn.Module]:
         """Stream by stream."""
         return {"rgb": self.rgb} if self.ir is None else {"rgb": self.rgb, "ir": self.ir}
+
+
+def overlap_streams(detector: Detector, device: torch.device) -> None:
+    """Let a detector compute both of its streams at once on a GPU.
+
+    Raises:
+        ConfigError: If the device is no GPU, or the model has no two streams of its own.
+    """
+    if device.type != "cuda":
+        raise ConfigError(f"train.overlap: needs a GPU (the device is {device}); set it to false")
+    if not isinstance(detector, _TwoStreams) or detector.ir is None:
+        raise ConfigError("train.overlap: this model has no two streams with weights of their own; set it to false")
+    detector.overlap(device)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """Every tensor in dicts, lists and tuples."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [tensor for item in value.values() for tensor in _tensors(item)]
+    return [tensor for item in value for tensor in _tensors(item)] if isinstance(value, list | tuple) else []
 
 
 def _split(value: Any, half: int) -> Any:

@@ -3,12 +3,14 @@
 from yolofuse.weights.begin import begin_weights, policy_of
 from yolofuse.weights.checkpoint import file_sha256, load_checkpoint, load_state, save_checkpoint
 from yolofuse.weights.report import WeightsReport
+from yolofuse.weights.seal import check_seal
 from yolofuse.weights.sources import Source, load_source
 
 __all__ = [
     "Source",
     "WeightsReport",
     "begin_weights",
+    "check_seal",
     "file_sha256",
     "load_checkpoint",
     "load_source",

@@ -1,4 +1,4 @@
-"""Checkpoints of ours: tensors and plain data, written atomically."""
+"""Checkpoints of ours: tensors and plain data, written atomically and with a checksum."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from yolofuse.errors import WeightsError
+from yolofuse.errors import DamagedError, WeightsError
 from yolofuse.files import replacing
+from yolofuse.weights.seal import check_seal, seal
 from yolofuse.weights.unpickle import open_plain
 
 FORMAT = "yolofuse-checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_UNSEALED_VERSION = 1  # written before checkpoints had checksums
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
@@ -31,6 +33,7 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     try:
         with replacing(path, durable=True) as file:
             torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **content}, file)
+            seal(file)
     except (OSError, RuntimeError) as error:
         raise WeightsError(f"{path}: cannot be written ({error}); the file from before is untouched") from error
 
@@ -45,26 +48,34 @@ def load_checkpoint(path: Path, needs: Collection[str] = ()) -> dict[str, Any]:
     Raises:
         WeightsError: If the file is missing, damaged, holds code, is not ours, or lacks a key.
     """
+    sealed = path.is_file() and check_seal(path)
     content = open_plain(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WeightsError(f"{path}: not a yolofuse checkpoint; single-stream weights go into weights.pretrained")
-    check_version(path, content)
+    check_version(path, content, sealed=sealed)
     lacking = [key for key in needs if key not in content]
     if lacking:
         raise WeightsError(f"{path}: damaged, it lacks {', '.join(lacking)}; use another checkpoint of the run")
     return content
 
 
-def check_version(path: Path, content: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint of ours that another format wrote.
+def check_version(path: Path, content: Mapping[str, Any], *, sealed: bool) -> None:
+    """Refuse a checkpoint of ours of another format, or of this one without its checksum.
+
+    Args:
+        path: The file.
+        content: What it holds.
+        sealed: What :func:`check_seal` said of it.
 
     Raises:
+        DamagedError: If the checksum is missing.
         WeightsError: If it is of another format.
     """
-    if content.get("format_version") != FORMAT_VERSION:
-        raise WeightsError(
-            f"{path}: checkpoint format {content.get('format_version')}, but this yolofuse reads {FORMAT_VERSION}"
-        )
+    version = content.get("format_version")
+    if version not in {FORMAT_VERSION, _UNSEALED_VERSION}:
+        raise WeightsError(f"{path}: checkpoint format {version}, but this yolofuse reads {FORMAT_VERSION}")
+    if version == FORMAT_VERSION and not sealed:
+        raise DamagedError(f"{path}: damaged, its checksum is missing; use another checkpoint or copy")
 
 
 def load_state(model: nn.Module, state: Any, path: Path) -> None:

@@ -11,9 +11,12 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from yolofuse.config.yaml_io import CONTROL
 from yolofuse.errors import WeightsError, listing
 from yolofuse.weights.checkpoint import FORMAT, check_version, file_sha256
 from yolofuse.weights.describe import base_of, class_rows, read_names
+from yolofuse.weights.exchange import SUFFIX, open_safetensors
+from yolofuse.weights.seal import check_seal
 from yolofuse.weights.unpickle import StandIn, open_models
 
 _T = TypeVar("_T")
@@ -69,7 +72,8 @@ def load_source(
     """Read a file of weights, or the best weights of a run folder.
 
     Args:
-        path: A checkpoint of ultralytics 8 or YOLOv5, a state_dict, a checkpoint of ours, or a run folder of ours.
+        path: A checkpoint of ultralytics 8 or YOLOv5, a state_dict, a safetensors file, a checkpoint of ours, or a run
+            folder of ours.
         name_map: For a state_dict with other names: pattern of its names to ``<layer>.<rest>``. A ``*`` matches any
             text, as short as it can be, which goes in order to the ``*`` of the target. Names without a match are left
             out. A file whose layers are numbered needs no map, and none is applied to it.
@@ -80,7 +84,7 @@ def load_source(
             names no classes and has another number of them than ``class_names``.
     """
     file = _file_of(path)
-    content = open_models(file)
+    content = open_safetensors(file) if file.suffix == SUFFIX else open_models(file)
     mapped = False
     if isinstance(content, dict) and content.get("format") == FORMAT:
         found, parts, base = _read_ours(file, content)
@@ -90,7 +94,9 @@ def load_source(
             inside = f"a dict of {_first(map(str, content))}" if isinstance(content, dict) else type(content).__name__
             raise WeightsError(f"{file}: no model and no state_dict in it (got {inside}); give a file that has one")
         mapped = name_map is not None and not _numbered(found.state)
-        if name_map is not None and mapped:
+        if all(map(_OURS.match, found.state)):  # ours, from a safetensors file
+            parts = _by_part(file, found.state)
+        elif name_map is not None and mapped:
             parts = {"trunk": _mapped(file, found.state, name_map)}
         else:
             parts = {"trunk": _by_layer(file, found.state)}
@@ -123,9 +129,19 @@ def _file_of(path: Path) -> Path:
 
 def _read_ours(path: Path, content: dict[str, Any]) -> tuple[_Found, dict[str, dict[str, Tensor]], str | None]:
     """A checkpoint of ours: its moving average by part, and its base."""
-    check_version(path, content)
+    check_version(path, content, sealed=check_seal(path))
     found = _find({"ema": content.get("ema")}) or _Found({})
-    matches = {name: _OURS.match(name) for name in found.state}
+    parts = _by_part(path, found.state)
+    found.names = content.get("names")
+    config = content.get("config")
+    model = config.get("model") if isinstance(config, dict) else None
+    base = model.get("base") if isinstance(model, dict) else None
+    return found, parts, base if isinstance(base, str) else None
+
+
+def _by_part(path: Path, state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The tensors of a model of ours by part."""
+    matches = {name: _OURS.match(name) for name in state}
     strange = [name for name, match in matches.items() if match is None]
     if strange or not matches:
         raise WeightsError(
@@ -135,12 +151,8 @@ def _read_ours(path: Path, content: dict[str, Any]) -> tuple[_Found, dict[str, d
     parts: dict[str, dict[str, Tensor]] = {}
     for name, match in matches.items():
         if match is not None:
-            parts.setdefault(match["part"] or match["fusion"], {})[match["rest"] or match["tap"]] = found.state[name]
-    found.names = content.get("names")
-    config = content.get("config")
-    model = config.get("model") if isinstance(config, dict) else None
-    base = model.get("base") if isinstance(model, dict) else None
-    return found, parts, base if isinstance(base, str) else None
+            parts.setdefault(match["part"] or match["fusion"], {})[match["rest"] or match["tap"]] = state[name]
+    return parts
 
 
 def _find(content: Any, depth: int = 0) -> _Found | None:
@@ -249,7 +261,7 @@ def _collect(path: Path, state: Mapping[str, Tensor], pairs: Iterable[tuple[str,
 def _first(names: Iterable[str]) -> str:
     """The first three of some names, for a message."""
     listed = list(names)
-    return ", ".join(f"'{name}'" for name in listed[:3]) + (", ..." if len(listed) > 3 else "")
+    return ", ".join(map(repr, listed[:3])) + (", ..." if len(listed) > 3 else "")
 
 
 def _plain(path: Path, parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
@@ -259,6 +271,8 @@ def _plain(path: Path, parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, d
     for part, name, given in (
         (part, name, given) for part, tensors in parts.items() for name, given in tensors.items()
     ):
+        if CONTROL.search(name):
+            raise WeightsError(f"{path}: a tensor is called {name[:80]!r}; give plain names")
         tensor = torch.detach(given)
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.device.type != "cpu":
             odd.append(f"{part}.{name}" if len(parts) > 1 else name)
@@ -283,6 +297,9 @@ def _names(
     names = own if own is not None or given is None else tuple(given)
     if names is None:
         return None
+    odd = [name for name in names if CONTROL.search(name)]
+    if odd:  # they would reach a terminal
+        raise WeightsError(f"{path}: a class is called {odd[0][:80]!r}; give a state_dict without names")
     for part in set(parts) - {"fusion"}:
         rows = class_rows(parts[part])
         if rows is not None and rows != len(names):

@@ -39,6 +39,7 @@ _BYSTANDERS = {  # what stands beside the model in such files, and is not needed
 }
 _LEGACY_START = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # torch before 1.6: its magic number, pickled
 _STATE_DICT = "a state_dict saved with torch.save(model.state_dict(), FILE)"
+_SAFE_TORCH = (2, 10)
 _lock = threading.RLock()
 
 
@@ -86,6 +87,7 @@ def open_models(path: Path) -> Any:
 
 
 def _open(path: Path, *, with_models: bool) -> Any:
+    _refuse_old_torch()
     _refuse_other_formats(path)
     with _allowing([]):
         named = _named_in(path)
@@ -97,11 +99,23 @@ def _open(path: Path, *, with_models: bool) -> Any:
                 "tensors, plain data and models of ultralytics or YOLOv5" if with_models else "tensors and plain data"
             )
             raise WeightsError(
-                f"{path}: names {', '.join(unknown[:3])}{more}, which is more than {what}, so it is not opened; "
+                f"{path}: names {_shown(unknown[:3])}{more}, which is more than {what}, so it is not opened; "
                 f"give {_STATE_DICT}"
             )
         with _allowing(known):
             return _load(path)
+
+
+def _refuse_old_torch() -> None:
+    """Up to 2.9, files got round ``weights_only`` (CVE-2025-32434, CVE-2026-24747)."""
+    found = re.match(r"(\d+)\.(\d+)", torch.__version__)
+    if found is None or (int(found[1]), int(found[2])) < _SAFE_TORCH:
+        wanted = ".".join(map(str, _SAFE_TORCH))
+        raise WeightsError(f"torch {torch.__version__} can't open weights safely: pip install 'torch>={wanted}'")
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(name if name.isprintable() else repr(name) for name in names)
 
 
 def _refuse_other_formats(path: Path) -> None:
@@ -109,10 +123,7 @@ def _refuse_other_formats(path: Path) -> None:
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file; check the path")
     if path.suffix == ".safetensors":
-        raise WeightsError(
-            f"{path}: a safetensors file, which is not read here; make it {_STATE_DICT}: "
-            "torch.save(safetensors.torch.load_file(FILE), 'weights.pt')"
-        )
+        raise WeightsError(f"{path}: a safetensors file holds weights and no run; it belongs in weights.pretrained")
     try:
         with path.open("rb") as file:
             start = file.read(32)
@@ -182,4 +193,4 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     named = re.search(r"GLOBAL (\S+) (was not|whose module)", text)
     text = f"it names {named[1]}" if named else text.rpartition("WeightsUnpickler error: ")[2]
-    return text.partition(" Check the documentation")[0][:160]
+    return "".join(filter(str.isprintable, text.partition(" Check the documentation")[0][:160]))

@@ -1,0 +1,118 @@
+"""Ways on from a step that went wrong: back to the last checkpoint, without the bad batch or with smaller pieces."""
+
+from __future__ import annotations
+
+import logging
+from typing import NoReturn
+
+import torch
+
+from yolofuse.engine.guard import FiniteGuard, NotFinite, RollBack, StuckOutOfMemory
+from yolofuse.engine.monitor import open_monitor
+from yolofuse.engine.run import Run, leave_marker, where
+from yolofuse.engine.saver import newest_checkpoint
+from yolofuse.engine.state import RESTORED, restore
+from yolofuse.engine.status import append_event
+from yolofuse.errors import RunError
+from yolofuse.weights import load_checkpoint
+
+log = logging.getLogger("yolofuse")
+
+
+def recover(run: Run, reason: RollBack) -> None:
+    """Put the run back to where it can go on, on every rank alike.
+
+    Raises:
+        RunError: If that was tried often enough.
+    """
+    if isinstance(reason, NotFinite):
+        _leave_out(run, reason)
+    else:
+        _split_batches(run)
+
+
+def _leave_out(run: Run, reason: NotFinite) -> None:
+    """Go back, and leave out the batches whose loss or gradients were not finite."""
+    before, most = run.progress, run.session.config.train.nan_rollbacks
+    steps = f"step {reason.steps.start + 1}"
+    if len(reason.steps) > 1:
+        steps += f" to {reason.steps.stop}"
+    if before.rollbacks >= most:
+        so_far = f" for the {before.rollbacks + 1}th time, having gone back {before.rollbacks} times" if most else ""
+        raise RunError(
+            f"loss or gradients are not finite in {steps} (epoch {before.epoch + 1}){so_far}: "
+            f"{run.monitor.where_not_finite()}. The checkpoints from before are whole. Try a lower train.lr0, or "
+            "train.precision: fp32"
+        )
+    where_it_began = run.monitor.where_not_finite()
+    _go_back(run)
+    run.progress.skipped = sorted({*before.skipped, *reason.steps})
+    run.progress.rollbacks = before.rollbacks + 1
+    log.warning(
+        "warning: loss or gradients were not finite in %s: %s; back at step %d, going on without that batch (%d of %d)",
+        steps,
+        where_it_began,
+        run.progress.step,
+        run.progress.rollbacks,
+        most,
+    )
+    run.note("rolled_back", reached=before.step, left_out=steps, why=where_it_began)
+
+
+def _split_batches(run: Run) -> None:
+    """Go back, and compute every batch in twice as many pieces, whose gradients add up."""
+    session = run.session
+    most = session.config.train.batch // session.ranks.world
+    if run.parts >= most:
+        raise RunError(
+            "out of memory even with one pair at a time; take a lower train.imgsz, a smaller model.base, or another GPU"
+        )
+    before = run.progress
+    run.parts = min(2 * run.parts, most)
+    session.ranks.on_main(lambda: run.folder.write_split(run.parts))
+    _go_back(run)
+    log.warning("warning: out of memory at step %d; %s", before.step, _in_pieces(run, run.progress.step))
+    run.note("out_of_memory", reached=before.step, parts=run.parts)
+
+
+def give_up_stuck(run: Run, reason: StuckOutOfMemory) -> NoReturn:
+    """End this rank, and with it the job, so that the next one begins with smaller pieces.
+
+    Raises:
+        RunError: Always.
+    """
+    parts = min(2 * run.parts, run.session.config.train.batch // run.session.ranks.world)
+    run.folder.write_split(parts)
+    leave_marker(run, run.folder.preempted, signal="out of memory")
+    append_event(run.folder.path, "out_of_memory", **where(run), parts=parts)
+    raise RunError(
+        f"rank {run.session.ranks.rank} ran out of memory while the others waited for its gradients; start the run "
+        f"again with --resume {run.folder.path}: each batch will then be computed in {parts} pieces"
+    ) from reason
+
+
+def _in_pieces(run: Run, step: int) -> str:
+    return (
+        f"back at step {step}, each batch is now computed in {run.parts} pieces whose gradients add up; a train.batch "
+        "of fewer pairs would take fewer, larger ones"
+    )
+
+
+def _go_back(run: Run) -> None:
+    """Put the state of the last checkpoint back.
+
+    Raises:
+        DamagedError: If there is none that is whole.
+    """
+    session, folder = run.session, run.folder
+    session.ranks.on_main(run.saver.wait)
+    path, _ = session.ranks.on_main(lambda: newest_checkpoint(folder))
+    assert path is not None  # there is one from before the first step
+    session.optimizer.zero_grad(set_to_none=True)
+    if session.ranks.device.type == "cuda":
+        torch.cuda.empty_cache()
+    content = load_checkpoint(path, needs=RESTORED)
+    run.progress = restore(path, content, session.detector, session.ema, session.optimizer, session.scaler)
+    session.criterion.set_epoch(run.progress.epoch)
+    run.bad, run.feed_at, run.guard = None, None, FiniteGuard()
+    run.monitor = open_monitor(session, folder.first_steps, run.progress.step)
