@@ -90,7 +90,7 @@ def _steps(profile: Profile, count: int) -> None:
     for _ in range(count):
         with part("forward"):
             torch.rand(8).sum()
-            time.sleep(0.004)
+            time.sleep(0.012)
         with part("backward"):
             time.sleep(0.002)
         profile.step()
@@ -110,14 +110,17 @@ def test_profile__leaves_a_trace_and_a_table(tmp_path: Path) -> None:
         assert sorted(file.name for file in folder.iterdir()) == ["parts.csv", "parts.txt", "trace.json"]
         assert "evaluation" not in _rows(folder)
         _steps(profile, 2)
-        for seconds in (0.02, 0.5):  # only the first evaluation is timed
-            with part("evaluation"):
-                time.sleep(seconds)
+        with part("evaluation"):
+            time.sleep(0.02)
+        evaluated = (folder / "parts.csv").read_text()
+        with part("evaluation"):  # only the first one is timed
+            time.sleep(0.02)
+    assert (folder / "parts.csv").read_text() == evaluated
     rows = _rows(folder)
     assert list(rows) == ["forward", "backward", "other", "evaluation", "step"]
     assert {row["steps"] for row in rows.values()} == {"3"}
     assert float(rows["forward"]["host_ms"]) > float(rows["backward"]["host_ms"]) >= 2
-    assert 20 <= float(rows["evaluation"]["host_ms"]) < 400
+    assert float(rows["evaluation"]["host_ms"]) >= 20
     shares = [float(rows[name]["host_share"]) for name in ("forward", "backward", "other")]
     assert sum(shares) == pytest.approx(1, abs=1e-4)
     assert any(

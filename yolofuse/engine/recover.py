@@ -38,7 +38,7 @@ def _leave_out(run: Run, reason: NotFinite) -> None:
     if len(reason.steps) > 1:
         steps += f" to {reason.steps.stop}"
     if before.rollbacks >= most:
-        so_far = f" for the {before.rollbacks + 1}th time, having gone back {before.rollbacks} times" if most else ""
+        so_far = f", having gone back {before.rollbacks} times" if most else ""
         raise RunError(
             f"loss or gradients are not finite in {steps} (epoch {before.epoch + 1}){so_far}: "
             f"{run.monitor.where_not_finite()}. The checkpoints from before are whole. Try a lower train.lr0, or "

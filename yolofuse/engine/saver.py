@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import shutil
+import zipfile
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -133,7 +134,8 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path | None, list[str]]:
         if not path.exists():
             continue
         try:
-            if not check_seal(path) and path != folder.last:  # yolofuse 0.1's last.pt had no checksum
+            unsealed = path == folder.last and zipfile.is_zipfile(path)  # yolofuse once wrote it without checksum
+            if not check_seal(path) and not unsealed:
                 raise DamagedError(f"{path}: damaged: its end is missing")
         except DamagedError as error:
             damaged = path.with_name(f"{path.name}.damaged")

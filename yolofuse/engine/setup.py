@@ -164,7 +164,8 @@ def _wrap(detector: Detector, config: Config, ranks: Ranks) -> nn.Module:
         detector.compile()
     elif train.compile == "streams":
         for part in detector.parts.values():
-            part.compile()
+            for module in part.values() if isinstance(part, nn.ModuleDict) else (part,):  # the blocks of the fusion
+                module.compile()
     if ranks.world == 1:
         return detector
     return DistributedDataParallel(

@@ -113,7 +113,7 @@ def update(session: Session, guard: FiniteGuard, bad: Tensor, steps: range) -> T
         if not scaler.is_enabled():  # which has an answer of its own to gradients that overflow
             bad = bad | ~norm.isfinite()
         guard.note(bad, steps)
-        if clip:
+        if clip and (norm.is_cuda or norm > clip):  # a GPU is not asked: there they are multiplied by one
             torch.nn.utils.clip_grads_with_norm_(trained, clip, norm)
         skip_if(optimizer, bad)
         scaler.step(optimizer)

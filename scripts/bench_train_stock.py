@@ -1,0 +1,101 @@
+"""ultralytics' own trainer on the RGB half of a paired data set, taking turns; a worker of bench_train.py.
+
+Single stream, one process, offline, with the same optimizer, batch, workers and threads as ours, and without its
+validation, plots and checkpoints. ``deterministic`` is off, since ours does not ask for it either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from bench_turns import Turns, answers_only
+
+from yolofuse import upstream  # noqa: F401 - sets the offline environment up before ultralytics is imported
+from yolofuse.engine.profiling import Profile, part
+
+
+def main() -> None:
+    """Train until the parent says that it is enough."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, required=True, help="data set as bench_train.py makes it")
+    parser.add_argument("--base", required=True)
+    for name in ("--imgsz", "--batch", "--workers", "--threads", "--epochs", "--settle", "--steps", "--profile"):
+        parser.add_argument(name, type=int, required=True)
+    for name in ("--device", "--precision", "--compile", "--cache"):
+        parser.add_argument(name, required=True)
+    args = parser.parse_args()
+    say = answers_only()
+
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    device = torch.device(args.device)
+    scratch = args.root / f"stock-{args.base}"
+    profile = Profile(scratch, args.profile, device)
+    turns = Turns(device, args.settle, args.steps, say, about=lambda: {"profile": str(scratch)})
+    trainer: Any = DetectionTrainer(
+        overrides={
+            "model": f"{args.base}.yaml",
+            "data": str(args.root / "stock.yaml"),
+            "project": str(scratch),
+            "imgsz": args.imgsz,
+            "batch": args.batch,
+            "nbs": args.batch,
+            "epochs": args.epochs,
+            "workers": args.workers,
+            "device": args.device.removeprefix("cuda:"),
+            "amp": {"fp32": False, "bf16": "bf16"}[args.precision],
+            "compile": args.compile != "none",
+            "cache": False if args.cache == "none" else args.cache,
+            "optimizer": "SGD",
+            "lr0": 1e-4,
+            "warmup_epochs": 0,
+            "close_mosaic": 0,
+            "patience": 0,
+            "deterministic": False,
+            "val": False,
+            "save": False,
+            "plots": False,
+            "pretrained": False,
+            "verbose": False,
+        }
+    )
+    waiting_since = 0.0
+    preprocess = trainer.preprocess_batch
+
+    def timed_preprocess(batch: Any) -> Any:
+        """Bringing a batch to the device counts as data, as it does for ours."""
+        started = time.perf_counter()
+        with part("data"):
+            done = preprocess(batch)
+        turns.data_s += time.perf_counter() - started
+        return done
+
+    def batch_given(_: Any) -> None:
+        turns.data_s += time.perf_counter() - waiting_since
+
+    def step_done(_: Any) -> None:
+        nonlocal waiting_since
+        profile.step()
+        turns.step_done()
+        waiting_since = time.perf_counter()
+
+    def started(_: Any) -> None:
+        nonlocal waiting_since
+        if device.type == "cpu":
+            torch.set_num_threads(args.threads)
+        waiting_since = time.perf_counter()
+
+    trainer.preprocess_batch = timed_preprocess
+    trainer.add_callback("on_train_start", started)
+    trainer.add_callback("on_train_batch_start", batch_given)
+    trainer.add_callback("on_train_batch_end", step_done)
+    with profile:
+        trainer.train()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Compiled, a model trains to the same losses, and its tensors keep their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.integration.runs import write_config
+from yolofuse.cli import train as cli
+from yolofuse.config import load_config
+from yolofuse.engine.monitor import read_steps
+from yolofuse.engine.train import train
+from yolofuse.weights import load_checkpoint
+
+
+@pytest.mark.parametrize("mode", ["model", "streams"])
+def test_compile__trains_as_the_plain_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    compiled: list[str] = []
+    original = nn.Module.compile
+
+    def traced_only(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        """Dynamo and autograd's graphs, without minutes of C++: what may go wrong on our side happens there."""
+        compiled.append(type(module).__name__)
+        original(module, *args, backend="aot_eager", **kwargs)
+
+    monkeypatch.setattr(nn.Module, "compile", traced_only)
+    torch.compiler.reset()
+    losses, names = [], []
+    for compile_mode in ("none", mode):
+        options = [f"train.compile={compile_mode}", f"train.run={tmp_path / compile_mode}", "train.epochs=1"]
+        run = train(load_config(write_config(tmp_path), options))
+        losses.append([step.total for step in read_steps(run / "first_steps.csv")])
+        names.append(list(load_checkpoint(run / "weights" / "best.pt")["ema"]))
+    torch.compiler.reset()
+    assert (
+        compiled
+        == {"model": ["DualStreamDetector"], "streams": ["LayerRun", "LayerRun", *["ConcatFusion"] * 3, "LayerRun"]}[mode]
+    )
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert names[0] == names[1]
+
+
+def test_overlap__needs_a_gpu_and_two_streams(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--cfg", str(write_config(tmp_path)), "train.overlap=true"]) == 2
+    assert "train.overlap: needs a GPU" in capsys.readouterr().err
+
+
+def test_batch__that_fits_needs_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--cfg", str(write_config(tmp_path)), "train.batch=-1"]) == 2
+    assert "goes by the memory of a GPU" in capsys.readouterr().err
+    assert cli.main(["--cfg", str(write_config(tmp_path)), "train.batch=0"]) == 2
+    assert "-1 for as many as fit" in capsys.readouterr().err

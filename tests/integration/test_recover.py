@@ -1,0 +1,259 @@
+"""What goes wrong in mid-run costs the way back to the last checkpoint, and changes nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import yolofuse.engine.train as loop
+from tests.integration.runs import same_tensors, write_config
+from yolofuse.cli import train as cli
+from yolofuse.config import Config, load_config
+from yolofuse.engine.run import Run
+from yolofuse.engine.train import train
+from yolofuse.errors import RunError, RunStopped
+from yolofuse.types import PairedBatch
+from yolofuse.weights import load_checkpoint
+
+_STATE = ("model", "ema", "ema_updates", "optimizer", "scaler")
+
+
+def _config(folder: Path, run: str, *options: str, workers: int = 0) -> Config:
+    """Three epochs of three steps, an update after every step."""
+    config = write_config(folder, data={"workers": workers}, train={"nominal_batch": 2, "epochs": 3})
+    return load_config(config, [f"train.run={folder / run}", *options])
+
+
+def _end(run: Path) -> dict[str, Any]:
+    return load_checkpoint(run / "weights" / "last.pt")
+
+
+def _same_end(one: Path, other: Path) -> bool:
+    a, b = _end(one), _end(other)
+    return all(same_tensors(a[key], b[key]) for key in _STATE)
+
+
+def _events(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+
+
+def _at_step(monkeypatch: pytest.MonkeyPatch, act: Callable[[Run, Any], Any]) -> None:
+    """Let ``act`` see, and change, the run and the batch before every step."""
+    original = loop._step
+
+    def wrapped(run: Run, batch: PairedBatch, *args: Any, **kwargs: Any) -> None:
+        original(run, act(run, batch) or batch, *args, **kwargs)
+
+    monkeypatch.setattr(loop, "_step", wrapped)
+
+
+def _poison(*steps: int) -> Callable[[Run, PairedBatch], PairedBatch | None]:
+    def act(run: Run, batch: PairedBatch) -> PairedBatch | None:
+        if run.progress.step in steps:
+            batch.pixels = batch.pixels * float("nan")
+        return None
+
+    return act
+
+
+@pytest.mark.parametrize("step", [0, 4, 8], ids=["first-step", "mid-epoch", "last-step"])
+def test_not_finite__goes_back_and_leaves_the_batch_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: int
+) -> None:
+    _at_step(monkeypatch, _poison(step))
+    run = train(_config(tmp_path, "run", "train.save_every=1"))
+    content = _end(run)
+    assert content["progress"]["skipped"] == [step]
+    assert content["progress"]["epoch"] == 3
+    assert all(bool(t.isfinite().all()) for t in content["model"].values())
+    assert [e["event"] for e in _events(run)] == ["begun", "rolled_back", "finished"]
+    assert f"not finite in step {step + 1}: the images of the batch are not finite" in caplog.text
+    assert content["ema_updates"] == 8
+    # Saved after every step or only at the ends of epochs, the way back leads to the same place.
+    assert _same_end(run, train(_config(tmp_path, "seldom")))
+
+
+def test_not_finite__right_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = _config(tmp_path, "whole")
+    _at_step(monkeypatch, _poison(4))
+    train(whole)
+    monkeypatch.undo()
+    stopped = _config(tmp_path, "stopped", "train.save_every=1")
+
+    def stop_then_poison(run: Run, batch: PairedBatch) -> None:
+        if run.progress.step == 3 and not (run.folder.path / "PREEMPTED").exists():
+            os.kill(os.getpid(), signal.SIGUSR1)
+        _poison(4)(run, batch)
+
+    _at_step(monkeypatch, stop_then_poison)
+    with pytest.raises(RunStopped):
+        train(stopped)
+    assert _end(stopped.run_dir)["progress"]["step"] == 4
+    train(stopped, resume=True)
+    assert _end(stopped.run_dir)["progress"]["skipped"] == [4]
+    assert _same_end(whole.run_dir, stopped.run_dir)
+
+
+def test_not_finite__again_and_again_ends_with_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _at_step(monkeypatch, _poison(*range(4, 9)))
+    config = _config(tmp_path, "run", "train.nan_rollbacks=2")
+    with pytest.raises(RunError, match="having gone back 2 times"):
+        train(config)
+    assert [e["event"] for e in _events(config.run_dir)] == ["begun", "rolled_back", "rolled_back", "failed"]
+    assert all(bool(t.isfinite().all()) for t in _end(config.run_dir)["model"].values())
+
+
+def _memory_for(pairs: int) -> Callable[[Run, PairedBatch], None]:
+    """Let the model's forward pass fail for more pairs at once."""
+
+    def act(run: Run, batch: PairedBatch) -> None:
+        model = run.session.model
+        call = type(model).forward
+
+        def forward(rgb: Tensor, ir: Tensor) -> Any:
+            if len(rgb) > pairs:
+                raise torch.OutOfMemoryError("pretended")
+            return call(model, rgb, ir)
+
+        model.forward = forward  # type: ignore[method-assign]
+
+    return act
+
+
+def test_out_of_memory__halves_what_is_computed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("train.batch=4", "train.epochs=2")
+    _at_step(monkeypatch, _memory_for(1))
+    run = train(_config(tmp_path, "run", *options))
+    assert json.loads((run / "split_batches.json").read_text()) == {"parts": 4}
+    assert [e["event"] for e in _events(run)] == ["begun", "out_of_memory", "out_of_memory", "finished"]
+    monkeypatch.undo()
+    known = tmp_path / "known"  # what the first run found out
+    known.mkdir()
+    (known / "split_batches.json").write_text('{"parts": 4}')
+    assert _same_end(run, train(_config(tmp_path, "known", *options)))
+
+
+def test_out_of_memory__with_one_pair_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _at_step(monkeypatch, _memory_for(0))
+    with pytest.raises(RunError, match="out of memory even with one pair at a time"):
+        train(_config(tmp_path, "run"))
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+def test_signal__stops_at_the_next_step_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    whole = train(_config(tmp_path, "whole"))
+    stopped = _config(tmp_path, "stopped")
+
+    def ask(run: Run, batch: PairedBatch) -> None:
+        if run.progress.step == 4:
+            os.kill(os.getpid(), getattr(signal, name))
+
+    _at_step(monkeypatch, ask)
+    words = ["--cfg", str(tmp_path / "config.yaml"), "--auto-resume", f"train.run={stopped.run_dir}"]
+    assert cli.main(words) == (130 if name == "SIGINT" else 75)
+    assert f"stopped by {name} at step 5" in capsys.readouterr().err
+    marker = json.loads((stopped.run_dir / "PREEMPTED").read_text())
+    assert (marker["signal"], marker["step"]) == (name, 5)
+    assert _end(stopped.run_dir)["progress"]["step"] == 5
+    monkeypatch.undo()
+    assert cli.main(words) == 0
+    assert not (stopped.run_dir / "PREEMPTED").exists()
+    assert (stopped.run_dir / "FINISHED").exists()
+    assert _same_end(whole, stopped.run_dir)
+    assert cli.main(words) == 0  # requeued once too often
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_signal__amid_validation_gives_it_up_and_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(_config(tmp_path, "whole"))
+    stopped = _config(tmp_path, "stopped")
+    detect_all = loop.detect_all
+
+    def asked(*args: Any) -> Any:
+        if not (stopped.run_dir / "PREEMPTED").exists():
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return detect_all(*args)
+
+    monkeypatch.setattr(loop, "detect_all", asked)
+    with pytest.raises(RunStopped):
+        train(stopped)
+    progress = _end(stopped.run_dir)["progress"]
+    assert (progress["epoch"], progress["epoch_step"]) == (0, 3)
+    monkeypatch.undo()
+    train(stopped, resume=True)
+    assert _same_end(whole, stopped.run_dir)
+
+
+def test_loader__replaces_workers_that_were_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(_config(tmp_path, "whole", workers=2))
+
+    def kill(run: Run, batch: PairedBatch) -> None:
+        if run.progress.step in {1, 6} and not killed.get(run.progress.step):
+            killed[run.progress.step] = True
+            iterator: Any = run.session.feed._batches
+            os.kill(iterator._workers[0].pid, signal.SIGKILL)
+
+    killed: dict[int, bool] = {}
+    _at_step(monkeypatch, kill)
+    run = train(_config(tmp_path, "run", workers=2))
+    assert [e["event"] for e in _events(run)] == ["begun", "worker_died", "worker_died", "finished"]
+    assert _same_end(whole, run)
+
+
+def test_resume__of_another_config_or_code_is_refused_unless_forced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = _config(tmp_path, "run", "train.epochs=1")
+    run = train(config)
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("lr0: 0.01", "lr0: 0.02").replace("workers: 0", "workers: 1"))
+    monkeypatch.setattr("yolofuse.engine.fingerprint.code_fingerprint", lambda: {"torch": "0.0"})
+    assert cli.main(["--resume", str(run)]) == 2
+    message = capsys.readouterr().err
+    assert "2 changes" in message
+    assert "train.lr0: 0.01 when it was saved, 0.02 now" in message
+    assert "torch: " in message
+    assert cli.main(["--resume", str(run), "--force", "train.epochs=2"]) == 0
+    assert _end(run)["progress"]["epoch"] == 2
+    assert "changed: train.lr0" in capsys.readouterr().out
+
+
+def test_run_folder__is_one_jobs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolofuse.engine.lock._PATIENCE", 0.2)
+    config = _config(tmp_path, "run", "train.epochs=1")
+    refused: list[str] = []
+
+    def second(run: Run, batch: PairedBatch) -> None:
+        with pytest.raises(RunError, match="another job is working on this run") as caught:
+            train(config, resume=True)
+        refused.append(str(caught.value))
+
+    _at_step(monkeypatch, second)
+    train(config)
+    assert len(refused) == 3
+    assert f"pid {os.getpid()}" in refused[0]
+
+
+def test_resume__falls_back_from_a_damaged_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = train(_config(tmp_path, "whole"))
+    config = _config(tmp_path, "damaged")
+    train(config)
+    newest = config.run_dir / "weights" / "step_00000009.pt"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)  # and with it last.pt, its second name
+    train(config, resume=True)
+    assert "SHA-256 differs" in caplog.text
+    assert [e["event"] for e in _events(config.run_dir)][2:] == ["fell_back", "resumed", "finished"]
+    assert newest.with_name(f"{newest.name}.damaged").exists()
+    assert _same_end(whole, config.run_dir)

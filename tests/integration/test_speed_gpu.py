@@ -1,0 +1,119 @@
+"""Speed on CUDA: no step waits for the device, profiles see kernels, the automatic batch fits, the bench runs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers import make_pairs
+from tests.integration.runs import REPO, run_python, write_config
+from yolofuse.config import Config, load_config
+from yolofuse.engine.autobatch import CudaMemory, StepProbe, automatic_batch
+from yolofuse.engine.distributed import join_ranks
+from yolofuse.engine.guard import FiniteGuard
+from yolofuse.engine.setup import Session, prepare
+from yolofuse.engine.step import forward_backward, update
+from yolofuse.engine.train import train
+
+pytestmark = pytest.mark.gpu
+
+
+def _config(folder: Path, num_train: int = 16, **train_options: object) -> Config:
+    descriptor = make_pairs(folder / "set", num_train=num_train, num_val=2)
+    options = {"device": "cuda", "batch": 4, "nominal_batch": 4, **train_options}
+    return load_config(write_config(folder, descriptor, data={"workers": 2}, train=options))
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    with join_ranks("cuda") as ranks:
+        yield prepare(_config(tmp_path), ranks)
+
+
+def test_step__never_waits_for_the_device(session: Session) -> None:
+    """After a first step, which makes anchors and fills caches, nothing in a step or an update asks for a result."""
+    session.model.train()
+    guard = FiniteGuard()
+    waiting = 0
+    for step, batch in enumerate(session.feed):
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error" if step else "default")
+        try:
+            _, bad = forward_backward(session, batch, sync=True)
+            guard._noted = None  # the look at the update before waits for that alone, by an event
+            update(session, guard, bad, range(step, step + 1))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        waiting += 1
+    assert waiting == 4
+
+
+def test_profile__of_a_run_sees_kernels(tmp_path: Path) -> None:
+    run = train(_config(tmp_path, num_train=40, epochs=1, close_mosaic=0, profile_steps=4))
+    with (run / "profile" / "parts.csv").open(newline="") as stream:
+        rows = {row["part"]: row for row in csv.DictReader(stream)}
+    assert 0 < float(rows["step"]["gpu_busy"]) <= 1
+    assert {"forward", "loss", "backward", "optimizer", "ema"} <= rows.keys()
+    assert float(rows["backward"]["device_ms"]) > float(rows["loss"]["device_ms"]) > 0
+    shares = [float(row["device_share"]) for row in rows.values() if row["device_share"]]
+    assert sum(shares) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.fixture
+def _little_memory() -> Iterator[None]:
+    torch.cuda.set_per_process_memory_fraction(min(4 * 2**30 / torch.cuda.mem_get_info()[1], 1.0))
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.usefixtures("_little_memory")
+def test_automatic_batch__memory_that_runs_out_in_earnest(tmp_path: Path) -> None:
+    """Whatever the size of the GPU: the allocator refuses long before 80% of it, and that is an answer too."""
+    config = _config(tmp_path, imgsz=640)
+    with join_ranks("cuda") as ranks:
+        session = prepare(config, ranks)
+        pairs = session.train_pairs
+        found = automatic_batch(session.detector, config, "fp32", pairs, ranks)
+        StepProbe(session.detector, config, "fp32", 4, ranks.device)(found)
+    assert 1 <= found <= len(pairs)
+
+
+def test_automatic_batch__a_run_trains_with_it(tmp_path: Path) -> None:
+    run = train(_config(tmp_path, batch=-1, nominal_batch=16))
+    assert load_config(run / "config.yaml").train.batch == 16  # all pairs of the set: any GPU holds them
+
+
+def test_step_probe__takes_what_a_step_takes(session: Session) -> None:
+    """The probe's peak is that of a real step of as many pairs, or a little more."""
+    memory = CudaMemory(session.ranks.device)
+    memory.reset()
+    guard, session_peak = FiniteGuard(), 0
+    session.model.train()
+    for step, batch in enumerate(session.feed):
+        _, bad = forward_backward(session, batch, sync=True)
+        update(session, guard, bad, range(step, step + 1))
+        session_peak = torch.cuda.max_memory_allocated()
+    probe = StepProbe(session.detector, session.config, "fp32", 4, session.ranks.device)
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    memory.reset()
+    probe(4)
+    grown = torch.cuda.max_memory_allocated() - before
+    assert grown > 0
+    assert torch.cuda.max_memory_allocated() >= 0.8 * session_peak
+
+
+def test_bench_train__runs_on_cuda(tmp_path: Path) -> None:
+    data = make_pairs(tmp_path / "set", num_train=4, num_val=1, suffixes=(".jpg", ".jpg"))
+    options = ["--imgsz", "64", "--batch", "4", "--steps", "4", "--rounds", "1", "--workers", "1", "--bases", "yolo11n"]
+    file = tmp_path / "speed.csv"
+    done = run_python(REPO / "scripts" / "bench_train.py", "--data", str(data), *options, "--csv", str(file))
+    assert done.returncode == 0, done.stderr
+    with file.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["loop"] for row in rows] == ["rgb", "mid", "stock rgb"]
+    assert all(float(row["gpu_busy"]) > 0 for row in rows)
