@@ -4,12 +4,13 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check fast clean
+.PHONY: help demo test check lock clean
 
 help:
 	@echo "make demo    draw paired street scenes, train RGB, IR and fusion on them, compare (CPU, about ten minutes)"
 	@echo "make test    the whole test suite"
 	@echo "make check   ruff, mypy, import contracts, fast tests"
+	@echo "make lock    requirements.lock anew, from the package index"
 	@echo "make clean   remove the environment and demo runs"
 
 $(READY): pyproject.toml
@@ -29,7 +30,11 @@ check: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(RUN) scripts/lock.py --check
 	$(RUN) -m pytest -q tests/unit
+
+lock: $(READY)
+	$(RUN) scripts/lock.py
 
 clean:
 	rm -rf $(VENV) runs/demo data/demo

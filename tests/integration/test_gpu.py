@@ -63,7 +63,7 @@ def test_resume__on_cuda_goes_on(tmp_path: Path) -> None:
     run = train(load_config(config))
     resumed = load_config(run / "config.yaml")
     resumed = resumed.model_copy(update={"train": resumed.train.model_copy(update={"epochs": 3})})
-    train(resumed, resume=True)
+    train(resumed, resume=True, force=True)
     assert load_checkpoint(run / "weights" / "last.pt")["progress"]["epoch"] == 3
 
 

@@ -19,6 +19,7 @@ from yolofuse.engine import train as loop
 from yolofuse.engine.distributed import Ranks
 from yolofuse.engine.probe import probe
 from yolofuse.engine.setup import prepare
+from yolofuse.engine.step import forward_backward
 from yolofuse.engine.train import train
 
 
@@ -96,13 +97,13 @@ def test_first_steps__of_a_resumed_run_equal_the_uninterrupted_ones(
     config = write_config(tmp_path)
     options = ["train.monitor_steps=5", "train.save_every=1", "train.val_every=0"]
     whole = train(load_config(config, [*options, f"train.run={tmp_path / 'whole'}"]))
-    forward, calls = loop.forward_backward, []
+    calls: list[int] = []
 
     def stops(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return forward(*args, **kwargs)
+        return forward_backward(*args, **kwargs)
 
     monkeypatch.setattr(loop, "forward_backward", stops)
     stopped = load_config(config, [*options, f"train.run={tmp_path / 'stopped'}"])

@@ -19,6 +19,7 @@ from yolofuse.cli import train as cli
 from yolofuse.config import Config, load_config
 from yolofuse.engine.run import Run
 from yolofuse.engine.train import train
+from yolofuse.engine.validate import detect_all
 from yolofuse.errors import RunError, RunStopped
 from yolofuse.types import PairedBatch
 from yolofuse.weights import load_checkpoint
@@ -123,7 +124,7 @@ def _memory_for(pairs: int) -> Callable[[Run, PairedBatch], None]:
                 raise torch.OutOfMemoryError("pretended")
             return call(model, rgb, ir)
 
-        model.forward = forward  # type: ignore[method-assign]
+        model.forward = forward
 
     return act
 
@@ -177,7 +178,6 @@ def test_signal__stops_at_the_next_step_and_the_run_goes_on(
 def test_signal__amid_validation_gives_it_up_and_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(_config(tmp_path, "whole"))
     stopped = _config(tmp_path, "stopped")
-    detect_all = loop.detect_all
 
     def asked(*args: Any) -> Any:
         if not (stopped.run_dir / "PREEMPTED").exists():

@@ -8,7 +8,7 @@ import sys
 from dataclasses import fields
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def _epoch(reader: Reader | None, pairs: PairSet, workers: int, world: int, pool
             sampler.set_epoch(epoch, mosaic=epoch == 0)
             parts.append(list(train_loader(TrainDataset(pairs, _IMGSZ, augment, 7, reader), sampler, workers)))
         for step in zip(*parts, strict=True):
-            joined = {name: torch.cat([getattr(part, name) for part in step]) for name in _TENSORS}
+            joined: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in step]) for name in _TENSORS}
             offsets = [torch.full_like(part.batch_index, 4 // world * n) for n, part in enumerate(step)]
             joined["batch_index"] = joined["batch_index"] + torch.cat(offsets)
             found.append(_bytes(PairedBatch(**joined)))

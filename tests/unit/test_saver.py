@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-import yolofuse.engine.saver as saver_module
 from yolofuse.engine.runs import RunFolder
 from yolofuse.engine.saver import Saver, newest_checkpoint, snapshot
 from yolofuse.errors import DamagedError, RunError, WeightsError
@@ -47,7 +46,7 @@ def test_last__copies_where_links_are_refused(tmp_path: Path, monkeypatch: pytes
     def refuse(*args: Any) -> None:
         raise OSError(errno.EPERM, "no links here")
 
-    monkeypatch.setattr(saver_module.os, "link", refuse)
+    monkeypatch.setattr("os.link", refuse)
     folder = _saved(tmp_path, range(2))
     assert not folder.last.samefile(folder.checkpoints()[0])
     assert load_checkpoint(folder.last)["step"] == 1
@@ -55,13 +54,12 @@ def test_last__copies_where_links_are_refused(tmp_path: Path, monkeypatch: pytes
 
 def test_last__does_not_wait_and_does_not_see_later_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     may_write = threading.Event()
-    original = saver_module.save_checkpoint
 
     def slow(path: Path, content: Mapping[str, Any]) -> None:
         assert may_write.wait(20)
-        original(path, content)
+        save_checkpoint(path, content)
 
-    monkeypatch.setattr(saver_module, "save_checkpoint", slow)
+    monkeypatch.setattr("yolofuse.engine.saver.save_checkpoint", slow)
     folder = RunFolder(tmp_path)
     folder.last.parent.mkdir(parents=True)
     saver = Saver(folder, 3)
@@ -162,9 +160,9 @@ def test_seal__finds_any_flipped_bit(tmp_path: Path) -> None:
 
 
 def test_snapshot__copies_tensors_in_any_depth() -> None:
-    content = {"a": [torch.zeros(2), ({"b": torch.zeros(1)}, 3)], "text": "x"}
-    copied = snapshot(content)
-    content["a"][0].add_(1)  # type: ignore[union-attr]
-    content["a"][1][0]["b"].add_(1)  # type: ignore[index, union-attr]
+    shallow, deep = torch.zeros(2), torch.zeros(1)
+    copied = snapshot({"a": [shallow, ({"b": deep}, 3)], "text": "x"})
+    shallow.add_(1)
+    deep.add_(1)
     assert copied["text"] == "x"
     assert copied["a"][0].sum() == copied["a"][1][0]["b"].sum() == 0

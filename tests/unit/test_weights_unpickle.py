@@ -96,13 +96,6 @@ def test_other_files__are_refused_in_a_line(make: Callable[[Path], None], expect
     assert "weights_only" not in str(caught.value)  # torch's advice on how to run it all the same
 
 
-def test_other_files__safetensors_says_how_to_convert(tmp_path: Path) -> None:
-    file = tmp_path / "w.safetensors"
-    file.write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
-    with pytest.raises(WeightsError, match=r"safetensors\.torch\.load_file"):
-        load_source(file)
-
-
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 @pytest.mark.parametrize("call", ["os.system", "eval", "exec", "getattr"])
 def test_code__does_not_run(call: str, legacy: bool, tmp_path: Path) -> None:

@@ -11,11 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from tqdm import tqdm
 
 from yolofuse.check.lookalike import describe
-from yolofuse.data.image_io import decode, reduction_for
+from yolofuse.data.image_io import decode, open_image, reduction_for
 from yolofuse.data.pair_image import fitted_hw, read_pair, to_bytes
 from yolofuse.errors import DataError
 from yolofuse.types import ByteArray, FloatArray, PairRecord
@@ -143,7 +142,7 @@ def _ir_colour(record: PairRecord) -> float:
     if record.format.ir_window is not None:
         return 0.0
     try:
-        with Image.open(record.ir) as image:
+        with open_image(record.ir) as image:
             if image.mode in _ONE_CHANNEL:
                 return 0.0
     except OSError as error:

@@ -14,6 +14,7 @@ from yolofuse.data.problems import Problem
 _ADVICE: dict[str, tuple[str, str]] = {
     "unpaired-rgb": ("RGB image without an IR partner", "add the IR file, or remove the RGB file"),
     "unpaired-ir": ("IR image without an RGB partner", "add the RGB file, or remove the IR file"),
+    "outside": ("link that leads out of the data set", "name its folder under links in the descriptor, or remove it"),
     "unreadable": ("image that can't be decoded", "fetch it again, or remove the pair"),
     "size-mismatch": ("pair whose sizes differ", "bring both to one size, or say in the descriptor how they fit"),
     "same-stem": ("image with the stem of another", "keep one of the two"),

@@ -1,4 +1,4 @@
-"""YAML as people mean it: no code, no repeated keys, and ``1e-3`` is a number."""
+"""YAML as people mean it: no code, no repeated keys, no bombs, and ``1e-3`` is a number."""
 
 from __future__ import annotations
 
@@ -11,15 +11,27 @@ import yaml
 from yolofuse.errors import ConfigError, YolofuseError
 
 MAX_BYTES = 1 << 20
+_MAX_VALUES = 100_000  # with every alias written out: ten lines can otherwise stand for more than a machine holds
+_MAX_DEPTH = 60
+_MAX_DIGITS = 400  # of a number
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that move the cursor, recolour a terminal or turn the order of letters; lines and tabs are text."""
+_NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 
 
 class _Loader(yaml.SafeLoader):
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _refuse_bombs(node)
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str | int) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", key_node.start_mark)
+                raise _refusal(key_node, f"key '{key}' is given twice")
             if isinstance(key, str | int):
                 seen.add(key)
         return super().construct_mapping(node, deep)
@@ -30,13 +42,82 @@ _Loader.add_implicit_resolver(  # YAML 1.1 reads 1e-3, without a point, as a wor
 )
 
 
+def _refusal(node: yaml.Node, problem: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+def _parts(node: yaml.Node) -> list[tuple[str, yaml.Node]]:
+    """What stands inside a list or a mapping, each with what to write behind the place of its parent."""
+    if isinstance(node, yaml.SequenceNode):
+        return [(f"[{number}]", item) for number, item in enumerate(node.value, start=1)]
+    if isinstance(node, yaml.MappingNode):
+        keys = [("", key) for key, _ in node.value]
+        return keys + [(f".{key.value if isinstance(key, yaml.ScalarNode) else '?'}", item) for key, item in node.value]
+    return []
+
+
+class _Judge:
+    """Weighs lists and mappings, each once however many aliases lead to it."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, int] | None] = {}
+
+    def weigh(self, node: yaml.Node) -> tuple[int, int]:
+        """How many values a node stands for, with every alias written out, and how many levels.
+
+        Raises:
+            yaml.YAMLError: If it holds itself, a control character, or a number of hundreds of digits.
+        """
+        if isinstance(node, yaml.ScalarNode):
+            if CONTROL.search(node.value):
+                raise _refusal(node, "a control character; write plain text")
+            if node.tag in _NUMBERS and len(node.value) > _MAX_DIGITS:
+                raise _refusal(node, f"a number of {len(node.value)} characters")
+            return 1, 0
+        known = self._known.setdefault(id(node), None)
+        if known is None:
+            inside = [self._weigh_inner(part) for _, part in _parts(node)]
+            values = min(1 + sum(count for count, _ in inside), _MAX_VALUES + 1)
+            known = self._known[id(node)] = values, 1 + max((depth for _, depth in inside), default=0)
+        return known
+
+    def _weigh_inner(self, node: yaml.Node) -> tuple[int, int]:
+        if self._known.get(id(node), ()) is None:
+            raise _refusal(node, "a value that holds itself")
+        return self.weigh(node)
+
+
+def _refuse_bombs(root: yaml.Node) -> None:
+    """Judge a document before any value of it is made.
+
+    Raises:
+        yaml.YAMLError: If it holds something that no config holds.
+    """
+    judge = _Judge()
+    values, depth = judge.weigh(root)
+    if depth > _MAX_DEPTH:
+        raise _refusal(root, f"{depth} levels inside one another; {_MAX_DEPTH} are enough for anybody")
+    if values <= _MAX_VALUES:
+        return
+    place, node = "", root
+    while True:  # down to where it is, so that the message can say so
+        large = [(name, part) for name, part in _parts(node) if judge.weigh(part)[0] > _MAX_VALUES]
+        if len(large) != 1:
+            raise _refusal(node, f"{place.lstrip('.')}: its aliases stand for more than {_MAX_VALUES:,} values")
+        place, node = place + large[0][0], large[0][1]
+
+
 def parse_yaml(text: str) -> Any:
     """The value of a YAML text.
 
     Raises:
-        yaml.YAMLError: If it is not YAML.
+        yaml.YAMLError: If it is not YAML, or a bomb.
     """
-    return yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
+    except (RecursionError, ValueError, KeyError, AttributeError) as problem:
+        # A date of month 99, "0b_" or "!!bool x": PyYAML's constructors raise what they trip over.
+        raise yaml.YAMLError(str(problem)) from problem
 
 
 def read_yaml(path: Path, error: type[YolofuseError] = ConfigError) -> dict[str, Any]:
@@ -44,18 +125,21 @@ def read_yaml(path: Path, error: type[YolofuseError] = ConfigError) -> dict[str,
 
     Args:
         path: The file.
-        error: What to raise when it is missing, too large, not YAML, or not a mapping.
+        error: What to raise when it is missing, too large, not YAML, a bomb, or not a mapping.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise error(f"{path}: larger than 1 MiB, so not a YAML of ours")
-        content = parse_yaml(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)  # a device has no size, and no end
+        if len(text) > MAX_BYTES:
+            raise error(f"{path}: larger than 1 MiB, so not a YAML of ours")
+        content = parse_yaml(text.decode("utf-8"))
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem.strerror}); check the path") from problem
     except UnicodeDecodeError as problem:
         raise error(f"{path}: not a text file in UTF-8") from problem
-    except (yaml.YAMLError, RecursionError, ValueError, KeyError, AttributeError) as problem:
-        # The last three: a date of month 99, "0b_" or "!!bool x"; PyYAML's constructors raise what they trip over.
+    except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise error(f"{where}: not valid YAML ({getattr(problem, 'problem', None) or problem})") from problem

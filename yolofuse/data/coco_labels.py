@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from yolofuse.data.labels import SMALLEST_SIDE, LabelFile
-from yolofuse.data.matching import KeyIndex, Matches
-from yolofuse.data.problems import Problem, is_number, shown
+from yolofuse.data.matching import KeyIndex, Matches, refuse_huge
+from yolofuse.data.problems import Problem, is_number, is_text, shown
 from yolofuse.data.sources import Source
+from yolofuse.data.strict_json import parse_json
 from yolofuse.errors import DataError
 
-_MAX_BYTES = 4 << 30
 _SLACK = 1.0  # px that a box may reach over the border without a word
 
 
@@ -93,12 +92,11 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
 
 def _document(file: Path) -> dict[str, Any]:
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise DataError(f"{file}: larger than {_MAX_BYTES >> 30} GiB; split it")
-        document = json.loads(file.read_text(encoding="utf-8-sig"))
+        refuse_huge(file)
+        document = parse_json(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise DataError(f"{file}: can't be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: can't be read ({error.strerror or error})") from None
+    except ValueError as error:
         raise DataError(f"{file}: not valid JSON ({error})") from None
     if not isinstance(document, dict) or any(
         not isinstance(document.get(key), list) for key in ("images", "annotations", "categories")
@@ -127,7 +125,7 @@ def _classes(
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, int | str) and not isinstance(value, bool)
+    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, str) and is_text(value))
 
 
 def _image(image: Any) -> tuple[Any, str, tuple[int, int]]:
@@ -136,7 +134,7 @@ def _image(image: Any) -> tuple[Any, str, tuple[int, int]]:
     name: Any = image.get("file_name")
     width: Any = image.get("width")
     height: Any = image.get("height")
-    if not isinstance(name, str) or not name or not _is_id(image.get("id")):
+    if not isinstance(name, str) or not name or not is_text(name) or not _is_id(image.get("id")):
         raise ValueError(f"expected id and file_name (got {shown(image.get('id'))}, {shown(name)})")
     if not is_number(width) or not is_number(height) or not (1 <= width < 1e6 and 1 <= height < 1e6):
         raise ValueError(f"{name}: expected width and height in pixels (got {shown(width)}, {shown(height)})")

@@ -9,14 +9,14 @@ from typing import Any
 
 from yolofuse.config.yaml_io import read_yaml
 from yolofuse.data.descriptor_reader import SHARED_KEYS, Reader, Shared, kind_of
-from yolofuse.data.problems import is_unicode, shown
+from yolofuse.data.problems import is_text, shown
 from yolofuse.data.sources import LEFT_OUT, DatasetDescriptor, IrWindow, Source
 from yolofuse.errors import DataError, listing
 
-_NATIVE_KEYS = ("root", "names", "splits", *SHARED_KEYS)
+_NATIVE_KEYS = ("root", "links", "names", "splits", *SHARED_KEYS)
 _FLAT_SPLITS = ("train", "val", "test")
 _FLAT_KEYS = (
-    *("path", "names", "nc", *SHARED_KEYS),
+    *("path", "links", "names", "nc", *SHARED_KEYS),
     *(f"{split}{suffix}" for split in _FLAT_SPLITS for suffix in ("", "_ir", "_labels")),
 )
 _SOURCE_KEYS = ("name", "rgb", "ir", "labels", "coco", "list", "manifest", "split", *SHARED_KEYS)
@@ -42,6 +42,7 @@ def _load(path: Path, root: str | Path | None, including: tuple[Path, ...]) -> D
     native = "splits" in document
     reader.check_keys(document, _NATIVE_KEYS if native else _FLAT_KEYS)
     reader.find_root(document, "root" if native else "path", root)
+    reader.find_links(document)
     names = reader.names(document)
     shared = reader.shared(document)
     if native:
@@ -82,7 +83,7 @@ class _Splits:
         splits: dict[str, tuple[Source, ...]] = {}
         for split, parts in given.items():
             name = str(split)
-            if not isinstance(split, str | int) or isinstance(split, bool) or not name or not is_unicode(name):
+            if not isinstance(split, str | int) or isinstance(split, bool) or not name or not is_text(name):
                 self.reader.problems.append(f"splits: expected a name such as train (got {shown(split)})")
             elif name in splits:
                 self.reader.problems.append(f"splits.{name}: stands twice, as a number and as text")
@@ -101,7 +102,7 @@ class _Splits:
         for number, part in enumerate(given, start=1):
             here = f"{where}[{number}]"
             name = part.get("name", str(number)) if isinstance(part, dict) else str(number)
-            if not isinstance(name, str) or not name or name in prefixes or not is_unicode(name):
+            if not isinstance(name, str) or not name or name in prefixes or not is_text(name):
                 problem = f"{here}.name: expected a text that no other source has (got {shown(name)})"
                 self.reader.problems.append(problem)
                 name = str(number)
@@ -123,7 +124,7 @@ class _Splits:
         reader.check_keys(given, _SOURCE_KEYS, f"{where}.")
         shared = reader.shared(given, self.shared, f"{where}.")
         every_class = tuple(range(len(self.names)))
-        source = Source(where, reader.root, self.names, every_class, prefix, **shared.as_fields())
+        source = Source(where, reader.root, self.names, every_class, prefix, links=reader.links, **shared.as_fields())
         if "manifest" in given:
             clash = [key for key in ("rgb", "ir", "labels", "list") if key in given]
             if clash:
@@ -233,6 +234,7 @@ def _flat_splits(
             rgb=rgb_dir,
             ir=ir_dir,
             labels=label_dir,
+            links=reader.links,
             **shared.as_fields(),
         )
         splits[split] = (source,)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from yolofuse.data.problems import is_unicode, shown
+from yolofuse.data.bounds import Bounds
+from yolofuse.data.problems import is_text, shown
 from yolofuse.data.sources import IrWindow, TagFile
 from yolofuse.errors import DataError, listing
 from yolofuse.types import Modality
@@ -47,7 +48,9 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.root = path.parent
+        self.links: tuple[Path, ...] = ()
         self.problems: list[str] = []
+        self._bounds = Bounds(self.root)
 
     def find_root(self, document: dict[Any, Any], key: str, given: str | Path | None) -> None:
         """Decide where the files are.
@@ -61,6 +64,15 @@ class Reader:
         if not os.path.isdir(self.root):  # noqa: PTH112  a path that is none is no folder either, where Path raises
             self.problems.append(f"{key}: no such folder {self.root}; give data.root")
             raise DataError(listing(str(self.path), self.problems))
+
+    def find_links(self, document: dict[Any, Any]) -> None:
+        """Decide where links below the root may lead to beside it."""
+        given = document.get("links", [])
+        if not isinstance(given, list) or not all(isinstance(folder, str) and folder for folder in given):
+            self.problems.append(f"links: expected a list of folders that links may lead to (got {shown(given)})")
+            given = []
+        self.links = tuple(Path(os.path.normpath(self.root / folder)) for folder in given)
+        self._bounds = Bounds(self.root, self.links)
 
     def check_keys(self, mapping: dict[Any, Any], known: Iterable[str], where: str = "") -> None:
         """Refuse unknown keys, with the nearest known one."""
@@ -97,7 +109,7 @@ class Reader:
             return ()
         if len(set(given)) != len(given):
             self.problems.append(f"names: a name stands twice (got {shown(given)})")
-        self.problems += [f"names: {name!r} is no Unicode text" for name in given if not is_unicode(name)]
+        self.problems += [f"names: {name!r} is no plain text" for name in given if not is_text(name)]
         if document.get("nc", len(given)) != len(given):
             self.problems.append(f"nc: says {shown(document['nc'])} classes, but names lists {len(given)}; drop nc")
         return tuple(given)
@@ -122,15 +134,20 @@ class Reader:
         return file
 
     def _inside(self, where: str, given: str) -> Path | None:
-        # Lexical on purpose: a data set may well consist of links to another disk, but its YAML may not climb out.
         if "\0" in given:
             self.problems.append(f"{where}: {given!r} is no path")
             return None
         target = Path(os.path.normpath(self.root / given))
-        if target.is_relative_to(self.root):
-            return target
-        self.problems.append(f"{where}: {given!r} leaves the root {self.root}; point root at a folder that holds all")
-        return None
+        if not target.is_relative_to(self.root):
+            hint = "point root at a folder that holds all"
+            self.problems.append(f"{where}: {given!r} leaves the root {self.root}; {hint}")
+            return None
+        if not self._bounds.admits(str(target)):
+            real = os.path.realpath(target)
+            hint = f"if that belongs to the data set, say links: [{real!r}]"
+            self.problems.append(f"{where}: {given!r} is a link that leads out of the data set, to {real!r}; {hint}")
+            return None
+        return target
 
     def shared(self, mapping: dict[Any, Any], base: Shared | None = None, where: str = "") -> Shared:
         """The keys that may stand at the top or at a source."""

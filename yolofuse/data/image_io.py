@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import re
 import struct
 import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -24,7 +26,11 @@ RawArray = npt.NDArray[Any]
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 _JPEG_START = b"\xff\xd8"
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # whatever the suffix says: PIL hands an EPS to Ghostscript
-_MAX_PIXELS = 100_000_000
+MAX_PIXELS = 100_000_000
+"""Of an image that is read; a file of a few hundred kilobytes can claim far more. Cut larger ones into tiles."""
+
+_TOO_LARGE = f" is more than {MAX_PIXELS / 1e6:.0f} million pixels; cut it into tiles"
+_LARGE_PIXELS = 16_000_000  # from here on threads decode one at a time: memory is then that of one, not of each
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT, _ORIENTATION = 258, 339, 274  # TIFF tags
 _IS_FLOAT = 3  # a TIFF's sample format
 _PNG_DEPTH_OFFSET = 24  # byte of the bit depth: 8 of signature, 8 of chunk head, 8 of width and height
@@ -68,13 +74,13 @@ def inspect_image(path: Path, verify: bool) -> ImageInfo:
     try:
         with open_image(path) as image:
             width, height = image.size
-            if width * height > _MAX_PIXELS:
-                raise DataError(f"{path}: {width}x{height} is more than {_MAX_PIXELS / 1e6:.0f} million pixels")
+            refuse_too_large(path, (height, width))
             bits = _depth(path, image)
             if verify and bits == 8:
                 # For a JPEG an eighth of the size: every coded bit is still read, the costly rest is left out.
                 image.draft("L", (max(width // 8, 1), max(height // 8, 1)))
-                image.load()
+                with _one_large_at_a_time((height, width)):
+                    image.load()
             is_jpeg = image.format in ("JPEG", "MPO")
     except DAMAGE as error:
         raise DataError(f"{path}: can't be decoded, damaged or no image ({error})") from None
@@ -83,9 +89,42 @@ def inspect_image(path: Path, verify: bool) -> ImageInfo:
     return ImageInfo(height, width, bits)
 
 
-def open_image(path: Path) -> Image.Image:
-    """The file as PIL sees it, pixels not yet read. Raises one of ``DAMAGE`` if it is none of the formats we read."""
-    return Image.open(path, formats=_FORMATS)
+def refuse_too_large(path: Path, size_hw: tuple[int, int]) -> None:
+    """Stop before memory is taken for pixels.
+
+    Raises:
+        DataError: If the image has more than ``MAX_PIXELS``.
+    """
+    height, width = size_hw
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{path}: {width}x{height}{_TOO_LARGE}")
+
+
+def open_image(path: Path, content: BinaryIO | None = None) -> Image.Image:
+    """The file, or its content, as PIL sees it, pixels not yet read.
+
+    Raises one of ``DAMAGE`` if it is none of the formats we read.
+
+    Raises:
+        DataError: If it is so large that PIL does not open it.
+    """
+    try:
+        return Image.open(content or path, formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        size = re.search(r"\d+ pixels", str(error))
+        raise DataError(f"{path}: {size[0] if size else 'an image'}{_TOO_LARGE}") from None
+
+
+_large_lock = threading.Lock()
+
+
+@contextmanager
+def _one_large_at_a_time(size_hw: tuple[int, int]) -> Iterator[None]:
+    if size_hw[0] * size_hw[1] < _LARGE_PIXELS:
+        yield
+        return
+    with _large_lock:
+        yield
 
 
 def _depth(path: Path, image: Image.Image) -> int:
@@ -154,12 +193,14 @@ def decode(path: Path, modality: Modality, reduction: int, size_hw: tuple[int, i
     """
     try:
         coded = np.fromfile(path, np.uint8)
+        _refuse_other_size(path, coded, size_hw)
         is_jpeg = coded[:2].tobytes() == _JPEG_START
         flags = _COLOR if modality == "rgb" else _GRAY
         flag = flags[reduction if is_jpeg else 1] | cv2.IMREAD_IGNORE_ORIENTATION
         if modality == "ir" and not is_jpeg:
             flag |= cv2.IMREAD_ANYDEPTH
-        pixels = cv2.imdecode(coded, flag)
+        with _one_large_at_a_time(size_hw):
+            pixels = cv2.imdecode(coded, flag)
     except (OSError, cv2.error) as error:
         raise DataError(f"{path}: can't be read ({error})") from None
     if pixels is None:
@@ -172,3 +213,14 @@ def decode(path: Path, modality: Modality, reduction: int, size_hw: tuple[int, i
     if pixels.shape[:2] != expected_hw:
         raise DataError(f"{path}: its size changed since it was paired; start again")
     return pixels
+
+
+def _refuse_other_size(path: Path, coded: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> None:
+    """Compare the header with the size that was paired: a file that was put in its place since is not decoded."""
+    try:
+        with open_image(path, io.BytesIO(coded.data)) as image:
+            width, height = image.size
+    except DAMAGE as error:
+        raise DataError(f"{path}: can't be decoded, damaged or no image ({error})") from None
+    if (height, width) != size_hw:
+        raise DataError(f"{path}: its size changed since it was paired; start again")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -13,9 +12,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from yolofuse.data.cache_files import make_cache_dir, open_cached
 from yolofuse.data.image_io import decode, inspect_image
 from yolofuse.data.scan import Parts
 from yolofuse.data.sources import IrWindow
+from yolofuse.data.strict_json import parse_json
 from yolofuse.errors import DataError
 from yolofuse.files import save_json
 from yolofuse.types import IntArray
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 _MAX_IMAGES = 2000  # evenly spread; percentiles of more change in the last digit only
 _PIXELS_EACH = 4096
 _FORMAT = 2
+_MAX_BYTES = 4096  # of the cache
 
 
 def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[float, float]:
@@ -56,6 +58,7 @@ def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[
             "counts; the images are flat or hold no numbers, so give [low, high]"
         )
     try:
+        make_cache_dir(cache_dir)
         save_json(cache, {"signature": signature, "low": low, "high": high, "images": len(files)})
     except OSError as error:
         _log.warning("%s: cache can't be written (%s)", cache, error)
@@ -79,11 +82,12 @@ def _signature(window: IrWindow, files: Sequence[Path], stamps: IntArray) -> str
 
 def _kept(cache: Path, signature: str) -> tuple[float, float] | None:
     try:
-        content = json.loads(cache.read_text())
+        with open_cached(cache) as file:
+            content = parse_json(file.read(_MAX_BYTES))
         low, high = float(content["low"]), float(content["high"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         _log.warning("%s: cache can't be used and is made again (%s)", cache, error)
         return None
     return (low, high) if content.get("signature") == signature and low < high else None

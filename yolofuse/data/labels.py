@@ -10,6 +10,8 @@ from pathlib import Path
 from yolofuse.data.problems import Problem, shown
 
 _MAX_BYTES = 4 << 20  # far more than any image holds boxes for
+_MAX_BOXES = 20_000  # of one image; a thousand files of nothing but boxes would else take all memory
+_MAX_PROBLEMS = 100  # told of one file
 
 SMALLEST_SIDE = 1e-9
 """Of a box, normalised. A thinner one is none: single precision would make it empty."""
@@ -70,11 +72,16 @@ def read_labels(path: Path, num_classes: int) -> LabelFile:
             values = _parse(fields, num_classes)
         except ValueError as error:
             report(f"{path}:{number}: {error}")
+            if len(result.problems) == _MAX_PROBLEMS:
+                break
             continue
         if values in seen:
             text = f"{path}:{number}: the same box stands twice; one is used"
             result.warnings.append(Problem("twin-box", str(path), text))
             continue
+        if len(seen) == _MAX_BOXES:
+            report(f"{path}:{number}: more than {_MAX_BOXES:,} boxes; are these the labels of one image?")
+            break
         seen.add(values)
         result.add(int(values[0]), values[1:])
     return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from yolofuse.data.bounds import Bounds
 from yolofuse.data.image_io import IMAGE_SUFFIXES
-from yolofuse.data.matching import NO_FILE, FoundFile, Matches, Names
-from yolofuse.data.problems import Problem, is_unicode, shown
+from yolofuse.data.matching import NO_FILE, FoundFile, Matches, Names, refuse_huge
+from yolofuse.data.problems import Problem, is_text, row_of, shown
 from yolofuse.data.sources import Source
+from yolofuse.data.strict_json import parse_json
 from yolofuse.errors import DataError
 
 _PATHS = ("rgb", "ir", "label")
@@ -38,7 +39,8 @@ def read_manifest(source: Source) -> Matches:
     if file is None:
         raise ValueError(f"{source.where} has no manifest")
     rows = _json_rows if file.suffix.lower() == ".jsonl" else _csv_rows
-    finder = _Finder(source.root)
+    bounds = Bounds(source.root, source.links)
+    finder = _Finder(source.root, bounds)
     problems: list[Problem] = []
     others = Names([], [], [])
     pairs: dict[str, tuple[FoundFile, FoundFile, FoundFile]] = {}
@@ -57,19 +59,22 @@ def read_manifest(source: Source) -> Matches:
                 raise ValueError("label: the labels of this source come from its COCO file; leave the cell empty")
             files = (finder.find(row, "rgb"), finder.find(row, "ir"), finder.find(row, "label"))
             key = _word(row, "key") or os.path.splitext(files[0].name)[0]
+            words = _tags(row)
+            if not all(map(is_text, (key, *words, *words.values()))):
+                raise ValueError("its key or a tag is no plain text")
             if key in pairs:
                 raise ValueError(f"{key} stands twice")
-            words = _tags(row)
-            if not all(map(is_unicode, (key, *words, *words.values()))):
-                raise ValueError("its key or a tag is no Unicode text")
         except ValueError as error:
             problems.append(Problem("manifest", f"{file}:{line}", f"{file}:{line}: {error}"))
             continue
+        except _OutsideError:
+            continue  # told for all of a folder at once
         except FileNotFoundError as error:
             problems.append(Problem("missing-file", f"{file}:{line}", f"{file}:{line}: no such file {error}"))
             continue
         pairs[key] = files
         tags[key] = pool.setdefault(tuple(words.items()), words)
+    problems += [Problem("outside", path, f"{file}: {text}") for path, text in bounds.refusals()]
     if not pairs and not problems:
         text = f"{file}: no row has split {source.manifest_split!r}"
         problems.append(Problem("no-images", str(file), text))
@@ -88,11 +93,16 @@ def _is_of(word: str, wanted: str) -> bool:
     return word == wanted
 
 
-class _Finder:
-    """Looks for files below a root; a path may not climb out of it."""
+class _OutsideError(Exception):
+    """A row's file is a link that leads out of the data set."""
 
-    def __init__(self, root: Path) -> None:
+
+class _Finder:
+    """Looks for files below a root; neither a path nor a link may lead out of it."""
+
+    def __init__(self, root: Path, bounds: Bounds) -> None:
         self._root = os.fspath(root)
+        self._bounds = bounds
 
     def find(self, row: Mapping[str, Any], column: str) -> FoundFile:
         given = _word(row, column)
@@ -100,7 +110,7 @@ class _Finder:
             if column == "label":
                 return NO_FILE
             raise ValueError(f"{column}: empty or missing; each row needs rgb and ir")
-        if "\0" in given or "\n" in given or not is_unicode(given):
+        if not is_text(given):
             raise ValueError(f"{column}: {given!r} is no path")
         full = os.path.normpath(os.path.join(self._root, given))
         if not full.startswith(self._root.rstrip(os.sep) + os.sep):
@@ -112,6 +122,8 @@ class _Finder:
             status = os.stat(full)
         except OSError:
             raise FileNotFoundError(full) from None
+        if not self._bounds.admits(full):
+            raise _OutsideError
         if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
             raise ValueError(f"{column}: {given!r} is no file")
         name = full[len(self._root.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
@@ -128,10 +140,10 @@ def _word(row: Mapping[str, Any], column: str) -> str:
 
 
 def _tags(row: Mapping[str, Any]) -> dict[str, str]:
-    words = {name: str(value).strip() for name, value in row.items() if name not in _OWN and value is not None}
+    words = {name: _tag(name, value) for name, value in row.items() if name not in _OWN and value is not None}
     given = row.get("tags")
     if isinstance(given, Mapping):
-        words |= {str(name): str(word) for name, word in given.items()}
+        words |= {str(name): _tag(str(name), word) for name, word in given.items()}
     elif isinstance(given, str):
         for part in filter(None, map(str.strip, given.split(";"))):
             name, equals, word = part.partition("=")
@@ -143,18 +155,24 @@ def _tags(row: Mapping[str, Any]) -> dict[str, str]:
     return words
 
 
+def _tag(name: str, value: object) -> str:
+    if not isinstance(value, str | int | float):  # nor a list of a thousand lists, which nobody can print
+        raise ValueError(f"{name}: expected a word or a number (got {shown(value)})")
+    return str(value).strip()
+
+
 def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
+        refuse_huge(file)
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, restkey=_REST, restval=_ABSENT, strict=True)
             header = reader.fieldnames or []
             twice = sorted({name for name in header if header.count(name) > 1})
             if twice:
-                raise DataError(f"{file}: column {', '.join(twice)[:200]} stands twice")
+                raise DataError(f"{file}: column {row_of(twice)} stands twice")
             absent = [name for name in ("rgb", "ir") if name not in header]
             if absent:
-                found = ", ".join(header)[:200]
-                raise DataError(f"{file}: no column {' and '.join(absent)}; its columns are {found or 'none'}")
+                raise DataError(f"{file}: no column {' and '.join(absent)}; its columns are {row_of(header)}")
             for row in reader:
                 yield reader.line_num, row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -163,13 +181,14 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 def _json_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
+        refuse_huge(file)
         with file.open(encoding="utf-8-sig") as stream:
             for number, line in enumerate(stream, start=1):
                 if not line.strip():
                     continue
                 try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
+                    row = parse_json(line)
+                except ValueError as error:
                     raise DataError(f"{file}:{number}: not valid JSON ({error})") from None
                 if not isinstance(row, dict):
                     raise DataError(f"{file}:{number}: expected an object {{rgb, ir, ...}} (got {type(row).__name__})")

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from yolofuse.data.bounds import MAX_TEXT_BYTES, Bounds
 from yolofuse.data.image_io import IMAGE_SUFFIXES
-from yolofuse.data.problems import Problem, is_unicode
+from yolofuse.data.problems import NO_TEXT, Problem, is_text, row_of
 from yolofuse.data.sources import Source
 from yolofuse.errors import DataError, listing
 from yolofuse.types import IntArray
@@ -127,9 +128,10 @@ def match_folders(source: Source) -> Matches:
     if source.rgb is None or source.ir is None:
         raise ValueError(f"{source.where} has no folders")
     problems: list[Problem] = []
-    rgb = _files_by_key(source.rgb, source.root, IMAGE_SUFFIXES, problems)
-    ir = _files_by_key(source.ir, source.root, IMAGE_SUFFIXES, problems)
-    labels = _files_by_key(source.labels, source.root, _LABEL_SUFFIXES, problems) if source.labels else {}
+    files = _Files(source, problems)
+    rgb, ir = files.by_key(source.rgb, IMAGE_SUFFIXES), files.by_key(source.ir, IMAGE_SUFFIXES)
+    labels = files.by_key(source.labels, _LABEL_SUFFIXES) if source.labels else {}
+    problems += [Problem("outside", path, text) for path, text in files.bounds.refusals()]
     pairs = {key: (rgb[key], ir[key], labels.get(key, NO_FILE)) for key in rgb.keys() & ir.keys()}
     matches = Matches.of(pairs, problems)
     if source.keys_file is not None:
@@ -162,7 +164,7 @@ def _listed(file: Path, matches: Matches, lonely: Collection[str]) -> Matches:
         if found is None:
             stem = os.path.splitext(name)[0]
             why = "has no partner" if name in lonely or stem in lonely else "no pair, or more than one, is called so"
-            matches.problems.append(Problem("list", name, f"{file}:{number}: {name}: {why}"))
+            matches.problems.append(Problem("list", name, f"{file}:{number}: {row_of([name])}: {why}"))
         else:
             wanted.add(found)
     if not wanted and not matches.problems:
@@ -180,64 +182,86 @@ def read_lines(file: Path) -> list[str]:
         DataError: If it can't be read or is no UTF-8.
     """
     try:
+        refuse_huge(file)
         return file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(listing(str(file), [f"can't be read as text ({error})"])) from None
 
 
-def _files_by_key(folder: Path, root: Path, suffixes: Collection[str], problems: list[Problem]) -> dict[str, FoundFile]:
-    found: dict[str, FoundFile] = {}
-    below_root = folder.relative_to(root).as_posix()
-    prefix = "" if below_root == "." else below_root + "/"
-    for name, size, mtime_ns in _walk(folder, problems):
-        stem, suffix = os.path.splitext(name)
-        is_lost = size < 0
-        may_hold_images = is_lost and not suffix  # a folder, as far as one can tell
-        if name == _CLASS_LIST or (suffix.lower() not in suffixes and not may_hold_images):
-            continue
-        if is_lost or not is_unicode(name):
-            why = "a link that leads nowhere; mend or remove it" if is_lost else "its name is no UTF-8; rename it"
-            problems.append(Problem("missing-file", stem, f"{os.fspath(folder / name)!r}: {why}"))
-            continue
-        file = FoundFile(prefix + name, size, mtime_ns)
-        if stem in found:
-            first, second = sorted((found[stem].name, file.name))
-            text = f"{root / second}: same stem as {PurePosixPath(first).name}; keep one"
-            problems.append(Problem("same-stem", stem, text))
-        found.setdefault(stem, file)
-    return found
+def refuse_huge(file: Path) -> None:
+    """Stop before a file of a size that no list of pairs has is read.
 
-
-def _walk(folder: Path, problems: list[Problem]) -> Iterator[tuple[str, int, int]]:
-    """Visible files below a folder, each as path below it, size and time; links are followed, loops of them end.
-
-    A link that leads nowhere comes with a size of -1; a folder that can't be listed is a problem.
+    Raises:
+        OSError: If it has.
     """
-    visited: set[str] = set()
-    pending = [("", os.fspath(folder))]
-    while pending:
-        prefix, current = pending.pop()
-        real = os.path.realpath(current)
-        if real in visited:
-            continue
-        visited.add(real)
-        try:
-            with os.scandir(current) as scan:
-                entries = [entry for entry in scan if not entry.name.startswith(".")]
-        except OSError as error:
-            text = f"{current}: can't be listed ({error.strerror}); check its permissions"
-            problems.append(Problem("unreadable", current, text))
-            continue
-        for entry in entries:
-            try:
-                status = entry.stat()
-            except OSError:
-                yield prefix + entry.name, *NO_FILE[1:]
+    if file.stat().st_size > MAX_TEXT_BYTES:
+        raise OSError(f"larger than {MAX_TEXT_BYTES >> 30} GiB")
+
+
+class _Files:
+    """Finds the files of a source's folders, and gathers what is wrong with them."""
+
+    def __init__(self, source: Source, problems: list[Problem]) -> None:
+        self.root = source.root
+        self.bounds = Bounds(source.root, source.links)
+        self.problems = problems
+
+    def by_key(self, folder: Path, suffixes: Collection[str]) -> dict[str, FoundFile]:
+        """Files with one of the suffixes by their path below the folder without it."""
+        found: dict[str, FoundFile] = {}
+        below_root = folder.relative_to(self.root).as_posix()
+        prefix = "" if below_root == "." else below_root + "/"
+        for name, size, mtime_ns in self._walk(folder):
+            stem, suffix = os.path.splitext(name)
+            is_lost = size < 0
+            may_hold_images = is_lost and not suffix  # a folder, as far as one can tell
+            if name == _CLASS_LIST or (suffix.lower() not in suffixes and not may_hold_images):
                 continue
-            if stat.S_ISDIR(status.st_mode):
-                pending.append((f"{prefix}{entry.name}/", entry.path))
-            elif stat.S_ISREG(status.st_mode):
-                yield prefix + entry.name, status.st_size, status.st_mtime_ns
+            if is_lost or not is_text(name):
+                why = "a link that leads nowhere; mend or remove it" if is_lost else NO_TEXT
+                self.problems.append(Problem("missing-file", stem, f"{os.fspath(folder / name)!r}: {why}"))
+                continue
+            file = FoundFile(prefix + name, size, mtime_ns)
+            if stem in found:
+                first, second = sorted((found[stem].name, file.name))
+                text = f"{self.root / second}: same stem as {PurePosixPath(first).name}; keep one"
+                self.problems.append(Problem("same-stem", stem, text))
+            found.setdefault(stem, file)
+        return found
+
+    def _walk(self, folder: Path) -> Iterator[tuple[str, int, int]]:
+        """Visible files below a folder, each as path below it, size and time; loops of links end.
+
+        Links are followed inside the data set. One that leads nowhere comes with a size of -1; a folder that can't be
+        listed is a problem.
+        """
+        visited: set[str] = set()
+        pending = [("", os.fspath(folder))]
+        while pending:
+            prefix, current = pending.pop()
+            real = os.path.realpath(current)
+            if real in visited:
+                continue
+            visited.add(real)
+            try:
+                with os.scandir(current) as scan:
+                    entries = [entry for entry in scan if not entry.name.startswith(".")]
+            except OSError as error:
+                text = f"{current!r}: can't be listed ({error.strerror}); check its permissions"
+                self.problems.append(Problem("unreadable", current, text))
+                continue
+            for entry in entries:
+                try:
+                    status = entry.stat()
+                except OSError:
+                    yield prefix + entry.name, *NO_FILE[1:]
+                    continue
+                if entry.is_symlink() and not self.bounds.admits(entry.path):
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    pending.append((f"{prefix}{entry.name}/", entry.path))
+                elif stat.S_ISREG(status.st_mode):
+                    yield prefix + entry.name, status.st_size, status.st_mtime_ns
 
 
 def stamp(path: Path) -> tuple[int, int]:

@@ -121,6 +121,9 @@ def load_pairs(
     cache = cache_dir / f"pairs-{place_of([source for source, _ in parts])}.npz"
     signature = signature_of(parts)
     kept = None if any(matches.problems for _, matches in parts) else load_scan(cache, signature)
+    if kept is not None and not kept.fits(sum(len(matches) for _, matches in parts), len(descriptor.names)):
+        _log.warning("%s: cache can't be used and is made again (no scan finds such values)", cache)
+        kept = None
     if kept is None or (verify and not kept.result.verified):
         scan = scan_split(parts, verify=verify, workers=workers, where=where)
         if scan.problems:

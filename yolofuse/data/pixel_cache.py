@@ -8,13 +8,15 @@ import logging
 import os
 import shutil
 import weakref
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from tqdm import tqdm
 
+from yolofuse.data.cache_files import make_cache_dir, open_cached, open_partial
 from yolofuse.data.image_io import strict_decoding
 from yolofuse.data.memory import available_memory
 from yolofuse.data.pair_image import pixel_dtype, read_pair, training_hw
@@ -23,11 +25,14 @@ from yolofuse.errors import DataError
 from yolofuse.types import IntArray, PixelArray
 
 _log = logging.getLogger(__name__)
-_FORMAT = 2  # raise it whenever what is stored changes
+_FORMAT = 3  # raise it whenever what is stored changes
 _CHANNELS = 4
 _SPARE = 1 << 30  # bytes that are left free beside a cache
 _MIB, _GIB = 1 << 20, 1 << 30
 _CHUNK = 256  # pairs that are handed to the threads at a time
+_CRC = np.dtype("<u4")
+Checksums = np.ndarray[tuple[int], np.dtype[np.uint32]]
+_CHECKED = 64  # pairs of a cache that was found whose checksums are compared
 
 
 class PixelCache:
@@ -78,28 +83,34 @@ class PixelCache:
 def disk_cache(pairs: PairSet, longest: int, cache_dir: Path, workers: int) -> PixelCache:
     """The split's pixels from a file of the cache folder, made if it is not there yet.
 
-    Its name tells files, sizes and settings that it was made of, so a changed image means another file. Processes that
-    want the same one wait for the first; one that is killed leaves a partial file that the next one takes over.
+    Its name tells files, sizes and settings that it was made of, so a changed image means another file. Behind the
+    pixels stands a checksum of each pair; one that was found is made again unless its size and some of them agree.
+    Processes that want the same one wait for the first; one that is killed leaves a partial file that the next one
+    takes over.
 
     Raises:
         DataError: If the disk has too little room, or an image can't be read.
     """
     path = cache_dir / f"pixels-{_made_of(pairs, longest)}.bin"
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with Path(f"{path}.part").open("ab") as partial:
+        make_cache_dir(cache_dir)
+        part = Path(f"{path}.part")
+        with open_partial(part) as partial:
             fcntl.flock(partial, fcntl.LOCK_EX)
-            if not path.exists():
-                size = _size(pairs, longest)
+            if not _is_whole(path, pairs, longest):
+                size = _size(pairs, longest) + _CRC.itemsize * len(pairs)
                 free = shutil.disk_usage(cache_dir).free + os.fstat(partial.fileno()).st_blocks * 512
                 _refuse_too_large("disk", size, free, f"on the disk of {cache_dir}; set data.cache_dir to another")
                 partial.truncate(0)
                 os.posix_fallocate(partial.fileno(), 0, size)  # a full disk or quota is told here, not by a signal
-                _fill(Path(partial.name), pairs, longest, workers)
-                Path(partial.name).replace(path)
+                checksums = _fill(partial, pairs, longest, workers)
+                partial.seek(_size(pairs, longest))
+                partial.write(checksums.tobytes())
+                partial.flush()
+                part.replace(path)
                 _log.info("train.cache: %.0f MiB in %s; delete it when the data set is done with", size / _MIB, path)
             else:
-                Path(partial.name).unlink(missing_ok=True)
+                part.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
             f"train.cache: {path} can't be written ({error}); set data.cache_dir to another folder"
@@ -119,7 +130,8 @@ def ram_cache(pairs: PairSet, longest: int, workers: int) -> PixelCache:
     try:
         os.posix_fallocate(descriptor, 0, size)
         path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
-        _fill(path, pairs, longest, workers)
+        with path.open("r+b") as file:
+            _fill(file, pairs, longest, workers)
         cache = PixelCache(path, pairs, longest, descriptor)
     except OSError as error:
         os.close(descriptor)
@@ -139,14 +151,17 @@ def _refuse_too_large(kind: str, size: int, free: int, where: str) -> None:
         )
 
 
-def _fill(path: Path, pairs: PairSet, longest: int, workers: int) -> None:
-    """Decode every pair into its place of a file that has its size already."""
+def _fill(file: BinaryIO, pairs: PairSet, longest: int, workers: int) -> Checksums:
+    """Decode every pair into its place of a file that has its size already; the checksum of each."""
     sizes_hw, offsets = _layout(pairs, longest)
-    pixels = np.memmap(path, dtype=_dtype(pairs), mode="r+")
+    pixels = np.memmap(file, dtype=_dtype(pairs), mode="r+", shape=(int(offsets[-1]),))
+    checksums = np.zeros(len(pairs), _CRC)
 
     def write(index: int) -> None:
         height, width = sizes_hw[index].tolist()
-        pixels[offsets[index] : offsets[index + 1]] = read_pair(pairs.records[index], (height, width)).ravel()
+        pair = np.ascontiguousarray(read_pair(pairs.records[index], (height, width)))
+        pixels[offsets[index] : offsets[index + 1]] = pair.ravel()
+        checksums[index] = zlib.crc32(pair.data)
 
     bar = tqdm(total=len(pairs), desc="train.cache", unit="pair", delay=3, disable=None)
     with bar, strict_decoding(), ThreadPoolExecutor(max(workers, 1)) as pool:
@@ -154,6 +169,29 @@ def _fill(path: Path, pairs: PairSet, longest: int, workers: int) -> None:
             for _ in pool.map(write, range(start, min(start + _CHUNK, len(pairs)))):
                 bar.update()
     pixels.flush()
+    return checksums
+
+
+def _is_whole(path: Path, pairs: PairSet, longest: int) -> bool:
+    """Whether a cache is there, and is what was once written as far as its size and some checksums tell."""
+    offsets = _layout(pairs, longest)[1] * _dtype(pairs).itemsize
+    chosen = np.unique(np.linspace(0, len(pairs) - 1, _CHECKED).round().astype(int))
+    try:
+        with open_cached(path) as file:
+            if os.fstat(file.fileno()).st_size != offsets[-1] + _CRC.itemsize * len(pairs):
+                raise ValueError("its size is another")
+            file.seek(int(offsets[-1]))
+            checksums = np.frombuffer(file.read(), _CRC)
+            for index in chosen.tolist():
+                file.seek(int(offsets[index]))
+                if zlib.crc32(file.read(int(offsets[index + 1] - offsets[index]))) != checksums[index]:
+                    raise ValueError("a checksum is wrong")
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        _log.warning("%s: cache can't be used and is made again (%s)", path, error)
+        return False
+    return True
 
 
 def _made_of(pairs: PairSet, longest: int) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import reprlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from yolofuse.config.yaml_io import CONTROL
 
 ProblemKind = Literal[
     "no-images",
     "missing-file",
+    "outside",
     "unpaired-rgb",
     "unpaired-ir",
     "same-stem",
@@ -59,13 +63,27 @@ def shown(value: object) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
-def is_unicode(text: str) -> bool:
-    """Whether a text can be written to a file: JSON and YAML let half a character through, as ``"\\ud800"``."""
+NO_TEXT = "its name is no UTF-8 or holds control characters; rename it"
+"""Of a file that :func:`is_text` refuses; its name is then shown as Python's ``repr``."""
+
+
+def is_text(text: str) -> bool:
+    """Whether a name can be written to a file and shown in a terminal without harm to either.
+
+    JSON and YAML let half a character through, as ``"\\ud800"``, and file names whatever they like, also what colours
+    a terminal or moves its cursor.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return "\n" not in text and CONTROL.search(text) is None
+
+
+def row_of(names: Iterable[str]) -> str:
+    """Names of a user's file for a message, cut short; "none" if there are none."""
+    text = ", ".join(name if is_text(name) else repr(name) for name in names)
+    return text[:_MAX_SHOWN] or "none"
 
 
 def is_number(value: object) -> bool:

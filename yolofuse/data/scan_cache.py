@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from yolofuse.data.cache_files import make_cache_dir, open_cached
 from yolofuse.data.matching import Matches, stamp
 from yolofuse.data.scan_result import ScanResult
 from yolofuse.data.sources import Source
+from yolofuse.data.strict_json import parse_json
 from yolofuse.files import replacing
 from yolofuse.types import IntArray
 
@@ -89,18 +91,26 @@ class KeptScan(NamedTuple):
     listed: IntArray
     warnings: list[str]
 
+    def fits(self, num_pairs: int, num_classes: int) -> bool:
+        """Whether a scan of so many matching pairs and classes can have found it."""
+        inside = (self.listed >= 0) & (self.listed < num_pairs)
+        return bool(inside.all() and (np.diff(self.listed) > 0).all() and self.result.is_plausible(num_classes))
+
 
 def load_scan(path: Path, signature: str) -> KeptScan | None:
     """The scan kept at ``path``; None if there is none, it is of other files, or it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open_cached(path) as file, np.load(file, allow_pickle=False) as arrays:
+            _refuse_packed(arrays.zip)
             if str(arrays["signature"]) != signature:
                 return None
-            warnings = [str(text) for text in json.loads(str(arrays["warnings"]))]
+            warnings = [str(text) for text in parse_json(str(arrays["warnings"]))]
             found = {name: arrays[name].astype(dtype) for name, dtype in _DTYPES.items()}
         listed = found.pop("listed")
         scan = ScanResult(**{**found, "verified": bool(found["verified"])})
-        return KeptScan(scan, listed, warnings) if scan.is_consistent(len(listed)) else None
+        if not scan.is_consistent(len(listed)):
+            raise ValueError("its columns do not fit each other")
+        return KeptScan(scan, listed, warnings)
     except FileNotFoundError:
         return None
     except _DAMAGE as error:
@@ -108,10 +118,16 @@ def load_scan(path: Path, signature: str) -> KeptScan | None:
         return None
 
 
+def _refuse_packed(archive: zipfile.ZipFile) -> None:
+    """Ours is stored as it is; one that was packed may become a thousand times larger. Raises ValueError."""
+    if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+        raise ValueError("compressed, so not ours")
+
+
 def save_scan(path: Path, signature: str, kept: KeptScan) -> None:
     """Keep a scan; a cache that can't be written is only worth a warning."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_cache_dir(path.parent)
         with replacing(path) as stream:  # several ranks may write at once: each writes whole files
             columns: dict[str, Any] = {f.name: np.asarray(getattr(kept.result, f.name)) for f in fields(kept.result)}
             warnings = np.array(json.dumps(kept.warnings))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from yolofuse.data.image_io import ImageInfo
+from yolofuse.data.image_io import MAX_PIXELS, ImageInfo
 from yolofuse.data.labels import LabelFile
 from yolofuse.types import FloatArray, IntArray
 
@@ -50,6 +50,17 @@ class ScanResult:
             crowd=self.crowd[kept],
             offsets=np.cumsum([0, *counts[positions]], dtype=np.int64),
             verified=self.verified,
+        )
+
+    def is_plausible(self, num_classes: int) -> bool:
+        """Whether the values are such as a scan finds; the shapes must be consistent."""
+        sizes_hw = np.concatenate([self.rgb_hw, self.ir_hw]).astype(np.int64)
+        return bool(
+            (sizes_hw >= 1).all()
+            and (sizes_hw.prod(axis=1) <= MAX_PIXELS).all()
+            and np.isin(self.ir_bits, (8, 16, 32)).all()
+            and ((self.boxes_xywhn >= 0) & (self.boxes_xywhn <= 1)).all()
+            and ((self.class_ids >= 0) & (self.class_ids < num_classes)).all()
         )
 
     def is_consistent(self, num_pairs: int) -> bool:

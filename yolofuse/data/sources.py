@@ -61,6 +61,7 @@ class Source:
         ir_window: Thermal counts to full scale.
         window_sources: The sources over whose thermal images percentiles are taken.
         tags: Where to find words for slices of the evaluation.
+        links: Folders outside the root that links in it may lead to.
     """
 
     where: str
@@ -81,6 +82,7 @@ class Source:
     ir_window: IrWindow | None = None
     window_sources: tuple[Source, ...] = ()
     tags: TagFile | None = None
+    links: tuple[Path, ...] = ()
 
     def files(self) -> tuple[Path, ...]:
         """The single files that say what belongs to it: a change of one changes the source."""

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from yolofuse.data.problems import Problem
+from yolofuse.data.matching import refuse_huge
+from yolofuse.data.problems import Problem, is_text, row_of, shown
 from yolofuse.data.sources import TagFile
 from yolofuse.errors import DataError
 
@@ -26,17 +27,17 @@ def load_tags(spec: TagFile, keys: Sequence[str]) -> tuple[list[Mapping[str, str
     pool: dict[tuple[str, ...], Mapping[str, str]] = {}  # few different ones among many rows
     faults: list[str] = []
     try:
+        refuse_huge(spec.file)
         with spec.file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             header = reader.fieldnames or []
             named = (spec.key, *spec.columns)
             twice = [name for name in dict.fromkeys(named) if header.count(name) > 1]
             if twice:
-                raise DataError(f"{spec.file}: column {', '.join(twice)} stands twice")
+                raise DataError(f"{spec.file}: column {row_of(twice)} stands twice")
             absent = [name for name in named if name not in header]
             if absent:
-                found = ", ".join(header)[:200]
-                raise DataError(f"{spec.file}: no column {', '.join(absent)}; its columns are {found}")
+                raise DataError(f"{spec.file}: no column {row_of(absent)}; its columns are {row_of(header)}")
             for row in reader:
                 if None in (row[name] for name in named):
                     faults.append(f"line {reader.line_num}: fewer cells than the header has columns")
@@ -44,6 +45,9 @@ def load_tags(spec: TagFile, keys: Sequence[str]) -> tuple[list[Mapping[str, str
                 cells = {name: row[name].strip() for name in spec.columns}
                 words = pool.setdefault(tuple(cells.values()), cells)
                 name = row[spec.key]
+                if not all(map(is_text, (name, *cells.values()))):
+                    faults.append(f"line {reader.line_num}: its words are no plain text (got {shown([name, *cells])})")
+                    continue
                 if rows.setdefault(name, words) != words:
                     faults.append(f"line {reader.line_num}: {name} stands twice, with other tags")
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -158,9 +158,7 @@ class _TwoStreams(Detector):
         both = self.rgb({-1: torch.cat([rgb, ir.expand_as(rgb)])})
         return _split(both, 0), _split(both, 1)
 
-    def _side_by_side(
-        self, rgb: Tensor, ir: Tensor, side: torch.cuda.Stream
-    ) -> tuple[dict[int, Any], dict[int, Any]]:
+    def _side_by_side(self, rgb: Tensor, ir: Tensor, side: torch.cuda.Stream) -> tuple[dict[int, Any], dict[int, Any]]:
         """Features of both streams, computed at once; autograd goes back on the same CUDA streams."""
         assert self.ir is not None
         current = torch.cuda.current_stream(side.device)

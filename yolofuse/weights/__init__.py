@@ -2,6 +2,7 @@
 
 from yolofuse.weights.begin import begin_weights, policy_of
 from yolofuse.weights.checkpoint import file_sha256, load_checkpoint, load_state, save_checkpoint
+from yolofuse.weights.exchange import save_safetensors
 from yolofuse.weights.report import WeightsReport
 from yolofuse.weights.seal import check_seal
 from yolofuse.weights.sources import Source, load_source
@@ -17,4 +18,5 @@ __all__ = [
     "load_state",
     "policy_of",
     "save_checkpoint",
+    "save_safetensors",
 ]

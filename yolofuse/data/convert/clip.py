@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from yolofuse.data.convert.origin import Origin
 from yolofuse.data.convert.plan import Corners, Frame, Plan, SourceBox, SourcePair
-from yolofuse.data.image_io import DAMAGE, open_image
+from yolofuse.data.image_io import DAMAGE, open_image, refuse_too_large
+from yolofuse.errors import DataError
 
-_MAX_PIXELS = 100_000_000
 _NUM_THREADS = 8
 EMPTY_BOX = "boxes that are empty inside the image"
 SizeHW = tuple[int, int]
@@ -82,10 +82,11 @@ def image_size(path: Path) -> SizeHW | str:
     try:
         with open_image(path) as image:
             width, height = image.size
+        refuse_too_large(path, (height, width))
     except DAMAGE as error:
         return f"{path}: can't be read as an image ({error}); unpack the data set again"
-    if width * height > _MAX_PIXELS:
-        return f"{path}: {width}x{height} is more than {_MAX_PIXELS / 1e6:.0f} million pixels"
+    except DataError as error:
+        return str(error)
     return height, width
 
 

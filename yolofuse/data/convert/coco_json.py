@@ -12,7 +12,8 @@ from yolofuse.data.convert.classes import ClassTable
 from yolofuse.data.convert.clip import KeptPair
 from yolofuse.data.convert.origin import MIB, Origin
 from yolofuse.data.convert.plan import Corners, Frame, SourceBox
-from yolofuse.data.problems import is_number, is_unicode, shown
+from yolofuse.data.problems import is_number, is_text, shown
+from yolofuse.data.strict_json import parse_json
 
 _MAX_BYTES = 1024 * MIB
 
@@ -77,16 +78,12 @@ def read_json(origin: Origin, path: Path, max_bytes: int = 64 * MIB) -> Any:
     if content is None:
         return None
     try:
-        return json.loads(content, parse_constant=_refuse)
+        return parse_json(content)
     except json.JSONDecodeError as error:
         origin.problems.append(f"{path}:{error.lineno}: not valid JSON ({error.msg})")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         origin.problems.append(f"{path}: not valid JSON ({error})")
     return None
-
-
-def _refuse(word: str) -> float:
-    raise ValueError(f"{word} is no number in JSON")
 
 
 class _Reader:
@@ -162,7 +159,7 @@ def coco_boxes(image: CocoImage, table: ClassTable) -> list[SourceBox]:
 
 
 def _is_name(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and bool(value.strip()) and is_unicode(value)
+    return isinstance(value, str) and bool(value.strip()) and is_text(value)
 
 
 def _is_int(value: object) -> bool:

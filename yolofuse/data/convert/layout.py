@@ -17,6 +17,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
+from yolofuse.data.bounds import Bounds
 from yolofuse.data.convert.clip import KeptBox, KeptPair
 from yolofuse.data.convert.coco_json import coco_text
 from yolofuse.data.convert.plan import LabelSet, Plan
@@ -36,11 +37,13 @@ class Layout:
         images: Symbolic links to the originals, or copies. Images that must be cut are always written anew.
         form: A YOLO text file for each image, or a COCO file for each split, which can also say what to ignore.
         head: Comment lines of the descriptor.
+        originals: Folders that hold the originals: where links may lead to.
     """
 
     images: Images
     form: Form
     head: tuple[str, ...]
+    originals: tuple[Path, ...]
 
 
 def write_tree(folder: Path, plan: Plan, kept: Sequence[KeptPair], layout: Layout) -> None:
@@ -63,7 +66,9 @@ def write_tree(folder: Path, plan: Plan, kept: Sequence[KeptPair], layout: Layou
             _write_yolo(folder, label_set, kept, number, splits)
         else:
             _write_coco(folder, plan.names, label_set, kept, number, splits)
-        (folder / descriptor_name(label_set)).write_text(_descriptor(plan, label_set, splits, layout), encoding="utf-8")
+        links = _links(kept, layout) if layout.images == "link" and not plan.border else []
+        text = _descriptor(plan, label_set, splits, layout, links)
+        (folder / descriptor_name(label_set)).write_text(text, encoding="utf-8")
     if plan.tag_columns:
         _write_tags(folder / "meta.csv", plan.tag_columns, kept)
 
@@ -146,8 +151,20 @@ def _write_tags(file: Path, columns: tuple[str, ...], kept: Sequence[KeptPair]) 
             writer.writerow((pair.source.key, pair.source.split, *(pair.source.tags[name] for name in columns)))
 
 
-def _descriptor(plan: Plan, label_set: LabelSet, splits: list[str], layout: Layout) -> str:
-    content: dict[str, Any] = {"root": ".", "names": dict(enumerate(plan.names))}
+def _links(kept: Sequence[KeptPair], layout: Layout) -> list[str]:
+    """The folders that the images' links lead to in the end: those of the originals, and where links in these lead."""
+    bounds = Bounds(layout.originals[0], layout.originals[1:])
+    for pair in kept:
+        for original in (pair.source.rgb, pair.source.ir):
+            bounds.admits(str(original))
+    return [*map(str, layout.originals), *bounds.strange_folders]
+
+
+def _descriptor(plan: Plan, label_set: LabelSet, splits: list[str], layout: Layout, links: list[str]) -> str:
+    content: dict[str, Any] = {"root": "."}
+    if links:
+        content["links"] = links
+    content["names"] = dict(enumerate(plan.names))
     if label_set.frame != "rgb":
         content["frame"] = label_set.frame
     if plan.stretch:

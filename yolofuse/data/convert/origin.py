@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from yolofuse.data.image_io import IMAGE_SUFFIXES
-from yolofuse.data.problems import is_unicode
+from yolofuse.data.problems import NO_TEXT, is_text
 from yolofuse.errors import DataError, listing
 
 MIB = 1 << 20
@@ -31,8 +31,8 @@ class Origin:
         if not os.path.isdir(root):  # noqa: PTH112  a path that is none is no folder either, where Path raises
             raise DataError(f"{root}: no such folder; --src names the unpacked data set")
         self.root = Path(os.path.realpath(root))
-        if not is_unicode(str(self.root)):
-            raise DataError(f"{str(self.root)!r}: the path is no UTF-8, so it can't be written down; rename the folder")
+        if not is_text(str(self.root)):
+            raise DataError(f"{str(self.root)!r}: {NO_TEXT}")
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self._left_out: dict[str, list[str]] = {}
@@ -94,8 +94,8 @@ class Origin:
         for path in sorted(self._walk(folder)):
             if path.suffix.lower() not in wanted:
                 continue
-            if not is_unicode(str(path)):
-                self.problems.append(f"{str(path)!r}: its name is no UTF-8; rename it")
+            if not is_text(str(path)):
+                self.problems.append(f"{str(path)!r}: {NO_TEXT}")
                 continue
             key = path.relative_to(folder).with_suffix("").as_posix()
             if key in found:

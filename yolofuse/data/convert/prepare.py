@@ -18,7 +18,7 @@ from yolofuse.data.convert.origin import Origin
 from yolofuse.data.convert.place import MADE_BY, PREPARED, Place, building, choose_place, settle
 from yolofuse.data.convert.plan import Json, Option, Plan
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever the same source and options would give another folder."""
 _MAX_WARNED = 5
 _IGNORED = "ignore regions, which YOLO text files can't say (--to coco keeps them)"
@@ -96,7 +96,7 @@ def prepare(
         return Prepared(descriptor, False, record)
     head = (f"{known.title}, prepared by: yolofuse.cli.data prepare {format_name}", *plan.comments)
     with building(place) as folder:
-        write_tree(folder, plan, kept, Layout(images, form, head))
+        write_tree(folder, plan, kept, Layout(images, form, head, origin.folders))
         marker = folder / f".{PREPARED}"
         marker.write_text(text, encoding="utf-8")
         marker.replace(folder / PREPARED)

@@ -1,0 +1,122 @@
+"""Two ranks with synchronised norms train as one process does with the whole batch, for both kinds of head.
+
+The loop is the one that ships, in float64. In float32 the ranks' other order of adding is magnified by training,
+now and then by a box that goes to another anchor, as far as one process strays by another memory layout: to more than
+the 1e-5 that is asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import yolofuse.engine.setup
+import yolofuse.model.dual
+from tests.helpers import make_pairs
+from tests.integration.runs import run_python, write_config
+from yolofuse.config import Config, ModelConfig, load_config
+from yolofuse.data import PairSet
+from yolofuse.engine.train import train
+from yolofuse.model import Detector, build_detector
+from yolofuse.weights import load_checkpoint
+
+_STEPS = 20
+_MODELS: dict[str, dict[str, Any]] = {
+    "dfl": {"base": "yolov8n", "cut": "mid"},
+    "end2end": {"base": "yolo26n", "cut": "mid"},
+    "decision": {"base": "yolov8n", "cut": "decision"},
+}
+_RANK = "from tests.integration.test_ddp_equal import as_rank; as_rank()"
+_new_detector = yolofuse.engine.setup.new_detector
+
+
+def as_rank() -> None:
+    """What a process under torchrun does."""
+    with pytest.MonkeyPatch.context() as patch:
+        in_float64(patch)
+        train(load_config(Path(sys.argv[1]), sys.argv[2:]))
+
+
+def in_float64(patch: pytest.MonkeyPatch) -> None:
+    """Have detectors built in float64; nothing else of a run is changed."""
+
+    def build(config: Config, pairs: PairSet) -> Detector:
+        detector = _new_detector(config, pairs).double()
+        detector.register_forward_pre_hook(lambda _, images: tuple(image.double() for image in images))
+        return detector
+
+    def infer(head: nn.Module, features: list[Tensor]) -> Any:
+        return head(features)
+
+    patch.setattr(yolofuse.engine.setup, "new_detector", build)
+    patch.setattr(yolofuse.model.dual, "_infer_in_full", infer)
+
+
+@pytest.fixture(scope="module")
+def descriptor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs for ten steps of an epoch."""
+    return make_pairs(tmp_path_factory.mktemp("pairs"), num_train=40, num_val=1, names=("person", "car"))
+
+
+def both(
+    name: str, descriptor: Path, folder: Path, patch: pytest.MonkeyPatch, *, sync_bn: bool
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What two ranks end with, and what one process does."""
+    options = {"batch": 4, "nominal_batch": 4, "sync_bn": sync_bn, "val_every": 0, "monitor_steps": 0}
+    config = write_config(folder, descriptor, model=_MODELS[name], train=options)
+    script = folder / "rank.py"
+    script.write_text(_RANK)
+    done = run_python(script, str(config), f"train.run={folder}/ranks", ranks=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    in_float64(patch)
+    train(load_config(config, [f"train.run={folder}/alone"]))
+    return ended(folder / "ranks"), ended(folder / "alone")
+
+
+def ended(run: Path) -> dict[str, Tensor]:
+    """Model and average of a finished run, by name."""
+    content = load_checkpoint(run / "weights" / "last.pt")
+    assert content["progress"]["step"] == _STEPS
+    state = {f"{part}.{name}": tensor for part in ("model", "ema") for name, tensor in content[part].items()}
+    assert {tensor.dtype for tensor in state.values() if tensor.is_floating_point()} == {torch.float64}
+    return state
+
+
+def furthest(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[float, str]:
+    """The largest difference, in units of ``1 + |wanted|``, and where it is."""
+    assert list(found) == list(wanted)
+    return max((float(((found[k] - wanted[k]).abs() / (1 + wanted[k].abs())).max()), k) for k in wanted)
+
+
+@pytest.mark.parametrize("name", _MODELS)
+def test_training__of_two_ranks_is_that_of_one(
+    name: str, descriptor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranks, alone = both(name, descriptor, tmp_path, monkeypatch, sync_bn=True)
+    difference, where = furthest(ranks, alone)
+    print(f"{name}: {difference:.2g} in {where}")
+    assert difference < 1e-6, where  # 1e-5 is asked for
+
+    begun = build_detector(ModelConfig(**_MODELS[name]), num_classes=2).state_dict()
+    still = {k for k, tensor in alone.items() if torch.equal(tensor, begun[k.split(".", 1)[1]].to(tensor.dtype))}
+    assert len(still) < 0.4 * len(alone)
+    told = [read_results(tmp_path / kind) for kind in ("ranks", "alone")]
+    assert told[0] == pytest.approx(told[1], rel=1e-5)
+
+
+def read_results(run: Path) -> list[float]:
+    """The epochs' mean losses."""
+    header, *rows = (line.split(",") for line in (run / "results.csv").read_text().splitlines())
+    return [float(value) for row in rows for name, value in zip(header, row, strict=True) if name.startswith("train/")]
+
+
+def test_training__with_norms_of_their_own_is_not(
+    descriptor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control. That each rank's own normaliser of the loss would do as much harm is shown in test_loss."""
+    assert furthest(*both("dfl", descriptor, tmp_path, monkeypatch, sync_bn=False))[0] > 1e-3

@@ -1,0 +1,134 @@
+"""Nothing in the package evaluates text, unpickles, unpacks, fetches, or starts a program, but for what is listed."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import yolofuse
+
+PACKAGE = Path(yolofuse.__file__).parent
+
+_MODULES = {
+    *("pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"),
+    *("tarfile", "zipimport", "runpy", "code", "codeop", "ctypes", "cffi"),
+    *("urllib", "http", "requests", "httpx", "aiohttp", "ftplib", "smtplib", "telnetlib", "xmlrpc"),
+    *("subprocess", "pty", "pip", "ensurepip"),
+}
+_BARE_CALLS = {"eval", "exec", "compile", "__import__", "breakpoint"}
+_METHODS = {
+    *("os.system", "os.popen", "os.execv", "os.execvp", "os.execve", "os.spawnv", "os.spawnvp", "os.posix_spawn"),
+    *("shutil.unpack_archive", "importlib.import_module", "asyncio.create_subprocess_exec"),
+    *("torch.hub.load", "torch.hub.load_state_dict_from_url", "torch.hub.download_url_to_file", "torch.jit.load"),
+    *("torch.package.PackageImporter", "torch.ops.load_library", "ctypes.CDLL"),
+    *("yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "yaml.unsafe_load_all", "yaml.full_load_all"),
+    *("multiprocessing.connection.Client", "socket.create_connection"),
+}
+_EXTRACTING = {"extract", "extractall"}
+# What is needed all the same, and why it is no way in.
+_ALLOWED = {
+    ("weights/unpickle.py", "pickle"): "for its UnpicklingError",
+    ("eval/report.py", "subprocess"): "asks git for the commit of this package's own checkout, with fixed words",
+    ("cluster/slurm.py", "subprocess"): "hands a job to sbatch, without a shell, each word an argument",
+    ("data/loader.py", "ctypes"): "for mallopt",
+    ("data/loader.py", "ctypes.CDLL"): "of the C library that is loaded already; no file is named",
+}
+
+
+def _sources() -> Iterator[tuple[str, ast.Module]]:
+    for file in sorted(PACKAGE.rglob("*.py")):
+        yield file.relative_to(PACKAGE).as_posix(), ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "?"
+
+
+def _keyword(call: ast.Call, name: str) -> object:
+    value = next((word.value for word in call.keywords if word.arg == name), None)
+    return value.value if isinstance(value, ast.Constant) else None
+
+
+def _uses(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """What a file does that is none of this package's business, each with its line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((name.name, node.lineno) for name in node.names if name.name.split(".")[0] in _MODULES)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            module = node.module or ""
+            if module.split(".")[0] in _MODULES:
+                yield module, node.lineno
+            yield from ((f"{module}.{n.name}", node.lineno) for n in node.names if f"{module}.{n.name}" in _METHODS)
+        elif isinstance(node, ast.Call):
+            yield from ((use, node.lineno) for use in _called(node))
+
+
+def _called(call: ast.Call) -> Iterator[str]:
+    name = _dotted(call.func)
+    last = name.rpartition(".")[2]
+    if name in _BARE_CALLS or name in _METHODS or last in _EXTRACTING:
+        yield name
+    if name == "torch.load" and _keyword(call, "weights_only") is not True:
+        yield "torch.load without weights_only"
+    if name in ("np.load", "numpy.load") and _keyword(call, "allow_pickle") is not False:
+        yield "np.load without allow_pickle=False"
+    if name == "yaml.load" and not (len(call.args) == 2 and _dotted(call.args[1]) == "_Loader"):
+        yield "yaml.load with another loader"
+    if _keyword(call, "shell") not in (None, False):
+        yield "shell=True"
+
+
+def test_package__does_nothing_of_the_kind() -> None:
+    found = [(file, use, line) for file, tree in _sources() for use, line in _uses(tree) if (file, use) not in _ALLOWED]
+    assert found == []
+
+
+def test_exceptions__are_all_in_use() -> None:
+    assert {(file, use) for file, tree in _sources() for use, _ in _uses(tree)} >= _ALLOWED.keys()
+
+
+def test_package__its_yaml_loader_is_a_safe_one() -> None:
+    import yaml
+
+    from yolofuse.config import yaml_io
+
+    assert issubclass(yaml_io._Loader, yaml.SafeLoader)
+    made = yaml_io._Loader.yaml_constructors
+    assert made == yaml.SafeLoader.yaml_constructors  # no tag of our own, and none that makes an object
+    assert not yaml_io._Loader.yaml_multi_constructors
+
+
+def test_package__only_upstream_knows_ultralytics() -> None:
+    importers = {
+        file
+        for file, tree in _sources()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Import) and any(name.name.split(".")[0] == "ultralytics" for name in node.names))
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ultralytics")
+    }
+    assert importers == {"upstream.py"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["eval('1')", "import pickle", "from urllib.request import urlopen", "import os\nos.system('x')",
+     "torch.load(f)", "torch.load(f, weights_only=False)", "torch.load(f, weights_only=x)", "np.load(f)",
+     "yaml.load(f, yaml.Loader)", "run(['x'], shell=True)", "archive.extractall()", "from shutil import unpack_archive",
+     "yaml.unsafe_load(f)", "__import__('os')", "import tarfile", "torch.hub.load('a', 'b')"],
+)  # fmt: skip
+def test_search__finds_it(line: str) -> None:
+    assert list(_uses(ast.parse(line)))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["model.eval()", "re.compile('x')", "torch.load(f, weights_only=True)", "np.load(f, allow_pickle=False)",
+     "yaml.safe_load(f)", "json.loads(f)", "torch.compile(model)", "run(['x'], shell=False)"],
+)  # fmt: skip
+def test_search__leaves_harmless_things_alone(line: str) -> None:
+    assert not list(_uses(ast.parse(line)))
