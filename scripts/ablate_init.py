@@ -112,7 +112,13 @@ def make_plan(cfg: Path, folder: Path, words: Sequence[str]) -> Plan:
         YolofuseError: If config or data are wrong.
     """
     # One judgement, after the last epoch; no workers, because the runs themselves go side by side.
-    fixed = ("data.workers=0", "train.val_every=0", "train.patience=0", "train.tensorboard=false")
+    fixed = (
+        "data.workers=0",
+        "train.val_every=0",
+        "train.patience=0",
+        "train.tensorboard=false",
+        "train.nan_rollbacks=0",
+    )
     config = load_config(cfg, [*words, *fixed])
     if config.weights.model_copy(update={"class_names": None, "name_map": None}) != WeightsConfig():
         raise ConfigError(f"{cfg}: weights.*: say which weights to start from with --pretrained")

@@ -32,7 +32,7 @@ from yolofuse.eval.report import environment
 from yolofuse.files import save_json
 
 DONE = "cell.json"
-_BROKEN = re.compile(r"loss is not finite at step (\d+)")  # of the RunError that yolofuse.engine.train raises
+_BROKEN = re.compile(r"loss or gradients are not finite in step (\d+)")  # of yolofuse.engine.recover's RunError
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def _cell(tmp_path: Path, *words: str) -> ablation_cells.Cell:
 
 
 def test_run__with_a_broken_loss_is_counted(tmp_path: Path) -> None:
-    cell = _cell(tmp_path, "train.lr0=1e30", "train.warmup_epochs=0", "train.nominal_batch=2")
+    cell = _cell(tmp_path, "train.lr0=1e30", "train.warmup_epochs=0", "train.nominal_batch=2", "train.nan_rollbacks=0")
     ablation_cells.run_cell(cell)
     result = ablation_cells.read_result(cell.done)
     assert result.nan_step in {2, 3}

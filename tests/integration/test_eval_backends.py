@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -24,6 +25,7 @@ from pycocotools.cocoeval import COCOeval
 from tests.helpers import real_data, record_calls
 from yolofuse.config.schema import CocoBackend, ValConfig
 from yolofuse.engine import validate
+from yolofuse.engine.feed import Feed
 from yolofuse.errors import ConfigError
 from yolofuse.eval.backends import backend_version, require_backend
 from yolofuse.eval.coco import CocoMatches, CocoResult, evaluate, ground_truth, prediction_rows
@@ -335,10 +337,8 @@ assert not unwanted & set(sys.modules), unwanted & set(sys.modules)
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_validate__hands_the_choice_on(backend: CocoBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_batches(*_: object) -> list[object]:
-        return []
-
-    monkeypatch.setattr(validate, "_batches", no_batches)
+    empty = SimpleNamespace(feed=Feed(list, lambda position: None, cast(Any, None), torch.device("cpu")), num_steps=0)
+    monkeypatch.setattr(validate, "eval_source", lambda *_: empty)
     calls = record_calls(monkeypatch, validate, "CocoMatches")
     box = np.array([[0.5, 0.5, 0.2, 0.4]], dtype=np.float32), np.array([0])
     nothing = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64))

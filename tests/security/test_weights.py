@@ -115,7 +115,8 @@ def test_resume__of_planted_checkpoints(
     for name in ("FINISHED", "PREEMPTED"):
         (run / name).unlink(missing_ok=True)
     assert train_cli.main(["--resume", str(run), *(["--force"] if force else [])]) == 2
-    assert "not opened" in capsys.readouterr().err
+    refusal = capsys.readouterr().err
+    assert "not opened" in refusal or "no checkpoint of the run is whole" in refusal  # for want of a checksum
     assert not marker.exists()
 
 

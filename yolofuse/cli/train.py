@@ -48,3 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         train(RunFolder(args.resume).load_config(overrides), resume=True, force=args.force)
 
     return run_command(command, on_interrupt="; go on with --resume and the run's folder")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -41,3 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         judge(args.weights, [*other_data, *overrides], split=args.split, out=args.out)
 
     return run_command(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

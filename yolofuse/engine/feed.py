@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -69,10 +70,15 @@ class Feed:
     def start(self, position: int = 0) -> None:
         """Let the workers begin at a batch, before anybody asks for it. The next iteration begins there."""
         self._position = position
-        self._seek(position)
-        self._loader = self._loader or self._open_loader()
-        self._batches = iter(self._loader)
-        _ignore_dead_workers()
+        self._batches = None
+        while self._batches is None:
+            self._seek(position)
+            self._loader = self._loader or self._open_loader()
+            try:
+                with _no_handler_of_dead_workers():
+                    self._batches = iter(self._loader)  # workers from before answer here
+            except RuntimeError as error:
+                self._note_death(error)
 
     def __iter__(self) -> Iterator[PairedBatch]:
         if self._batches is None:
@@ -109,16 +115,18 @@ class Feed:
             try:
                 raw = next(self._batches, None)
             except RuntimeError as error:
-                if not str(error).startswith("DataLoader worker"):
-                    raise
-                self._restart(error)
+                self._note_death(error)
+                self.start(self._position)
                 continue
             if raw is None:
                 self._batches = None
             self._position += 1
             return raw
 
-    def _restart(self, error: RuntimeError) -> None:
+    def _note_death(self, error: RuntimeError) -> None:
+        """Put a loader away whose worker died; whatever else went wrong is raised again."""
+        if not str(error).startswith("DataLoader worker"):
+            raise error
         self.restarts += 1
         if self.restarts > _MAX_RESTARTS:
             raise RunError(
@@ -128,14 +136,19 @@ class Feed:
         log.warning("warning: a loader process died (%s); the loader starts again at the batch that is due", error)
         self.on_restart(str(error))
         self._loader = self._batches = None  # its other workers end with it
-        self.start(self._position)
 
 
-def _ignore_dead_workers() -> None:
+@contextmanager
+def _no_handler_of_dead_workers() -> Iterator[None]:
     """Let the loader find out for itself, within seconds, that a worker died.
 
-    torch's handler raises wherever the main thread happens to be, for instance between an update of the weights and
-    that of their average.
+    The handler that torch sets raises wherever the main thread happens to be, for instance between an update of the
+    weights and that of their average.
     """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            is_torchs = getattr(before, "__module__", "").startswith("torch.")
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL if is_torchs or before is None else before)

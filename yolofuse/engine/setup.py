@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -168,11 +169,13 @@ def _wrap(detector: Detector, config: Config, ranks: Ranks) -> nn.Module:
                 module.compile()
     if ranks.world == 1:
         return detector
+    known = inspect.signature(DistributedDataParallel).parameters
+    sync_buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # torch < 2.15
     return DistributedDataParallel(
         detector,
         device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
-        broadcast_buffers=False,  # statistics are averaged after each update instead, see step.py
         gradient_as_bucket_view=True,
+        **cast(dict[str, Any], {sync_buffers: False}),  # statistics are averaged after each update instead, see step.py
     )
 
 

@@ -1,0 +1,236 @@
+"""On a real Slurm of two virtual nodes: jobs are preempted, requeued and bereft of a node, and end as if nothing was.
+
+Needs root and Slurm's programs (``tests/slurm_local.sh install``, which ``make test`` calls); skips itself without.
+"""
+
+from __future__ import annotations
+
+import atexit
+import csv
+import os
+import re
+import subprocess
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers import make_pairs
+from tests.integration.runs import REPO, same_tensors, write_config
+from yolofuse.cli import submit
+from yolofuse.engine.records import read_events
+from yolofuse.weights import load_checkpoint
+
+pytestmark = [pytest.mark.xdist_group("slurm"), pytest.mark.timeout(600)]
+
+_SCRIPT = REPO / "tests" / "slurm_local.sh"
+_NOT_HERE = 3  # the script's exit code where Slurm cannot run
+_STEPS = 20  # of an epoch
+_KEPT = ("model", "ema", "ema_updates", "optimizer", "scaler")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The virtual cluster, and a folder for runs."""
+
+    root: Path
+    folder: Path
+    descriptor: Path
+
+    def script(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Do something with the nodes."""
+        command = [str(_SCRIPT), verb, str(self.root), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+    def submit(self, name: str, capsys: pytest.CaptureFixture[str], *words: str, **train: Any) -> dict[str, str]:
+        """Submit a tiny run as a user does; returns job ids by stage."""
+        options = {"batch": 4, "epochs": 2, "save_every": 3, "val_every": 2, **train}
+        home = self.folder / name
+        home.mkdir()
+        config = write_config(home, self.descriptor, train=options)
+        capsys.readouterr()
+        code = submit.main(["--cfg", str(config), "--name", name, "--cpus", "1", *words])
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        return dict(re.findall(r"^(\w+) +job (\d+)$", said.out, re.MULTILINE))
+
+    def jobs(self, job: str) -> list[dict[str, str]]:
+        """What Slurm knows of a job, or of each element of an array."""
+        command = ["scontrol", "show", "--oneliner", "job", job]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+        return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in told.splitlines() if line]
+
+    def states(self, job: str) -> set[str]:
+        """States of a job, or of the elements of an array."""
+        return {found["JobState"] for found in self.jobs(job)}
+
+    def logs(self, name: str = "") -> str:
+        """The end of all that jobs printed, or those of one submission."""
+        files = sorted((self.folder / name).rglob("*.log"))
+        return "\n".join(f"== {file.name}\n{file.read_text()[-9000:]}" for file in files)
+
+    def wait(self, what: str, is_true: Callable[[], bool], seconds: float = 120) -> None:
+        """Wait for something; tells what jobs printed if it does not come."""
+        deadline = time.monotonic() + seconds
+        while not is_true():
+            if time.monotonic() > deadline:
+                queue = subprocess.run(["squeue", "--long"], capture_output=True, text=True, timeout=30, check=False)
+                pytest.fail(f"waited {seconds:.0f} s for {what}\n{queue.stdout}\n{self.logs()}")
+            time.sleep(0.1)
+
+    def wait_for_end(self, job: str, state: str = "COMPLETED") -> None:
+        """Wait until a job, or each element of an array, has ended in a state."""
+        live = {"PENDING", "RUNNING", "COMPLETING", "REQUEUED", "SUSPENDED", "CONFIGURING"}
+        self.wait(f"job {job}", lambda: not self.states(job) & live)
+        assert self.states(job) == {state}, self.logs()
+
+    def wait_for_checkpoint(self, run: Path, after: int = 0) -> None:
+        """Wait until a run has made and saved steps after a given one."""
+
+        def is_there() -> bool:
+            return any(int(file.stem[5:]) > after for file in run.glob("weights/step_*.pt"))
+
+        self.wait(f"{run}'s next checkpoint", is_there)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes, for the tests of this file."""
+    folder = tmp_path_factory.mktemp("cluster")
+    made = Cluster(folder / "slurm", folder, make_pairs(folder / "data", num_train=4 * _STEPS, num_val=2))
+    worker = re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or "0"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("YOLOFUSE_SLURM_PORT", str(28310 + 10 * int(worker)))
+        started = made.script("start", "2", str(os.getpid()))
+        if started.returncode == _NOT_HERE:
+            reason = f"no Slurm on this machine: {started.stderr.strip()}; tests/slurm_local.sh install gets it"
+            warnings.warn(reason, stacklevel=1)
+            pytest.skip(reason)
+        assert started.returncode == 0, started.stderr
+        atexit.register(made.script, "stop")
+        patch.setenv("SLURM_CONF", str(made.root / "slurm.conf"))
+        patch.setenv("SLURM_WAIT", "3")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PYTHONPATH", str(REPO))
+        patch.setenv("YOLOFUSE_CACHE", str(folder / "cache"))
+        yield made
+        made.script("stop")
+        atexit.unregister(made.script)
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, str]:
+    """Job ids of the run that nothing happens to, once submitted."""
+    return {}
+
+
+@pytest.fixture
+def reference(cluster: Cluster, whole: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Callable[[], Path]:
+    """Begins the run that nothing happens to, beside the test; call it to wait for its folder."""
+    if not whole:
+        whole.update(cluster.submit("whole", capsys, "--nodes", "2", "--gpus", "0"))
+
+    def wait() -> Path:
+        cluster.wait_for_end(whole["train"])
+        return cluster.folder / "whole" / "run"
+
+    return wait
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """Check that two runs ended with the same weights, bit for bit, by the same losses."""
+    first, second = (load_checkpoint(run / "weights" / "last.pt") for run in (a, b))
+    for key in _KEPT:
+        assert same_tensors(first[key], second[key]), key
+    timed = {"seconds", "data_wait"}
+    rows = [[{k: v for k, v in r.items() if k not in timed} for r in c["progress"]["history"]] for c in (first, second)]
+    assert rows[0] == rows[1]
+    assert first["progress"]["step"] == second["progress"]["step"] == 2 * _STEPS
+
+
+def events(run: Path) -> list[str]:
+    """What happened to a run."""
+    found, damaged = read_events(run)
+    assert not damaged
+    return [event.event for event in found]
+
+
+def test_array__of_seeds_is_trained_judged_and_tabulated(
+    cluster: Cluster, reference: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = cluster.folder / "table.csv"
+    words = ("--gpus", "1", "--seeds", "0,7", "--val", "--collect", str(table), "train.epochs=1")
+    ids = cluster.submit("seeds", capsys, *words)
+    waiting = cluster.jobs(ids["val"])[0]
+    assert ids["train"] in waiting["Dependency"]
+    assert len(cluster.jobs(ids["train"])) <= 2
+    cluster.wait_for_end(ids["collect"])
+    for stage in ("train", "val"):
+        assert len(cluster.jobs(ids[stage])) == 2
+        assert cluster.states(ids[stage]) == {"COMPLETED"}
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["run"].rsplit("/")[-1] for row in rows] == ["run-seed0", "run-seed7", "mean of 2"]
+    assert [row["seed"] for row in rows] == ["0", "7", "0 7"]
+    assert [row["state"] for row in rows] == ["finished"] * 3
+    assert all(row["eval-val AP"] and row["eval-val AP"] == row["AP"] for row in rows)
+
+
+def test_failed_training__is_a_failed_job_and_its_judging_is_cancelled(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = cluster.submit("fails", capsys, "--gpus", "0", "--val", "data.train_split=nosuch")
+    cluster.wait_for_end(ids["train"], "FAILED")
+    assert cluster.jobs(ids["train"])[0]["ExitCode"] == "2:0"
+    assert cluster.jobs(ids["train"])[0]["Restarts"] == "0"
+    cluster.wait_for_end(ids["val"], "CANCELLED")
+    assert "nosuch" in cluster.logs()
+
+
+def test_run__preempted_then_bereft_of_each_node_ends_bit_identical(
+    cluster: Cluster, reference: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = reference()
+    job = cluster.submit("broken", capsys, "--nodes", "2", "--gpus", "0")["train"]
+    run = cluster.folder / "broken" / "run"
+
+    cluster.wait_for_checkpoint(run, after=0)
+    subprocess.run(["scancel", "--batch", "--signal=USR1", job], timeout=30, check=True)  # as Slurm does before the end
+    cluster.wait("the run to go on", lambda: events(run)[-1] == "resumed")
+    began, stopped, resumed = read_events(run)[0]
+    assert (began.event, stopped.event, stopped.facts["signal"]) == ("begun", "preempted", "SIGUSR1")
+    assert 0 < (stopped.step or 0) < _STEPS  # in mid-epoch
+    assert resumed.step == stopped.step  # no step is made twice
+    assert not (run / "PREEMPTED").exists()
+
+    # Slurm takes minutes to notice, the other rank fails within seconds: the job itself must see what was the matter.
+    cluster.wait_for_checkpoint(run, after=resumed.step or 0)
+    assert cluster.script("fail", "n2").returncode == 0
+    cluster.wait("the job's return into the queue", lambda: "does not answer; requeued" in cluster.logs("broken"))
+    assert cluster.script("forget").returncode == 0
+    assert cluster.script("revive", "n2").returncode == 0
+    cluster.wait("the run to go on", lambda: events(run).count("resumed") == 2)
+
+    # With its first node the job's script is gone: Slurm requeues it.
+    cluster.wait_for_checkpoint(run, after=read_events(run)[0][-1].step or 0)
+    assert cluster.script("fail", "n1").returncode == 0
+    assert cluster.script("revive", "n1").returncode == 0
+
+    cluster.wait_for_end(job)
+    assert cluster.jobs(job)[0]["Restarts"] == "3"
+    assert events(run)[-2:] == ["resumed", "finished"]
+    assert (run / "FINISHED").exists()
+    assert_same_run(whole, run)
+
+
+def test_cancelled__run_saves_and_stays_out_of_the_queue(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    job = cluster.submit("cancelled", capsys, "--gpus", "0", epochs=50)["train"]
+    run = cluster.folder / "cancelled" / "run"
+    cluster.wait_for_checkpoint(run)
+    subprocess.run(["scancel", job], timeout=30, check=True)
+    cluster.wait_for_end(job, "CANCELLED")
+    cluster.wait("the last save", (run / "PREEMPTED").exists, seconds=20)
+    assert cluster.jobs(job)[0]["Restarts"] == "0"

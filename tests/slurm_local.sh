@@ -1,0 +1,192 @@
+#!/bin/bash
+# A real Slurm of virtual nodes on this machine, for tests: every daemon on loopback, every file below one folder.
+#
+#   slurm_local.sh install            apt's packages, where root and apt are there; says what is missing, never fails
+#   slurm_local.sh start DIR [NODES [PID]]  within seconds or not at all; stops by itself when process PID is gone
+#   slurm_local.sh env DIR            for `eval`: what Slurm's commands need to find it
+#   slurm_local.sh fail DIR NODE      the node and all that runs on it die at once, as by a power cut
+#   slurm_local.sh revive DIR NODE    the node is switched on again
+#   slurm_local.sh forget DIR         the controller is started anew, without the messages that it had not delivered
+#   slurm_local.sh stop DIR           ends what start began, by recorded pid, and takes its line out of /etc/hosts
+set -euo pipefail
+
+PORT=${YOLOFUSE_SLURM_PORT:-28310}
+PROGRAMS=(slurmctld slurmd sbatch srun scontrol munged)
+
+missing() {
+  local program
+  for program in "${PROGRAMS[@]}"; do command -v "$program" >/dev/null || echo "$program"; done
+}
+
+install() {
+  [ -n "$(missing)" ] || return 0
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "slurm: not installed, and only root can install it, by apt: the tests that need it will skip themselves"
+    return 0
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  if ! { apt-get update && apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge; } \
+      >/tmp/yolofuse-apt.$$ 2>&1; then
+    tail -n 3 "/tmp/yolofuse-apt.$$"
+    echo "slurm: apt could not install it: the tests that need it will skip themselves"
+  fi
+  rm -f "/tmp/yolofuse-apt.$$"
+}
+
+configure() { # NODES: two virtual nodes share this machine's cores; no power saving, no accounting, fast timeouts
+  local nodes=$1 cpus memory
+  cpus=$(nproc)
+  memory=$(($(awk '/MemTotal/ {print $2}' /proc/meminfo) / 1024))
+  cat >"$DIR/slurm.conf" <<CONF
+ClusterName=yolofuse
+FirstJobId=$((PORT - 28000))1
+SlurmctldHost=$HOST(127.0.0.1)
+SlurmctldPort=$PORT
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket=$DIR/munge.socket,cred_expire=5
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+StateSaveLocation=$DIR/state
+SlurmdSpoolDir=$DIR/spool/%n
+SlurmctldPidFile=$DIR/pids/slurmctld
+SlurmdPidFile=$DIR/pids/slurmd.%n
+SlurmctldLogFile=$DIR/log/slurmctld
+SlurmdLogFile=$DIR/log/slurmd.%n
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0,batch_sched_delay=0
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+JobCompType=jobcomp/none
+JobRequeue=1
+MinJobAge=3600
+KillWait=2
+SlurmdTimeout=300
+MessageTimeout=5
+BatchStartTimeout=1
+ReturnToService=2
+SlurmdParameters=config_overrides
+GresTypes=gpu
+NodeName=n[1-$nodes] NodeHostname=$HOST NodeAddr=127.0.0.1 Port=[$((PORT + 1))-$((PORT + nodes))] CPUs=$cpus RealMemory=$memory Gres=gpu:2
+PartitionName=main Nodes=n[1-$nodes] Default=YES State=UP
+CONF
+  # pretended GPUs: slurmd asks for a device each, and never opens it
+  printf "NodeName=n[1-$nodes] Name=gpu File=%s\n" /dev/null /dev/zero >"$DIR/gres.conf"
+}
+
+hosts() { # [NODES]: our line in the hosts file, which makes this host's name and the nodes' names loopback; or no line
+  (
+    flock 9 # another cluster's line may come or go at the same time
+    grep -vF "$TAG" /etc/hosts >"$DIR/hosts" || true
+    [ -z "${1:-}" ] || echo "127.0.0.1 $HOST $(seq -f 'n%g' -s ' ' "$1") $TAG" >>"$DIR/hosts"
+    cat "$DIR/hosts" >/etc/hosts # in place: in a container it is a mount, which cannot be replaced
+  ) 9</etc/hosts
+}
+
+node_up() { # NODE: `fail` finds it by the mark in its environment
+  YOLOFUSE_VIRTUAL_NODE="$DIR/$1" slurmd -N "$1"
+}
+
+start() {
+  local nodes=${1:-2} absent try
+  absent=$(missing | tr '\n' ' ')
+  [ -z "$absent" ] || { echo "not installed: $absent" >&2; return 3; }
+  [ "$(id -u)" = 0 ] || { echo "only root can start Slurm's daemons" >&2; return 3; }
+  [ -w /etc/hosts ] || { echo "/etc/hosts cannot be written, and the nodes' names must resolve" >&2; return 3; }
+  mkdir -p "$DIR"/{state,spool,log,pids}
+  chmod 755 "$DIR"
+  configure "$nodes"
+  hosts "$nodes"
+  (umask 077 && head -c 1024 /dev/urandom >"$DIR/munge.key")
+  # --force: munged wants every folder above its socket closed to others, which /tmp is not
+  munged --force --key-file="$DIR/munge.key" --socket="$DIR/munge.socket" --pid-file="$DIR/pids/munged" \
+    --log-file="$DIR/log/munged" --seed-file="$DIR/munge.seed" 2>>"$DIR/log/start"
+  slurmctld -c 2>>"$DIR/log/start"
+  for try in $(seq "$nodes"); do node_up "n$try" 2>>"$DIR/log/start"; done
+  for try in $(seq 200); do
+    [ "$(timeout 3 sinfo --noheader --states=idle --format=%D 2>/dev/null)" = "$nodes" ] && break
+    sleep 0.1
+  done
+  if [ "$try" = 200 ]; then
+    echo "the nodes did not come up:" >&2
+    tail -n 20 "$DIR"/log/* >&2
+    stop
+    return 1
+  fi
+  if [ -n "${2:-}" ]; then setsid "$0" guard "$DIR" "$2" </dev/null >/dev/null 2>&1 & fi
+}
+
+guard() { # PID: a killed test run stops nothing itself
+  touch "$DIR/pids/guard"
+  while kill -0 "$1" 2>/dev/null; do
+    sleep 1
+    [ -e "$DIR/pids/guard" ] || return 0
+  done
+  stop
+}
+
+ended() { # FILE: end the process whose pid it holds; true if there was one
+  local pid try
+  [ -s "$1" ] && pid=$(cat "$1") && kill "$pid" 2>/dev/null || return 1
+  for try in $(seq 50); do kill -0 "$pid" 2>/dev/null || return 0; sleep 0.1; done
+  kill -KILL "$pid" 2>/dev/null || true
+}
+
+# The controller keeps what it could not tell a dead node and repeats it for a minute, such as the kill of a step that a
+# requeued job has again by the same number. Real jobs are requeued after two minutes, here after six seconds: a fresh
+# controller, from its saved state, has forgotten the message. (It notices less well that a batch script is gone.)
+forget() {
+  ended "$DIR/pids/slurmctld" || true
+  slurmctld 2>>"$DIR/log/start"
+}
+
+having() { # WORD: pids of processes with it in their environment
+  grep -lzxF -- "$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 | sort
+}
+
+on_node() { # NODE: pids of its slurmd, of the processes of its steps, and of the steps' managers
+  local pid parent
+  having "YOLOFUSE_VIRTUAL_NODE=$DIR/$1"
+  for pid in $(comm -12 <(having "SLURMD_NODENAME=$1") <(having "SLURM_CONF=$SLURM_CONF")); do
+    echo "$pid"
+    # a manager has written its title over its environment, but it is the parent of what it started
+    parent=$(awk '/^PPid:/ {print $2}' "/proc/$pid/status" 2>/dev/null) || continue
+    [ "$(cat "/proc/$parent/comm" 2>/dev/null)" != slurmstepd ] || echo "$parent"
+  done
+}
+
+fail() {
+  local signal pid
+  for signal in STOP STOP KILL; do # all are stopped first, so that none tells of the others' end
+    for pid in $(on_node "$1"); do kill "-$signal" "$pid" 2>/dev/null || true; done
+  done
+  rm -f "$DIR/pids/slurmd.$1"
+}
+
+stop() {
+  local file
+  rm -f "$DIR/pids/guard"
+  for file in "$DIR"/spool/*/; do fail "$(basename "$file")"; done # with all that still runs there
+  for file in "$DIR"/pids/slurmctld "$DIR"/pids/munged; do ended "$file" || true; done
+  hosts
+}
+
+verb=${1:-}
+[ "$verb" = install ] && { install; exit; }
+[ $# -ge 2 ] || { sed -n '3,10s/^# *//p' "$0" >&2; exit 2; }
+DIR=$(mkdir -p "$2" && cd "$2" && pwd) HOST=$(hostname -s)
+TAG="# yolofuse test cluster in $DIR;"
+export SLURM_CONF=$DIR/slurm.conf
+shift 2
+case $verb in
+  start | fail | forget | guard | stop) "$verb" "$@" ;;
+  revive) node_up "$1" 2>>"$DIR/log/start" ;;
+  env) echo "export SLURM_CONF=$SLURM_CONF" ;;
+  *) sed -n '3,10s/^# *//p' "$0" >&2; exit 2 ;;
+esac

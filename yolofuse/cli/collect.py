@@ -1,0 +1,62 @@
+"""``python -m yolofuse.cli.collect``: runs, finished or not, as one table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from yolofuse.cli.common import run_command
+from yolofuse.cluster.facts import RunFacts, find_runs, read_run
+from yolofuse.cluster.table import FORMATS, check_outputs, format_markdown, make_table
+from yolofuse.errors import ConfigError, RunError, listing
+from yolofuse.files import save_text
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m yolofuse.cli.collect",
+        description="Make one table of runs, finished or not: what differs between their configs, how far they came, "
+        "their figures and interruptions, and mean and standard deviation over seeds.",
+    )
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folders of runs")
+    parser.add_argument("--under", type=Path, metavar="FOLDER", help="all runs below a folder")
+    parser.add_argument("--out", nargs="+", type=Path, default=[], metavar="FILE", help="table.csv, table.md, or both")
+    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    if bool(args.runs) == (args.under is not None):
+        parser.error("give either RUN folders or --under FOLDER")
+
+    def command() -> None:
+        check_outputs(args.out)
+        rows = make_table(_read_all(args.runs or find_runs(args.under)))
+        for path in args.out:
+            try:
+                save_text(path, FORMATS[path.suffix](rows))
+            except OSError as error:
+                raise ConfigError(f"--out: {path} cannot be written ({error.strerror}); name another file") from error
+        print(format_markdown(rows), end="")
+
+    return run_command(command)
+
+
+def _read_all(folders: Sequence[Path]) -> list[RunFacts]:
+    """What came of each run.
+
+    Raises:
+        RunError: If one is no run, or its files are damaged; all such runs are told.
+    """
+    found, problems = [], []
+    for folder in folders:
+        try:
+            found.append(read_run(folder))
+        except (RunError, ConfigError) as error:
+            problems.append(str(error))
+    if problems:
+        raise RunError(listing("runs", problems))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Runs on a cluster: what to submit to Slurm, and what came of it."""
