@@ -161,7 +161,6 @@ def test_one_rank__hanging_ends_the_other_with_its_stacks(pairs: Pairs) -> None:
     assert "all_reduce" in stacks
 
 
-@pytest.mark.xfail(strict=True, reason="the next job's watchdog empties the file before it is looked at")
 def test_resume__keeps_and_tells_where_the_job_before_hung(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = load_config(write_config(tmp_path, train={"epochs": 1}))
     run = train(config)
@@ -197,7 +196,6 @@ def test_one_rank__with_a_bad_batch_takes_both_back(pairs: Pairs) -> None:
     assert load_checkpoint(pairs.folder / "bad" / "weights" / "last.pt")["progress"]["skipped"] == [_STRIKE]
 
 
-@pytest.mark.xfail(strict=True, reason="an aborted forward pass leaves the wrapper for several ranks ready to exchange")
 def test_one_rank__short_of_memory_halves_the_pieces_of_both(pairs: Pairs) -> None:
     codes, said = pairs.run("short", "memory", "train.sync_bn=false")
     assert codes == [0, 0], said
@@ -214,7 +212,6 @@ def test_one_rank__short_of_memory_amid_an_exchange_ends_the_job_and_the_next_on
     assert json.loads((pairs.folder / "stuck" / "split_batches.json").read_text()) == {"parts": 2}
 
 
-@pytest.mark.xfail(strict=True, reason="the marker is left however often that has happened")
 def test_one_rank__without_memory_for_one_pair_is_not_requeued_for_ever(
     pairs: Pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,7 +224,6 @@ def test_one_rank__without_memory_for_one_pair_is_not_requeued_for_ever(
     assert not (pairs.folder / "hopeless" / "PREEMPTED").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="a worker that dies between two passes is found where nobody looks for it")
 @pytest.mark.parametrize("feed", ["feed", "val_source.feed"])
 def test_loader__replaces_a_worker_that_died_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feed: str) -> None:
     config = write_config(tmp_path, data={"workers": 2})
@@ -252,7 +248,6 @@ def test_loader__replaces_a_worker_that_died_idle(tmp_path: Path, monkeypatch: p
     assert all(same_tensors(a[key], b[key]) for key in _STATE)
 
 
-@pytest.mark.xfail(strict=True, reason="what a kill inside a save leaves is never cleared away")
 def test_resume__clears_away_what_interrupted_saves_left(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path, train={"epochs": 1}))
     weights = train(config) / "weights"

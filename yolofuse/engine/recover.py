@@ -11,6 +11,7 @@ from yolofuse.engine.guard import FiniteGuard, NotFinite, RollBack, StuckOutOfMe
 from yolofuse.engine.monitor import open_monitor
 from yolofuse.engine.run import Run, leave_marker, where
 from yolofuse.engine.saver import newest_checkpoint
+from yolofuse.engine.setup import distribute
 from yolofuse.engine.state import RESTORED, restore
 from yolofuse.engine.status import append_event
 from yolofuse.errors import RunError
@@ -61,14 +62,8 @@ def _leave_out(run: Run, reason: NotFinite) -> None:
 
 def _split_batches(run: Run) -> None:
     """Go back, and compute every batch in twice as many pieces, whose gradients add up."""
-    session = run.session
-    most = session.config.train.batch // session.ranks.world
-    if run.parts >= most:
-        raise RunError(
-            "out of memory even with one pair at a time; take a lower train.imgsz, a smaller model.base, or another GPU"
-        )
-    before = run.progress
-    run.parts = min(2 * run.parts, most)
+    session, before = run.session, run.progress
+    run.parts = _more_parts(run)
     session.ranks.on_main(lambda: run.folder.write_split(run.parts))
     _go_back(run)
     log.warning("warning: out of memory at step %d; %s", before.step, _in_pieces(run, run.progress.step))
@@ -81,7 +76,7 @@ def give_up_stuck(run: Run, reason: StuckOutOfMemory) -> NoReturn:
     Raises:
         RunError: Always.
     """
-    parts = min(2 * run.parts, run.session.config.train.batch // run.session.ranks.world)
+    parts = _more_parts(run)
     run.folder.write_split(parts)
     leave_marker(run, run.folder.preempted, signal="out of memory")
     append_event(run.folder.path, "out_of_memory", **where(run), parts=parts)
@@ -89,6 +84,20 @@ def give_up_stuck(run: Run, reason: StuckOutOfMemory) -> NoReturn:
         f"rank {run.session.ranks.rank} ran out of memory while the others waited for its gradients; start the run "
         f"again with --resume {run.folder.path}: each batch will then be computed in {parts} pieces"
     ) from reason
+
+
+def _more_parts(run: Run) -> int:
+    """Twice as many pieces, up to one for each pair of a rank.
+
+    Raises:
+        RunError: If they are that small already.
+    """
+    most = run.session.config.train.batch // run.session.ranks.world
+    if run.parts >= most:
+        raise RunError(
+            "out of memory even with one pair at a time; take a lower train.imgsz, a smaller model.base, or another GPU"
+        )
+    return min(2 * run.parts, most)
 
 
 def _in_pieces(run: Run, step: int) -> str:
@@ -109,6 +118,7 @@ def _go_back(run: Run) -> None:
     path, _ = session.ranks.on_main(lambda: newest_checkpoint(folder))
     assert path is not None  # there is one from before the first step
     session.optimizer.zero_grad(set_to_none=True)
+    session.model = distribute(session.detector, session.ranks)  # a step that broke off has left the old one waiting
     if session.ranks.device.type == "cuda":
         torch.cuda.empty_cache()
     content = load_checkpoint(path, needs=RESTORED)

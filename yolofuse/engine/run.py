@@ -178,7 +178,6 @@ def _begin(folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, st
     session = prepare(config, ranks)
 
     def create() -> None:
-        folder.refuse_used()
         folder.last.parent.mkdir(parents=True, exist_ok=True)
         stack.enter_context(run_lock(folder.path))
         folder.create(session.config)
@@ -203,7 +202,7 @@ def _first_words(run: Run) -> None:
 
 
 def _go_on(folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, stop: StopRequest, *, force: bool) -> Run:
-    ranks.on_main(lambda: stack.enter_context(run_lock(folder.path)) if folder.path.is_dir() else None)
+    ranks.on_main(lambda: _take(folder, stack))
     begun = ranks.on_main(folder.load_config)
     if config.train.batch < 0:  # what was found when the run began
         config = config.model_copy(update={"train": config.train.model_copy(update={"batch": begun.train.batch})})
@@ -217,9 +216,18 @@ def _go_on(folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, st
     facts = what_stopped(folder.path) if ranks.is_main else {}
     run = _assemble(folder, session, progress, stop, stack)
     _tell_resumed(run, facts, problems, changes)
+    ranks.barrier()  # rank 0 looks at every rank's stacks before their watchdogs write anew
     if content is None:
         _first_words(run)
     return run
+
+
+def _take(folder: RunFolder, stack: ExitStack) -> None:
+    """Lock a run's folder, and clear away what a kill amid writing has left."""
+    if folder.path.is_dir():
+        stack.enter_context(run_lock(folder.path))
+        for part in [*folder.path.glob(".*.part"), *folder.last.parent.glob(".*.part")]:
+            part.unlink()
 
 
 def _restored(session: Session, path: Path | None, content: dict[str, Any] | None) -> Progress:

@@ -167,6 +167,11 @@ def _wrap(detector: Detector, config: Config, ranks: Ranks) -> nn.Module:
         for part in detector.parts.values():
             for module in part.values() if isinstance(part, nn.ModuleDict) else (part,):  # the blocks of the fusion
                 module.compile()
+    return distribute(detector, ranks)
+
+
+def distribute(detector: Detector, ranks: Ranks) -> nn.Module:
+    """The detector, with its gradients exchanged where there are several ranks."""
     if ranks.world == 1:
         return detector
     known = inspect.signature(DistributedDataParallel).parameters

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 _FIRST = 4.0  # times the patience for the first step, in which models are compiled and kernels chosen
 
@@ -28,11 +29,13 @@ class Watchdog:
         self._path = path
         self._patience = patience
         self._armed = float("-inf")
-        self._file = None if not patience else path.open("w", encoding="utf-8")
+        self._file: TextIO | None = None
 
     @contextmanager
     def watching(self) -> Iterator[Watchdog]:
         """Watch as long as the block lasts."""
+        if self._patience:
+            self._file = self._path.open("w", encoding="utf-8")
         try:
             self._arm(_FIRST * self._patience)
             yield self

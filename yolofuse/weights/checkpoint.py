@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,12 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
             torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **content}, file)
             seal(file)
     except (OSError, RuntimeError) as error:
-        raise WeightsError(f"{path}: cannot be written ({error}); the file from before is untouched") from error
+        free = shutil.disk_usage(path.parent).free / (1 << 20)
+        reason = str(error).splitlines()[0]  # torch's own words for a full disk do not say that it is
+        raise WeightsError(
+            f"{path}: cannot be written ({reason}; {free:.0f} MiB are free on its disk); the file from before is "
+            "untouched"
+        ) from error
 
 
 def load_checkpoint(path: Path, needs: Collection[str] = ()) -> dict[str, Any]:
