@@ -1,6 +1,6 @@
 """On a real Slurm of two virtual nodes: jobs are preempted, requeued and bereft of a node, and end as if nothing was.
 
-Needs root and Slurm's programs (``tests/slurm_local.sh install``, which ``make test`` calls); skips itself without.
+Needs root and Slurm's programs (``tests/slurm_local.sh install``, which CI calls); skips itself without.
 """
 
 from __future__ import annotations

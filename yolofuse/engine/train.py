@@ -113,6 +113,7 @@ def _step(run: Run, whole: PairedBatch, meter: LossMeter, *, is_last: bool) -> N
     progress.step += 1
     progress.epoch_step += 1
     run.watchdog.beat()
+    run.saver.poll()
     run.tell("training")
     if not due:
         return
