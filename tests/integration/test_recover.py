@@ -17,6 +17,8 @@ import yolofuse.engine.train as loop
 from tests.integration.runs import same_tensors, write_config
 from yolofuse.cli import train as cli
 from yolofuse.config import Config, load_config
+from yolofuse.engine.guard import RollBack
+from yolofuse.engine.recover import recover
 from yolofuse.engine.run import Run
 from yolofuse.engine.train import train
 from yolofuse.engine.validate import detect_all
@@ -226,6 +228,40 @@ def test_resume__of_another_config_or_code_is_refused_unless_forced(
     assert cli.main(["--resume", str(run), "--force", "train.epochs=2"]) == 0
     assert _end(run)["progress"]["epoch"] == 2
     assert "changed: train.lr0" in capsys.readouterr().out
+    # From now on that is the run: its config says so, and it goes on without force.
+    assert load_config(run / "config.yaml").train.epochs == 2
+    assert cli.main(["--resume", str(run)]) == 0
+    assert cli.main(["--resume", str(run), "--force", "train.optimizer=adamw"]) == 2
+    assert "of another train.optimizer" in capsys.readouterr().err
+
+
+def test_resume__by_force_takes_the_changed_decay(tmp_path: Path) -> None:
+    run = train(_config(tmp_path, "run", "train.epochs=1"))
+    changed = load_config(run / "config.yaml", ["train.epochs=2", "train.weight_decay=0.25"])
+    train(changed, resume=True, force=True)
+    assert _end(run)["optimizer"]["param_groups"][0]["weight_decay"] == 0.25
+
+
+def test_out_of_memory__in_an_update_goes_back_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = _config(tmp_path, "run")
+
+    def short(run: Run, batch: PairedBatch) -> None:
+        if run.progress.step == 4 and run.parts == 1:
+            monkeypatch.setattr(run.session.optimizer, "step", _no_memory)
+
+    def mended(run: Run, reason: RollBack) -> None:
+        monkeypatch.undo()
+        recover(run, reason)
+
+    monkeypatch.setattr(loop, "recover", mended)
+    _at_step(monkeypatch, short)
+    run = train(config)
+    assert json.loads((run / "split_batches.json").read_text()) == {"parts": 2}
+    assert _end(run)["progress"]["epoch"] == 3
+
+
+def _no_memory(*args: Any, **kwargs: Any) -> None:
+    raise torch.OutOfMemoryError("pretended")
 
 
 def test_run_folder__is_one_jobs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from yolofuse.errors import ConfigError, YolofuseError
+from yolofuse.errors import ConfigError, RunError, RunStopped, YolofuseError
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Ranks:
         if self.world == 1:
             return [value]
         gathered: list[Any] = [None] * self.world
-        dist.all_gather_object(gathered, value)
+        dist.all_gather_object(gathered, value, group=self.control)
         return gathered
 
     def from_main(self, value: T) -> T:
@@ -57,7 +57,7 @@ class Ranks:
         if self.world == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0)
+        dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
 
     def on_main(self, work: Callable[[], T]) -> T:
@@ -68,6 +68,9 @@ class Ranks:
                 outcome = (work(), None)
             except YolofuseError as error:
                 outcome = (None, error)
+            except OSError as error:
+                what = f"{error.filename or 'the run folder'}: {error.strerror or error}"
+                outcome = (None, RunError(f"{what}; look at the disk's space and at permissions"))
         value, problem = self.from_main(outcome)
         if problem is not None:
             raise problem
@@ -84,7 +87,7 @@ class Ranks:
     def barrier(self) -> None:
         """Wait until every rank is here."""
         if self.world > 1:
-            dist.barrier()
+            dist.barrier(group=self.control)
 
     @torch.no_grad()
     def sum_(self, tensor: Tensor) -> Tensor:
@@ -129,7 +132,11 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     try:
         control = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=_PATIENCE)) if on_cuda else None
         yield Ranks(dist.get_rank(), dist.get_world_size(), chosen, local, control)
-    finally:
+    except BaseException as error:
+        if not on_cuda or isinstance(error, RunStopped):  # NCCL would wait for ranks that may never come
+            dist.destroy_process_group()
+        raise
+    else:
         dist.destroy_process_group()
 
 

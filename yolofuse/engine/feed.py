@@ -116,6 +116,7 @@ class Feed:
                 raw = next(self._batches, None)
             except RuntimeError as error:
                 self._note_death(error)
+            if self._batches is None:  # outside of the handler, which holds on to the old loader
                 self.start(self._position)
                 continue
             if raw is None:
@@ -125,7 +126,7 @@ class Feed:
 
     def _note_death(self, error: RuntimeError) -> None:
         """Put a loader away whose worker died; whatever else went wrong is raised again."""
-        if not str(error).startswith("DataLoader worker"):
+        if not str(error).startswith(("DataLoader worker", "Pin memory thread")):
             raise error
         self.restarts += 1
         if self.restarts > _MAX_RESTARTS:

@@ -42,10 +42,10 @@ def _leave_out(run: Run, reason: NotFinite) -> None:
         so_far = f", having gone back {before.rollbacks} times" if most else ""
         raise RunError(
             f"loss or gradients are not finite in {steps} (epoch {before.epoch + 1}){so_far}: "
-            f"{run.monitor.where_not_finite()}. The checkpoints from before are whole. Try a lower train.lr0, or "
+            f"{_where_it_began(run, reason)}. The checkpoints from before are whole. Try a lower train.lr0, or "
             "train.precision: fp32"
         )
-    where_it_began = run.monitor.where_not_finite()
+    where_it_began = _where_it_began(run, reason)
     _go_back(run)
     run.progress.skipped = sorted({*before.skipped, *reason.steps})
     run.progress.rollbacks = before.rollbacks + 1
@@ -60,6 +60,13 @@ def _leave_out(run: Run, reason: NotFinite) -> None:
     run.note("rolled_back", reached=before.step, left_out=steps, why=where_it_began)
 
 
+def _where_it_began(run: Run, reason: NotFinite) -> str:
+    """In words, where values stop being finite; a GPU tells of it one update later, when the batch is gone."""
+    if run.progress.step > reason.steps.stop:
+        return "found one update later, so its batch is not there any more (on the CPU the layer would be told)"
+    return run.monitor.where_not_finite()
+
+
 def _split_batches(run: Run) -> None:
     """Go back, and compute every batch in twice as many pieces, whose gradients add up."""
     session, before = run.session, run.progress
@@ -70,7 +77,7 @@ def _split_batches(run: Run) -> None:
     run.note("out_of_memory", reached=before.step, parts=run.parts)
 
 
-def give_up_stuck(run: Run, reason: StuckOutOfMemory) -> NoReturn:
+def give_up_stuck(run: Run, reason: StuckOutOfMemory | torch.OutOfMemoryError) -> NoReturn:
     """End this rank, and with it the job, so that the next one begins with smaller pieces.
 
     Raises:
@@ -81,7 +88,7 @@ def give_up_stuck(run: Run, reason: StuckOutOfMemory) -> NoReturn:
     leave_marker(run, run.folder.preempted, signal="out of memory")
     append_event(run.folder.path, "out_of_memory", **where(run), parts=parts)
     raise RunError(
-        f"rank {run.session.ranks.rank} ran out of memory while the others waited for its gradients; start the run "
+        f"rank {run.session.ranks.rank} ran out of memory while the others waited for it; start the run "
         f"again with --resume {run.folder.path}: each batch will then be computed in {parts} pieces"
     ) from reason
 
@@ -121,6 +128,8 @@ def _go_back(run: Run) -> None:
     session.model = distribute(session.detector, session.ranks)  # a step that broke off has left the old one waiting
     if session.ranks.device.type == "cuda":
         torch.cuda.empty_cache()
+    # A scaler whose step broke off would not begin another one.
+    session.scaler = torch.amp.GradScaler(session.ranks.device.type, enabled=session.scaler.is_enabled())
     content = load_checkpoint(path, needs=RESTORED)
     run.progress = restore(path, content, session.detector, session.ema, session.optimizer, session.scaler)
     session.criterion.set_epoch(run.progress.epoch)

@@ -30,7 +30,7 @@ from yolofuse.engine.signals import StopRequest, stop_requests
 from yolofuse.engine.state import RESTORED, LossMeter, Progress, capture, restore
 from yolofuse.engine.status import StatusFile, append_event, what_stopped
 from yolofuse.engine.watchdog import Watchdog, read_hang
-from yolofuse.errors import RunStopped
+from yolofuse.errors import RunStopped, YolofuseError
 from yolofuse.files import save_json
 from yolofuse.weights import load_checkpoint
 
@@ -161,7 +161,7 @@ def open_run(config: Config, *, resume: bool | None, force: bool) -> Iterator[Ru
         stop = stack.enter_context(stop_requests())
         ranks = stack.enter_context(join_ranks(config.train.device))
         was_begun = ranks.from_main(folder.config.exists())
-        if resume is None and ranks.from_main(folder.finished.exists()):
+        if resume is None and not force and ranks.from_main(folder.finished.exists()):
             log.info("%s: finished already", folder.path)
             yield None
             return
@@ -216,6 +216,11 @@ def _go_on(folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, st
     facts = what_stopped(folder.path) if ranks.is_main else {}
     run = _assemble(folder, session, progress, stop, stack)
     _tell_resumed(run, facts, problems, changes)
+    if changes:  # so that config.yaml and the checkpoint say what the run is from now on
+        ranks.on_main(lambda: folder.write_config(session.config))
+        if content is not None:
+            run.save()
+            ranks.on_main(run.saver.wait)
     ranks.barrier()  # rank 0 looks at every rank's stacks before their watchdogs write anew
     if content is None:
         _first_words(run)
@@ -302,15 +307,23 @@ def _leaving_word(run: Run) -> Iterator[Run]:
         yield run
     except RunStopped as stopped:
         if run.session.ranks.is_main:
-            run.saver.wait()
+            try:
+                run.saver.wait()
+            except YolofuseError as error:
+                _note_failure(run, error)
+                raise
             run.tell("preempted")
             run.note("preempted", signal=stopped.signal)
             leave_marker(run, run.folder.preempted, signal=stopped.signal)
         raise
     except BaseException as error:
-        run.tell("failed")
-        run.note("failed", why=f"{type(error).__name__}: {error}")
+        _note_failure(run, error)
         raise
+
+
+def _note_failure(run: Run, error: BaseException) -> None:
+    run.tell("failed")
+    run.note("failed", why=f"{type(error).__name__}: {error}")
 
 
 def leave_marker(run: Run, path: Path, **facts: str) -> None:

@@ -63,6 +63,10 @@ class RunFolder:
         """
         self.refuse_used()
         self.last.parent.mkdir(parents=True, exist_ok=True)
+        self.write_config(config)
+
+    def write_config(self, config: Config) -> None:
+        """Write the resolved config, in the place of the one before if there was one."""
         save_text(self.config, dump_config(config))
 
     def load_config(self, overrides: Sequence[str] = ()) -> Config:

@@ -146,8 +146,12 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path | None, list[str]]:
             log.warning("warning: %s; %s is taken instead", "; ".join(problems), path.name)
             _link(path, folder.last)
         return path, problems
-    if problems:
-        raise DamagedError(f"{folder.path}: no checkpoint of the run is whole: {'; '.join(problems)}")
+    lost = sorted(path.name for path in folder.last.parent.glob("*.pt.damaged"))
+    if problems or lost:
+        raise DamagedError(
+            f"{folder.path}: no checkpoint of the run is whole: {'; '.join(problems or lost)}; begin a new run, or "
+            "delete the *.damaged files to train this one from its start"
+        )
     return None, []
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from yolofuse.engine.ema import ModelEma
 from yolofuse.engine.runs import History
+from yolofuse.errors import WeightsError
 from yolofuse.model import Detector
 from yolofuse.weights import load_state
 
@@ -141,10 +142,28 @@ def restore(
     load_state(detector, content["model"], path)
     load_state(ema.ema, content["ema"], path)
     ema.updates = content["ema_updates"]
-    optimizer.load_state_dict(content["optimizer"])
-    scaler.load_state_dict(content["scaler"])
+    _restore_optimizer(path, optimizer, content["optimizer"])
+    if content["scaler"]:  # empty where none was used
+        scaler.load_state_dict(content["scaler"])
     known = dict(content["progress"])
     if isinstance(known["loss_sums"], dict):  # as yolofuse 0.1.0 wrote it: the mean over ranks
         sums = known["loss_sums"]
         known["loss_sums"] = [{**sums, _COUNT: float(known["epoch_step"])}] if sums else []
     return Progress(**known)
+
+
+def _restore_optimizer(path: Path, optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Put an optimizer's state back; its options stay those of the config, which may have been changed by force."""
+    options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    if [_shape(group) for group in saved["param_groups"]] != [_shape(group) for group in optimizer.param_groups]:
+        raise WeightsError(
+            f"{path}: its optimizer's state is of another train.optimizer or train.freeze; those can't change on the "
+            "way"
+        )
+    optimizer.load_state_dict(saved)
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        group.update(own)
+
+
+def _shape(group: Mapping[str, Any]) -> tuple[int, bool, bool]:
+    return len(group["params"]), "betas" in group, bool(group.get("use_muon"))

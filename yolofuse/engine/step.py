@@ -84,7 +84,7 @@ def _backward(session: Session, total: Tensor, exchange: bool) -> None:
             session.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         return
     except torch.OutOfMemoryError as error:
-        if session.ranks.world > 1 and exchange:
+        if session.ranks.world > 1 and (exchange or session.config.train.sync_bn):
             raise StuckOutOfMemory from error
     session.agreement.short = True  # told with the next message, before which nobody waits for anybody
     if session.ranks.world == 1:

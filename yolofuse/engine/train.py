@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from yolofuse.config import Config
 from yolofuse.engine.drift import compare_ranks
-from yolofuse.engine.guard import RollBack, StuckOutOfMemory
+from yolofuse.engine.guard import OutOfMemory, RollBack, StuckOutOfMemory
 from yolofuse.engine.log import save_run_curves
 from yolofuse.engine.optim import hold_frozen_norms
 from yolofuse.engine.profiling import part
@@ -20,6 +21,7 @@ from yolofuse.engine.run import Run, describe, leave_marker, open_run
 from yolofuse.engine.state import LossMeter, mean_sums
 from yolofuse.engine.step import forward_backward, rescaled, update
 from yolofuse.engine.validate import detect_all, score
+from yolofuse.errors import RunError
 from yolofuse.eval.coco import CocoResult
 from yolofuse.types import PairedBatch
 
@@ -53,6 +55,10 @@ def train(config: Config, *, resume: bool | None = False, force: bool = False) -
                 back = reason.with_traceback(None)  # whose frames hold on to memory
             except StuckOutOfMemory as reason:
                 give_up_stuck(run, reason)
+            except torch.OutOfMemoryError as reason:  # in an update, or for the batch that comes next
+                if run.session.ranks.world > 1:
+                    give_up_stuck(run, reason)
+                back = OutOfMemory()
             if back is not None:
                 recover(run, back)
         if run is not None:
@@ -155,7 +161,12 @@ def _evaluate_if_due(run: Run) -> CocoResult | None:
         run.raise_if_stopped()
 
     with part("evaluation"):
-        found = detect_all(session.ema.ema, session.val_source, session.config, session.ranks, between)
+        try:
+            found = detect_all(session.ema.ema, session.val_source, session.config, session.ranks, between)
+        except torch.OutOfMemoryError as error:  # pieces would not help here
+            raise RunError(
+                f"out of memory while evaluating; go on with --resume {run.folder.path} --force and a smaller val.batch"
+            ) from error
         with run.watchdog.paused():  # rank 0 scores, the others wait
             judged = score(found, session.val_pairs, session.config, session.ranks, with_slices=False)
             return session.ranks.from_main(judged.result if judged else None)
