@@ -148,6 +148,16 @@ def test_code__what_the_process_allows_is_not_allowed_here(tmp_path: Path) -> No
     assert marker.exists()  # so the file does harm where it is obeyed
 
 
+@pytest.fixture
+def _nothing_allowed() -> Iterator[None]:
+    """What other tests' use of ultralytics itself has put on torch's list for good is off it for a while."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    yield
+    torch.serialization.add_safe_globals(before)
+
+
+@pytest.mark.usefixtures("_nothing_allowed")
 def test_code__opening_a_model_allows_nothing_afterwards(tmp_path: Path) -> None:
     file = saved(tmp_path / "w.pt", {"model": ultralytics_model()})
     load_source(file)

@@ -80,6 +80,10 @@ class Feed:
             except RuntimeError as error:
                 self._note_death(error)
 
+    def close(self) -> None:
+        """Put the loader away, and its workers with it."""
+        self._loader = self._batches = None
+
     def __iter__(self) -> Iterator[PairedBatch]:
         if self._batches is None:
             self.start()

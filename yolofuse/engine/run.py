@@ -290,6 +290,7 @@ def _assemble(folder: RunFolder, session: Session, progress: Progress, stop: Sto
         parts=ranks.on_main(folder.read_split),
     )
     for feed in (session.feed, session.val_source.feed):
+        stack.callback(feed.close)
         feed.on_restart = lambda why: append_event(folder.path, "worker_died", **where(run), rank=ranks.rank, why=why)
     session.agreement.wants_stop = lambda: bool(stop)
     session.agreement.wants_save = run.wants_save
