@@ -228,6 +228,7 @@ def test_resume__of_another_config_or_code_is_refused_unless_forced(
     assert cli.main(["--resume", str(run), "--force", "train.epochs=2"]) == 0
     assert _end(run)["progress"]["epoch"] == 2
     assert "changed: train.lr0" in capsys.readouterr().out
+    monkeypatch.undo()
     # From now on that is the run: its config says so, and it goes on without force.
     assert load_config(run / "config.yaml").train.epochs == 2
     assert cli.main(["--resume", str(run)]) == 0

@@ -22,6 +22,8 @@ from yolofuse.types import PairedBatch
 log = logging.getLogger("yolofuse")
 
 _MAX_RESTARTS = 3  # of loaders in the life of a feed
+_DEATHS = (RuntimeError, ConnectionError, EOFError)
+"""What torch's loader raises when a worker is gone; the last two if it died before its batch was taken over."""
 
 
 class Feed:
@@ -77,7 +79,7 @@ class Feed:
             try:
                 with _no_handler_of_dead_workers():
                     self._batches = iter(self._loader)  # workers from before answer here
-            except RuntimeError as error:
+            except _DEATHS as error:
                 self._note_death(error)
 
     def close(self) -> None:
@@ -118,7 +120,7 @@ class Feed:
             assert self._batches is not None
             try:
                 raw = next(self._batches, None)
-            except RuntimeError as error:
+            except _DEATHS as error:
                 self._note_death(error)
             if self._batches is None:  # outside of the handler, which holds on to the old loader
                 self.start(self._position)
@@ -128,9 +130,9 @@ class Feed:
             self._position += 1
             return raw
 
-    def _note_death(self, error: RuntimeError) -> None:
+    def _note_death(self, error: Exception) -> None:
         """Put a loader away whose worker died; whatever else went wrong is raised again."""
-        if not str(error).startswith(("DataLoader worker", "Pin memory thread")):
+        if isinstance(error, RuntimeError) and not str(error).startswith(("DataLoader worker", "Pin memory thread")):
             raise error
         self.restarts += 1
         if self.restarts > _MAX_RESTARTS:
@@ -138,8 +140,9 @@ class Feed:
                 f"data.workers: loader processes died {self.restarts} times ({error}); the usual reason is memory: "
                 "take fewer data.workers, or train.cache: none"
             ) from error
-        log.warning("warning: a loader process died (%s); the loader starts again at the batch that is due", error)
-        self.on_restart(str(error))
+        why = str(error) or type(error).__name__
+        log.warning("warning: a loader process died (%s); the loader starts again at the batch that is due", why)
+        self.on_restart(why)
         self._loader = self._batches = None  # its other workers end with it
 
 
