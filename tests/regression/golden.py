@@ -275,9 +275,9 @@ def help_text(words: tuple[str, ...]) -> str:
 
     command = importlib.import_module(f"yolofuse.cli.{words[0]}")
     text = io.StringIO()
-    with mock.patch.dict(os.environ, {"COLUMNS": "120"}), contextlib.redirect_stdout(text):
-        with contextlib.suppress(SystemExit):
-            command.main([*words[1:], "--help"])
+    wide = mock.patch.dict(os.environ, {"COLUMNS": "120"})
+    with wide, contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        command.main([*words[1:], "--help"])
     return text.getvalue()
 
 
