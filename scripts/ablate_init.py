@@ -27,11 +27,11 @@ from yolofuse.cli.common import Parser, run_command
 from yolofuse.config import Config, WeightsConfig, dump_config, load_config
 from yolofuse.config.load import plain_config
 from yolofuse.data import EpochSampler, PairSet
-from yolofuse.engine.distributed import Ranks
-from yolofuse.engine.runs import RunFolder
-from yolofuse.engine.supply import load_split
+from yolofuse.distributed.ranks import Ranks
+from yolofuse.engine.dataloaders import load_split
 from yolofuse.errors import ConfigError, RunError, listing
 from yolofuse.files import save_text
+from yolofuse.run.folder import RunFolder
 from yolofuse.weights import file_sha256
 
 REPO = Path(__file__).resolve().parents[1]

@@ -24,12 +24,12 @@ from ablation_report import Curve, Result
 from tqdm import tqdm
 
 from yolofuse.config import Config
-from yolofuse.engine.monitor import read_steps
-from yolofuse.engine.runs import RunFolder
+from yolofuse.engine.diagnostics.early_steps import read_steps
 from yolofuse.engine.train import train
 from yolofuse.errors import RunError
 from yolofuse.eval.report import environment
 from yolofuse.files import save_json
+from yolofuse.run.folder import RunFolder
 
 DONE = "cell.json"
 _BROKEN = re.compile(r"loss or gradients are not finite in step (\d+)")  # of yolofuse.engine.recover's RunError

@@ -28,10 +28,10 @@ import numpy.typing as npt
 from bench_table import REPO, commit
 from tqdm import tqdm
 
-from yolofuse.check.alignment import WORK_SIDE, Shift, estimate_shift, reach_of, shift_at_peak
-from yolofuse.data.descriptor import load_descriptor
-from yolofuse.data.pair_image import read_pair, to_bytes
-from yolofuse.data.pairs import load_pairs
+from yolofuse.check.registration import WORK_SIDE, Shift, estimate_shift, reach_of, shift_at_peak
+from yolofuse.data.descriptor.load import load_descriptor
+from yolofuse.data.images.read_pair import read_pair, to_bytes
+from yolofuse.data.index.pair_set import load_pairs
 from yolofuse.types import ByteArray, FloatArray
 
 _SETS = ("roadscene-flir", "llvip-hr")

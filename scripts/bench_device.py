@@ -24,12 +24,12 @@ from bench_table import REPO, append_rows, repeated
 from torch import Tensor
 
 from yolofuse.config.schema import AugmentConfig
+from yolofuse.data.dataloader import EpochSampler, collate
 from yolofuse.data.dataset import SampleKey, TrainDataset
-from yolofuse.data.descriptor import load_descriptor
-from yolofuse.data.device import TileBatch, TileDataset, compose
-from yolofuse.data.loader import EpochSampler, collate
-from yolofuse.data.pair_reader import Reader
-from yolofuse.data.pairs import PairSet, load_pairs
+from yolofuse.data.descriptor.load import load_descriptor
+from yolofuse.data.gpu.compose import TileBatch, TileDataset, compose
+from yolofuse.data.images.lru_reader import Reader
+from yolofuse.data.index.pair_set import PairSet, load_pairs
 from yolofuse.data.pixel_cache import disk_cache
 from yolofuse.types import PairedBatch
 

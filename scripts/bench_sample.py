@@ -27,11 +27,11 @@ from bench_table import REPO, append_rows, commit, machine, repeated
 
 from yolofuse import upstream  # noqa: F401 - sets the offline environment up before ultralytics is imported
 from yolofuse.config.schema import AugmentConfig
+from yolofuse.data.dataloader import EpochSampler, one_thread_of_its_own
 from yolofuse.data.dataset import SampleKey, TrainDataset
-from yolofuse.data.descriptor import load_descriptor
-from yolofuse.data.loader import EpochSampler, one_thread_of_its_own
-from yolofuse.data.pair_reader import Reader
-from yolofuse.data.pairs import PairSet, load_pairs
+from yolofuse.data.descriptor.load import load_descriptor
+from yolofuse.data.images.lru_reader import Reader
+from yolofuse.data.index.pair_set import PairSet, load_pairs
 from yolofuse.data.pixel_cache import disk_cache, ram_cache
 
 _IGNORE = cv2.IMREAD_IGNORE_ORIENTATION

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from bench_table import append_rows
 
-from yolofuse.data.text_column import TextColumn
+from yolofuse.data.index.text_column import TextColumn
 
 _PICTURES = 64
 _SIZE_HW = (96, 128)

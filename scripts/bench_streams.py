@@ -27,7 +27,7 @@ from bench_table import append_rows
 from torch import Tensor, nn
 
 from yolofuse.config import ModelConfig
-from yolofuse.engine.validate import autocast
+from yolofuse.engine.evaluator import autocast
 from yolofuse.model import Detector, build_detector
 
 Way = Callable[[], None]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from yolofuse.data.pairs import PairSet
-from yolofuse.data.scan_result import ScanResult
+from yolofuse.data.index.pair_set import PairSet
+from yolofuse.data.index.scan_result import ScanResult
 
 REPO = Path(__file__).resolve().parents[1]
 

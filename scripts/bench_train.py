@@ -34,8 +34,8 @@ from bench_table import REPO, append_rows
 from bench_turns import Worker
 
 from yolofuse import upstream
-from yolofuse.data.descriptor import load_descriptor
-from yolofuse.data.pairs import PairSet, load_pairs
+from yolofuse.data.descriptor.load import load_descriptor
+from yolofuse.data.index.pair_set import PairSet, load_pairs
 from yolofuse.types import PairFormat
 
 _PREFETCHED = 2  # batches that each process of a loader has ready

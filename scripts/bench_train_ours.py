@@ -16,14 +16,15 @@ from bench_turns import Turns, answers_only
 from torch.utils.flop_counter import FlopCounterMode
 
 from yolofuse.config import Config, load_config
-from yolofuse.engine import profiling, setup
-from yolofuse.engine.feed import Feed
-from yolofuse.engine.profiling import Profile
-from yolofuse.engine.setup import Session
-from yolofuse.engine.step_times import Part
+from yolofuse.engine import build
+from yolofuse.engine.build import TrainContext
+from yolofuse.engine.diagnostics import profiler
+from yolofuse.engine.diagnostics.hooks import preserve_state
+from yolofuse.engine.diagnostics.profiler import Profile
+from yolofuse.engine.diagnostics.trace_summary import Part
+from yolofuse.engine.evaluator import autocast
+from yolofuse.engine.prefetcher import DevicePrefetcher
 from yolofuse.engine.train import train
-from yolofuse.engine.validate import autocast
-from yolofuse.engine.watch import untouched
 from yolofuse.types import PairedBatch
 
 
@@ -54,7 +55,7 @@ class _Watch:
     def __init__(self, config: Config, turns: Turns) -> None:
         self._config = config
         self._turns = turns
-        self._session: Session | None = None
+        self._session: TrainContext | None = None
         self._batch: PairedBatch | None = None
         turns.bare = self._bare_step
         turns.about = self._about
@@ -62,13 +63,13 @@ class _Watch:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Hook into the loop's own functions, which do their work as before."""
-        prepare, next_batch, step, init = setup.prepare, Feed._next, Profile.step, Profile.__init__
+        prepare, next_batch, step, init = build.build_context, DevicePrefetcher._next, Profile.step, Profile.__init__
 
-        def seen_prepare(*args: Any, **kwargs: Any) -> Session:
+        def seen_prepare(*args: Any, **kwargs: Any) -> TrainContext:
             self._session = prepare(*args, **kwargs)
             return self._session
 
-        def timed_next(feed: Feed) -> PairedBatch | None:
+        def timed_next(feed: DevicePrefetcher) -> PairedBatch | None:
             started = time.perf_counter()
             batch = next_batch(feed)
             self._turns.data_s += time.perf_counter() - started
@@ -83,14 +84,14 @@ class _Watch:
             init(profile, folder, steps, device, skip=self._turns.settle)
 
         with ExitStack() as stack:
-            stack.enter_context(patch("yolofuse.engine.run.prepare", seen_prepare))
-            stack.enter_context(patch.object(Feed, "_next", timed_next))
+            stack.enter_context(patch("yolofuse.engine.lifecycle.prepare", seen_prepare))
+            stack.enter_context(patch.object(DevicePrefetcher, "_next", timed_next))
             stack.enter_context(patch.object(Profile, "step", last_of_step))
             stack.enter_context(patch.object(Profile, "__init__", patient))
             if self._turns.device.type == "cpu":
                 clock = _PartClock(Path(), 0, self._turns.device)
                 clock.turns = self._turns
-                stack.enter_context(patch.object(profiling, "_open", clock))
+                stack.enter_context(patch.object(profiler, "_open", clock))
             yield
 
     def _bare_step(self) -> None:
@@ -108,7 +109,7 @@ class _Watch:
         assert self._session is not None
         assert self._batch is not None
         detector, batch = self._session.detector, self._batch
-        with untouched(detector), FlopCounterMode(display=False) as counter:
+        with preserve_state(detector), FlopCounterMode(display=False) as counter:
             outputs = detector(batch.rgb[:1], batch.ir[:1])
             torch.stack([tensor.float().sum() for tensor in _tensors(outputs)]).sum().backward()  # type: ignore[no-untyped-call]
         return {

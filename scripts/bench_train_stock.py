@@ -15,7 +15,7 @@ import torch
 from bench_turns import Turns, answers_only
 
 from yolofuse import upstream  # noqa: F401 - sets the offline environment up before ultralytics is imported
-from yolofuse.engine.profiling import Profile, part
+from yolofuse.engine.diagnostics.profiler import Profile, profile_span
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def main() -> None:
     def timed_preprocess(batch: Any) -> Any:
         """Bringing a batch to the device counts as data, as it does for ours."""
         started = time.perf_counter()
-        with part("data"):
+        with profile_span("data"):
             done = preprocess(batch)
         turns.data_s += time.perf_counter() - started
         return done

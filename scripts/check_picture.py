@@ -11,11 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from yolofuse.check.alignment import estimate_shift
 from yolofuse.check.pictures import draw_shift
+from yolofuse.check.registration import estimate_shift
 from yolofuse.data import load_descriptor, load_pairs
-from yolofuse.data.image_io import decode
-from yolofuse.data.synth import generate
+from yolofuse.data.images.decode import decode
+from yolofuse.synth import generate
 
 _OUT = Path(__file__).resolve().parents[1] / "docs" / "check.png"
 _MOVED = (14.0, -9.0)  # px across and down

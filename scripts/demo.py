@@ -21,15 +21,15 @@ import torch
 from yolofuse.cli.common import run_command
 from yolofuse.config import load_config
 from yolofuse.data import PairSet
-from yolofuse.data.synth import generate
-from yolofuse.engine.distributed import Ranks
-from yolofuse.engine.judge import judge_run, spread, view_pair
-from yolofuse.engine.runs import RunFolder
-from yolofuse.engine.supply import load_split
+from yolofuse.distributed.ranks import Ranks
+from yolofuse.engine.dataloaders import load_split
+from yolofuse.engine.evaluate import evaluate_run, spread, view_pair
 from yolofuse.engine.train import train
 from yolofuse.errors import RunError
-from yolofuse.eval.pictures import Column, save_comparison_picture
 from yolofuse.eval.report import EvalReport
+from yolofuse.run.folder import RunFolder
+from yolofuse.synth import generate
+from yolofuse.viz.pairs import Column, save_comparison_picture
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIG = REPO / "configs" / "demo.yaml"
@@ -71,7 +71,7 @@ def demo(overrides: Sequence[str]) -> None:
         if run.config.exists() and run.load_config() != config:
             raise RunError(f"{run.path}: made with another config; remove {runs}, or run `make clean`")
         train(config, resume=run.config.exists())
-        judged = judge_run(config.run_dir)
+        judged = evaluate_run(config.run_dir)
         assert judged is not None
         reports.append(judged.report)
         pairs = pairs or load_split(config, config.data.val_split, Ranks(0, 1, torch.device("cpu")))

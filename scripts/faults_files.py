@@ -14,9 +14,9 @@ import numpy as np
 from faults_lab import Job, Outcome, fill, flip_bit, small_disk
 from faults_run import STEPS, Runs, at_step, checkpoints, damaged, last_line, send_self, state_hash
 
-from yolofuse.engine.runs import RunFolder
-from yolofuse.engine.saver import Saver, newest_checkpoint
 from yolofuse.errors import YolofuseError
+from yolofuse.run.checkpointer import AsyncCheckpointer, newest_checkpoint
+from yolofuse.run.folder import RunFolder
 from yolofuse.weights import load_checkpoint
 
 _SAVE_KILLS = 50
@@ -47,10 +47,10 @@ def sigkill_in_save(runs: Runs) -> Outcome:
     folder.last.parent.mkdir(parents=True)
 
     def save_on(first: int) -> None:
-        saver = Saver(folder, keep=3)
+        saver = AsyncCheckpointer(folder, keep=3)
         for step in range(first, 1 << 30):
-            saver.last(content, step)
-            saver.wait()
+            saver.save_last(content, step)
+            saver.flush()
             marker.touch()
 
     for trial in range(_SAVE_KILLS):

@@ -18,7 +18,7 @@ from faults_files import compared, killed
 from faults_lab import Outcome
 from faults_run import STEPS, Runs, at_step, last_line, state_hash
 
-import yolofuse.engine.fingerprint as fingerprint
+import yolofuse.run.resume_check as fingerprint
 
 _MID = 2 * STEPS + 2
 _WATCHDOG_S = 12

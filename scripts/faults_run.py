@@ -23,13 +23,13 @@ from faults_lab import Job, write_pairs
 
 import yolofuse.cli.train as cli
 from yolofuse import upstream
-from yolofuse.engine.fingerprint import code_fingerprint
-from yolofuse.engine.records import Event, read_events
 from yolofuse.errors import YolofuseError
+from yolofuse.run.records import Event, read_events
+from yolofuse.run.resume_check import code_fingerprint
 from yolofuse.weights import load_checkpoint
 
 loop: Any = importlib.import_module("yolofuse.engine.train")  # whose functions are replaced, which types forbid
-saver: Any = importlib.import_module("yolofuse.engine.saver")
+saver: Any = importlib.import_module("yolofuse.run.checkpointer")
 
 STEPS, EPOCHS, BATCH = 6, 3, 4
 """Of the runs: six steps of four pairs in each of three epochs."""
@@ -37,7 +37,7 @@ _RESUMED = ("model", "ema", "ema_updates", "optimizer", "scaler")
 _TIMED = {"seconds", "data_wait"}
 
 
-class Ledger:
+class TensorLog:
     """What a run notes of itself in memory that outlives its process, since it is shared with this one.
 
     Attributes:
@@ -152,7 +152,7 @@ class Runs:
         name: str,
         *options: str,
         ranks: int = 1,
-        ledger: Ledger | None = None,
+        ledger: TensorLog | None = None,
         act: Callable[[int], object] | None = None,
         arguments: tuple[str, ...] | None = None,
     ) -> list[Job]:
@@ -191,7 +191,7 @@ class Runs:
         self.folder(name).parent.mkdir(parents=True, exist_ok=True)
         return self.folder(name).with_name(f"{name}.rank{rank}.log")
 
-    def finish(self, name: str, *options: str, ranks: int = 1, ledger: Ledger | None = None) -> float:
+    def finish(self, name: str, *options: str, ranks: int = 1, ledger: TensorLog | None = None) -> float:
         """Let a run go on to its end; returns the seconds it took."""
         started = time.monotonic()
         jobs = self.start(name, *options, ranks=ranks, ledger=ledger)

@@ -15,11 +15,11 @@ from faults_files import compared, killed
 from faults_lab import Job, Outcome
 from faults_run import BATCH, STEPS, Runs, at_step, last_line, send_self, state_hash
 
-from yolofuse.engine.state import Progress
 from yolofuse.model import Detector
+from yolofuse.run.train_state import TrainState
 from yolofuse.weights import load_checkpoint
 
-run_module: Any = importlib.import_module("yolofuse.engine.run")
+run_module: Any = importlib.import_module("yolofuse.engine.lifecycle")
 
 _MID = 2 * STEPS + 2
 
@@ -72,7 +72,7 @@ def _nan(runs: Runs, fault: str, step: int, *, resumed: bool = False) -> Outcome
     reference = f"{fault}-without"
 
     def leave_out(rank: int) -> None:
-        run_module.Progress = partial(Progress, skipped=[step])
+        run_module.TrainState = partial(TrainState, skipped=[step])
 
     without = runs.start(reference, act=leave_out)[0]
     without.wait()

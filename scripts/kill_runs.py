@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 from faults_lab import TABLE, Job, Outcome, book, quiet_parent, tell
-from faults_run import STEPS, Ledger, Runs, damaged, state_hash, told
+from faults_run import STEPS, Runs, TensorLog, damaged, state_hash, told
 
-from yolofuse.engine.records import read_status
+from yolofuse.run.records import read_status
 
 _SAVE_EVERY = 2
 _AT_START = 0.12
@@ -36,7 +36,7 @@ _PATIENCE = 60.0
 
 
 @dataclass
-class Tally:
+class ActivationStats:
     """What was found over all kills of one number of ranks."""
 
     ranks: int
@@ -79,7 +79,7 @@ def main() -> None:
         raise SystemExit(1)
 
 
-def _outcome(tallies: list[Tally]) -> Outcome:
+def _outcome(tallies: list[ActivationStats]) -> Outcome:
     figures: dict[str, object] = {}
     for tally in tallies:
         phases = ", ".join(f"{count} {phase}" for phase, count in sorted(tally.phases.items()))
@@ -95,10 +95,10 @@ def _outcome(tallies: list[Tally]) -> Outcome:
     return Outcome("sigkill", text, figures)
 
 
-def _kill(ranks: int, kills: int, seed: int) -> Tally:
+def _kill(ranks: int, kills: int, seed: int) -> ActivationStats:
     """So many kills, over as many runs as they take."""
     rng = np.random.default_rng([seed, ranks])
-    tally, ledger = Tally(ranks), Ledger()
+    tally, ledger = ActivationStats(ranks), TensorLog()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         runs = Runs(Path(scratch), workers=2 if ranks == 1 else 1, options=(f"train.save_every={_SAVE_EVERY}",))
@@ -120,7 +120,7 @@ def _kill(ranks: int, kills: int, seed: int) -> Tally:
     return tally
 
 
-def _undisturbed(runs: Runs, ranks: int, ledger: Ledger) -> tuple[float, float]:
+def _undisturbed(runs: Runs, ranks: int, ledger: TensorLog) -> tuple[float, float]:
     """Seconds to the first step, and from there to the end."""
     started = time.monotonic()
     jobs = runs.start("whole", ranks=ranks, ledger=ledger)
@@ -136,8 +136,8 @@ def _undisturbed(runs: Runs, ranks: int, ledger: Ledger) -> tuple[float, float]:
 def _one_run(
     runs: Runs,
     name: str,
-    tally: Tally,
-    ledger: Ledger,
+    tally: ActivationStats,
+    ledger: TensorLog,
     rng: np.random.Generator,
     seconds: tuple[float, float],
     kills: int,
@@ -176,13 +176,13 @@ def _one_run(
         tally.problems.append(f"{name}: {partial} files of interrupted saves were never cleared away")
 
 
-def _note_loss(tally: Tally, ledger: Ledger, reached: int) -> None:
+def _note_loss(tally: ActivationStats, ledger: TensorLog, reached: int) -> None:
     """Steps made before the last kill that this process made again."""
     if reached >= 0 and ledger["first"] >= 0:
         tally.lost = max(tally.lost, reached - ledger["first"])
 
 
-def _strike(jobs: list[Job], tally: Tally, rng: np.random.Generator) -> str | None:
+def _strike(jobs: list[Job], tally: ActivationStats, rng: np.random.Generator) -> str | None:
     """Kill a run in one of several ways; None if it had ended by itself."""
     victims = [jobs[int(rng.integers(len(jobs)))]] if len(jobs) > 1 and rng.random() < 0.5 else jobs
     with_workers = rng.random() < 0.5

@@ -20,7 +20,7 @@ os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = "150"  # seconds that torchrun gi
 
 import submitit
 
-from yolofuse.cluster.plan import freeze, plan_runs
+from yolofuse.cluster.sweep import plan_runs, write_configs
 
 _NOTICE = 180  # seconds before the end of a job's time
 
@@ -55,7 +55,7 @@ def main() -> None:
     args = parser.parse_args()
     ranks = max(args.gpus, 1)
     runs = plan_runs(args.cfg, seeds=args.seeds, world=ranks)
-    freeze(runs)
+    write_configs(runs)
     launcher = [sys.executable]
     if ranks > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "--max-restarts=0"]

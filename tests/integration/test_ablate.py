@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.integration.runs import REPO, run_python, write_config
+from tests.support.runs import REPO, run_python, write_config
 from yolofuse.config import load_config
-from yolofuse.engine.runs import RunFolder
 from yolofuse.errors import RunError
-from yolofuse.weights.policy import resolve_policy
+from yolofuse.run.folder import RunFolder
+from yolofuse.weights.init.policy import resolve_policy
 
 sys.path.insert(0, str(REPO / "scripts"))
 import ablate_init

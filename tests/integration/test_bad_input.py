@@ -9,8 +9,8 @@ import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel
 
-from tests.helpers import make_pairs, random_picture, write_pair
-from tests.integration.runs import write_config
+from tests.support.pairs import make_pairs, random_picture, write_pair
+from tests.support.runs import write_config
 from yolofuse.cli import train as train_cli
 from yolofuse.cli import val as val_cli
 

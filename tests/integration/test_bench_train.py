@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers import make_pairs
-from tests.integration.runs import REPO, run_python
+from tests.support.pairs import make_pairs
+from tests.support.runs import REPO, run_python
 
 sys.path.insert(0, str(REPO / "scripts"))
 

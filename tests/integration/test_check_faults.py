@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.helpers import real_data
+from tests.support.pairs import real_data
+from yolofuse.check.check import CheckOptions, check
 from yolofuse.check.findings import Finding, Report
-from yolofuse.check.page import render_page
-from yolofuse.check.run import CheckOptions, check
-from yolofuse.check.table import render_table
-from yolofuse.data.descriptor import load_descriptor
-from yolofuse.data.synth import generate
+from yolofuse.check.html_report import render_page
+from yolofuse.check.text_report import render_table
+from yolofuse.data.descriptor.load import load_descriptor
+from yolofuse.synth import generate
 from yolofuse.types import ByteArray
 
 _PARTS = ("images", "imagesIR", "labels")

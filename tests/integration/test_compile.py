@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from tests.integration.runs import write_config
+from tests.support.runs import write_config
 from yolofuse.cli import train as cli
 from yolofuse.config import load_config
-from yolofuse.engine.monitor import read_steps
+from yolofuse.engine.diagnostics.early_steps import read_steps
 from yolofuse.engine.train import train
 from yolofuse.weights import load_checkpoint
 

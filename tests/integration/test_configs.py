@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import make_pairs
+from tests.support.pairs import make_pairs
 from yolofuse.config import load_config
 from yolofuse.engine.train import train
 

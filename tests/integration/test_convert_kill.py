@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.convert_trees import image, tree, voc
-from yolofuse.data.convert import prepare
+from tests.support.convert_trees import image, tree, voc
+from yolofuse.convert import prepare
 
 # Runs a format, killed before its Nth change of the disk, then runs it again, for every N (every third on free
 # ground); forks of one process, so that nothing but the kill is slow. Prints how many kills struck and the hashes of
@@ -19,8 +19,8 @@ _KILLER = """
 import json, os, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, {repo!r})
-from tests.unit.convert_trees import tree
-from yolofuse.data.convert import prepare
+from tests.support.convert_trees import tree
+from yolofuse.convert import prepare
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {{"os.mkdir", "os.symlink", "os.rename", "os.remove", "os.rmdir"}}

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import yolofuse.engine.setup
-import yolofuse.model.dual
-from tests.helpers import make_pairs
-from tests.integration.runs import run_python, write_config
+import yolofuse.engine.build
+import yolofuse.model.detectors
+from tests.support.pairs import make_pairs
+from tests.support.runs import run_python, write_config
 from yolofuse.config import Config, ModelConfig, load_config
 from yolofuse.data import PairSet
 from yolofuse.engine.train import train
@@ -32,7 +32,7 @@ _MODELS: dict[str, dict[str, Any]] = {
     "decision": {"base": "yolov8n", "cut": "decision"},
 }
 _RANK = "from tests.integration.test_ddp_equal import as_rank; as_rank()"
-_new_detector = yolofuse.engine.setup.new_detector
+_new_detector = yolofuse.engine.build.new_detector
 
 
 def as_rank() -> None:
@@ -53,8 +53,8 @@ def in_float64(patch: pytest.MonkeyPatch) -> None:
     def infer(head: nn.Module, features: list[Tensor]) -> Any:
         return head(features)
 
-    patch.setattr(yolofuse.engine.setup, "new_detector", build)
-    patch.setattr(yolofuse.model.dual, "_infer_in_full", infer)
+    patch.setattr(yolofuse.engine.build, "new_detector", build)
+    patch.setattr(yolofuse.model.detectors, "_infer_in_full", infer)
 
 
 @pytest.fixture(scope="module")

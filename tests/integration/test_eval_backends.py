@@ -22,13 +22,13 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tests.helpers import real_data, record_calls
+from tests.support.pairs import real_data, record_calls
 from yolofuse.config.schema import CocoBackend, ValConfig
-from yolofuse.engine import validate
-from yolofuse.engine.feed import Feed
+from yolofuse.engine import evaluator
+from yolofuse.engine.prefetcher import DevicePrefetcher
 from yolofuse.errors import ConfigError
-from yolofuse.eval.backends import backend_version, require_backend
 from yolofuse.eval.coco import CocoMatches, CocoResult, evaluate, ground_truth, prediction_rows
+from yolofuse.eval.coco_backends import backend_version, require_backend
 from yolofuse.types import Detections, FloatArray, IntArray, PairRecord
 
 Case = tuple[dict[str, Any], list[dict[str, Any]]]
@@ -337,9 +337,11 @@ assert not unwanted & set(sys.modules), unwanted & set(sys.modules)
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_validate__hands_the_choice_on(backend: CocoBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    empty = SimpleNamespace(feed=Feed(list, lambda position: None, cast(Any, None), torch.device("cpu")), num_steps=0)
-    monkeypatch.setattr(validate, "eval_source", lambda *_: empty)
-    calls = record_calls(monkeypatch, validate, "CocoMatches")
+    empty = SimpleNamespace(
+        feed=DevicePrefetcher(list, lambda position: None, cast(Any, None), torch.device("cpu")), num_steps=0
+    )
+    monkeypatch.setattr(evaluator, "build_eval_loader", lambda *_: empty)
+    calls = record_calls(monkeypatch, evaluator, "CocoMatches")
     box = np.array([[0.5, 0.5, 0.2, 0.4]], dtype=np.float32), np.array([0])
     nothing = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
     records = [record(1, (100, 200))]
@@ -347,7 +349,7 @@ def test_validate__hands_the_choice_on(backend: CocoBackend, monkeypatch: pytest
     detector = SimpleNamespace(training=False, heads={}, stride=32, eval=lambda: None, train=lambda _: None)
     ranks = SimpleNamespace(is_main=True, gather=lambda part: [part])
     config = SimpleNamespace(val=ValConfig(backend=backend))
-    scored = validate.evaluate(*(cast(Any, part) for part in (detector, pairs, config, ranks)))
+    scored = evaluator.evaluate_split(*(cast(Any, part) for part in (detector, pairs, config, ranks)))
     assert scored is not None
     assert scored.result.num_boxes == 1
     assert [call[2] for call in calls] == [backend]

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 import yolofuse.engine.train as loop
-from tests.helpers import make_pairs
-from tests.integration.runs import REPO, same_tensors, write_config
+from tests.support.pairs import make_pairs
+from tests.support.runs import REPO, same_tensors, write_config
 from yolofuse.config import load_config
 from yolofuse.engine.train import train
 from yolofuse.weights import load_checkpoint

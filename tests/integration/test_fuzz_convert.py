@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.convert_sources import NAMES, make
-from tests.unit.convert_trees import coco, image, text, voc
-from tests.unit.fuzzing import EDITS, FUZZ, NASTY_VALUES, NASTY_WORDS, Edit, damaged, nothing_written, within_limits
-from yolofuse.data.convert import ClassChoice, prepare
-from yolofuse.data.descriptor import load_descriptor
+from tests.support.convert_sources import NAMES, make
+from tests.support.convert_trees import coco, image, text, voc
+from tests.support.fuzzing import EDITS, FUZZ, NASTY_VALUES, NASTY_WORDS, Edit, damaged, nothing_written, within_limits
+from yolofuse.convert import ClassChoice, prepare
+from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.errors import DataError
 
 _ANNOTATIONS = frozenset({".xml", ".json", ".txt"})

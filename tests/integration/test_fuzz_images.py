@@ -16,9 +16,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.unit.fuzzing import EDITS, FUZZ, Edit, damaged, nothing_written, within_limits
-from yolofuse.data.image_io import decode, inspect_image
-from yolofuse.data.pair_image import read_pair
+from tests.support.fuzzing import EDITS, FUZZ, Edit, damaged, nothing_written, within_limits
+from yolofuse.data.images.decode import decode, inspect_image
+from yolofuse.data.images.read_pair import read_pair
 from yolofuse.errors import DataError
 from yolofuse.types import PairFormat, PairRecord
 

@@ -17,16 +17,16 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.helpers import make_pairs, pairs_of
-from tests.unit.fuzzing import EDITS, FUZZ, NASTY_VALUES, NASTY_WORDS, Edit, damaged, nothing_written, within_limits
-from yolofuse.data import load_descriptor, load_pairs, survey
-from yolofuse.data.coco_labels import read_coco
-from yolofuse.data.labels import read_labels
-from yolofuse.data.manifest import read_manifest
-from yolofuse.data.matching import match_folders
-from yolofuse.data.scan_cache import load_scan
-from yolofuse.data.sources import Source, TagFile
-from yolofuse.data.tags import load_tags
+from tests.support.fuzzing import EDITS, FUZZ, NASTY_VALUES, NASTY_WORDS, Edit, damaged, nothing_written, within_limits
+from tests.support.pairs import make_pairs, pairs_of
+from yolofuse.data import load_descriptor, load_pairs, load_pairs_with_problems
+from yolofuse.data.descriptor.schema import Source, TagFile
+from yolofuse.data.index.coco_labels import read_coco
+from yolofuse.data.index.manifest import read_manifest
+from yolofuse.data.index.match_files import match_folders
+from yolofuse.data.index.scan_cache import load_scan
+from yolofuse.data.index.tags import load_tags
+from yolofuse.data.index.yolo_labels import read_labels
 from yolofuse.errors import DataError
 
 Change = Callable[[dict[str, Any]], object]
@@ -88,7 +88,7 @@ def _read(base: Path, *words: str) -> None:
                 load_pairs(descriptor, "train", cache_dir=base / "cache", verify=False, workers=1)
             with within_limits(*words):
                 descriptor = load_descriptor(base / "data" / "data.yaml")
-                survey(descriptor, "train", cache_dir=base / "cache", workers=1)
+                load_pairs_with_problems(descriptor, "train", cache_dir=base / "cache", workers=1)
     finally:
         shutil.rmtree(base / "cache", ignore_errors=True)
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers import make_pairs
-from tests.integration.runs import write_config
+from tests.support.pairs import make_pairs
+from tests.support.runs import write_config
 from yolofuse.cli import probe as probe_cli
 from yolofuse.cli import train as train_cli
 from yolofuse.config import ModelConfig, load_config
-from yolofuse.engine.distributed import join_ranks
-from yolofuse.engine.judge import judge_run
-from yolofuse.engine.monitor import read_steps
-from yolofuse.engine.setup import first_batches, prepare
+from yolofuse.distributed.ranks import join_ranks
+from yolofuse.engine.build import build_context, first_batches
+from yolofuse.engine.diagnostics.early_steps import read_steps
+from yolofuse.engine.evaluate import evaluate_run
 from yolofuse.engine.train import train
 from yolofuse.model import build_detector
 from yolofuse.weights import load_checkpoint
@@ -29,7 +29,7 @@ def test_train__on_cuda(tmp_path: Path, precision: str) -> None:
     run = train(load_config(write_config(tmp_path), options))
     content = load_checkpoint(run / "weights" / "last.pt")
     assert all(tensor.isfinite().all() for tensor in content["model"].values())
-    assert judge_run(run) is not None
+    assert evaluate_run(run) is not None
     watched = read_steps(run / "first_steps.csv")  # read every ten steps, yet none is missing
     assert [step.number for step in watched] == list(range(1, len(watched) + 1))
     assert len(watched) == 6  # two epochs of three batches
@@ -85,8 +85,8 @@ def test_device_augmentation__trains_like_the_loader(tmp_path: Path, options: li
 def test_feed__hands_on_what_the_loader_made(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path, train={"device": "cuda"}, data={"workers": 2}))
     with join_ranks("cuda") as ranks:
-        session = prepare(config, ranks)
-        ahead = [batch.pixels.cpu() for batch in session.feed]
+        session = build_context(config, ranks)
+        ahead = [batch.pixels.cpu() for batch in session.prefetcher]
         plain = [batch.to(torch.device("cpu")).pixels for batch in first_batches(session, len(ahead))]
     assert len(ahead) == 3
     for one, two in zip(ahead, plain, strict=True):

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.integration.runs import write_config
+from tests.support.runs import write_config
 from yolofuse.cli import probe as probe_cli
 from yolofuse.cli import train as train_cli
 from yolofuse.config import load_config
+from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine import train as loop
-from yolofuse.engine.distributed import Ranks
-from yolofuse.engine.probe import probe
-from yolofuse.engine.setup import prepare
+from yolofuse.engine.build import build_context
+from yolofuse.engine.diagnostics.init_probe import probe
 from yolofuse.engine.step import forward_backward
 from yolofuse.engine.train import train
 
@@ -60,7 +60,7 @@ def test_probe__lost_prior_shows_in_the_first_loss(tmp_path: Path) -> None:
 
 def test_probe__leaves_the_session_as_it_was(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path), ["model.base=yolo26n"])
-    session = prepare(config, Ranks(0, 1, torch.device("cpu")))
+    session = build_context(config, Ranks(0, 1, torch.device("cpu")))
     before = {name: tensor.clone() for name, tensor in session.detector.state_dict().items()}
     modes = [module.training for module in session.detector.modules()]
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002

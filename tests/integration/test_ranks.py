@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.runs import REPO, run_python, same_tensors, write_config
+from tests.support.runs import REPO, run_python, same_tensors, write_config
 from yolofuse.config import load_config
 from yolofuse.engine.train import train
 from yolofuse.weights import load_checkpoint
@@ -15,7 +15,7 @@ _RANK = """
 import sys
 from pathlib import Path
 import torch
-import yolofuse.engine.run as run
+import yolofuse.engine.lifecycle as run
 from yolofuse.config import load_config
 from yolofuse.engine.train import train
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import real_data
+from tests.support.pairs import real_data
 from yolofuse.cli import train as train_cli
 from yolofuse.cli import val as val_cli
 

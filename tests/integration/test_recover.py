@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 import yolofuse.engine.train as loop
-from tests.integration.runs import same_tensors, write_config
+from tests.support.runs import same_tensors, write_config
 from yolofuse.cli import train as cli
 from yolofuse.config import Config, load_config
-from yolofuse.engine.guard import RollBack
+from yolofuse.engine.evaluator import predict_split
+from yolofuse.engine.lifecycle import Run
+from yolofuse.engine.nan_guard import RollBack
 from yolofuse.engine.recover import recover
-from yolofuse.engine.run import Run
 from yolofuse.engine.train import train
-from yolofuse.engine.validate import detect_all
 from yolofuse.errors import RunError, RunStopped
 from yolofuse.types import PairedBatch
 from yolofuse.weights import load_checkpoint
@@ -184,9 +184,9 @@ def test_signal__amid_validation_gives_it_up_and_loses_no_step(tmp_path: Path, m
     def asked(*args: Any) -> Any:
         if not (stopped.run_dir / "PREEMPTED").exists():
             os.kill(os.getpid(), signal.SIGUSR1)
-        return detect_all(*args)
+        return predict_split(*args)
 
-    monkeypatch.setattr(loop, "detect_all", asked)
+    monkeypatch.setattr(loop, "predict_split", asked)
     with pytest.raises(RunStopped):
         train(stopped)
     progress = _end(stopped.run_dir)["progress"]
@@ -202,7 +202,7 @@ def test_loader__replaces_workers_that_were_killed(tmp_path: Path, monkeypatch: 
     def kill(run: Run, batch: PairedBatch) -> None:
         if run.progress.step in {1, 6} and not killed.get(run.progress.step):
             killed[run.progress.step] = True
-            iterator: Any = run.session.feed._batches
+            iterator: Any = run.session.prefetcher._batches
             os.kill(iterator._workers[0].pid, signal.SIGKILL)
 
     killed: dict[int, bool] = {}
@@ -219,7 +219,7 @@ def test_resume__of_another_config_or_code_is_refused_unless_forced(
     run = train(config)
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("lr0: 0.01", "lr0: 0.02").replace("workers: 0", "workers: 1"))
-    monkeypatch.setattr("yolofuse.engine.fingerprint.code_fingerprint", lambda: {"torch": "0.0"})
+    monkeypatch.setattr("yolofuse.run.resume_check.code_fingerprint", lambda: {"torch": "0.0"})
     assert cli.main(["--resume", str(run)]) == 2
     message = capsys.readouterr().err
     assert "2 changes" in message
@@ -247,7 +247,7 @@ def test_out_of_memory__in_an_update_goes_back_too(tmp_path: Path, monkeypatch: 
     config = _config(tmp_path, "run")
 
     def short(run: Run, batch: PairedBatch) -> None:
-        if run.progress.step == 4 and run.parts == 1:
+        if run.progress.step == 4 and run.micro_batches == 1:
             monkeypatch.setattr(run.session.optimizer, "step", _no_memory)
 
     def mended(run: Run, reason: RollBack) -> None:
@@ -266,7 +266,7 @@ def _no_memory(*args: Any, **kwargs: Any) -> None:
 
 
 def test_run_folder__is_one_jobs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yolofuse.engine.lock._PATIENCE", 0.2)
+    monkeypatch.setattr("yolofuse.run.lock._PATIENCE", 0.2)
     config = _config(tmp_path, "run", "train.epochs=1")
     refused: list[str] = []
 

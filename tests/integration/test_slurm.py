@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import make_pairs
-from tests.integration.runs import REPO, same_tensors, write_config
+from tests.support.pairs import make_pairs
+from tests.support.runs import REPO, same_tensors, write_config
 from yolofuse.cli import submit
-from yolofuse.engine.records import read_events
+from yolofuse.run.records import read_events
 from yolofuse.weights import load_checkpoint
 
 pytestmark = [pytest.mark.xdist_group("slurm"), pytest.mark.timeout(600)]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.helpers import make_pairs, random_picture, write_pair
-from tests.integration.runs import REPO, run_python, same_tensors, write_config
+from tests.support.pairs import make_pairs, random_picture, write_pair
+from tests.support.runs import REPO, run_python, same_tensors, write_config
 from yolofuse.cli import train as train_cli
 from yolofuse.cli import val as val_cli
 from yolofuse.config import load_config
@@ -80,7 +80,7 @@ def test_judging__uses_the_window_of_the_training(tmp_path: Path, monkeypatch: p
     run = train(load_config(config, ["train.epochs=1"]))
     for cache in (tmp_path / "cache").glob("window-*.json"):
         cache.unlink()
-    monkeypatch.setattr("yolofuse.data.pairs.percentile_window", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr("yolofuse.data.index.pair_set.percentile_window", lambda *_: pytest.fail("computed again"))
     assert val_cli.main(["--run", str(run)]) == 0
 
 

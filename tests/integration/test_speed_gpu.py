@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers import make_pairs
-from tests.integration.runs import REPO, run_python, write_config
+from tests.support.pairs import make_pairs
+from tests.support.runs import REPO, run_python, write_config
 from yolofuse.config import Config, load_config
-from yolofuse.engine.autobatch import CudaMemory, StepProbe, automatic_batch
-from yolofuse.engine.distributed import join_ranks
-from yolofuse.engine.guard import FiniteGuard
-from yolofuse.engine.setup import Session, prepare
+from yolofuse.distributed.ranks import join_ranks
+from yolofuse.engine.auto_batch import CudaMemory, StepProbe, automatic_batch
+from yolofuse.engine.build import TrainContext, build_context
+from yolofuse.engine.nan_guard import NanGuard
 from yolofuse.engine.step import forward_backward, update
 from yolofuse.engine.train import train
 
@@ -29,17 +29,17 @@ def _config(folder: Path, num_train: int = 16, **train_options: object) -> Confi
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
+def session(tmp_path: Path) -> Iterator[TrainContext]:
     with join_ranks("cuda") as ranks:
-        yield prepare(_config(tmp_path), ranks)
+        yield build_context(_config(tmp_path), ranks)
 
 
-def test_step__never_waits_for_the_device(session: Session) -> None:
+def test_step__never_waits_for_the_device(session: TrainContext) -> None:
     """After a first step, which makes anchors and fills caches, nothing in a step or an update asks for a result."""
     session.model.train()
-    guard = FiniteGuard()
+    guard = NanGuard()
     waiting = 0
-    for step, batch in enumerate(session.feed):
+    for step, batch in enumerate(session.prefetcher):
         torch.cuda.synchronize()
         torch.cuda.set_sync_debug_mode("error" if step else "default")
         try:
@@ -75,7 +75,7 @@ def test_automatic_batch__memory_that_runs_out_in_earnest(tmp_path: Path) -> Non
     """Whatever the size of the GPU: the allocator refuses long before 80% of it, and that is an answer too."""
     config = _config(tmp_path, imgsz=640)
     with join_ranks("cuda") as ranks:
-        session = prepare(config, ranks)
+        session = build_context(config, ranks)
         pairs = session.train_pairs
         found = automatic_batch(session.detector, config, "fp32", pairs, ranks)
         StepProbe(session.detector, config, "fp32", 4, ranks.device)(found)
@@ -87,13 +87,13 @@ def test_automatic_batch__a_run_trains_with_it(tmp_path: Path) -> None:
     assert load_config(run / "config.yaml").train.batch == 16  # all pairs of the set: any GPU holds them
 
 
-def test_step_probe__takes_what_a_step_takes(session: Session) -> None:
+def test_step_probe__takes_what_a_step_takes(session: TrainContext) -> None:
     """The probe's peak is that of a real step of as many pairs, or a little more."""
     memory = CudaMemory(session.ranks.device)
     memory.reset()
-    guard, session_peak = FiniteGuard(), 0
+    guard, session_peak = NanGuard(), 0
     session.model.train()
-    for step, batch in enumerate(session.feed):
+    for step, batch in enumerate(session.prefetcher):
         _, bad = forward_backward(session, batch, sync=True)
         update(session, guard, bad, range(step, step + 1))
         session_peak = torch.cuda.max_memory_allocated()

@@ -14,17 +14,17 @@ import yaml
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tests.helpers import make_pairs
-from tests.integration.runs import write_config
+from tests.support.pairs import make_pairs
+from tests.support.runs import write_config
 from yolofuse.cli import train as train_cli
 from yolofuse.cli import val as val_cli
 from yolofuse.config import ModelConfig, load_config
-from yolofuse.engine.distributed import Ranks
-from yolofuse.engine.setup import new_detector
-from yolofuse.engine.supply import load_split
+from yolofuse.distributed.ranks import Ranks
+from yolofuse.engine.build import new_detector
+from yolofuse.engine.dataloaders import load_split
 from yolofuse.engine.train import train
 from yolofuse.model import build_detector
-from yolofuse.weights import begin_weights, load_checkpoint
+from yolofuse.weights import load_and_initialise, load_checkpoint
 
 MODELS: list[dict[str, Any]] = [
     {"base": "yolov8n", "streams": "rgb"},
@@ -123,7 +123,7 @@ def test_options__each_trains(tmp_path: Path, overrides: list[str]) -> None:
 def test_freeze__frozen_weights_and_statistics_stay(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path), ["train.freeze=[rgb.*]", "train.epochs=1"])
     before = build_detector(config.model, num_classes=1)
-    begin_weights(before, config, ("person",))
+    load_and_initialise(before, config, ("person",))
     after = load_checkpoint(train(config) / "weights" / "last.pt")["model"]
     changed = {name.split(".")[0] for name in after if not torch.equal(before.state_dict()[name], after[name])}
     assert changed == {"ir", "fusion", "trunk"}
@@ -144,7 +144,7 @@ def test_pretrained__both_streams_start_from_the_same_weights(tmp_path: Path) ->
     config = load_config(write_config(tmp_path, weights={"pretrained": str(tmp_path / "single.pt")}))
     pairs = load_split(config, "train", Ranks(0, 1, torch.device("cpu")))
     detector = new_detector(config, pairs)
-    report = begin_weights(detector, config, pairs.names)
+    report = load_and_initialise(detector, config, pairs.names)
     assert {report.count(part)["initialised"] for part in ("rgb", "ir", "trunk")} == {0}
     assert report.count("ir")["inflated"] == 1
     name = "layers.4.cv1.conv.weight"

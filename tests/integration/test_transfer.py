@@ -12,15 +12,15 @@ from torch import Tensor
 from ultralytics.models.yolo.model import YOLO
 from ultralytics.nn.tasks import DetectionModel
 
-from tests.helpers import real_data
-from tests.unit.test_weights_sources import real_weights
+from tests.support.pairs import real_data
+from tests.unit.weights.test_sources import real_weights
 from yolofuse.config import Config
 from yolofuse.config.load import validate_config
-from yolofuse.data.descriptor import load_descriptor
-from yolofuse.data.pair_image import read_pair
-from yolofuse.data.pairs import load_pairs
+from yolofuse.data.descriptor.load import load_descriptor
+from yolofuse.data.images.read_pair import read_pair
+from yolofuse.data.index.pair_set import load_pairs
 from yolofuse.model import Detector, build_detector
-from yolofuse.weights import WeightsReport, begin_weights, load_source
+from yolofuse.weights import WeightsReport, load_and_initialise, load_source
 
 CLASSES = ("person", "bicycle", "car")
 CUTS = ("early", "mid", "late", "decision")
@@ -34,7 +34,7 @@ def config_of(*words: str) -> Config:
 def begin(*words: str, names: tuple[str, ...] = CLASSES) -> tuple[Detector, WeightsReport]:
     config = config_of(*words)
     detector = build_detector(config.model, num_classes=len(names), seed=3)
-    return detector, begin_weights(detector, config, names)
+    return detector, load_and_initialise(detector, config, names)
 
 
 def saved_by_ultralytics(
@@ -107,9 +107,9 @@ def test_ultralytics_checkpoint__arrives_whole_through_every_cut(base: str, tmp_
                 name = f"{part}.layers.{key}"
                 if not last:
                     expected = "fixed" if ".dfl." in key else "loaded"
-                    assert report.fates.get(name, expected) == expected, name
+                    assert report.statuses.get(name, expected) == expected, name
                     continue
-                assert report.fates[name] == "partial", name
+                assert report.statuses[name] == "partial", name
                 assert torch.equal(state[name][0], source[key][2]), name  # person
                 assert torch.equal(state[name][2], source[key][0]), name  # car
                 assert not any(torch.equal(state[name][1], row) for row in source[key]), name  # bicycle

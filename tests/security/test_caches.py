@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.helpers import make_pairs, pairs_of
-from tests.integration.runs import write_config
-from tests.security.attacks import Calls
+from tests.support.attacks import Calls
+from tests.support.pairs import make_pairs, pairs_of
+from tests.support.runs import write_config
 from yolofuse.cli import data as data_cli
 from yolofuse.cli import train as train_cli
-from yolofuse.data.descriptor import load_descriptor
-from yolofuse.data.pairs import load_pairs
+from yolofuse.data.descriptor.load import load_descriptor
+from yolofuse.data.index.pair_set import load_pairs
 from yolofuse.data.pixel_cache import disk_cache
 from yolofuse.errors import DataError
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import make_pairs, pairs_of
-from tests.integration.runs import write_config
-from tests.security import attacks
-from yolofuse.data.image_io import MAX_PIXELS, inspect_image
-from yolofuse.data.pair_image import read_pair
+from tests.support import attacks
+from tests.support.pairs import make_pairs, pairs_of
+from tests.support.runs import write_config
+from yolofuse.data.images.decode import MAX_PIXELS, inspect_image
+from yolofuse.data.images.read_pair import read_pair
 from yolofuse.errors import DataError
 
 # What a command may take beyond what it takes on a small broken image; the bombs would take gigabytes.

@@ -9,11 +9,11 @@ import pytest
 import torch
 import yaml
 
-from tests.helpers import make_pairs, pairs_of
-from tests.integration.runs import write_config
+from tests.support.pairs import make_pairs, pairs_of
+from tests.support.runs import write_config
 from yolofuse.cli import data as data_cli
 from yolofuse.cli import train as train_cli
-from yolofuse.data.descriptor import load_descriptor
+from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.errors import DataError, WeightsError
 from yolofuse.weights import load_source
 

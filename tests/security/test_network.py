@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.runs import REPO, write_config
+from tests.support.runs import REPO, write_config
 
 _FALSE = ("pip", "pip3", "uv", "conda", "curl", "wget", "apt", "apt-get", "yum", "brew", "ssh", "nc", "bash", "git")
 _ADDRESS = re.compile(r'inet_addr\("(?P<v4>[^"]+)"\)|inet_pton\(AF_INET6, "(?P<v6>[^"]+)"')

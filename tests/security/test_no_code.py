@@ -95,12 +95,12 @@ def test_exceptions__are_all_in_use() -> None:
 def test_package__its_yaml_loader_is_a_safe_one() -> None:
     import yaml
 
-    from yolofuse.config import yaml_io
+    from yolofuse.config import safe_yaml
 
-    assert issubclass(yaml_io._Loader, yaml.SafeLoader)
-    made = yaml_io._Loader.yaml_constructors
+    assert issubclass(safe_yaml._Loader, yaml.SafeLoader)
+    made = safe_yaml._Loader.yaml_constructors
     assert made == yaml.SafeLoader.yaml_constructors  # no tag of our own, and none that makes an object
-    assert not yaml_io._Loader.yaml_multi_constructors
+    assert not safe_yaml._Loader.yaml_multi_constructors
 
 
 def test_package__only_upstream_knows_ultralytics() -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.helpers import make_pairs, pairs_of
-from tests.integration.runs import write_config
+from tests.support.pairs import make_pairs, pairs_of
+from tests.support.runs import write_config
 from yolofuse.cli import data as data_cli
 from yolofuse.cli import train as train_cli
-from yolofuse.data.descriptor import load_descriptor
-from yolofuse.data.scan import match_source
+from yolofuse.data.descriptor.load import load_descriptor
+from yolofuse.data.index.scan import match_source
 from yolofuse.errors import DataError
 
 

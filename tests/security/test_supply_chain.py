@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.integration.runs import REPO
+from tests.support.runs import REPO
 
 _FILE = REPO / "scripts" / "lock.py"
 _LOCK = REPO / "requirements.lock"

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.integration.runs import write_config
-from tests.security.attacks import Calls, plant_pickle
+from tests.support.attacks import Calls, plant_pickle
+from tests.support.runs import write_config
 from yolofuse.cli import probe as probe_cli
 from yolofuse.cli import train as train_cli
 from yolofuse.cli import val as val_cli
 from yolofuse.errors import WeightsError
-from yolofuse.weights import exchange, load_checkpoint, load_source, unpickle
+from yolofuse.weights import load_checkpoint, load_source, safe_load, safetensors_io
 
 CONTAINERS = ["zip", "legacy", "pickle"]
 _STATE = {"model.0.conv.weight": torch.zeros(16, 3, 3, 3)}
@@ -155,9 +155,11 @@ def test_safetensors__hostile_ones_are_refused(tmp_path: Path, kind: str, capsys
 
 def test_safetensors__names_are_read_and_bombs_among_them_refused(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
-    exchange.save_safetensors(file, {"trunk": {"0.conv.weight": torch.ones(16, 3, 3, 3)}}, names=["a"], base="yolov8n")
+    safetensors_io.save_safetensors(
+        file, {"trunk": {"0.conv.weight": torch.ones(16, 3, 3, 3)}}, names=["a"], base="yolov8n"
+    )
     source = load_source(file)
-    assert (source.names, source.base, source.sees) == (("a",), "yolov8n", "rgb")
+    assert (source.names, source.base, source.input_modality) == (("a",), "yolov8n", "rgb")
     bomb = "[&a [x], " + ", ".join(f"&a{i} [{', '.join(['*a' + (str(i - 1) if i else '')] * 9)}]" for i in range(20))
     head = {"__metadata__": {"names": bomb + "]"}, "0.a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
     _safetensors(file, json.dumps(head).encode(), bytes(4))
@@ -169,9 +171,9 @@ def test_safetensors__give_back_every_bit(finished: Path, tmp_path: Path) -> Non
     """A run of ours goes out to others, and comes in again."""
     ours = load_source(finished / "run")
     file = tmp_path / "w.safetensors"
-    exchange.save_safetensors(file, ours.parts, names=ours.names, base=ours.base)
+    safetensors_io.save_safetensors(file, ours.parts, names=ours.names, base=ours.base)
     again = load_source(file)
-    assert (again.names, again.base, again.sees) == (ours.names, ours.base, ours.sees)
+    assert (again.names, again.base, again.input_modality) == (ours.names, ours.base, ours.input_modality)
     assert again.parts.keys() == ours.parts.keys()
     for part, tensors in ours.parts.items():
         assert again.parts[part].keys() == tensors.keys()
@@ -182,11 +184,11 @@ def test_safetensors__give_back_every_bit(finished: Path, tmp_path: Path) -> Non
 
 def test_safetensors__hold_no_run(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
-    exchange.save_safetensors(file, {"trunk": {"0.a": torch.ones(1)}})
+    safetensors_io.save_safetensors(file, {"trunk": {"0.a": torch.ones(1)}})
     with pytest.raises(WeightsError, match="holds weights and no run"):
         load_checkpoint(file)
     with pytest.raises(WeightsError, match=r"call it \*\.safetensors"):
-        exchange.save_safetensors(tmp_path / "w.pt", {"trunk": {"0.a": torch.ones(1)}})
+        safetensors_io.save_safetensors(tmp_path / "w.pt", {"trunk": {"0.a": torch.ones(1)}})
 
 
 def test_torch__that_can_not_open_files_safely_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +197,7 @@ def test_torch__that_can_not_open_files_safely_is_refused(tmp_path: Path, monkey
     for version in ("2.9.1+cpu", "1.13.0", "unknown"):
         monkeypatch.setattr(torch, "__version__", version)
         with pytest.raises(WeightsError, match="can't open weights safely: pip install"):
-            unpickle.open_plain(file)
+            safe_load.open_plain(file)
     for version in ("2.10.0", "2.15.0+cu130", "3.0.0a0"):
         monkeypatch.setattr(torch, "__version__", version)
-        unpickle.open_plain(file)
+        safe_load.open_plain(file)

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.helpers import make_pairs
-from tests.integration.runs import write_config
+from tests.support.pairs import make_pairs
+from tests.support.runs import write_config
 from yolofuse.cli import data as data_cli
 from yolofuse.cli import probe as probe_cli
 from yolofuse.cli import train as train_cli
 from yolofuse.config import load_config
-from yolofuse.config.yaml_io import MAX_BYTES
-from yolofuse.data.descriptor import load_descriptor
+from yolofuse.config.safe_yaml import MAX_BYTES
+from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.errors import ConfigError, DataError
 
 _LISTS = (", ".join([f"*a{i - 1}"] * 9 if i else ["x"]) for i in range(30))

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from yolofuse.check.findings import Picture
-from yolofuse.check.judge_alignment import Measured
-from yolofuse.check.judge_balance import class_counts, lights
-from yolofuse.check.judge_boxes import flat_boxes
-from yolofuse.check.split import Split
+from yolofuse.check.rules.boxes import flat_boxes
+from yolofuse.check.rules.class_balance import class_counts, lights
+from yolofuse.check.rules.registration import Measured
+from yolofuse.check.split_data import Split
 from yolofuse.types import ByteArray
 
 if TYPE_CHECKING:

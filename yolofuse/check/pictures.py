@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolofuse.check.alignment import Shift
 from yolofuse.check.findings import Picture
-from yolofuse.data.pair_image import fitted_hw, read_pair, to_bytes
-from yolofuse.eval.draw import Mark, class_colour, draw_marks, framed, side_by_side, stacked, titles
+from yolofuse.check.registration import Shift
+from yolofuse.data.images.read_pair import fitted_hw, read_pair, to_bytes
 from yolofuse.types import ByteArray, FloatArray, IntArray, PairRecord
+from yolofuse.viz.draw import Mark, class_colour, draw_marks, framed, side_by_side, stacked, titles
 
 PANEL = 480
 """Longest side of one panel in pixels."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from yolofuse.check.page import render_page
-from yolofuse.check.run import CheckOptions, check
-from yolofuse.check.table import render_table
-from yolofuse.data.descriptor import load_descriptor
+from yolofuse.check.check import CheckOptions, check
+from yolofuse.check.html_report import render_page
+from yolofuse.check.text_report import render_table
+from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.errors import ConfigError
 from yolofuse.files import save_text
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolofuse.cli.common import run_command
-from yolofuse.cluster.facts import RunFacts, find_runs, read_run
+from yolofuse.cluster.run_results import RunFacts, find_runs, read_run
 from yolofuse.cluster.table import FORMATS, check_outputs, format_markdown, make_table
 from yolofuse.errors import ConfigError, RunError, listing
 from yolofuse.files import save_text

@@ -10,7 +10,7 @@ from pathlib import Path
 from yolofuse.cli.check import add_check
 from yolofuse.cli.common import run_command
 from yolofuse.cli.prepare import add_prepare
-from yolofuse.data.synth import DEFAULT_SIZE_HW, generate
+from yolofuse.synth import DEFAULT_SIZE_HW, generate
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from yolofuse.data.convert import FORMATS, ClassChoice, prepare
+from yolofuse.convert import FORMATS, ClassChoice, prepare
 
 _COMMON = ("src", "out", "images", "to", "classes", "drop", "any_size", "force", "format", "run")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from yolofuse.cli.common import Parser, run_command
 from yolofuse.config import Config, load_config
-from yolofuse.engine.alarms import LayerFigures
-from yolofuse.engine.distributed import Ranks, pick_device
-from yolofuse.engine.probe import Probe, probe
-from yolofuse.engine.setup import prepare
+from yolofuse.distributed.ranks import Ranks, pick_device
+from yolofuse.engine.build import build_context
+from yolofuse.engine.diagnostics.init_probe import Probe, probe
+from yolofuse.engine.diagnostics.thresholds import LayerFigures
 from yolofuse.errors import ConfigError
-from yolofuse.eval.probe_picture import LayerPoint, save_probe_picture
 from yolofuse.files import save_json
+from yolofuse.viz.probe import LayerPoint, save_probe_picture
 
 log = logging.getLogger("yolofuse")
 
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(config: Config, folder: Path, *, modules: bool, num_batches: int) -> Probe:
-    session = prepare(config, Ranks(0, 1, pick_device(config.train.device)))  # it prints the weights report
+    session = build_context(config, Ranks(0, 1, pick_device(config.train.device)))  # it prints the weights report
     if modules and session.weights is not None:
         log.info("%s", session.weights.format(modules=True))
     result = probe(session, num_batches)

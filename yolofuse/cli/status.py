@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from yolofuse.cli.common import run_command
-from yolofuse.engine.records import EVENTS_NAME, STATUS_NAME
-from yolofuse.engine.standing import RunStanding, standing
 from yolofuse.errors import RunError, listing
+from yolofuse.run.records import EVENTS_NAME, STATUS_NAME
+from yolofuse.run.summary import RunSummary, summarise_run
 
 _SHOWN_STOPS = 8
 _DASH = "-"
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(command)
 
 
-def _all_standing(folders: Sequence[Path], now: datetime) -> list[RunStanding]:
+def _all_standing(folders: Sequence[Path], now: datetime) -> list[RunSummary]:
     """Where each run stands.
 
     Raises:
@@ -52,7 +52,7 @@ def _all_standing(folders: Sequence[Path], now: datetime) -> list[RunStanding]:
             problems.append(f"{folder}: no run here; give the folder that train.run named")
             continue
         try:
-            found.append(standing(folder, now))
+            found.append(summarise_run(folder, now))
         except RunError as error:
             problems.append(str(error))
     if len(problems) == 1:
@@ -62,7 +62,7 @@ def _all_standing(folders: Sequence[Path], now: datetime) -> list[RunStanding]:
     return found
 
 
-def format_run(run: RunStanding, now: datetime) -> str:
+def format_run(run: RunSummary, now: datetime) -> str:
     """One run on about ten lines."""
     lines = [("state", _state_line(run, now)), *_progress_lines(run)]
     if run.checkpoint is not None:
@@ -92,7 +92,7 @@ def format_run(run: RunStanding, now: datetime) -> str:
     return "\n".join(text)
 
 
-def _state_line(run: RunStanding, now: datetime) -> str:
+def _state_line(run: RunSummary, now: datetime) -> str:
     status = run.status
     if status is None:
         return run.state
@@ -101,7 +101,7 @@ def _state_line(run: RunStanding, now: datetime) -> str:
     return f"{run.state}{'; last seen' if run.state == 'stopped' else ''}{where}, {age} ago"
 
 
-def _progress_lines(run: RunStanding) -> list[tuple[str, str]]:
+def _progress_lines(run: RunSummary) -> list[tuple[str, str]]:
     status = run.status
     if status is None:
         return []
@@ -116,7 +116,7 @@ def _progress_lines(run: RunStanding) -> list[tuple[str, str]]:
     return lines
 
 
-def _stops_summary(run: RunStanding) -> str:
+def _stops_summary(run: RunSummary) -> str:
     if not run.interruptions:
         return "never"
     known = [stop.lost for stop in run.interruptions if stop.lost is not None]
@@ -124,7 +124,7 @@ def _stops_summary(run: RunStanding) -> str:
     return f"{_count(len(run.interruptions), 'time')}{made_twice}"
 
 
-def format_table(runs: Sequence[RunStanding]) -> str:
+def format_table(runs: Sequence[RunSummary]) -> str:
     """Several runs, a line each."""
     head = ["run", "state", "epoch", "done", "pairs/s", "to go", "best AP", "stops", "lost"]
     rows = [head]
@@ -150,7 +150,7 @@ def format_table(runs: Sequence[RunStanding]) -> str:
     return "\n".join(lines)
 
 
-def as_plain(run: RunStanding, now: datetime) -> dict[str, Any]:
+def as_plain(run: RunSummary, now: datetime) -> dict[str, Any]:
     """One run as plain data."""
     checkpoint = run.checkpoint
     return {
@@ -194,7 +194,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
-def _share(run: RunStanding) -> str:
+def _share(run: RunSummary) -> str:
     status = run.status
     total = status.epochs * status.steps_per_epoch if status is not None else 0
     if run.state == "finished":

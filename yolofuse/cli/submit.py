@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from yolofuse.cli.common import Parser, run_command
-from yolofuse.cluster.plan import plan_runs
 from yolofuse.cluster.slurm import TEMPLATE, Resources, Submission, plan_jobs, submit
+from yolofuse.cluster.sweep import plan_runs
 from yolofuse.cluster.table import check_outputs
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from yolofuse.cli.common import Parser, run_command
 from yolofuse.config import load_config
-from yolofuse.engine.runs import RunFolder
 from yolofuse.engine.train import train
 from yolofuse.errors import ConfigError
+from yolofuse.run.folder import RunFolder
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from yolofuse.cli.common import Parser, run_command
-from yolofuse.engine.judge import judge, judge_run
+from yolofuse.engine.evaluate import evaluate_checkpoint, evaluate_run
 from yolofuse.errors import ConfigError
 
 
@@ -34,11 +34,11 @@ def main(argv: list[str] | None = None) -> int:
 
     def command() -> None:
         if args.run is not None:
-            judge_run(args.run, [*other_data, *overrides], split=args.split, out=args.out)
+            evaluate_run(args.run, [*other_data, *overrides], split=args.split, out=args.out)
             return
         if args.data is None:
             raise ConfigError("--weights needs --data FILE, the descriptor of the data set to score it on")
-        judge(args.weights, [*other_data, *overrides], split=args.split, out=args.out)
+        evaluate_checkpoint(args.weights, [*other_data, *overrides], split=args.split, out=args.out)
 
     return run_command(command)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yolofuse.cluster.plan import Element, freeze, thaw
+from yolofuse.cluster.sweep import SweepRun, remove_configs, write_configs
 from yolofuse.errors import ConfigError, RunError
 
 TEMPLATE = Path(__file__).with_name("job.sbatch")
@@ -93,7 +93,7 @@ class Submission:
     """Stages, each of which waits for the one before."""
 
     name: str
-    elements: tuple[Element, ...]
+    elements: tuple[SweepRun, ...]
     stages: tuple[Stage, ...]
     logs: Path
     ids: dict[str, str] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Submission:
 
 
 def plan_jobs(
-    elements: Sequence[Element],
+    elements: Sequence[SweepRun],
     resources: Resources,
     name: str,
     logs: Path,
@@ -174,7 +174,7 @@ def submit(submission: Submission) -> dict[str, str]:
             "sbatch: not on PATH, so this is no login node of a Slurm cluster; --dry-run prints what would be "
             "submitted, and docs/cluster.md has ways without Slurm"
         )
-    new = freeze(submission.elements)
+    new = write_configs(submission.elements)
     submission.logs.mkdir(parents=True, exist_ok=True)
     before: str | None = None
     for stage in submission.stages:
@@ -182,7 +182,7 @@ def submit(submission: Submission) -> dict[str, str]:
             before = submission.ids[stage.name] = _sbatch(stage.words(before))
         except RunError as error:
             if not submission.ids:
-                thaw(new)
+                remove_configs(new)
                 raise
             queued = " ".join(submission.ids.values())
             raise RunError(f"{error}\n  already in the queue: {queued}; scancel {queued} takes it back") from error

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from yolofuse.cluster.facts import RunFacts
+from yolofuse.cluster.run_results import RunFacts
 from yolofuse.errors import ConfigError
 
 _OWN = {"train.run", "train.seed", "init.seed"}

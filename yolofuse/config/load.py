@@ -11,8 +11,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from yolofuse.config.safe_yaml import parse_yaml, read_yaml
 from yolofuse.config.schema import Config
-from yolofuse.config.yaml_io import parse_yaml, read_yaml
 from yolofuse.errors import ConfigError, listing
 
 _PATHS = (

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from yolofuse.config.fields import ImageSize, NonNegative, Positive, Section, Unit
+from yolofuse.config.field_types import ImageSize, NonNegative, Positive, Section, Unit
 from yolofuse.config.weights_schema import InitConfig, WeightsConfig
 
 Cut = Literal["input", "early", "mid", "late", "decision"] | Annotated[int, Field(ge=1)]

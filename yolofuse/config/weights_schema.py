@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from yolofuse.config.fields import ImageSize, Moderate, Section, Unit
-from yolofuse.starts import FusionStart
+from yolofuse.config.field_types import ImageSize, Moderate, Section, Unit
+from yolofuse.param_init import FusionInit
 
 PresetName = Literal["kaiming", "xavier", "ultralytics", "resnet", "vgg", "article"]
 SchemeName = Literal[
@@ -111,7 +111,7 @@ class InitConfig(Section):
     rules: tuple[InitRule, ...] = ()
     seed: Annotated[int, Field(ge=0)] | None = None
     """Of the draws; None: train.seed."""
-    fusion: FusionStart = "average"
+    fusion: FusionInit = "average"
     """What fusion blocks hand on at first; ``scheme`` leaves them to the rules. Like ``model.fusion`` it is not used
     where nothing is fused."""
     head_std: Annotated[float, Field(ge=0, le=1e6)] | Literal["rules"] | None = None

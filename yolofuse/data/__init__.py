@@ -1,25 +1,25 @@
 """From a data set's YAML to batches of pairs."""
 
+from yolofuse.data.dataloader import EpochSampler, EvalSampler, collate, eval_loader, train_loader
 from yolofuse.data.dataset import EvalDataset, SampleKey, TrainDataset
-from yolofuse.data.descriptor import load_descriptor
-from yolofuse.data.loader import EpochSampler, EvalSampler, collate, eval_loader, train_loader
-from yolofuse.data.pairs import PairSet, load_pairs
-from yolofuse.data.sources import DatasetDescriptor
-from yolofuse.data.survey import Survey, survey
+from yolofuse.data.descriptor.load import load_descriptor
+from yolofuse.data.descriptor.schema import DatasetDescriptor
+from yolofuse.data.index.lenient_load import LenientPairs, load_pairs_with_problems
+from yolofuse.data.index.pair_set import PairSet, load_pairs
 
 __all__ = [
     "DatasetDescriptor",
     "EpochSampler",
     "EvalDataset",
     "EvalSampler",
+    "LenientPairs",
     "PairSet",
     "SampleKey",
-    "Survey",
     "TrainDataset",
     "collate",
     "eval_loader",
     "load_descriptor",
     "load_pairs",
-    "survey",
+    "load_pairs_with_problems",
     "train_loader",
 ]

@@ -10,13 +10,7 @@ from torch.utils.data import Dataset
 
 from yolofuse.boxes import transform_xyxy, xywhn_to_xyxy
 from yolofuse.config.schema import AugmentConfig
-from yolofuse.data.image_io import reduction_for
-from yolofuse.data.pair_image import pad_value, pixel_dtype, read_pair
-from yolofuse.data.pair_reader import PairReader, Reader
-from yolofuse.data.pairs import PairSet
-from yolofuse.data.photometry import apply_photometry, draw_photometry
-from yolofuse.data.plan import SamplePlan, plan_tiles
-from yolofuse.data.transforms import (
+from yolofuse.data.augment.geometry import (
     Matrix,
     Window,
     clip_boxes,
@@ -28,6 +22,12 @@ from yolofuse.data.transforms import (
     random_affine,
     scale_and_shift,
 )
+from yolofuse.data.augment.photometry import apply_photometry, draw_photometry
+from yolofuse.data.augment.sample_plan import SamplePlan, plan_tiles
+from yolofuse.data.images.decode import reduction_for
+from yolofuse.data.images.lru_reader import PairReader, Reader
+from yolofuse.data.images.read_pair import pad_value, pixel_dtype, read_pair
+from yolofuse.data.index.pair_set import PairSet
 from yolofuse.types import PairedSample, PixelArray
 
 _GEOMETRY, _PHOTOMETRY = 1, 2  # purposes: a draw added to one does not shift the other

@@ -16,11 +16,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from tqdm import tqdm
 
+from yolofuse.data.available_memory import available_memory
 from yolofuse.data.cache_files import make_cache_dir, open_cached, open_partial
-from yolofuse.data.image_io import strict_decoding
-from yolofuse.data.memory import available_memory
-from yolofuse.data.pair_image import pixel_dtype, read_pair, training_hw
-from yolofuse.data.pairs import PairSet
+from yolofuse.data.images.decode import strict_decoding
+from yolofuse.data.images.read_pair import pixel_dtype, read_pair, training_hw
+from yolofuse.data.index.pair_set import PairSet
 from yolofuse.errors import DataError
 from yolofuse.types import IntArray, PixelArray
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from yolofuse.config.yaml_io import CONTROL
+from yolofuse.config.safe_yaml import CONTROL
 
 ProblemKind = Literal[
     "no-images",

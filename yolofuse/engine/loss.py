@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from yolofuse.config import LossConfig
-from yolofuse.engine.assigned import BranchLoss, pad_targets, room_for
+from yolofuse.engine.tal_loss import BranchLoss, pad_targets, target_bounds
 from yolofuse.model import Detector
 from yolofuse.types import PairedBatch
 from yolofuse.upstream import E2ELoss, detection_loss
@@ -62,7 +62,7 @@ class DetectionLoss:
         branches = [branch for name, loss in self._losses.items() for branch in _branches(loss, outputs[name])]
         first = branches[0][0]
         size_hw = (int(batch.pixels.shape[2]), int(batch.pixels.shape[3]))
-        room = room_for(boxes, index, size_hw, first.assigner.stride, first.assigner.stride_val)
+        room = target_bounds(boxes, index, size_hw, first.assigner.stride, first.assigner.stride_val)
         targets = pad_targets(batch.boxes_xyxy, batch.class_ids, batch.batch_index, len(batch), room)
         found = [branch(_as_float(raw), targets) for branch, raw, _ in branches]
         sums, scores = torch.stack([terms for terms, _ in found]), torch.stack([score for _, score in found])

@@ -38,7 +38,7 @@ def freeze(model: nn.Module, patterns: tuple[str, ...]) -> list[str]:
     return frozen
 
 
-def hold_frozen_norms(model: nn.Module) -> None:
+def freeze_batchnorm_statistics(model: nn.Module) -> None:
     """Put BatchNorm layers with frozen weights into eval mode, so that their statistics stay too."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.requires_grad:

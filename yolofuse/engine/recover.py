@@ -7,14 +7,14 @@ from typing import NoReturn
 
 import torch
 
-from yolofuse.engine.guard import FiniteGuard, NotFinite, RollBack, StuckOutOfMemory
-from yolofuse.engine.monitor import open_monitor
-from yolofuse.engine.run import Run, leave_marker, where
-from yolofuse.engine.saver import newest_checkpoint
-from yolofuse.engine.setup import distribute
-from yolofuse.engine.state import RESTORED, restore
-from yolofuse.engine.status import append_event
+from yolofuse.engine.build import distribute
+from yolofuse.engine.diagnostics.early_steps import open_monitor
+from yolofuse.engine.lifecycle import Run, position, write_marker
+from yolofuse.engine.nan_guard import NanGuard, NotFinite, OutOfMemoryInCollective, RollBack
 from yolofuse.errors import RunError
+from yolofuse.run.checkpointer import newest_checkpoint
+from yolofuse.run.status_writer import append_event
+from yolofuse.run.train_state import RESTORED, restore
 from yolofuse.weights import load_checkpoint
 
 log = logging.getLogger("yolofuse")
@@ -57,7 +57,7 @@ def _leave_out(run: Run, reason: NotFinite) -> None:
         run.progress.rollbacks,
         most,
     )
-    run.note("rolled_back", reached=before.step, left_out=steps, why=where_it_began)
+    run.log_event("rolled_back", reached=before.step, left_out=steps, why=where_it_began)
 
 
 def _where_it_began(run: Run, reason: NotFinite) -> str:
@@ -70,23 +70,23 @@ def _where_it_began(run: Run, reason: NotFinite) -> str:
 def _split_batches(run: Run) -> None:
     """Go back, and compute every batch in twice as many pieces, whose gradients add up."""
     session, before = run.session, run.progress
-    run.parts = _more_parts(run)
-    session.ranks.on_main(lambda: run.folder.write_split(run.parts))
+    run.micro_batches = _more_parts(run)
+    session.ranks.run_on_main(lambda: run.folder.write_micro_batches(run.micro_batches))
     _go_back(run)
     log.warning("warning: out of memory at step %d; %s", before.step, _in_pieces(run, run.progress.step))
-    run.note("out_of_memory", reached=before.step, parts=run.parts)
+    run.log_event("out_of_memory", reached=before.step, parts=run.micro_batches)
 
 
-def give_up_stuck(run: Run, reason: StuckOutOfMemory | torch.OutOfMemoryError) -> NoReturn:
+def end_job_out_of_memory(run: Run, reason: OutOfMemoryInCollective | torch.OutOfMemoryError) -> NoReturn:
     """End this rank, and with it the job, so that the next one begins with smaller pieces.
 
     Raises:
         RunError: Always.
     """
     parts = _more_parts(run)
-    run.folder.write_split(parts)
-    leave_marker(run, run.folder.preempted, signal="out of memory")
-    append_event(run.folder.path, "out_of_memory", **where(run), parts=parts)
+    run.folder.write_micro_batches(parts)
+    write_marker(run, run.folder.preempted, signal="out of memory")
+    append_event(run.folder.path, "out_of_memory", **position(run), parts=parts)
     raise RunError(
         f"rank {run.session.ranks.rank} ran out of memory while the others waited for it; start the run "
         f"again with --resume {run.folder.path}: each batch will then be computed in {parts} pieces"
@@ -100,17 +100,17 @@ def _more_parts(run: Run) -> int:
         RunError: If they are that small already.
     """
     most = run.session.config.train.batch // run.session.ranks.world
-    if run.parts >= most:
+    if run.micro_batches >= most:
         raise RunError(
             "out of memory even with one pair at a time; take a lower train.imgsz, a smaller model.base, or another GPU"
         )
-    return min(2 * run.parts, most)
+    return min(2 * run.micro_batches, most)
 
 
 def _in_pieces(run: Run, step: int) -> str:
     return (
-        f"back at step {step}, each batch is now computed in {run.parts} pieces whose gradients add up; a train.batch "
-        "of fewer pairs would take fewer, larger ones"
+        f"back at step {step}, each batch is now computed in {run.micro_batches} pieces whose gradients add up; a "
+        "train.batch of fewer pairs would take fewer, larger ones"
     )
 
 
@@ -121,8 +121,8 @@ def _go_back(run: Run) -> None:
         DamagedError: If there is none that is whole.
     """
     session, folder = run.session, run.folder
-    session.ranks.on_main(run.saver.wait)
-    path, _ = session.ranks.on_main(lambda: newest_checkpoint(folder))
+    session.ranks.run_on_main(run.checkpointer.flush)
+    path, _ = session.ranks.run_on_main(lambda: newest_checkpoint(folder))
     assert path is not None  # there is one from before the first step
     session.optimizer.zero_grad(set_to_none=True)
     session.model = distribute(session.detector, session.ranks)  # a step that broke off has left the old one waiting
@@ -133,5 +133,5 @@ def _go_back(run: Run) -> None:
     content = load_checkpoint(path, needs=RESTORED)
     run.progress = restore(path, content, session.detector, session.ema, session.optimizer, session.scaler)
     session.criterion.set_epoch(run.progress.epoch)
-    run.bad, run.feed_at, run.guard = None, None, FiniteGuard()
+    run.bad, run.prefetcher_at, run.guard = None, None, NanGuard()
     run.monitor = open_monitor(session, folder.first_steps, run.progress.step)

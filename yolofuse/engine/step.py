@@ -11,17 +11,17 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from yolofuse.engine.distributed import norm_statistics
-from yolofuse.engine.guard import FiniteGuard, StuckOutOfMemory
+from yolofuse.distributed.ranks import batchnorm_statistics
+from yolofuse.engine.build import TrainContext
+from yolofuse.engine.diagnostics.profiler import profile_span
+from yolofuse.engine.evaluator import autocast
+from yolofuse.engine.nan_guard import NanGuard, OutOfMemoryInCollective
 from yolofuse.engine.optim import skip_if
-from yolofuse.engine.profiling import part
-from yolofuse.engine.setup import Session
-from yolofuse.engine.validate import autocast
 from yolofuse.types import PairedBatch
 
 
 def forward_backward(
-    session: Session, batch: PairedBatch, *, sync: bool, parts: int = 1
+    session: TrainContext, batch: PairedBatch, *, sync: bool, parts: int = 1
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Add a batch's gradients to what is there.
 
@@ -36,7 +36,7 @@ def forward_backward(
 
     Raises:
         OutOfMemory: On every rank, if one has not enough for its piece.
-        StuckOutOfMemory: On this rank, if it has not, and the others wait for it already.
+        OutOfMemoryInCollective: On this rank, if it has not, and the others wait for it already.
     """
     pieces = batch.split(parts)
     sums: dict[str, Tensor] = {}
@@ -54,44 +54,44 @@ def forward_backward(
     return sums, bad
 
 
-def _alone(session: Session, *, unless: bool) -> AbstractContextManager[Any]:
+def _alone(session: TrainContext, *, unless: bool) -> AbstractContextManager[Any]:
     """Keep gradients from being exchanged: they go on adding up."""
     if isinstance(session.model, DistributedDataParallel) and not unless:
         return session.model.no_sync()
     return nullcontext()
 
 
-def _loss(session: Session, batch: PairedBatch) -> tuple[Tensor, dict[str, Tensor]]:
-    agreement = session.agreement
+def _loss(session: TrainContext, batch: PairedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    agreement = session.consensus
     messages = agreement.messages
     try:
-        with part("forward"), autocast(session.ranks.device, session.config.train.precision):
+        with profile_span("forward"), autocast(session.ranks.device, session.config.train.precision):
             outputs = session.model(batch.rgb, batch.ir)
-        with part("loss"):
+        with profile_span("loss"):
             total, terms = session.criterion(outputs, batch, batch.on_host)
         return total, terms
     except torch.OutOfMemoryError as error:
         if session.ranks.world > 1 and (session.config.train.sync_bn or agreement.messages > messages):
-            raise StuckOutOfMemory from error
-    agreement.short = True  # outside of the handler, whose traceback holds on to the memory
-    agreement.tell()
+            raise OutOfMemoryInCollective from error
+    agreement.out_of_memory = True  # outside of the handler, whose traceback holds on to the memory
+    agreement.exchange()
     raise AssertionError("the message above tells every rank to go back")
 
 
-def _backward(session: Session, total: Tensor, exchange: bool) -> None:
+def _backward(session: TrainContext, total: Tensor, exchange: bool) -> None:
     try:
-        with part("backward"):
+        with profile_span("backward"):
             session.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         return
     except torch.OutOfMemoryError as error:
         if session.ranks.world > 1 and (exchange or session.config.train.sync_bn):
-            raise StuckOutOfMemory from error
-    session.agreement.short = True  # told with the next message, before which nobody waits for anybody
+            raise OutOfMemoryInCollective from error
+    session.consensus.out_of_memory = True  # told with the next message, before which nobody waits for anybody
     if session.ranks.world == 1:
-        session.agreement.tell()
+        session.consensus.exchange()
 
 
-def update(session: Session, guard: FiniteGuard, bad: Tensor, steps: range) -> Tensor:
+def update(session: TrainContext, guard: NanGuard, bad: Tensor, steps: range) -> Tensor:
     """One step of the optimizer and of the moving average; returns the norm of the gradients before clipping.
 
     Args:
@@ -103,29 +103,29 @@ def update(session: Session, guard: FiniteGuard, bad: Tensor, steps: range) -> T
     Raises:
         NotFinite: If an update was not fit to be made.
     """
-    guard.look()
+    guard.check()
     optimizer, scaler = session.optimizer, session.scaler
     clip = session.config.train.clip_norm
-    with part("optimizer"):
+    with profile_span("optimizer"):
         scaler.unscale_(optimizer)
         trained = [p for p in session.detector.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
         if not scaler.is_enabled():  # which has an answer of its own to gradients that overflow
             bad = bad | ~norm.isfinite()
-        guard.note(bad, steps)
+        guard.record(bad, steps)
         if clip and (norm.is_cuda or norm > clip):  # a GPU is not asked: there they are multiplied by one
             torch.nn.utils.clip_grads_with_norm_(trained, clip, norm)
         skip_if(optimizer, bad)
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
-    with part("ema"):
-        session.ranks.average_(norm_statistics(session.detector))
+    with profile_span("ema"):
+        session.ranks.average_(batchnorm_statistics(session.detector))
         session.ema.update(session.detector)
     return norm
 
 
-def rescaled(batch: PairedBatch, session: Session, step: int) -> PairedBatch:
+def rescaled(batch: PairedBatch, session: TrainContext, step: int) -> PairedBatch:
     """The batch at a step's size of multi-scale training, the same on every rank and after every resume."""
     spread = session.config.train.multi_scale
     if not spread:

@@ -8,21 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from yolofuse.config import Config
-from yolofuse.engine.drift import compare_ranks
-from yolofuse.engine.guard import OutOfMemory, RollBack, StuckOutOfMemory
-from yolofuse.engine.log import save_run_curves
-from yolofuse.engine.optim import hold_frozen_norms
-from yolofuse.engine.profiling import part
-from yolofuse.engine.recover import give_up_stuck, recover
-from yolofuse.engine.run import Run, describe, leave_marker, open_run
-from yolofuse.engine.state import LossMeter, mean_sums
+from yolofuse.distributed.replica_check import check_replicas_equal
+from yolofuse.engine.artifacts import save_run_curves
+from yolofuse.engine.build import TrainContext
+from yolofuse.engine.diagnostics.profiler import profile_span
+from yolofuse.engine.evaluator import compute_metrics, predict_split
+from yolofuse.engine.lifecycle import Run, describe, open_run, write_marker
+from yolofuse.engine.nan_guard import OutOfMemory, OutOfMemoryInCollective, RollBack
+from yolofuse.engine.optim import freeze_batchnorm_statistics
+from yolofuse.engine.recover import end_job_out_of_memory, recover
 from yolofuse.engine.step import forward_backward, rescaled, update
-from yolofuse.engine.validate import detect_all, score
 from yolofuse.errors import RunError
 from yolofuse.eval.coco import CocoResult
+from yolofuse.run.train_state import LossMeter, mean_sums
 from yolofuse.types import PairedBatch
 
 log = logging.getLogger("yolofuse")
@@ -46,18 +48,18 @@ def train(config: Config, *, resume: bool | None = False, force: bool = False) -
         RunStopped: If SIGTERM, SIGUSR1 or Ctrl-C ended it; where it stood is saved.
     """
     with open_run(config, resume=resume, force=force) as run:
-        while run is not None and run.goes_on:
+        while run is not None and run.should_continue:
             back: RollBack | None = None
             try:
                 row = _train_epoch(run)
                 _end_epoch(run, row, _evaluate_if_due(run))
             except RollBack as reason:
                 back = reason.with_traceback(None)  # whose frames hold on to memory
-            except StuckOutOfMemory as reason:
-                give_up_stuck(run, reason)
+            except OutOfMemoryInCollective as reason:
+                end_job_out_of_memory(run, reason)
             except torch.OutOfMemoryError as reason:  # in an update, or for the batch that comes next
                 if run.session.ranks.world > 1:
-                    give_up_stuck(run, reason)
+                    end_job_out_of_memory(run, reason)
                 back = OutOfMemory()
             if back is not None:
                 recover(run, back)
@@ -70,15 +72,15 @@ def _train_epoch(run: Run) -> dict[str, float | None]:
     """The steps of an epoch, or what is left of them after a resume; returns the epoch's row of results.csv."""
     session, progress = run.session, run.progress
     num_steps = len(session.sampler)
-    run.start_feed(progress.epoch, progress.epoch_step)
+    run.start_prefetcher(progress.epoch, progress.epoch_step)
     session.model.train()
-    hold_frozen_norms(session.detector)
+    freeze_batchnorm_statistics(session.detector)
     meter = LossMeter(progress.sums_of(session.ranks.rank, session.ranks.world), session.ranks.device)
     started = looked = time.perf_counter()
-    batches = iter(session.feed)
+    batches = iter(session.prefetcher)
     with _progress_bar(run, num_steps) as bar:
         while True:
-            with part("data"):
+            with profile_span("data"):
                 batch = next(batches, None)
             if batch is None:
                 break
@@ -88,9 +90,9 @@ def _train_epoch(run: Run) -> dict[str, float | None]:
                 bar.set_postfix({k: f"{v:.3f}" for k, v in meter.means().items()}, refresh=False)
             bar.update()
             run.profile.step()
-    run.guard.look()
+    run.guard.check()
     run.monitor.read()
-    compare_ranks(session)
+    check_replicas_equal(_replicas(session), session.ranks)
     if _is_due(run):
         run.save(meter)  # a kill while it is evaluated must not cost the epoch
     seconds = time.perf_counter() - started
@@ -100,7 +102,7 @@ def _train_epoch(run: Run) -> dict[str, float | None]:
         **{f"train/{name}": value for name, value in means.items()},
         "lr": session.schedule.rate(progress.step - 1),
         "seconds": round(seconds, 3),
-        "data_wait": round(session.feed.waited / seconds, 4),
+        "data_wait": round(session.prefetcher.wait_s / seconds, 4),
     }
 
 
@@ -112,15 +114,15 @@ def _step(run: Run, whole: PairedBatch, meter: LossMeter, *, is_last: bool) -> N
     due = due or is_last  # no gradients are pending at the end of an epoch
     if progress.step not in progress.skipped:
         batch = run.monitor.batch = rescaled(whole, session, progress.step)
-        terms, bad = forward_backward(session, batch, sync=due, parts=run.parts)
+        terms, bad = forward_backward(session, batch, sync=due, parts=run.micro_batches)
         meter.add(terms)
         run.monitor.add(progress.step + 1, terms)
         run.bad = bad if run.bad is None else run.bad | bad
     progress.step += 1
     progress.epoch_step += 1
     run.watchdog.beat()
-    run.saver.poll()
-    run.tell("training")
+    run.checkpointer.raise_if_failed()
+    run.write_status("training")
     if not due:
         return
     if run.bad is not None:
@@ -128,14 +130,18 @@ def _step(run: Run, whole: PairedBatch, meter: LossMeter, *, is_last: bool) -> N
         run.bad = None
         run.monitor.add_norm(progress.step, norm)
         if config.check_ranks_every and session.ema.updates % config.check_ranks_every == 0:
-            compare_ranks(session)
+            check_replicas_equal(_replicas(session), session.ranks)
     progress.last_update = progress.step
     every = config.save_every
-    if session.agreement.stop or session.agreement.save or (every and progress.step - progress.last_save >= every):
-        run.guard.look()
+    if session.consensus.stop or session.consensus.save or (every and progress.step - progress.last_save >= every):
+        run.guard.check()
         run.monitor.read()
         run.save(meter)
     run.raise_if_stopped()
+
+
+def _replicas(session: TrainContext) -> dict[str, nn.Module]:
+    return {"model": session.detector, "average": session.ema.ema}
 
 
 def _is_due(run: Run) -> bool:
@@ -150,25 +156,25 @@ def _evaluate_if_due(run: Run) -> CocoResult | None:
     if not _is_due(run):
         return None
     if progress.epoch + 1 < session.config.train.epochs:
-        run.start_feed(progress.epoch + 1, 0)
-    if session.config.data.workers and not session.val_source.feed.is_open:
-        run.saver.wait()  # workers are about to fork, and must not do so amid writing
+        run.start_prefetcher(progress.epoch + 1, 0)
+    if session.config.data.workers and not session.val_source.prefetcher.is_open:
+        run.checkpointer.flush()  # workers are about to fork, and must not do so amid writing
 
     def between() -> None:
         run.watchdog.beat()
-        run.tell("validating")
-        session.agreement.tell()
+        run.write_status("validating")
+        session.consensus.exchange()
         run.raise_if_stopped()
 
-    with part("evaluation"):
+    with profile_span("evaluation"):
         try:
-            found = detect_all(session.ema.ema, session.val_source, session.config, session.ranks, between)
+            found = predict_split(session.ema.ema, session.val_source, session.config, session.ranks, between)
         except torch.OutOfMemoryError as error:  # pieces would not help here
             raise RunError(
                 f"out of memory while evaluating; go on with --resume {run.folder.path} --force and a smaller val.batch"
             ) from error
         with run.watchdog.paused():  # rank 0 scores, the others wait
-            judged = score(found, session.val_pairs, session.config, session.ranks, with_slices=False)
+            judged = compute_metrics(found, session.val_pairs, session.config, session.ranks, with_slices=False)
             return session.ranks.from_main(judged.result if judged else None)
 
 
@@ -182,7 +188,7 @@ def _end_epoch(run: Run, row: dict[str, float | None], result: CocoResult | None
     if session.ranks.is_main:
         log.info("epoch %d/%d  %s", progress.epoch, session.config.train.epochs, _in_words(row))
         if progress.best_epoch == progress.epoch:
-            run.saver.best(describe(run) | {"ema": session.ema.ema.state_dict()})
+            run.checkpointer.save_best(describe(run) | {"ema": session.ema.ema.state_dict()})
     run.save()
     if session.ranks.is_main:
         run.folder.write_results(progress.history)
@@ -201,13 +207,13 @@ def _finish(run: Run) -> None:
     """Wait for the disk, draw the curves, and say that it is done."""
     progress, folder = run.progress, run.folder
     if run.session.ranks.is_main:
-        run.saver.wait()
+        run.checkpointer.flush()
         if progress.epoch < run.session.config.train.epochs:
             log.info("stopped: AP has not risen for %d epochs", run.session.config.train.patience)
         save_run_curves(folder)
-        leave_marker(run, folder.finished)
-        run.tell("finished")
-        run.note("finished")
+        write_marker(run, folder.finished)
+        run.write_status("finished")
+        run.log_event("finished")
         log.info("best AP %.4f at epoch %d; run in %s", progress.best_ap, progress.best_epoch, folder.path)
     run.session.ranks.barrier()
 

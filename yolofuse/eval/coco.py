@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolofuse.config.schema import CocoBackend
-from yolofuse.eval.backends import Curves, collector_paused, make_scorer
+from yolofuse.eval.coco_backends import Curves, collector_paused, make_scorer
 from yolofuse.types import Detections, FloatArray, IntArray, PairRecord
 
 CocoJson = dict[str, Any]

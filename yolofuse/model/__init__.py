@@ -1,7 +1,7 @@
 """The detector: one cut through a single-stream YOLO, two streams before it, one trunk after it."""
 
 from yolofuse.model.build import build_detector
-from yolofuse.model.dual import Detector, overlap_streams
+from yolofuse.model.detectors import Detector, overlap_streams
 from yolofuse.model.summary import format_summary, summarise
 
 __all__ = ["Detector", "build_detector", "format_summary", "overlap_streams", "summarise"]

@@ -9,7 +9,7 @@ from torch import nn
 
 from yolofuse.config.schema import ModelConfig
 from yolofuse.model.cut import plan_cut, sources
-from yolofuse.model.dual import (
+from yolofuse.model.detectors import (
     DecisionDetector,
     Detector,
     DualStreamDetector,

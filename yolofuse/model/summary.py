@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from yolofuse.model.dual import Detector, DualStreamDetector, SingleStreamDetector, _TwoStreams
+from yolofuse.model.detectors import Detector, DualStreamDetector, SingleStreamDetector, _TwoStreams
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from yolofuse.nn.gated import FREED, ChannelGate
-from yolofuse.starts import Start, StartOptions, begin, constant, normal
+from yolofuse.param_init import InitOptions, InitSpec, apply_init, constant, normal
 
 
 class AttentionFusion(nn.Module):
@@ -28,9 +28,9 @@ class AttentionFusion(nn.Module):
         super().__init__()
         self.channel = ChannelGate(channels)
         self.spatial = nn.Conv2d(4, 1, 7, padding=3)
-        begin(self, self.starts(StartOptions()))
+        apply_init(self, self.init_specs(InitOptions()))
 
-    def starts(self, options: StartOptions) -> dict[str, Start]:
+    def init_specs(self, options: InitOptions) -> dict[str, InitSpec]:
         """How the spatial logits begin: close to zero, so that the channel gate alone says where the block starts."""
         if options.fusion == "scheme":
             return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolofuse.starts import Start, StartOptions, begin, constant, exactly
+from yolofuse.param_init import InitOptions, InitSpec, apply_init, constant, exactly
 
 _FREED = "init.fusion: scheme"
 
@@ -23,9 +23,9 @@ class ConcatFusion(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(2 * channels, channels, 1)
-        begin(self, self.starts(StartOptions()))
+        apply_init(self, self.init_specs(InitOptions()))
 
-    def starts(self, options: StartOptions) -> dict[str, Start]:
+    def init_specs(self, options: InitOptions) -> dict[str, InitSpec]:
         """How the mix begins; empty where ordinary rules are to decide."""
         if options.fusion == "scheme":
             return {}

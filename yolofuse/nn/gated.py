@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolofuse.starts import Start, StartOptions, begin, constant, normal
+from yolofuse.param_init import InitOptions, InitSpec, apply_init, constant, normal
 
 _OPEN = 4.0  # logit of a gate that hands 98 % of one stream on; a gate at 100 % would get no gradient
 FREED = "init.fusion: scheme"
@@ -28,9 +28,9 @@ class ChannelGate(nn.Module):
         self.squeeze = nn.Conv2d(2 * channels, hidden, 1)
         self.act = nn.SiLU()
         self.excite = nn.Conv2d(hidden, channels, 1)
-        begin(self, self.starts(StartOptions()))
+        apply_init(self, self.init_specs(InitOptions()))
 
-    def starts(self, options: StartOptions) -> dict[str, Start]:
+    def init_specs(self, options: InitOptions) -> dict[str, InitSpec]:
         """How the last layer begins; the first follows ordinary rules."""
         if options.fusion == "scheme":
             return {}

@@ -1,18 +1,18 @@
 """Files of weights, what of them reaches a model, and what everything else begins with."""
 
-from yolofuse.weights.begin import begin_weights, policy_of
 from yolofuse.weights.checkpoint import file_sha256, load_checkpoint, load_state, save_checkpoint
-from yolofuse.weights.exchange import save_safetensors
+from yolofuse.weights.load import load_and_initialise, policy_of
 from yolofuse.weights.report import WeightsReport
+from yolofuse.weights.safetensors_io import save_safetensors
 from yolofuse.weights.seal import check_seal
 from yolofuse.weights.sources import Source, load_source
 
 __all__ = [
     "Source",
     "WeightsReport",
-    "begin_weights",
     "check_seal",
     "file_sha256",
+    "load_and_initialise",
     "load_checkpoint",
     "load_source",
     "load_state",

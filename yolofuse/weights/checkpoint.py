@@ -13,8 +13,8 @@ from torch import nn
 
 from yolofuse.errors import DamagedError, WeightsError
 from yolofuse.files import replacing
+from yolofuse.weights.safe_load import open_plain
 from yolofuse.weights.seal import check_seal, seal
-from yolofuse.weights.unpickle import open_plain
 
 FORMAT = "yolofuse-checkpoint"
 FORMAT_VERSION = 2

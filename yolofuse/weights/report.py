@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from yolofuse.errors import WeightsError
-from yolofuse.weights.ledger import Entry, Fate, Ledger
-from yolofuse.weights.policy import Policy
+from yolofuse.weights.init.policy import Policy
 from yolofuse.weights.sources import Source
+from yolofuse.weights.tensor_log import Entry, TensorLog, TensorStatus
 
-_COLUMNS: tuple[Fate, ...] = ("loaded", "inflated", "partial", "initialised", "constructor", "fixed")
+_COLUMNS: tuple[TensorStatus, ...] = ("loaded", "inflated", "partial", "initialised", "constructor", "fixed")
 _SMELLS_BELOW = 0.5  # share of a backbone
 
 
@@ -35,11 +35,11 @@ class WeightsReport:
     warnings: tuple[str, ...]
 
     @property
-    def fates(self) -> dict[str, Fate]:
+    def statuses(self) -> dict[str, TensorStatus]:
         """What became of each tensor, by its name."""
         return {entry.name: entry.fate for entry in self.entries}
 
-    def count(self, part: str) -> Counter[Fate]:
+    def count(self, part: str) -> Counter[TensorStatus]:
         """How many tensors of a part met which fate."""
         return Counter(entry.fate for entry in self.entries if entry.part == part)
 
@@ -107,7 +107,7 @@ class WeightsReport:
             )
 
 
-def close(ledger: Ledger, sources: dict[str, Source], policy: Policy, warnings: Sequence[str]) -> WeightsReport:
+def close(ledger: TensorLog, sources: dict[str, Source], policy: Policy, warnings: Sequence[str]) -> WeightsReport:
     """The report of a ledger that nothing will be written to any more; adds the warnings that the counts give."""
     report = WeightsReport(tuple(ledger), sources, policy.config.preset, policy.seed, ())
     smells = () if policy.preset.naive else _smells(report)  # that one's own warning says it all

@@ -11,17 +11,17 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from yolofuse.config.yaml_io import CONTROL
+from yolofuse.config.safe_yaml import CONTROL
 from yolofuse.errors import WeightsError, listing
 from yolofuse.weights.checkpoint import FORMAT, check_version, file_sha256
-from yolofuse.weights.describe import base_of, class_rows, read_names
-from yolofuse.weights.exchange import SUFFIX, open_safetensors
+from yolofuse.weights.safe_load import StandIn, open_models
+from yolofuse.weights.safetensors_io import SUFFIX, open_safetensors
 from yolofuse.weights.seal import check_seal
-from yolofuse.weights.unpickle import StandIn, open_models
+from yolofuse.weights.source_metadata import base_of, class_rows, read_names
 
 _T = TypeVar("_T")
-Sees = Literal["rgb", "ir", "stacked"]
-_SEES: dict[int, Sees] = {3: "rgb", 1: "ir", 4: "stacked"}
+InputModality = Literal["rgb", "ir", "stacked"]
+_SEES: dict[int, InputModality] = {3: "rgb", 1: "ir", 4: "stacked"}
 _NESTED = ("ema", "model", "state_dict", "model_state_dict")  # the moving average is what was evaluated: it goes first
 _MAX_MODULES = 10_000
 _WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.)+")  # DataParallel and torch.compile
@@ -42,8 +42,8 @@ class Source:
             A single-stream file has the one part ``trunk``; a run of ours has the parts of its model.
         names: Class names; None where the file has none, or only placeholders.
         base: The single-stream model it is, such as ``yolov8n``, where the file says so.
-        sees: Which image a single-stream model reads, by its first convolution; None where that is unclear, and for
-            a model with two streams.
+        input_modality: Which image a single-stream model reads, by its first convolution; None where that is
+            unclear, and for a model with two streams.
         sha256: Of the file.
         is_mapped: Whether its names came from a name map.
     """
@@ -52,7 +52,7 @@ class Source:
     parts: Mapping[str, Mapping[str, Tensor]]
     names: tuple[str, ...] | None
     base: str | None
-    sees: Sees | None
+    input_modality: InputModality | None
     sha256: str
     is_mapped: bool = False
 
@@ -107,7 +107,7 @@ def load_source(
         parts=parts,
         names=_names(file, parts, read_names(found.names), class_names),
         base=base,
-        sees=_sees(parts["trunk"]) if set(parts) == {"trunk"} else None,
+        input_modality=_sees(parts["trunk"]) if set(parts) == {"trunk"} else None,
         sha256=file_sha256(file),
         is_mapped=mapped,
     )
@@ -314,7 +314,7 @@ def _names(
     return names
 
 
-def _sees(tensors: Mapping[str, Tensor]) -> Sees | None:
+def _sees(tensors: Mapping[str, Tensor]) -> InputModality | None:
     """By the channels of the first convolution."""
     channels = [tensor.shape[1] for name, tensor in tensors.items() if name.startswith("0.") and tensor.ndim == 4]
     return _SEES.get(channels[0]) if channels else None

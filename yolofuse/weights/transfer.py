@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from yolofuse.errors import WeightsError, listing
 from yolofuse.model import Detector
 from yolofuse.types import Modality
-from yolofuse.upstream import ClassBranch, class_branch, starts_like
-from yolofuse.weights.ledger import Entry, Ledger
+from yolofuse.upstream import ClassBranch, class_branch, init_like
 from yolofuse.weights.sources import Source
+from yolofuse.weights.tensor_log import Entry, TensorLog
 
 _NAME = re.compile(r"^(?P<part>\w+)\.(?:layers\.)?(?P<rest>\w+\..+)$")
 _STRANGE = 0.05  # share of a file's tensors without a place, from which it is of another family
@@ -30,7 +30,7 @@ streams or its trunk, wherever its own cut was."""
 
 
 def transfer(
-    ledger: Ledger,
+    ledger: TensorLog,
     detector: Detector,
     sources: Mapping[str, Source],
     *,
@@ -68,13 +68,13 @@ def transfer(
     for plan in _whole_layers(plans, branches):
         plan.write(ledger)
     warnings += _class_warnings(ledger, sources, branches, names)
-    if "rgb" in sources and sources["rgb"].sees == "ir":
+    if "rgb" in sources and sources["rgb"].input_modality == "ir":
         warnings.append(f"rgb: {sources['rgb'].path} was trained on IR images; are weights.rgb and ir swapped?")
     return warnings
 
 
 def _plan(
-    ledger: Ledger,
+    ledger: TensorLog,
     detector: Detector,
     sources: Mapping[str, Source],
     branches: Mapping[str, ClassBranch],
@@ -107,7 +107,7 @@ def _plan(
     return plans
 
 
-def _refuse_other_families(ledger: Ledger, sources: Mapping[str, Source], base: str | None) -> list[str]:
+def _refuse_other_families(ledger: TensorLog, sources: Mapping[str, Source], base: str | None) -> list[str]:
     """Look for layers of a file that this model does not have at all; a few are worth a warning.
 
     Shapes alone cannot tell families apart: most of yolov10n's layers fit into yolov8n.
@@ -156,7 +156,7 @@ class _Plan:
     inflated: bool = False
     rows: Tensor | None = None
 
-    def write(self, ledger: Ledger) -> None:
+    def write(self, ledger: TensorLog) -> None:
         if self.rows is None:
             ledger.load(self.entry.name, self.values, self.origin, inflated=self.inflated)
         else:
@@ -180,7 +180,7 @@ def _pick(source: Source, entry: Entry, sees: Modality | None) -> tuple[str, Ten
         order = ("trunk", sees, "rgb")
     for part in order:
         held = source.parts.get(part, {})
-        for key in (match["rest"], starts_like(f".{match['rest']}")[1:]):
+        for key in (match["rest"], init_like(f".{match['rest']}")[1:]):
             if key in held:
                 return f"{part}.{key}" if len(source.parts) > 1 else key, held[key]
     return None
@@ -242,7 +242,7 @@ def _inflate(value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
 
 
 def _class_warnings(
-    ledger: Ledger,
+    ledger: TensorLog,
     sources: Mapping[str, Source],
     branches: Mapping[str, ClassBranch],
     names: Sequence[str] | None,

@@ -1,8 +1,8 @@
 """The mathematics of drawing weights: fans, gains, schemes, and a generator per tensor. It knows no model."""
 
-from yolofuse.weights.init.draw import POLICY_VERSION, generator_for
 from yolofuse.weights.init.fans import Fans, fans_of
 from yolofuse.weights.init.gains import NONLINEARITIES, gain_of, named_gain
+from yolofuse.weights.init.rng import POLICY_VERSION, generator_for
 from yolofuse.weights.init.schemes import (
     OPTIONS,
     SCHEMES,

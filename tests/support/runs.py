@@ -1,0 +1,68 @@
+"""Tiny real runs for tests: a config file, and scripts that run in processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from tests.support.pairs import make_pairs
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def write_config(folder: Path, descriptor: Path | None = None, **sections: dict[str, Any]) -> Path:
+    """A config of a few steps at 64 px; ``sections`` change it."""
+    descriptor = descriptor or make_pairs(folder / "data", num_train=6, num_val=3)
+    config: dict[str, dict[str, Any]] = {
+        "data": {"descriptor": str(descriptor), "workers": 0},
+        "model": {"base": "yolov8n", "cut": "mid"},
+        "train": {
+            "run": str(folder / "run"),
+            "epochs": 2,
+            "batch": 2,
+            "nominal_batch": 4,
+            "imgsz": 64,
+            "warmup_epochs": 1,
+            "close_mosaic": 1,
+            "device": "cpu",
+        },
+        "val": {"batch": 2},
+    }
+    for name, values in sections.items():
+        config.setdefault(name, {}).update(values)
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def run_python(script: Path, *arguments: str, ranks: int = 1) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own, or in several under torchrun."""
+    launcher = [sys.executable]
+    if ranks > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "--"]
+    command = [*launcher, str(script), *arguments]
+    return subprocess.run(  # one thread, as in the tests' own process: sums are then taken in the same order
+        command, cwd=REPO, capture_output=True, text=True, timeout=240, env=_environment(), check=False
+    )
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
+
+
+def same_tensors(a: Any, b: Any) -> bool:
+    """Whether two nested structures hold the same tensors and values, bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same_tensors(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same_tensors(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)

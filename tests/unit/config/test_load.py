@@ -1,0 +1,106 @@
+"""The run's YAML: strict, complete, and the same after saving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from yolofuse.config import Config, dump_config, load_config
+from yolofuse.errors import ConfigError
+
+REPO = Path(__file__).resolve().parents[3]
+SHIPPED = sorted(path for path in (REPO / "configs").rglob("*.yaml") if path.parent.name != "data")
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: str(p.relative_to(REPO)))
+def test_shipped__loads_and_survives_saving(path: Path, tmp_path: Path) -> None:
+    config = load_config(path)
+    assert load_config(write(tmp_path, dump_config(config))) == config
+
+
+def test_custom__names_every_key_with_its_default(tmp_path: Path) -> None:
+    """The commented file can't fall behind the schema."""
+    written = yaml.safe_load((REPO / "configs" / "custom.yaml").read_text())
+    least = load_config(write(tmp_path, "data: {descriptor: x.yaml}\ntrain: {run: runs/custom}"))
+
+    def compare(section: BaseModel, keys: dict[str, object], where: str) -> None:
+        assert set(keys) == set(type(section).model_fields), where
+        for name, value in keys.items():
+            default = getattr(section, name)
+            if isinstance(default, BaseModel):
+                assert isinstance(value, dict)
+                compare(default, value, f"{where}.{name}")
+            elif name not in {"descriptor", "run"}:
+                assert (list(default) if isinstance(default, tuple) else default) == value, f"{where}.{name}"
+
+    compare(least, written, "config")
+
+
+def test_override__is_read_as_yaml(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {descriptor: x.yaml}\ntrain: {run: r}")
+    words = [
+        "train.lr0=1e-3",
+        "model.cut=7",
+        "train.freeze=[a, b]",
+        "weights.pretrained=null",
+        "train.augment.mosaic=0",
+    ]
+    config = load_config(path, words)
+    assert config.train.lr0 == 0.001
+    assert config.model.cut == 7
+    assert config.train.freeze == ("a", "b")
+    assert config.weights.pretrained is None
+    assert config.train.augment.mosaic == 0
+
+
+def test_paths__become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "data: {descriptor: sets/x.yaml}\ntrain: {run: r}")
+    monkeypatch.chdir(tmp_path)
+    assert load_config(path).data.descriptor == str(tmp_path / "sets" / "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data: {descriptor: x}\ntrain: {run: r, imgsize: 3}", "train.imgsize: unknown key; did you mean train.imgsz?"),
+        ("data: {descriptor: x}\ntrain: {run: r}\nepochs: 3", "epochs: unknown key; did you mean train.epochs?"),
+        ("data: {descriptor: x}\ntrain: {run: r, augment: {mosiac: 1}}", "did you mean train.augment.mosaic?"),
+        ("train: {run: r}", "data: is missing"),
+        ("data: {descriptor: x}\ntrain: {run: r, lr0: .inf}", "train.lr0"),
+        ("data: {descriptor: x}\ntrain: {run: r, batch: '8'}", "train.batch"),
+        ("data: {descriptor: x}\ntrain: {run: r, batch: true}", "train.batch"),
+        (
+            "data: {descriptor: x}\ntrain: {run: r}\ntrain: {run: s}",
+            "c.yaml:3: not valid YAML (key 'train' is given twice",
+        ),
+        ("data: [", "not valid YAML"),
+        ("- 1", "must hold a mapping"),
+        ("data: !!python/object/apply:os.system ['true']", "not valid YAML"),
+    ],
+)
+def test_mistake__is_named(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
+    assert words in str(caught.value)
+
+
+def test_mistakes__come_all_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {descriptor: x}\ntrain: {run: r, imgsz: 650, bacth: 3}\nval: {conf: 7}")
+    with pytest.raises(ConfigError, match="3 wrong values"):
+        load_config(path)
+
+
+def test_config__is_frozen(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "data: {descriptor: x}\ntrain: {run: r}"))
+    with pytest.raises(ValueError, match="frozen"):
+        config.train.epochs = 3  # type: ignore[misc]
+    assert isinstance(config, Config)

@@ -1,0 +1,197 @@
+"""Pairs of no published layout: VOC, COCO and YOLO labels, and what a way there and back keeps."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.convert_trees import coco, descriptor, image, keys, labels, pixels, record, text, voc
+from yolofuse.cli.prepare import add_prepare
+from yolofuse.convert import ClassChoice, prepare
+from yolofuse.convert.conversion_plan import Json
+from yolofuse.errors import DataError
+
+_FOLDERS: dict[str, Json] = {"rgb": "rgb", "ir": "ir"}
+
+
+def _pairs(root: Path, *names: str, ir_size: tuple[int, int] = (64, 48)) -> Path:
+    for name in names:
+        image(root / "rgb" / f"{name}.jpg")
+        image(root / "ir" / f"{name}.png", ir_size, gray=True)
+    return root
+
+
+def test_voc__classes_are_found_and_sorted(tmp_path: Path) -> None:
+    src = _pairs(tmp_path / "src", "a", "b", "c", "d", "e")
+    for name in "abcde":
+        voc(src / "xml" / f"{name}.xml", [("van", 1, 2, 3, 4), ("bike", 5, 6, 7, 8)])
+    prepare("voc", src, tmp_path / "out", options={**_FOLDERS, "xml": "xml"})
+    assert descriptor(tmp_path / "out")["names"] == {0: "bike", 1: "van"}
+    [split] = [split for split in ("train", "val") if "c" in keys(tmp_path / "out", split)]
+    found = [pixels(line) for line in labels(tmp_path / "out", f"labels/{split}/c.txt")]
+    assert found == [(1, [1, 2, 3, 4]), (0, [5, 6, 7, 8])]
+    assert len(keys(tmp_path / "out", "val")) == 1  # a fifth
+
+
+def test_voc__dropped_classes_are_not_among_the_names(tmp_path: Path) -> None:
+    src = _pairs(tmp_path / "src", "a", "b", "c")
+    for name in "abc":
+        voc(src / "xml" / f"{name}.xml", [("van", 1, 2, 3, 4), ("bike", 5, 6, 7, 8)])
+    options = {**_FOLDERS, "xml": "xml"}
+    prepare("voc", src, tmp_path / "out", options=options, choice=ClassChoice(drop=("bike",)))
+    assert descriptor(tmp_path / "out")["names"] == {0: "van"}
+    with pytest.raises(DataError, match="unknown class 'bike'; known are van"):
+        prepare("voc", src, tmp_path / "out", options=options, choice=ClassChoice(("van",)))
+
+
+def test_splits__stand_for_themselves_in_folders(tmp_path: Path) -> None:
+    src = tmp_path / "src"
+    for split, name in (("train", "a"), ("test", "b")):
+        image(src / split / "color" / f"{name}.jpg")
+        image(src / split / "thermal" / f"{name}.jpg", gray=True)
+        coco(src / f"{split}.json", {f"{name}.jpg": [(5, [1, 2, 3, 4])]}, {5: "car"})
+    options: dict[str, Json] = {"rgb": "{split}/color", "ir": "{split}/thermal", "json": "{split}.json"}
+    prepare("coco", src, tmp_path / "out", options={**options, "splits": ["train", "test"]})
+    assert keys(tmp_path / "out", "train") == ["a"]
+    assert [pixels(line) for line in labels(tmp_path / "out", "labels/test/b.txt")] == [(0, [1, 2, 4, 6])]
+
+
+@pytest.mark.parametrize(("unlabelled", "num_pairs"), [("background", 3), ("leave-out", 2)])
+def test_unlabelled__background_or_left_out_only_on_demand(tmp_path: Path, unlabelled: str, num_pairs: int) -> None:
+    src = _pairs(tmp_path / "src", "a", "b", "c")
+    coco(src / "all.json", {"a.jpg": [], "sub/b.jpg": [(1, [1, 2, 3, 4])], "gone.jpg": []}, {1: "car"})
+    options: dict[str, Json] = {**_FOLDERS, "json": "all.json", "val_share": 0.5}
+    with pytest.raises(DataError, match=r"c.jpg: no labels; add them, or say --unlabelled"):
+        prepare("coco", src, tmp_path / "out", options=options)
+    prepare("coco", src, tmp_path / "out", options={**options, "unlabelled": unlabelled})
+    counts = record(tmp_path / "out")["counts"]["labels"]
+    assert sum(found["pairs"] for found in counts.values()) == num_pairs
+    assert sum(found["boxes"] for found in counts.values()) == 1
+    assert record(tmp_path / "out")["left_out"]["records of the COCO file without a pair"]["first"] == ["gone.jpg"]
+
+
+def test_stretch__labels_are_in_the_pixels_of_the_frame(tmp_path: Path) -> None:
+    src = _pairs(tmp_path / "src", "a", "b", ir_size=(32, 24))
+    for name in "ab":
+        voc(src / "xml" / f"{name}.xml", [("car", 8, 6, 16, 12)], size_wh=(32, 24))
+    options: dict[str, Json] = {**_FOLDERS, "xml": "xml", "val_share": 0.5, "frame": "ir"}
+    with pytest.raises(DataError, match=r"sizes of the pair differ .*--resize stretch"):
+        prepare("voc", src, tmp_path / "out", options=options)
+    prepare("voc", src, tmp_path / "out", options={**options, "stretch": True})
+    [split] = [split for split in ("train", "val") if "a" in keys(tmp_path / "out", split)]
+    assert labels(tmp_path / "out", f"labels/{split}/a.txt") == [[0, 0.375, 0.375, 0.25, 0.25]]
+    assert (descriptor(tmp_path / "out")["frame"], descriptor(tmp_path / "out")["resize"]) == ("ir", "stretch")
+
+
+def test_yolo__needs_class_names(tmp_path: Path) -> None:
+    src = _pairs(tmp_path / "src", "a", "b")
+    with pytest.raises(DataError, match="--classes: needed for YOLO labels"):
+        prepare("yolo", src, tmp_path / "out", options={**_FOLDERS, "labels": "labels"})
+
+
+def test_yolo__a_bad_line_is_named(tmp_path: Path) -> None:
+    src = _pairs(tmp_path / "src", "a", "b")
+    text(src / "labels" / "a.txt", "0 0.5 0.5 0.1 0.1\n7 0.5 0.5 0.1 0.1\n")
+    options: dict[str, Json] = {**_FOLDERS, "labels": "labels"}
+    with pytest.raises(DataError, match=r"a.txt:2: class must be 0 .. 0"):
+        prepare("yolo", src, tmp_path / "out", options=options, choice=ClassChoice(("car",)))
+
+
+@pytest.mark.parametrize("size_wh", [(64, 48), (333, 517)])
+def test_round_trip__yolo_to_coco_to_yolo_keeps_boxes(tmp_path: Path, size_wh: tuple[int, int]) -> None:
+    src, rng = tmp_path / "src", np.random.default_rng(1)
+    wanted = {}
+    for name in "abcd":
+        image(src / "rgb" / f"{name}.png", size_wh)
+        image(src / "ir" / f"{name}.png", size_wh, gray=True)
+        size = rng.uniform(0.001, 1, (20, 2))
+        centre = size / 2 + rng.uniform(0, 1, (20, 2)) * (1 - size)
+        wanted[name] = np.column_stack([rng.integers(0, 3, 20), centre, size])
+        lines = (" ".join((str(int(row[0])), *map(repr, row[1:].tolist()))) for row in wanted[name])
+        text(src / "labels" / f"{name}.txt", "\n".join(lines) + "\n")
+    choice = ClassChoice(("x", "y", "z"))
+    options: dict[str, Json] = {**_FOLDERS, "val_share": 0.5}
+    prepare("yolo", src, tmp_path / "coco", options={**options, "labels": "labels"}, choice=choice, form="coco")
+    back: dict[str, Json] = {"rgb": "images/{split}", "ir": "imagesIR/{split}", "json": "annotations/{split}.json"}
+    prepare("coco", tmp_path / "coco", tmp_path / "yolo", options={**back, "splits": ["train", "val"]})
+    assert descriptor(tmp_path / "yolo")["names"] == {0: "x", 1: "y", 2: "z"}
+    for split in ("train", "val"):
+        for name in keys(tmp_path / "yolo", split):
+            found = np.array(labels(tmp_path / "yolo", f"labels/{split}/{name}.txt"))
+            np.testing.assert_allclose(found, wanted.pop(name), rtol=0, atol=1e-6)
+    assert not wanted
+
+
+def test_round_trip__coco_keeps_ignore_regions(tmp_path: Path) -> None:
+    src = _pairs(tmp_path / "src", "a", "b")
+    path = coco(src / "all.json", {"a.jpg": [(1, [1.25, 2.5, 3, 4])], "b.jpg": []}, {1: "car"})
+    path.write_text(path.read_text().replace('"category_id"', '"iscrowd": 1, "category_id"'))
+    options: dict[str, Json] = {**_FOLDERS, "json": "all.json", "val_share": 0.5}
+    prepare("coco", src, tmp_path / "out", options=options, form="coco")
+    files = [json.loads((tmp_path / "out" / "annotations" / f"{split}.json").read_text()) for split in ("train", "val")]
+    [found] = [annotation for file in files for annotation in file["annotations"]]
+    assert (found["bbox"], found["iscrowd"]) == ([1.25, 2.5, 3.0, 4.0], 1)
+    prepare("coco", src, tmp_path / "out", options=options)
+    [reason] = record(tmp_path / "out")["left_out"]
+    assert reason.startswith("ignore regions")
+
+
+def _command(*argv: str) -> None:
+    parser = argparse.ArgumentParser()
+    add_prepare(parser.add_subparsers(required=True))
+    args = parser.parse_args(["prepare", *argv])
+    args.run(args)
+
+
+def test_command_line__makes_the_folder_and_prints_its_descriptor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    src = _pairs(tmp_path / "src", "a", "b", "c")
+    for name in "abc":
+        voc(src / "xml" / f"{name}.xml", [("van", 1, 2, 3, 4)])
+    folders = ("--rgb", "rgb", "--ir", "ir", "--xml", "xml", "--val-share", "0.34", "--images", "copy")
+    _command("voc", "--src", str(src), "--out", str(tmp_path / "out"), *folders, "--to", "coco")
+    assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "data.yaml")
+    assert len(keys(tmp_path / "out", "val")) == 1
+    assert record(tmp_path / "out")["options"] == {
+        "rgb": "rgb",
+        "ir": "ir",
+        "xml": "xml",
+        "splits": None,
+        "frame": "rgb",
+        "stretch": False,
+        "seed": 0,
+        "val_share": 0.34,
+        "unlabelled": "error",
+        "images": "copy",
+        "form": "coco",
+        "any_size": False,
+        "classes": None,
+        "drop": [],
+    }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("llvip", "--val-scenes", "01,02"),
+        ("m3fd", "--seed", "3", "--val-share", "0.3"),
+        ("flir-adas-v1", "--thermal", "16"),
+        ("flir-adas-v2",),
+        ("flir-aligned", "--classes", "person"),
+        ("kaist", "--labels-of", "rgb", "--train-step", "3", "--cyclist", "person", "--val-videos", "set00/V000"),
+        ("dronevehicle", "--to", "coco"),
+        ("vedai", "--fold", "2", "--size", "512"),
+        ("coco", "--rgb", "a", "--ir", "b", "--json", "c", "--unlabelled", "background"),
+        ("yolo", "--rgb", "a", "--ir", "b", "--labels", "c", "--classes", "x,y"),
+    ],
+    ids=lambda options: str(options[0]),
+)
+def test_command_line__options_of_every_format_reach_it(tmp_path: Path, options: tuple[str, ...]) -> None:
+    (tmp_path / "src").mkdir()
+    with pytest.raises(DataError, match=r"no (folder|file|pairs|such folder)"):
+        _command(*options, "--src", str(tmp_path / "src"), "--out", str(tmp_path / "out"))

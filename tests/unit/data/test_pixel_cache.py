@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.pairs import make_pairs, pairs_of, record_calls
+from yolofuse.config.schema import AugmentConfig
+from yolofuse.data import pixel_cache
+from yolofuse.data.dataloader import EpochSampler, train_loader
+from yolofuse.data.dataset import TrainDataset
+from yolofuse.data.images.lru_reader import Reader
+from yolofuse.data.index.pair_set import PairSet
+from yolofuse.data.pixel_cache import PixelCache, disk_cache, ram_cache
+from yolofuse.errors import DataError
+from yolofuse.types import PairedBatch
+
+_TENSORS = [field.name for field in fields(PairedBatch) if field.name != "on_host"]
+_IMGSZ = 64
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> PairSet:
+    """Larger than training size, so that reading them shrinks them."""
+    root = tmp_path_factory.mktemp("pairs")
+    return pairs_of(make_pairs(root, 10, 0, (150, 202), suffixes=(".jpg", ".png")))
+
+
+def _reader(kind: str, pairs: PairSet, folder: Path) -> Reader | None:
+    if kind == "none":
+        return None
+    return ram_cache(pairs, _IMGSZ, 2) if kind == "ram" else disk_cache(pairs, _IMGSZ, folder, 2)
+
+
+def _bytes(batch: PairedBatch) -> list[bytes]:
+    return [getattr(batch, name).contiguous().numpy().tobytes() for name in _TENSORS]
+
+
+def _epoch(reader: Reader | None, pairs: PairSet, workers: int, world: int, pool: int) -> list[list[bytes]]:
+    """Two epochs, the second without mosaics, as global batches: the ranks' parts one after another."""
+    augment = AugmentConfig(mosaic_pool=pool, degrees=3.0 if pool else 0.0)
+    found: list[list[bytes]] = []
+    for epoch in (0, 3):
+        parts: list[list[PairedBatch]] = []
+        for rank in range(world):
+            sampler = EpochSampler(len(pairs), 4, 7, rank, world, pool)
+            sampler.set_epoch(epoch, mosaic=epoch == 0)
+            parts.append(list(train_loader(TrainDataset(pairs, _IMGSZ, augment, 7, reader), sampler, workers)))
+        for step in zip(*parts, strict=True):
+            joined: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in step]) for name in _TENSORS}
+            offsets = [torch.full_like(part.batch_index, 4 // world * n) for n, part in enumerate(step)]
+            joined["batch_index"] = joined["batch_index"] + torch.cat(offsets)
+            found.append(_bytes(PairedBatch(**joined)))
+    return found
+
+
+@pytest.mark.parametrize("pool", [0, 4])
+def test_batches__are_the_same_bytes_whatever_makes_them(pairs: PairSet, tmp_path: Path, pool: int) -> None:
+    expected = _epoch(None, pairs, workers=0, world=1, pool=pool)
+    assert len(expected) == 6
+    for kind, workers, world in product(("none", "ram", "disk"), (0, 2, 4), (1, 2)):
+        reader = _reader(kind, pairs, tmp_path)
+        assert _epoch(reader, pairs, workers, world, pool) == expected, (kind, workers, world)
+
+
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+def test_cache__decodes_each_pair_once(
+    pairs: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Literal["ram", "disk"]
+) -> None:
+    decoded = record_calls(monkeypatch, pixel_cache, "read_pair")
+    reader = _reader(kind, pairs, tmp_path)
+    for workers in (0, 2):
+        _epoch(reader, pairs, workers=workers, world=1, pool=0)
+    assert sorted(record.image_id for record, _ in decoded) == list(range(1, 11))
+
+
+def test_disk_cache__is_found_again_and_follows_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptor = make_pairs(tmp_path / "set", 3, 0)
+    decoded = record_calls(monkeypatch, pixel_cache, "read_pair")
+    first = disk_cache(pairs_of(descriptor), _IMGSZ, tmp_path / "pixels", 1)
+    again = disk_cache(pairs_of(descriptor), _IMGSZ, tmp_path / "pixels", 1)
+    assert len(decoded) == 3
+    assert again.path == first.path
+    file = tmp_path / "set" / "ir" / "train" / "train_001.png"
+    os.utime(file, ns=(1, 1))
+    assert disk_cache(pairs_of(descriptor), _IMGSZ, tmp_path / "pixels", 1).path != first.path
+    assert disk_cache(pairs_of(descriptor), 32, tmp_path / "pixels", 1).path != first.path
+    assert not list((tmp_path / "pixels").glob("*.part"))
+
+
+def test_disk_cache__half_made_one_is_made_again(pairs: PairSet, tmp_path: Path) -> None:
+    whole = disk_cache(pairs, _IMGSZ, tmp_path / "a", 1)
+    broken = tmp_path / "b" / f"{whole.path.name}.part"
+    broken.parent.mkdir()
+    broken.write_bytes(b"killed in the middle")
+    made = disk_cache(pairs, _IMGSZ, tmp_path / "b", 1)
+    assert made.path.read_bytes() == whole.path.read_bytes()
+    assert list((tmp_path / "b").iterdir()) == [made.path]
+
+
+def test_cache__without_room_is_refused(pairs: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixel_cache, "available_memory", lambda: 1 << 20)
+    with pytest.raises(DataError, match=r"train\.cache: ram needs .* GiB .*; use disk"):
+        ram_cache(pairs, _IMGSZ, 1)
+    usage = type("Usage", (), {"free": 1 << 20})
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(DataError, match=r"train\.cache: disk needs .* set data\.cache_dir"):
+        disk_cache(pairs, _IMGSZ, tmp_path, 1)
+
+
+def test_cache__is_mapped_by_processes_that_were_not_forked(pairs: PairSet, tmp_path: Path) -> None:
+    for cache in (ram_cache(pairs, _IMGSZ, 1), disk_cache(pairs, _IMGSZ, tmp_path, 1)):
+        sent = pickle.dumps(cache)
+        assert len(sent) < 20_000  # the mapping goes, the pixels stay
+        np.testing.assert_array_equal(pickle.loads(sent).read(3), cache.read(3))
+        other = PixelCache(cache.path, pairs, _IMGSZ)
+        np.testing.assert_array_equal(other.read(9), cache.read(9))
+
+
+def test_ram_cache__ends_with_its_processes(tmp_path: Path) -> None:
+    """Killed, it leaves nothing behind: there is no name that it could be found by."""
+    make_pairs(tmp_path, 2, 0)
+    script = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from tests.support.pairs import pairs_of\n"
+        "from yolofuse.data.pixel_cache import ram_cache\n"
+        f"cache = ram_cache(pairs_of(Path({str(tmp_path / 'data.yaml')!r})), 64, 1)\n"
+        "print(cache.path, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    before = set(Path("/dev/shm").iterdir())
+    repo = Path(__file__).resolve().parents[3]
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=repo, check=False)
+    path = done.stdout.strip()
+    assert path.startswith("/proc/"), done.stderr
+    assert not Path(path).exists()
+    left = set(Path("/dev/shm").iterdir()) - before
+    assert not [file for file in left if "yolofuse" in file.name]

@@ -1,0 +1,169 @@
+"""Checkpoints: whole or not at all, told apart from damaged ones, and written beside what goes on."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import threading
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from yolofuse.errors import DamagedError, RunError, WeightsError
+from yolofuse.run.checkpointer import AsyncCheckpointer, newest_checkpoint, snapshot
+from yolofuse.run.folder import RunFolder
+from yolofuse.weights import check_seal, load_checkpoint, save_checkpoint
+
+
+def _content(step: int) -> dict[str, Any]:
+    return {"step": step, "model": {"w": torch.full((300,), float(step))}}
+
+
+def _saved(path: Path, steps: range, keep: int = 3) -> RunFolder:
+    folder = RunFolder(path)
+    folder.last.parent.mkdir(parents=True)
+    saver = AsyncCheckpointer(folder, keep)
+    for step in steps:
+        saver.save_last(_content(step), step)
+    saver.flush()
+    saver.close()
+    return folder
+
+
+def test_last__keeps_the_newest_and_names_the_newest_twice(tmp_path: Path) -> None:
+    folder = _saved(tmp_path, range(5))
+    assert [path.name for path in folder.checkpoints()] == [f"step_{step:08d}.pt" for step in (4, 3, 2)]
+    assert folder.last.samefile(folder.checkpoints()[0])
+    assert load_checkpoint(folder.last)["step"] == 4
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_last__copies_where_links_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    folder = _saved(tmp_path, range(2))
+    assert not folder.last.samefile(folder.checkpoints()[0])
+    assert load_checkpoint(folder.last)["step"] == 1
+
+
+def test_last__does_not_wait_and_does_not_see_later_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_write = threading.Event()
+
+    def slow(path: Path, content: Mapping[str, Any]) -> None:
+        assert may_write.wait(20)
+        save_checkpoint(path, content)
+
+    monkeypatch.setattr("yolofuse.run.checkpointer.save_checkpoint", slow)
+    folder = RunFolder(tmp_path)
+    folder.last.parent.mkdir(parents=True)
+    saver = AsyncCheckpointer(folder, 3)
+    content = _content(1)
+    saver.save_last(content, 1)
+    assert not folder.last.exists()  # it is still being written
+    content["model"]["w"].zero_()
+    may_write.set()
+    saver.flush()
+    saver.close()
+    assert float(load_checkpoint(folder.last)["model"]["w"][0]) == 1.0
+
+
+def test_last__a_full_disk_is_told_and_costs_nothing_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _saved(tmp_path, range(2))
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("yolofuse.weights.checkpoint.torch.save", full)
+    saver = AsyncCheckpointer(folder, 3)
+    saver.save_last(_content(2), 2)
+    with pytest.raises(WeightsError, match=r"No space left on device.*untouched"):
+        saver.flush()
+    saver.close()
+    assert load_checkpoint(folder.last)["step"] == 1
+    assert len(folder.checkpoints()) == 2
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_require_space__asks_for_all_that_will_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = _saved(tmp_path, range(1))
+    content = {"w": torch.zeros(1 << 20)}  # 4 MiB
+    usage = shutil.disk_usage(tmp_path)
+    for free, fits in ((19 << 20, False), (21 << 20, True)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: usage._replace(free=free))
+        if fits:
+            AsyncCheckpointer(folder, 3).require_space(content)
+        else:
+            with pytest.raises(RunError, match=r"19 MiB are free .* will take 20 MiB"):
+                AsyncCheckpointer(folder, 3).require_space(content)
+
+
+@pytest.mark.parametrize("kind", ["bit", "cut", "empty", "zeros", "end"])
+def test_newest__falls_back_past_damaged_ones(tmp_path: Path, kind: str) -> None:
+    folder = _saved(tmp_path, range(3))
+    newest = folder.checkpoints()[0]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 4
+    damaged = {
+        "bit": bytes(content),
+        "cut": newest.read_bytes()[: len(content) // 2],
+        "empty": b"",
+        "zeros": bytes(len(content)),
+        "end": newest.read_bytes()[:-1],
+    }[kind]
+    newest.unlink()  # so that last.pt, which is the same file, stays whole; then that is taken
+    newest.write_bytes(damaged)
+    folder.last.unlink()
+    folder.last.write_bytes(damaged)
+    path, problems = newest_checkpoint(folder)
+    assert path is not None
+    assert load_checkpoint(path)["step"] == 1
+    assert len(problems) == 1
+    assert newest.with_name(f"{newest.name}.damaged").exists()
+    assert load_checkpoint(folder.last)["step"] == 1
+
+
+def test_newest__none_whole_is_told(tmp_path: Path) -> None:
+    folder = _saved(tmp_path, range(2))
+    for path in (*folder.checkpoints(), folder.last):
+        path.unlink()
+        path.write_bytes(b"PK")
+    for _ in range(2):  # also when they have their other names already: the run must not begin anew by itself
+        with pytest.raises(DamagedError, match="no checkpoint of the run is whole"):
+            newest_checkpoint(folder)
+
+
+def test_newest__of_a_fresh_folder_is_none(tmp_path: Path) -> None:
+    assert newest_checkpoint(RunFolder(tmp_path)) == (None, [])
+
+
+def test_seal__finds_any_flipped_bit(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, _content(1))
+    assert check_seal(path)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None  # it is still a zip file, and torch's
+    assert float(torch.load(path, weights_only=True)["model"]["w"][0]) == 1.0
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        broken = bytearray(whole)
+        broken[place] ^= 1 << (place % 8)
+        path.write_bytes(broken)
+        with pytest.raises(WeightsError):
+            load_checkpoint(path)
+
+
+def test_snapshot__copies_tensors_in_any_depth() -> None:
+    shallow, deep = torch.zeros(2), torch.zeros(1)
+    copied = snapshot({"a": [shallow, ({"b": deep}, 3)], "text": "x"})
+    shallow.add_(1)
+    deep.add_(1)
+    assert copied["text"] == "x"
+    assert copied["a"][0].sum() == copied["a"][1][0]["b"].sum() == 0

@@ -1,0 +1,199 @@
+"""COCO annotation files: read strictly, written with every digit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeGuard
+
+from yolofuse.convert.classes import ClassTable
+from yolofuse.convert.clip import KeptPair
+from yolofuse.convert.conversion_plan import Corners, Frame, SourceBox
+from yolofuse.convert.origin import MIB, Origin
+from yolofuse.data.problems import is_number, is_text, shown
+from yolofuse.data.strict_json import parse_json
+
+_MAX_BYTES = 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class CocoObject:
+    """An annotation; ``ignore`` is its ``iscrowd``."""
+
+    name: str
+    xyxy: Corners
+    ignore: bool
+    where: str
+
+
+@dataclass(slots=True)
+class CocoImage:
+    """An image's record and what is annotated on it; ``size_wh`` is None where the file does not say."""
+
+    file_name: str
+    size_wh: tuple[int, int] | None
+    objects: list[CocoObject] = field(default_factory=list)
+
+    @property
+    def stem(self) -> str:
+        """File name without folder and suffix."""
+        return PurePosixPath(self.file_name).stem
+
+
+@dataclass(frozen=True, slots=True)
+class CocoFile:
+    """Images and category names of a file, each in its order."""
+
+    images: list[CocoImage] = field(default_factory=list)
+    names: tuple[str, ...] = ()
+
+
+def read_coco(origin: Origin, path: Path) -> CocoFile:
+    """What a file says. What is wrong with it is put among the origin's problems, and the rest is given back."""
+    document = read_json(origin, path, _MAX_BYTES)
+    if document is None:
+        return CocoFile()
+    if not isinstance(document, dict):
+        origin.problems.append(f"{path}: expected {{images, annotations, categories}} (got {type(document).__name__})")
+        return CocoFile()
+    parts: dict[str, list[Any]] = {}
+    for key in ("images", "annotations", "categories"):
+        part = document.get(key)
+        if not isinstance(part, list):
+            origin.problems.append(f"{path}: {key}: expected a list (got {type(part).__name__})")
+            return CocoFile()
+        parts[key] = part
+    reader = _Reader(origin, path)
+    names = reader.categories(parts["categories"])
+    images = reader.images(parts["images"])
+    reader.annotations(parts["annotations"], images, names)
+    return CocoFile(list(images.values()), tuple(dict.fromkeys(names.values())))
+
+
+def read_json(origin: Origin, path: Path, max_bytes: int = 64 * MIB) -> Any:
+    """What a JSON file holds; None (and a problem) if it can't be read."""
+    content = origin.read(path, max_bytes)
+    if content is None:
+        return None
+    try:
+        return parse_json(content)
+    except json.JSONDecodeError as error:
+        origin.problems.append(f"{path}:{error.lineno}: not valid JSON ({error.msg})")
+    except ValueError as error:
+        origin.problems.append(f"{path}: not valid JSON ({error})")
+    return None
+
+
+class _Reader:
+    """Reads the parts of a document and gathers what is wrong with them."""
+
+    def __init__(self, origin: Origin, path: Path) -> None:
+        self.origin = origin
+        self.path = path
+
+    def problem(self, where: str, what: str) -> None:
+        self.origin.problems.append(f"{self.path}: {where}: {what}")
+
+    def categories(self, given: list[Any]) -> dict[int, str]:
+        names: dict[int, str] = {}
+        for number, record in enumerate(given):
+            where = f"categories[{number}]"
+            number_id, name = (record.get("id"), record.get("name")) if isinstance(record, dict) else (None, None)
+            if not isinstance(number_id, int) or isinstance(number_id, bool) or not _is_name(name):
+                self.problem(where, "expected {id: whole number, name: text}")
+            elif number_id in names:
+                self.problem(where, f"id {number_id} stands twice")
+            else:
+                names[number_id] = name.strip()
+        return names
+
+    def images(self, given: list[Any]) -> dict[Any, CocoImage]:
+        images: dict[Any, CocoImage] = {}
+        for number, record in enumerate(given):
+            where = f"images[{number}]"
+            file_name = record.get("file_name") if isinstance(record, dict) else None
+            image_id = record.get("id") if isinstance(record, dict) else None
+            name = file_name.replace("\\", "/") if _is_name(file_name) else ""
+            if not PurePosixPath(name).name or not isinstance(image_id, int | str):
+                self.problem(where, "expected {id: , file_name: text}")
+            elif image_id in images:
+                self.problem(where, f"id {image_id} stands twice")
+            else:
+                width, height = record.get("width"), record.get("height")
+                known = is_number(width) and is_number(height) and width > 0 and height > 0
+                size_wh = (int(width), int(height)) if known else None
+                images[image_id] = CocoImage(name, size_wh)
+        return images
+
+    def annotations(self, given: list[Any], images: dict[Any, CocoImage], names: dict[int, str]) -> None:
+        for number, record in enumerate(given):
+            where = f"annotations[{number}]"
+            if not isinstance(record, dict):
+                self.problem(where, f"expected a mapping (got {type(record).__name__})")
+                continue
+            image_id, category, bbox = (record.get(key) for key in ("image_id", "category_id", "bbox"))
+            if not isinstance(image_id, int | str) or image_id not in images:
+                self.problem(where, f"image_id {shown(image_id)} is not among the images")
+            elif not _is_int(category) or category not in names:
+                self.problem(where, f"category_id {shown(category)} is not among the categories")
+            elif not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)):
+                self.problem(where, f"bbox: expected 4 numbers [x, y, w, h] (got {shown(bbox)})")
+            else:
+                x, y, width, height = map(float, bbox)
+                box = (x, y, x + width, y + height)
+                ignore = record.get("iscrowd", 0) in (1, True)
+                name = names[int(category)]
+                images[image_id].objects.append(CocoObject(name, box, ignore, f"{self.path}: {where}"))
+
+
+def coco_boxes(image: CocoImage, table: ClassTable) -> list[SourceBox]:
+    """The boxes of the classes that are kept; ``iscrowd`` makes an ignore region."""
+    boxes = []
+    for thing in image.objects:
+        class_id = table.index(thing.name, thing.where)
+        if class_id is not None:
+            boxes.append(SourceBox(class_id, thing.xyxy, thing.where, thing.ignore))
+    return boxes
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(value.strip()) and is_text(value)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def coco_text(names: Sequence[str], pairs: Sequence[KeptPair], frame: Frame, label_set: int) -> str:
+    """A COCO file of one split: ids from 1, ``file_name`` as below the frame's folder, floats with every digit.
+
+    Images and annotations stand one a line. ``occlusion`` (0, 1, 2) is kept where the source has it.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image_id, pair in enumerate(pairs, start=1):
+        height, width = pair.size_hw
+        original = pair.source.rgb if frame == "rgb" else pair.source.ir
+        images.append({"id": image_id, "file_name": pair.file_name(original), "width": width, "height": height})
+        for box in pair.boxes[label_set]:
+            x0, y0, x1, y1 = box.xyxy
+            record: dict[str, Any] = {
+                "id": len(annotations) + 1,
+                "image_id": image_id,
+                "category_id": box.class_id + 1,
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "area": (x1 - x0) * (y1 - y0),
+                "iscrowd": int(box.ignore),
+            }
+            if box.occlusion is not None:
+                record["occlusion"] = box.occlusion
+            annotations.append(record)
+    categories = [{"id": index, "name": name} for index, name in enumerate(names, start=1)]
+    parts = (("images", images), ("annotations", annotations), ("categories", categories))
+    return "{" + ",\n".join(f'"{key}": {_lines(records)}' for key, records in parts) + "}\n"
+
+
+def _lines(records: Sequence[dict[str, Any]]) -> str:
+    return "[" + ",\n".join(json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records) + "]"

@@ -1,0 +1,56 @@
+"""FLIR aligned: 5142 pairs of FLIR ADAS v1 whose visible image was registered to the thermal one, 640x512.
+
+Layout: ``JPEGImages/FLIR_00002_RGB.jpg``, ``JPEGImages/FLIR_00002_PreviewData.jpeg``,
+``Annotations/FLIR_00002_PreviewData.xml``, and the lists ``align_train.txt`` and ``align_validation.txt`` (also found
+below ``ImageSets/Main``), a line being ``FLIR_00002_PreviewData``.
+
+Reference:
+    Multispectral Fusion for Object Detection with Cyclic Fuse-and-Refine Blocks, arXiv:2009.12664. Its practice keeps
+    person, bicycle and car; the few dogs are dropped, and counted here.
+"""
+
+from __future__ import annotations
+
+from yolofuse.convert.classes import ClassChoice, ClassTable
+from yolofuse.convert.conversion_plan import Plan, SourcePair
+from yolofuse.convert.origin import Origin
+from yolofuse.convert.voc import read_voc, voc_boxes
+
+_THERMAL = "_PreviewData"
+_VISIBLE = "_RGB"
+_LISTS = {"train": "align_train.txt", "val": "align_validation.txt"}
+_COMMENTS = (
+    "Zhang et al., arXiv:2009.12664; frames and boxes are FLIR's (FLIR ADAS licence, no redistribution).",
+    "train and val are the published lists; there is no test part, so val is what papers report on.",
+    "Boxes were drawn on the thermal image; the visible one was warped onto it. Dogs are dropped, as is usual.",
+)
+
+
+def plan_flir_aligned(origin: Origin, choice: ClassChoice) -> Plan:
+    """Pairs of FLIR aligned: those that its two lists name."""
+    table = ClassTable(origin, choice, ("person", "bicycle", "car"), drop=("dog",))
+    images = origin.find_folder("JPEGImages")
+    annotations = origin.find_folder("Annotations")
+    if images is None or annotations is None:
+        return Plan(table.names, [])
+    found = origin.images(images)
+    files = origin.files(annotations, (".xml",))
+    pairs = []
+    for split, name in _LISTS.items():
+        file = origin.find_file(name, f"ImageSets/Main/{name}")
+        for number, line in enumerate(origin.lines(file) if file else [], start=1):
+            stem = line.strip().removesuffix(_THERMAL)
+            if not stem:
+                continue
+            rgb, ir = found.get(f"{stem}{_VISIBLE}"), found.get(f"{stem}{_THERMAL}")
+            xml = files.get(f"{stem}{_THERMAL}")
+            if rgb is None or ir is None or xml is None:
+                parts = ((rgb, "visible image"), (ir, "thermal image"), (xml, "annotation"))
+                gone = ", ".join(what for path, what in parts if path is None)
+                origin.problems.append(f"{file}:{number}: {stem} has no {gone}; unpack the data set again")
+                continue
+            voc = read_voc(origin, xml)
+            boxes = voc_boxes(origin, voc, table)
+            pairs.append(SourcePair(split, stem, rgb, ir, (boxes,), says_wh=voc.size_wh))
+    table.finish()
+    return Plan(table.names, pairs, comments=_COMMENTS)

@@ -1,0 +1,189 @@
+"""Write a plan as folders: images, imagesIR, labels or annotations, ``meta.csv`` and the descriptor."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from yolofuse.convert.clip import KeptBox, KeptPair
+from yolofuse.convert.coco_json import coco_text
+from yolofuse.convert.conversion_plan import LabelSet, Plan
+from yolofuse.data.descriptor.path_guard import PathGuard
+from yolofuse.errors import DataError
+
+Images = Literal["link", "copy"]
+Form = Literal["yolo", "coco"]
+_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+RGB_FOLDER, IR_FOLDER = "images", "imagesIR"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a plan becomes files.
+
+    Attributes:
+        images: Symbolic links to the originals, or copies. Images that must be cut are always written anew.
+        form: A YOLO text file for each image, or a COCO file for each split, which can also say what to ignore.
+        head: Comment lines of the descriptor.
+        originals: Folders that hold the originals: where links may lead to.
+    """
+
+    images: Images
+    form: Form
+    head: tuple[str, ...]
+    originals: tuple[Path, ...]
+
+
+def write_tree(folder: Path, plan: Plan, kept: Sequence[KeptPair], layout: Layout) -> None:
+    """Write all but ``prepared.json`` into an empty folder.
+
+    Raises:
+        DataError: If an original can't be read.
+    """
+    splits = splits_of(kept)
+    for split in splits:
+        for part in (RGB_FOLDER, IR_FOLDER):
+            (folder / part / split).mkdir(parents=True, exist_ok=True)
+    place = partial(_place_images, folder, plan.border, layout.images)
+    with ThreadPoolExecutor(_num_threads()) as pool:
+        jobs = pool.map(place, kept)
+        for _ in tqdm(jobs, "writing images", len(kept), unit="pair", delay=1, disable=None):
+            pass
+    for number, label_set in enumerate(plan.label_sets):
+        if layout.form == "yolo":
+            _write_yolo(folder, label_set, kept, number, splits)
+        else:
+            _write_coco(folder, plan.names, label_set, kept, number, splits)
+        links = _links(kept, layout) if layout.images == "link" and not plan.border else []
+        text = _descriptor(plan, label_set, splits, layout, links)
+        (folder / descriptor_name(label_set)).write_text(text, encoding="utf-8")
+    if plan.tag_columns:
+        _write_tags(folder / "meta.csv", plan.tag_columns, kept)
+
+
+def splits_of(kept: Sequence[KeptPair]) -> list[str]:
+    """Names of the splits in the order in which they first occur."""
+    return list(dict.fromkeys(pair.source.split for pair in kept))
+
+
+def descriptor_name(label_set: LabelSet) -> str:
+    """File name of the descriptor that uses these labels."""
+    return f"data{label_set.suffix}.yaml"
+
+
+def _num_threads() -> int:
+    return min(len(os.sched_getaffinity(0)), 8)
+
+
+def _place_images(folder: Path, border: int, images: Images, pair: KeptPair) -> None:
+    for part, original in ((RGB_FOLDER, pair.source.rgb), (IR_FOLDER, pair.source.ir)):
+        target = folder / part / pair.source.split / pair.file_name(original)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if border:
+            _cut(original, target, border)
+        elif images == "link":
+            target.symlink_to(original)
+        else:
+            shutil.copyfile(original, target)
+
+
+def _cut(original: Path, target: Path, border: int) -> None:
+    """The image without its border; grey stays grey."""
+    try:
+        pixels = cv2.imdecode(np.fromfile(original, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+        if pixels is None:
+            raise DataError(f"{original}: can't be decoded; unpack the data set again")
+        if pixels.dtype != np.uint8:
+            raise DataError(f"{original}: {pixels.dtype} pixels can't be cut; store 8 bits")
+        done, coded = cv2.imencode(".jpg", pixels[border:-border, border:-border], _JPEG)
+    except cv2.error as error:
+        raise DataError(f"{original}: can't be decoded and written as JPEG ({error.err})") from None
+    if not done:
+        raise DataError(f"{original}: can't be written as JPEG (shape {pixels.shape}, {pixels.dtype})")
+    coded.tofile(target)
+
+
+def yolo_line(box: KeptBox, size_hw: tuple[int, int]) -> str:
+    """``class x y w h``, normalised, with every digit: it reads back as the same box."""
+    height, width = size_hw
+    x0, y0, x1, y1 = box.xyxy
+    values = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
+    return " ".join((str(box.class_id), *map(repr, values)))
+
+
+def _write_yolo(folder: Path, label_set: LabelSet, kept: Sequence[KeptPair], number: int, splits: list[str]) -> None:
+    for split in splits:
+        (folder / f"labels{label_set.suffix}" / split).mkdir(parents=True)
+    for pair in tqdm(kept, "writing labels", unit="pair", delay=1, disable=None):
+        file = folder / f"labels{label_set.suffix}" / pair.source.split / f"{pair.source.key}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lines = [yolo_line(box, pair.size_hw) + "\n" for box in pair.boxes[number] if not box.ignore]
+        file.write_text("".join(lines), encoding="utf-8")
+
+
+def _write_coco(
+    folder: Path, names: tuple[str, ...], label_set: LabelSet, kept: Sequence[KeptPair], number: int, splits: list[str]
+) -> None:
+    for split in splits:
+        file = folder / f"annotations{label_set.suffix}" / f"{split}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pairs = [pair for pair in kept if pair.source.split == split]
+        file.write_text(coco_text(names, pairs, label_set.frame, number), encoding="utf-8")
+
+
+def _write_tags(file: Path, columns: tuple[str, ...], kept: Sequence[KeptPair]) -> None:
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("name", "split", *columns))
+        for pair in kept:
+            writer.writerow((pair.source.key, pair.source.split, *(pair.source.tags[name] for name in columns)))
+
+
+def _links(kept: Sequence[KeptPair], layout: Layout) -> list[str]:
+    """The folders that the images' links lead to in the end: those of the originals, and where links in these lead."""
+    bounds = PathGuard(layout.originals[0], layout.originals[1:])
+    for pair in kept:
+        for original in (pair.source.rgb, pair.source.ir):
+            bounds.contains(str(original))
+    return [*map(str, layout.originals), *bounds.strange_folders]
+
+
+def _descriptor(plan: Plan, label_set: LabelSet, splits: list[str], layout: Layout, links: list[str]) -> str:
+    content: dict[str, Any] = {"root": "."}
+    if links:
+        content["links"] = links
+    content["names"] = dict(enumerate(plan.names))
+    if label_set.frame != "rgb":
+        content["frame"] = label_set.frame
+    if plan.stretch:
+        content["resize"] = "stretch"
+    if plan.ir_window:
+        content["ir_window"] = dict(plan.ir_window)
+    content["splits"] = {split: _folders(split, label_set, layout.form) for split in splits}
+    if plan.tag_columns:
+        content["tags"] = {"file": "meta.csv", "key": "name", "columns": list(plan.tag_columns)}
+    return "".join(_comments(layout.head)) + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _folders(split: str, label_set: LabelSet, form: Form) -> dict[str, str]:
+    folders = {"rgb": f"{RGB_FOLDER}/{split}", "ir": f"{IR_FOLDER}/{split}"}
+    if form == "yolo":
+        return {**folders, "labels": f"labels{label_set.suffix}/{split}"}
+    return {**folders, "coco": f"annotations{label_set.suffix}/{split}.json"}
+
+
+def _comments(lines: tuple[str, ...]) -> Iterator[str]:
+    for line in lines:
+        yield f"# {' '.join(line.split())}\n"

@@ -1,0 +1,186 @@
+"""The original files: found, read with a limit, hashed; what is wrong with them and what is left out is gathered."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from yolofuse.data.images.decode import IMAGE_SUFFIXES
+from yolofuse.data.problems import NO_TEXT, is_text
+from yolofuse.errors import DataError, listing
+
+MIB = 1 << 20
+_NUM_EXAMPLES = 10
+
+
+class Origin:
+    """A published data set as it was unpacked. Nothing here ever writes.
+
+    Attributes:
+        root: Its folder.
+        problems: Mistakes; ``check`` raises them all at once.
+        warnings: What the user should know, though it stops nothing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not os.path.isdir(root):  # noqa: PTH112  a path that is none is no folder either, where Path raises
+            raise DataError(f"{root}: no such folder; --src names the unpacked data set")
+        self.root = Path(os.path.realpath(root))
+        if not is_text(str(self.root)):
+            raise DataError(f"{str(self.root)!r}: {NO_TEXT}")
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+        self._left_out: dict[str, list[str]] = {}
+        self._digests: dict[str, str] = {}
+        self._more_roots: list[Path] = []
+        self._bar = tqdm(desc="reading annotations", unit="file", delay=1, disable=None)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All folders that hold originals."""
+        return (self.root, *self._more_roots)
+
+    def check(self) -> None:
+        """Raise every problem found so far.
+
+        Raises:
+            DataError: If there is one.
+        """
+        self._bar.close()
+        if self.problems:
+            raise DataError(listing(str(self.root), self.problems))
+
+    def find_folder(self, *names: str, needed: bool = True) -> Path | None:
+        """The first of these folders that exists; with ``needed`` it is a problem when none does."""
+        return self._find(names, "folder", needed)
+
+    def find_file(self, *names: str, needed: bool = True) -> Path | None:
+        """The first of these files that exists; with ``needed`` it is a problem when none does."""
+        return self._find(names, "file", needed)
+
+    def _find(self, names: tuple[str, ...], kind: str, needed: bool) -> Path | None:
+        for name in names:
+            path = self.root / name
+            if os.path.isdir(path) if kind == "folder" else os.path.isfile(path):  # noqa: PTH112, PTH113  see __init__
+                return path
+        if needed:
+            wanted = " or ".join(names)
+            self.problems.append(f"{self.root}: no {kind} {wanted}; is --src the folder that holds it?")
+        return None
+
+    def add_root(self, given: str) -> Path | None:
+        """A further folder of originals, relative to the root or elsewhere; a problem when it does not exist."""
+        folder = Path(os.path.realpath(self.root / given))
+        if not os.path.isdir(folder):  # noqa: PTH112  see __init__
+            self.problems.append(f"{folder}: no such folder; check the path")
+            return None
+        if not folder.is_relative_to(self.root):
+            self._more_roots.append(folder)
+        return folder
+
+    def images(self, folder: Path) -> dict[str, Path]:
+        """Images below a folder by their path below it without suffix, sorted; two of one stem are a problem."""
+        return self.files(folder, IMAGE_SUFFIXES)
+
+    def files(self, folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+        """Files below a folder by their path below it without suffix, sorted; two of one stem are a problem."""
+        wanted = frozenset(suffixes)
+        found: dict[str, Path] = {}
+        for path in sorted(self._walk(folder)):
+            if path.suffix.lower() not in wanted:
+                continue
+            if not is_text(str(path)):
+                self.problems.append(f"{str(path)!r}: {NO_TEXT}")
+                continue
+            key = path.relative_to(folder).with_suffix("").as_posix()
+            if key in found:
+                self.problems.append(f"{path}: same stem as {found[key].name}; keep one")
+            found.setdefault(key, path)
+        return found
+
+    def _walk(self, folder: Path) -> Iterator[Path]:
+        """Visible files below a folder; links are followed, each real folder once, so that a loop of links ends.
+
+        A link that leads nowhere, and a folder that can't be listed, are problems.
+        """
+        visited: set[str] = set()
+        pending = [folder]
+        while pending:
+            current = pending.pop()
+            real = os.path.realpath(current)
+            if real in visited:
+                continue
+            visited.add(real)
+            try:
+                entries = [path for path in current.iterdir() if not path.name.startswith(".")]
+            except OSError as error:
+                self.problems.append(f"{current}: can't be listed ({error.strerror}); check its permissions")
+                continue
+            for path in entries:
+                try:
+                    mode = path.stat().st_mode
+                except OSError as error:
+                    why = f"a link that leads nowhere ({error.strerror}); mend or remove it"
+                    self.problems.append(f"{str(path)!r}: {why}")
+                    continue
+                if stat.S_ISDIR(mode):
+                    pending.append(path)
+                elif stat.S_ISREG(mode):
+                    yield path
+
+    def read(self, path: Path, max_bytes: int = 8 * MIB) -> bytes | None:
+        """The bytes of an annotation file, which the signature then covers; None (and a problem) if there are none."""
+        try:
+            size = path.stat().st_size
+            if size > max_bytes:
+                self.problems.append(f"{path}: {size / MIB:.0f} MiB; expected {max_bytes // MIB} MiB at most")
+                return None
+            content = path.read_bytes()
+        except OSError as error:
+            self.problems.append(f"{path}: can't be read ({error.strerror}); check the path")
+            return None
+        self._bar.update()
+        self._digests[self.name_of(path)] = hashlib.sha256(content).hexdigest()
+        return content
+
+    def lines(self, path: Path, max_bytes: int = 8 * MIB) -> list[str]:
+        """The lines of a text file; none (and a problem) if it can't be read."""
+        content = self.read(path, max_bytes)
+        if content is None:
+            return []
+        try:
+            return content.decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            self.problems.append(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})")
+            return []
+
+    def name_of(self, path: Path) -> str:
+        """The path below the folder of originals that holds it: the same wherever the data set lies."""
+        for number, root in enumerate(self.folders):
+            if path.is_relative_to(root):
+                return f"{number}:{path.relative_to(root).as_posix()}"
+        return path.as_posix()
+
+    def leave_out(self, reason: str, what: str) -> None:
+        """Note something that is not in the prepared data set."""
+        self._left_out.setdefault(reason, []).append(what)
+
+    def num_left_out(self, reason: str) -> int:
+        """How often this reason was given."""
+        return len(self._left_out.get(reason, ()))
+
+    def left_out(self) -> dict[str, tuple[int, list[str]]]:
+        """For each reason: how many, and the first ten."""
+        return {reason: (len(what), what[:_NUM_EXAMPLES]) for reason, what in sorted(self._left_out.items())}
+
+    def annotations_hash(self) -> str:
+        """SHA-256 over name and content of every annotation file read."""
+        digest = hashlib.sha256()
+        for name, content in sorted(self._digests.items()):
+            digest.update(f"{name}\0{content}\n".encode())
+        return digest.hexdigest()

@@ -1,0 +1,151 @@
+"""VEDAI: vehicles from the air, visible and NEAR infrared of one camera, so registered to the pixel.
+
+Layout: ``Vehicules1024/00000000_co.png`` and ``00000000_ir.png``, ``Annotations1024/00000000.txt`` (also 512), folds
+``fold01.txt`` and ``fold01test.txt`` with image ids, among the annotations, in ``folds/`` or beside them. A line of an
+image's file is ``xc yc orientation class contained occluded x1 x2 x3 x4 y1 y2 y3 y4``; the older single file
+``annotation1024.txt`` has ``id xc yc orientation x1 x2 x3 x4 y1 y2 y3 y4 class contained occluded``.
+
+Reference:
+    Vehicle Detection in Aerial Imagery: A small target detection benchmark (Razakarivony and Jurie, 2016). Practice
+    drops motorcycle and bus, of which there are hardly any, and keeps nine classes. Boxes are the upright hulls.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from yolofuse.convert.classes import ClassChoice, ClassTable
+from yolofuse.convert.conversion_plan import Corners, Plan, SourceBox, SourcePair
+from yolofuse.convert.origin import Origin
+
+NAMES = ("car", "truck", "pickup", "tractor", "camper", "boat", "van", "plane", "vehicle")
+_CLASSES = {
+    1: "car",
+    2: "truck",
+    4: "tractor",
+    5: "camper",
+    7: "motorcycle",
+    8: "bus",
+    9: "van",
+    10: "vehicle",
+    11: "pickup",
+    23: "boat",
+    31: "plane",
+}
+_NUM_FIELDS, _NUM_FIELDS_SINGLE, _NUM_FIELDS_POINT = 14, 15, 5
+_NO_CORNERS = "pairs whose annotations have no corners"
+Objects = list[tuple[str, list[str]]]  # where, fields: class id, then the corners' x and y
+
+
+def plan_vedai(origin: Origin, choice: ClassChoice, *, fold: int = 1, size: int = 1024) -> Plan:
+    """Pairs of VEDAI: one fold of its cross validation, train and test (called val here).
+
+    Args:
+        origin: The unpacked data set.
+        choice: Classes; nine by default.
+        fold: 1 to 10. The published figures are means over all ten.
+        size: 1024 or 512, the image size in pixels.
+    """
+    table = ClassTable(origin, choice, NAMES, drop=("motorcycle", "bus"))
+    images = origin.find_folder(f"Vehicules{size}", f"Vehicles{size}")
+    annotations = origin.find_folder(f"Annotations{size}")
+    if not 1 <= fold <= 10:
+        origin.problems.append(f"--fold: must be 1 to 10 (got {fold})")
+    if images is None or annotations is None or origin.problems:
+        return Plan(table.names, [])
+    found = origin.images(images)
+    objects = _read_all(origin, annotations, size)
+    pairs = []
+    taken: dict[str, str] = {}
+    for split, name in (("train", f"fold{fold:02d}.txt"), ("val", f"fold{fold:02d}test.txt")):
+        places = (f"Annotations{size}", "folds", "Folds", ".")
+        file = origin.find_file(*(f"{place}/{name}" for place in places))
+        for number, line in enumerate(origin.lines(file) if file else [], start=1):
+            key = line.strip()
+            if not key:
+                continue
+            if taken.setdefault(key, split) != split:
+                origin.problems.append(f"{file}:{number}: {key} is in train, too")
+                continue
+            where = f"{file}:{number}"
+            pairs += _pair(origin, table, (split, key, where), found, objects.get(key))
+    table.finish()
+    comments = (
+        "Razakarivony and Jurie 2016; for research. The second image is NEAR infrared, not thermal.",
+        f"Fold {fold} of 10, its test part is val; papers give the mean over folds.",
+        "Boxes are upright hulls of oriented ones. motorcycle and bus are dropped, as is usual.",
+    )
+    return Plan(table.names, pairs, comments=comments)
+
+
+def _pair(
+    origin: Origin, table: ClassTable, asked: tuple[str, str, str], found: dict[str, Path], objects: Objects | None
+) -> list[SourcePair]:
+    split, key, where = asked
+    rgb, ir = found.get(f"{key}_co"), found.get(f"{key}_ir")
+    if rgb is None or ir is None:
+        origin.problems.append(f"{where}: no {key}_{'co' if rgb is None else 'ir'} image; unpack the images again")
+        return []
+    if objects is None:
+        origin.leave_out("pairs without an annotation file", f"{split}/{key}")
+        return []
+    if any(len(fields) == 1 for _, fields in objects):  # a few published files give only centres
+        origin.leave_out(_NO_CORNERS, f"{split}/{key}")
+        return []
+    boxes = []
+    for place, fields in objects:
+        box = _box(origin, table, place, fields)
+        if box is not None:
+            boxes.append(box)
+    return [SourcePair(split, key, rgb, ir, (boxes,))]
+
+
+def _box(origin: Origin, table: ClassTable, where: str, fields: list[str]) -> SourceBox | None:
+    try:
+        number, *corners = map(float, fields)
+    except ValueError:
+        number, corners = math.nan, []
+    if not all(map(math.isfinite, (number, *corners))):
+        origin.problems.append(f"{where}: expected numbers (got {' '.join(fields)[:60]!r})")
+        return None
+    name = _CLASSES.get(int(number), f"id {number:g}") if number.is_integer() else f"id {number:g}"
+    class_id = table.index(name, where)
+    xs, ys = corners[:4], corners[4:]
+    hull: Corners = (min(xs), min(ys), max(xs), max(ys))
+    return None if class_id is None else SourceBox(class_id, hull, where)
+
+
+def _read_all(origin: Origin, folder: Path, size: int) -> dict[str, Objects]:
+    """Objects by image id, from one file an image, or else from the single file."""
+    files = {key: path for key, path in origin.files(folder, (".txt",)).items() if re.fullmatch(r"\d{8}", key)}
+    if files:
+        return {key: _read(origin, path) for key, path in files.items()}
+    single = origin.find_file(f"{folder.name}/annotation{size}.txt")
+    return _read_single(origin, single) if single else {}
+
+
+def _read(origin: Origin, path: Path) -> Objects:
+    objects: Objects = []
+    for number, line in enumerate(origin.lines(path), start=1):
+        fields = line.split()
+        if len(fields) == _NUM_FIELDS:
+            objects.append((f"{path}:{number}", [fields[3], *fields[6:]]))
+        elif len(fields) == _NUM_FIELDS_POINT:
+            objects.append((f"{path}:{number}", [fields[2]]))
+        elif fields:
+            origin.problems.append(f"{path}:{number}: expected {_NUM_FIELDS} fields (got {len(fields)})")
+    return objects
+
+
+def _read_single(origin: Origin, path: Path) -> dict[str, Objects]:
+    objects: dict[str, Objects] = defaultdict(list)
+    for number, line in enumerate(origin.lines(path), start=1):
+        fields = line.split()
+        if len(fields) == _NUM_FIELDS_SINGLE:
+            objects[fields[0].zfill(8)].append((f"{path}:{number}", [fields[12], *fields[4:12]]))
+        elif fields:
+            origin.problems.append(f"{path}:{number}: expected {_NUM_FIELDS_SINGLE} fields (got {len(fields)})")
+    return dict(objects)

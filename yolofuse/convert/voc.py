@@ -1,0 +1,111 @@
+"""Pascal VOC annotations: one XML file an image, upright boxes or four corners."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from yolofuse.convert.classes import ClassTable
+from yolofuse.convert.conversion_plan import Corners, SourceBox
+from yolofuse.convert.origin import Origin
+from yolofuse.convert.xml_tree import Node, XmlError, parse_xml
+
+_BOX = ("xmin", "ymin", "xmax", "ymax")
+_POLYGON = tuple(f"{axis}{corner}" for corner in range(1, 5) for axis in "xy")
+
+
+@dataclass(frozen=True, slots=True)
+class VocObject:
+    """An ``<object>``; ``xyxy`` is None if it has neither ``<bndbox>`` nor ``<polygon>``."""
+
+    name: str
+    xyxy: Corners | None
+    where: str
+
+
+@dataclass(slots=True)
+class VocFile:
+    """What one file says; ``size_wh`` is None without a ``<size>``."""
+
+    size_wh: tuple[int, int] | None = None
+    objects: list[VocObject] = field(default_factory=list)
+
+
+def read_voc(origin: Origin, path: Path) -> VocFile:
+    """Objects of one file. Corners are taken as published, without shifting them by a pixel.
+
+    A polygon becomes its upright hull. What is wrong with the file is put among the origin's problems.
+    """
+    result = VocFile()
+    content = origin.read(path)
+    if content is None:
+        return result
+    try:
+        root = parse_xml(content)
+    except XmlError as error:
+        origin.problems.append(f"{path}:{error.line}: {error}; repair or replace the file")
+        return result
+    if root.tag != "annotation":
+        origin.problems.append(f"{path}:{root.line}: expected <annotation> (got <{root.tag}>); is this VOC?")
+        return result
+    size = root.first("size")
+    if size is not None:
+        result.size_wh = _size(origin, path, size)
+    for node in root.all("object"):
+        try:
+            xyxy = _corners(node)
+        except XmlError as error:
+            origin.problems.append(f"{path}:{error.line}: {error}")
+            continue
+        result.objects.append(VocObject(node.words("name"), xyxy, f"{path}:{node.line}"))
+    return result
+
+
+def voc_boxes(origin: Origin, voc: VocFile, table: ClassTable) -> list[SourceBox]:
+    """The boxes of the classes that are kept; an object without a box is a problem."""
+    boxes = []
+    for thing in voc.objects:
+        class_id = table.index(thing.name, thing.where)
+        if class_id is None:
+            continue
+        if thing.xyxy is None:
+            origin.problems.append(f"{thing.where}: <object> without <bndbox>; add one or remove the object")
+            continue
+        boxes.append(SourceBox(class_id, thing.xyxy, thing.where))
+    return boxes
+
+
+def _size(origin: Origin, path: Path, node: Node) -> tuple[int, int] | None:
+    try:
+        width, height = (_number(node, tag) for tag in ("width", "height"))
+    except XmlError as error:
+        origin.problems.append(f"{path}:{error.line}: {error}")
+        return None
+    return (int(width), int(height)) if width > 0 and height > 0 else None  # labelling tools write 0 for unknown
+
+
+def _corners(node: Node) -> Corners | None:
+    box = node.first("bndbox")
+    if box is not None:
+        x0, y0, x1, y1 = (_number(box, tag) for tag in _BOX)
+        return x0, y0, x1, y1
+    polygon = node.first("polygon")
+    if polygon is None:
+        return None
+    values = [_number(polygon, tag) for tag in _POLYGON]
+    xs, ys = values[::2], values[1::2]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _number(node: Node, tag: str) -> float:
+    child = node.first(tag)
+    if child is None:
+        raise XmlError(node.line, f"<{node.tag}> without <{tag}>")
+    try:
+        value = float(child.text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise XmlError(child.line, f"<{tag}>: expected a number (got {child.text.strip()[:40]!r})")
+    return value

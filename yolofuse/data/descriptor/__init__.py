@@ -1,0 +1,1 @@
+"""Read a data set's YAML into a :class:`DatasetDescriptor`."""

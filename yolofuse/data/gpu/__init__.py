@@ -1,0 +1,1 @@
+"""Augment and decode batches on the training device."""

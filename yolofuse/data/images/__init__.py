@@ -1,0 +1,1 @@
+"""Read the images of a pair as one array."""

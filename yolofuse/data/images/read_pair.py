@@ -1,0 +1,118 @@
+"""Both files of a pair as one array on the pixels of the frame, at the size that training needs."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from yolofuse.data.images.decode import RawArray, decode, reduction_for
+from yolofuse.types import ByteArray, Modality, PairFormat, PairRecord, PixelArray
+
+PAD = 114
+"""Grey of whatever no image covers, in all four channels, of 255."""
+
+_STEPS_OF_8_BITS = 257  # 65535 / 255: what one level of 8 bits is in 16
+
+
+def pad_value(dtype: np.dtype[np.uint8] | np.dtype[np.uint16]) -> int:
+    """``PAD`` in the depth of an array."""
+    return PAD if dtype == np.uint8 else PAD * _STEPS_OF_8_BITS
+
+
+def pixel_dtype(pair_format: PairFormat) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
+    """The depth of a pair's array."""
+    return np.dtype(np.uint8) if pair_format.bits == 8 else np.dtype(np.uint16)
+
+
+def fitted_hw(size_hw: tuple[int, int], longest: int) -> tuple[int, int]:
+    """Height and width of a pair whose longest side is brought down to ``longest`` pixels; it is never enlarged."""
+    scale = min(1.0, longest / max(size_hw))
+    height, width = (max(round(side * scale), 1) for side in size_hw)
+    return height, width
+
+
+def training_hw(size_hw: tuple[int, int], imgsz: int) -> tuple[int, int]:
+    """Height and width of a pair at training size: 1, 2, 4 or 8 times smaller, its longest side no less than ``imgsz``.
+
+    Only whole steps, which a JPEG's decoder takes for nothing and exactly, so that a sample's pixels are resampled
+    once: bringing the side down to ``imgsz`` itself would be a second blur.
+    """
+    reduction = reduction_for(imgsz / max(size_hw), size_hw)
+    return size_hw[0] // reduction, size_hw[1] // reduction
+
+
+def read_pair(record: PairRecord, grid_hw: tuple[int, int] | None = None) -> PixelArray:
+    """The pair's pixels over the whole frame, on a grid of ``grid_hw``.
+
+    The modality that is not the frame is stretched over it or laid by the record's affine map; whatever it does not
+    cover is grey. Thermal counts go through the record's window.
+
+    Args:
+        record: The pair.
+        grid_hw: Height and width of the result, no larger than the frame; None: those of the frame.
+
+    Shapes:
+        -> uint8 or uint16 (h, w, 4): R, G, B, IR
+
+    Raises:
+        DataError: If a file is gone, damaged, or of another size than when it was paired.
+    """
+    target_hw = grid_hw or record.size_hw
+    bgr = _on_grid(record, "rgb", target_hw)
+    ir = _to_depth(_on_grid(record, "ir", target_hw), record.format)
+    pixels: PixelArray = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA), np.uint8)
+    if record.format.bits == 16:
+        pixels = pixels.astype(np.uint16) * np.uint16(_STEPS_OF_8_BITS)
+    cv2.insertChannel(ir, pixels, 3)
+    return pixels
+
+
+def _on_grid(record: PairRecord, modality: Modality, target_hw: tuple[int, int]) -> RawArray:
+    """One modality, decoded no larger than needed, on the frame's grid of ``target_hw``."""
+    path, size_hw = (record.rgb, record.rgb_hw) if modality == "rgb" else (record.ir, record.ir_hw)
+    affine = record.format.affine if modality != record.format.frame else None
+    if affine is None:
+        scale = max(target / side for target, side in zip(target_hw, size_hw, strict=True))
+        pixels = decode(path, modality, reduction_for(scale, size_hw), size_hw)
+        if pixels.shape[:2] == target_hw:
+            return pixels
+        ratios = [side / target for side, target in zip(pixels.shape[:2], target_hw, strict=True)]
+        # Less than twofold, two neighbours are enough; a wide ratio, of a large second camera, needs the mean.
+        is_wide = min(ratios) >= 1 and max(ratios) > 2
+        return cv2.resize(pixels, target_hw[::-1], interpolation=cv2.INTER_AREA if is_wide else cv2.INTER_LINEAR)
+    frame_hw = record.size_hw
+    shrink = np.diag([target_hw[1] / frame_hw[1], target_hw[0] / frame_hw[0], 1.0])
+    matrix = shrink @ np.array([affine[:3], affine[3:], (0.0, 0.0, 1.0)])
+    reduction = reduction_for(float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))), size_hw)
+    pixels = decode(path, modality, reduction, size_hw)
+    back = np.linalg.inv(matrix @ np.diag([reduction, reduction, 1.0]))
+    # Coordinates are areas, and warpAffine counts pixel centres as whole numbers.
+    centred = back[:2] @ np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]]) - [[0, 0, 0.5], [0, 0, 0.5]]
+    grey = _grey_of(pixels, record.format)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(pixels, centred, target_hw[::-1], flags=flags, borderValue=(grey,) * 4)
+
+
+def _grey_of(pixels: RawArray, pair_format: PairFormat) -> float:
+    """``PAD`` in the values of a file, before its window."""
+    if pixels.ndim == 2 and pair_format.ir_window is not None:
+        low, high = pair_format.ir_window
+        return low + (high - low) * PAD / 255
+    return PAD
+
+
+def _to_depth(ir: RawArray, pair_format: PairFormat) -> PixelArray:
+    """Counts through the window to the depth of the array; 8 bits without a window are taken as they are."""
+    dtype = pixel_dtype(pair_format)
+    if pair_format.ir_window is None:
+        return np.asarray(ir, np.uint8) if dtype == np.uint8 else ir.astype(np.uint16) * np.uint16(_STEPS_OF_8_BITS)
+    low, high = pair_format.ir_window
+    full_scale = np.iinfo(dtype).max
+    levels = (ir.astype(np.float32) - low) * (full_scale / (high - low))
+    rounded: PixelArray = np.nan_to_num(levels, nan=0.0).clip(0, full_scale).round().astype(dtype)
+    return rounded
+
+
+def to_bytes(pixels: PixelArray) -> ByteArray:
+    """A pair in 8 bits, for pictures."""
+    return np.asarray(pixels if pixels.dtype == np.uint8 else pixels // _STEPS_OF_8_BITS, np.uint8)

@@ -1,0 +1,1 @@
+"""Find and check every file of a split before epoch 0."""

@@ -1,0 +1,251 @@
+"""Match and check a whole split before epoch 0, so that a lonely or broken image can't stop epoch 37."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from yolofuse.data.descriptor.schema import DatasetDescriptor, Source
+from yolofuse.data.index.manifest import tag_codes
+from yolofuse.data.index.match_files import names_of
+from yolofuse.data.index.pair_table import PairTable
+from yolofuse.data.index.scan import Parts, listed_pairs, match_source, scan_split
+from yolofuse.data.index.scan_cache import KeptScan, default_cache_dir, load_scan, place_of, save_scan, signature_of
+from yolofuse.data.index.scan_result import ScanResult
+from yolofuse.data.index.tags import load_tags
+from yolofuse.data.index.text_column import TextColumn
+from yolofuse.data.index.thermal_window import percentile_window
+from yolofuse.data.problems import Problem
+from yolofuse.errors import DataError, listing
+from yolofuse.types import FloatArray, IntArray, PairFormat, PairRecord
+
+_log = logging.getLogger(__name__)
+_MAX_WARNED = 5
+_NO_TAGS: Mapping[str, str] = {}
+Windows = Mapping[str, tuple[float, float]]
+"""Thermal windows by the name of what was computed, see ``IrWindow.name``."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairSet:
+    """All pairs of one split, checked.
+
+    Boxes are one flat array and records a table, so that a hundred thousand images cost no million small objects.
+
+    Attributes:
+        names: Class names.
+        records: One per pair, in the order of sources and keys.
+        sizes_hw: int32 (N, 2): height and width of each pair's frame in pixels.
+        scan: Sizes and boxes of all pairs.
+        fingerprint: The data hash of reports: SHA-256 over keys, sizes and label contents, not over file times.
+        ir_windows: The thermal windows that were computed: what a checkpoint keeps.
+        files_hash: Over names, sizes and times of the files: what caches of their pixels are named by.
+    """
+
+    names: tuple[str, ...]
+    records: Sequence[PairRecord]
+    sizes_hw: IntArray = field(repr=False)
+    scan: ScanResult = field(repr=False)
+    fingerprint: str
+    ir_windows: Windows = field(default_factory=dict)
+    files_hash: str = ""
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def size_hw(self, index: int) -> tuple[int, int]:
+        """Height and width of a pair's frame in pixels, without making its record."""
+        height, width = self.sizes_hw[index].tolist()
+        return height, width
+
+    def labels(self, index: int) -> tuple[FloatArray, IntArray]:
+        """Boxes (N, 4) as ``xywhn`` and class ids (N,) of one pair, to be found: not to be written to."""
+        return self._boxes(index, crowd=False)
+
+    def ignored(self, index: int) -> tuple[FloatArray, IntArray]:
+        """Boxes (N, 4) as ``xywhn`` and class ids (N,) of the regions in which detections count neither way."""
+        return self._boxes(index, crowd=True)
+
+    def _boxes(self, index: int, *, crowd: bool) -> tuple[FloatArray, IntArray]:
+        span = slice(self.scan.offsets[index], self.scan.offsets[index + 1])
+        boxes_xywhn, class_ids, is_crowd = self.scan.boxes_xywhn[span], self.scan.class_ids[span], self.scan.crowd[span]
+        if not crowd and not is_crowd.any():
+            return boxes_xywhn, class_ids
+        kept = is_crowd == crowd
+        return boxes_xywhn[kept], class_ids[kept]
+
+    @property
+    def num_boxes(self) -> int:
+        """Boxes to be found."""
+        return int((~self.scan.crowd).sum())
+
+    @property
+    def num_backgrounds(self) -> int:
+        """Pairs without a box to be found."""
+        of_pair = np.repeat(np.arange(len(self)), np.diff(self.scan.offsets))
+        return len(self) - len(np.unique(of_pair[~self.scan.crowd]))
+
+
+def load_pairs(
+    descriptor: DatasetDescriptor,
+    split: str,
+    *,
+    cache_dir: Path | None = None,
+    verify: bool = True,
+    workers: int = 2,
+    ir_windows: Windows | None = None,
+) -> PairSet:
+    """Every pair of a split, matched, with sizes, depths and labels checked.
+
+    Args:
+        descriptor: The data set.
+        split: Name of one of its splits.
+        cache_dir: Folder for what the scan found. None: the user's cache folder; never the data set's.
+        verify: Decode every image once.
+        workers: Threads that read files; at least one is used.
+        ir_windows: Windows that were computed before, for instance when a checkpoint was trained.
+
+    Raises:
+        DataError: With every problem of the split at once.
+    """
+    where = f"{descriptor.path} [{split}]"
+    parts = match_split(descriptor, split)
+    cache_dir = cache_dir or default_cache_dir()
+    cache = cache_dir / f"pairs-{place_of([source for source, _ in parts])}.npz"
+    signature = signature_of(parts)
+    kept = None if any(matches.problems for _, matches in parts) else load_scan(cache, signature)
+    if kept is not None and not kept.fits(sum(len(matches) for _, matches in parts), len(descriptor.names)):
+        _log.warning("%s: cache can't be used and is made again (no scan finds such values)", cache)
+        kept = None
+    if kept is None or (verify and not kept.result.verified):
+        scan = scan_split(parts, verify=verify, workers=workers, where=where)
+        if scan.problems:
+            raise DataError(listing(where, names_of(scan.problems)))
+        kept = KeptScan(scan.result, scan.listed, names_of(scan.warnings))
+        save_scan(cache, signature, kept)
+    _warn(kept.warnings, where)
+    result, chosen = kept.result, select(parts, kept.listed)
+    tags, faults = tags_of(chosen)
+    if faults:
+        raise DataError(listing(where, names_of(faults)))
+    windows = windows_of(chosen, cache_dir, ir_windows or {})
+    pair_set = assemble(descriptor.names, chosen, result, tags, windows)
+    counts = (len(pair_set), pair_set.num_boxes, pair_set.num_backgrounds)
+    _log.info("%s: %d pairs, %d boxes, %d backgrounds", where, *counts)
+    return pair_set
+
+
+def match_split(descriptor: DatasetDescriptor, split: str) -> Parts:
+    """The sources of a split, each with the pairs that match."""
+    if split not in descriptor.splits:
+        raise DataError(f"{descriptor.path}: no split {split!r}; it has {', '.join(descriptor.splits)}")
+    return [(source, match_source(source)) for source in descriptor.splits[split]]
+
+
+def select(parts: Parts, positions: IntArray) -> Parts:
+    """The pairs at positions that count through all sources."""
+    bounds = np.cumsum([0, *(len(matches) for _, matches in parts)])
+    return [
+        (source, matches.only((positions[(positions >= a) & (positions < b)] - a).tolist()))
+        for (source, matches), (a, b) in zip(parts, itertools.pairwise(bounds), strict=True)
+    ]
+
+
+def _warn(warnings: Sequence[str], where: str) -> None:
+    for warning in warnings[:_MAX_WARNED]:
+        _log.warning("%s", warning)
+    if len(warnings) > _MAX_WARNED:
+        _log.warning("%s: ... and %d more warnings", where, len(warnings) - _MAX_WARNED)
+
+
+def tags_of(parts: Parts) -> tuple[list[Mapping[str, str]], list[Problem]]:
+    """Words of every pair of a split, from manifests and tag files."""
+    words: list[Mapping[str, str]] = []
+    faults: list[Problem] = []
+    for source, matches in parts:
+        found: Sequence[Mapping[str, str]] = matches.tags or [_NO_TAGS] * len(matches)
+        if source.tags is not None:
+            from_file, wrong = load_tags(source.tags, matches.keys)
+            faults += wrong
+            found = [{**one, **two} for one, two in zip(found, from_file, strict=True)] if matches.tags else from_file
+        words += found
+    return words, faults
+
+
+def windows_of(parts: Parts, cache_dir: Path, known: Windows) -> dict[str, tuple[float, float]]:
+    """The window of every source that asks for percentiles.
+
+    Args:
+        parts: The sources of a split, each with its pairs.
+        cache_dir: Folder for what was computed.
+        known: Windows that need not be computed.
+
+    Raises:
+        DataError: If an image can't be read, or all pixels are alike.
+    """
+    windows: dict[str, tuple[float, float]] = {}
+    here = {source.where: matches for source, matches in parts}
+    for source, _ in parts:
+        wanted = source.ir_window
+        if wanted is None or wanted.percentile_of is None or wanted.name in windows:
+            continue
+        if wanted.name in known:
+            windows[wanted.name] = known[wanted.name]
+        else:
+            over = [(other, here.get(other.where) or listed_pairs(other)) for other in source.window_sources]
+            windows[wanted.name] = percentile_window(wanted, over, cache_dir)
+    return windows
+
+
+def assemble(
+    names: tuple[str, ...],
+    parts: Parts,
+    scan: ScanResult,
+    tags: Sequence[Mapping[str, str]],
+    windows: Windows,
+) -> PairSet:
+    """The pair set of sources, their scan, each pair's words and the computed windows."""
+    codes, pool = tag_codes(tags)
+    bits: Literal[8, 16] = 16 if (scan.ir_bits > 8).any() else 8
+    table = PairTable(
+        keys=TextColumn.of(source.prefix + key for source, matches in parts for key in matches.keys),
+        rgb=TextColumn.of(name for _, matches in parts for name in matches.rgb),
+        ir=TextColumn.of(name for _, matches in parts for name in matches.ir),
+        labels=TextColumn.of(name for _, matches in parts for name in matches.labels),
+        rgb_hw=scan.rgb_hw,
+        ir_hw=scan.ir_hw,
+        source=np.repeat(np.arange(len(parts), dtype=np.int32), [len(matches) for _, matches in parts]),
+        roots=tuple(source.root for source, _ in parts),
+        formats=tuple(_format(source, bits, windows) for source, _ in parts),
+        tag_code=codes,
+        tags=pool,
+    )
+    return PairSet(names, table, table.sizes_hw, scan, _fingerprint(table, scan), windows, signature_of(parts))
+
+
+def _format(source: Source, bits: Literal[8, 16], windows: Windows) -> PairFormat:
+    window = source.ir_window
+    counts = None
+    if window is not None:
+        counts = (window.low, window.high) if window.percentile_of is None else windows[window.name]
+    return PairFormat(source.frame, source.affine, counts, bits)
+
+
+def _fingerprint(table: PairTable, scan: ScanResult) -> str:
+    digest = hashlib.sha256()
+    for index in range(len(table)):
+        digest.update((("\n" if index else "") + table.keys[index]).encode(errors="surrogateescape"))
+    # Fixed byte order: the hash is compared between machines.
+    for array, layout in ((table.sizes_hw, "<i8"), (scan.offsets, "<i8"), (scan.class_ids, "<i8")):
+        digest.update(array.astype(layout).tobytes())
+    digest.update(scan.boxes_xywhn.astype("<f4").tobytes())
+    if scan.crowd.any():  # so that hashes from before there was such a thing stay
+        digest.update(scan.crowd.tobytes())
+    return digest.hexdigest()

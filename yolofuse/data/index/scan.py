@@ -1,0 +1,236 @@
+"""Look into every file of a split: sizes, depths, labels. What is found are arrays; what is wrong are problems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from yolofuse.data.descriptor.schema import LEFT_OUT, Source
+from yolofuse.data.images.decode import ImageInfo, inspect_image, strict_decoding
+from yolofuse.data.index.coco_labels import read_coco
+from yolofuse.data.index.manifest import read_manifest
+from yolofuse.data.index.match_files import Matches, match_folders
+from yolofuse.data.index.scan_result import ScanColumns, ScanResult, SeenPair
+from yolofuse.data.index.yolo_labels import LabelFile, read_labels
+from yolofuse.data.problems import Problem, ProblemKind
+from yolofuse.errors import DataError
+from yolofuse.types import IntArray
+
+Parts = Sequence[tuple[Source, Matches]]
+"""The sources of a split, each with its pairs."""
+
+_CHUNK = 1024  # pairs that are handed to the threads at a time
+
+
+@dataclass(slots=True)
+class Scan:
+    """A scan with what it met.
+
+    Attributes:
+        parts: Each source with the pairs that are left after its COCO file chose.
+        listed: Positions of those among all matched pairs of the split.
+        result: Rows of all pairs; those of a bad pair mean nothing.
+        good: Positions of the pairs without a problem.
+        problems: What must be mended.
+        warnings: What changes nothing.
+    """
+
+    parts: Parts
+    listed: IntArray
+    result: ScanResult
+    good: IntArray
+    problems: list[Problem]
+    warnings: list[Problem]
+
+
+def match_source(source: Source) -> Matches:
+    """The pairs of a source.
+
+    Raises:
+        DataError: If its manifest or list can't be read at all.
+    """
+    return read_manifest(source) if source.manifest else match_folders(source)
+
+
+def listed_pairs(source: Source) -> Matches:
+    """The pairs of a source that its COCO file lists; all where it has none."""
+    matches = match_source(source)
+    return matches.only(read_coco(source.coco, source, matches).positions) if source.coco else matches
+
+
+@dataclass(slots=True)
+class _Pair:
+    """Files of one pair on their way through the threads."""
+
+    key: str
+    rgb: Path
+    ir: Path
+    label_file: Path | None
+    label: LabelFile | None
+    stated_hw: tuple[int, int] | None
+
+
+def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
+    """Look into every pair of a split, in the order of sources and keys.
+
+    Args:
+        parts: Each source with its pairs.
+        verify: Decode every image once.
+        workers: Threads that read files; at least one is used.
+        where: The split's name, for the progress bar.
+
+    Raises:
+        DataError: If a COCO file can't be read at all.
+    """
+    columns = ScanColumns()
+    problems: list[Problem] = []
+    warnings: dict[str, Problem] = {}
+    bad: set[int] = set()
+    chosen: list[tuple[Source, Matches]] = []
+    listed: list[IntArray] = []
+    done, offset = 0, 0
+    for source, matches in parts:
+        pairs, positions = _pairs_of(source, matches, problems)
+        listed.append(positions + offset)
+        offset += len(matches)
+        chosen.append((source, matches.only(positions.tolist())))
+        for seen_chunk in _look(source, pairs, verify, workers, where):
+            columns.add(seen_chunk)
+            for seen in seen_chunk:
+                problems += seen.label.problems
+                warnings |= {warning.text: warning for warning in seen.label.warnings}
+                if seen.label.problems:
+                    bad.add(done)
+                done += 1
+    result = columns.result(verify)
+    start = 0
+    for source, kept in chosen:
+        mixed = _mixed_depths(source, kept, result.ir_bits[start : start + len(kept)])
+        problems += [problem for _, problem in mixed]
+        bad |= {start + position for position, _ in mixed}
+        start += len(kept)
+    good = np.array([i for i in range(done) if i not in bad], np.int64)
+    return Scan(chosen, np.concatenate(listed), result, good, problems, list(warnings.values()))
+
+
+def _pairs_of(source: Source, matches: Matches, problems: list[Problem]) -> tuple[list[_Pair], IntArray]:
+    """A source's pairs with the labels that are known already, and their positions among all that match."""
+    problems += matches.problems
+    positions = np.arange(len(matches))
+    labels: list[LabelFile | None] = [None] * len(matches)
+    stated: list[tuple[int, int] | None] = [None] * len(matches)
+    if source.coco is not None:
+        coco = read_coco(source.coco, source, matches)
+        problems += coco.problems
+        positions = np.array(coco.positions, np.int64)
+        labels, stated = list(coco.labels), list(coco.sizes_hw)
+    root = source.root
+    pairs = [
+        _Pair(
+            key=matches.keys[i],
+            rgb=root / matches.rgb[i],
+            ir=root / matches.ir[i],
+            label_file=root / matches.labels[i] if matches.labels[i] and source.coco is None else None,
+            label=labels[n],
+            stated_hw=stated[n],
+        )
+        for n, i in enumerate(positions.tolist())
+    ]
+    return pairs, positions
+
+
+def _look(source: Source, pairs: list[_Pair], verify: bool, workers: int, where: str) -> Iterator[list[SeenPair]]:
+    # Threads, not processes: decoders release the GIL, and nothing has to be sent back and forth.
+    # disable=None: silent when stderr is no terminal
+    bar = tqdm(desc=f"checking {where}", total=len(pairs), unit="pair", delay=3, disable=None)
+    with bar, strict_decoding(), ThreadPoolExecutor(max(workers, 1)) as pool:
+        for start in range(0, len(pairs), _CHUNK):
+            chunk = pairs[start : start + _CHUNK]
+            yield list(pool.map(lambda pair: _examine(source, pair, verify), chunk))
+            bar.update(len(chunk))
+
+
+def _examine(source: Source, pair: _Pair, verify: bool) -> SeenPair:
+    """Sizes, depths and labels of one pair; what is wrong with its images is put among the label's problems."""
+    label = pair.label
+    if label is None:
+        label = read_labels(pair.label_file, len(source.names)) if pair.label_file else LabelFile()
+    infos: list[ImageInfo | None] = []
+    for path in (pair.rgb, pair.ir):
+        try:
+            infos.append(inspect_image(path, verify))
+        except DataError as error:
+            infos.append(None)
+            label.problems.append(Problem("unreadable", pair.key, str(error)))
+    rgb, ir = infos
+    if rgb is not None and ir is not None:
+        label.problems += [Problem(kind, pair.key, f"{pair.key}: {text}") for kind, text in _misfits(source, rgb, ir)]
+        _judge_stated(source, pair, rgb, ir, label)
+    _to_our_classes(source, label)
+    return SeenPair(rgb, ir, label)
+
+
+def _misfits(source: Source, rgb: ImageInfo, ir: ImageInfo) -> Iterator[tuple[ProblemKind, str]]:
+    if source.resize == "equal" and rgb[:2] != ir[:2]:
+        yield (
+            "size-mismatch",
+            f"sizes differ: rgb {rgb.width}x{rgb.height}, ir {ir.width}x{ir.height}; if both show the same field of "
+            "view, say resize: stretch and which one the labels belong to, frame: rgb or ir",
+        )
+    if rgb.bits > 8:
+        yield "bit-depth", f"the visible image has {rgb.bits} bits per channel; only 8 are read, convert it"
+    if ir.bits > 8 and source.ir_window is None:
+        yield (
+            "bit-depth",
+            f"the thermal image has {ir.bits} bits, more than 8 bits need a window: ir_window: [low, high] in counts, "
+            "or ir_window: {percentiles: [0.5, 99.5]}",
+        )
+
+
+def _judge_stated(source: Source, pair: _Pair, rgb: ImageInfo, ir: ImageInfo, label: LabelFile) -> None:
+    """Add what is wrong with the size that a COCO file states: its boxes are shares of that."""
+    frame, other = (rgb, ir) if source.frame == "rgb" else (ir, rgb)
+    if pair.stated_hw is None or pair.stated_hw == frame[:2]:
+        return
+    height, width = pair.stated_hw
+    said = f"{pair.key}: {source.coco} says {width}x{height}, but the frame is {frame.width}x{frame.height}"
+    if pair.stated_hw == other[:2]:
+        wanted = "ir" if source.frame == "rgb" else "rgb"
+        label.problems.append(Problem("coco", pair.key, f"{said}; it is the size of the other image: frame: {wanted}"))
+    elif (width > height) != (frame.width > frame.height):
+        text = f"{said}; labelled on turned images? Turn the boxes, or store the images as they were labelled"
+        label.problems.append(Problem("coco", pair.key, text))
+    else:
+        text = f"{source.coco} says other sizes than the images have, such as {width}x{height} for "
+        text += f"{frame.width}x{frame.height}; its boxes are scaled"
+        label.warnings.append(Problem("coco", pair.key, text))
+
+
+def _to_our_classes(source: Source, label: LabelFile) -> None:
+    """Class ids of the source to those of the data set; boxes of classes that are left out go."""
+    if source.class_map == tuple(range(len(source.names))):
+        return
+    kept = [i for i, class_id in enumerate(label.class_ids) if source.class_map[class_id] != LEFT_OUT]
+    label.class_ids[:] = [source.class_map[label.class_ids[i]] for i in kept]
+    label.boxes_xywhn[:] = [label.boxes_xywhn[i] for i in kept]
+    label.crowd[:] = [label.crowd[i] for i in kept]
+
+
+def _mixed_depths(source: Source, matches: Matches, ir_bits: np.ndarray) -> list[tuple[int, Problem]]:
+    """Under one window of counts, all thermal images of a source must count alike."""
+    depths, counts = np.unique(ir_bits, return_counts=True)
+    if source.ir_window is None or len(depths) < 2:
+        return []
+    usual = depths[counts.argmax()]
+    found = []
+    for position in np.flatnonzero(ir_bits != usual).tolist():
+        text = (
+            f"{source.root / matches.ir[position]}: {ir_bits[position]} bits, but most of {source.where} have {usual}"
+        )
+        found.append((position, Problem("bit-depth", matches.keys[position], f"{text}; one ir_window can't fit both")))
+    return found

@@ -1,0 +1,120 @@
+"""What a scan of a split found, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from yolofuse.data.images.decode import MAX_PIXELS, ImageInfo
+from yolofuse.data.index.yolo_labels import LabelFile
+from yolofuse.types import FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """What the files of a split hold, pairs in the order of the split.
+
+    Attributes:
+        rgb_hw: int32 (N, 2), pixels.
+        ir_hw: int32 (N, 2), pixels.
+        ir_bits: uint8 (N,): 8, 16 or 32.
+        boxes_xywhn: float32 (M, 4), all boxes of all pairs one after another.
+        class_ids: int64 (M,).
+        crowd: bool (M,): regions to ignore.
+        offsets: int64 (N + 1,): the boxes of pair i are ``offsets[i]:offsets[i + 1]``.
+        verified: Whether every image was decoded.
+    """
+
+    rgb_hw: IntArray
+    ir_hw: IntArray
+    ir_bits: np.ndarray
+    boxes_xywhn: FloatArray
+    class_ids: IntArray
+    crowd: np.ndarray
+    offsets: IntArray
+    verified: bool
+
+    def only(self, positions: IntArray) -> ScanResult:
+        """The rows of these pairs."""
+        counts = np.diff(self.offsets)
+        of_pair = np.repeat(np.arange(len(counts)), counts)
+        kept = np.isin(of_pair, positions)
+        return ScanResult(
+            rgb_hw=self.rgb_hw[positions],
+            ir_hw=self.ir_hw[positions],
+            ir_bits=self.ir_bits[positions],
+            boxes_xywhn=self.boxes_xywhn[kept],
+            class_ids=self.class_ids[kept],
+            crowd=self.crowd[kept],
+            offsets=np.cumsum([0, *counts[positions]], dtype=np.int64),
+            verified=self.verified,
+        )
+
+    def is_plausible(self, num_classes: int) -> bool:
+        """Whether the values are such as a scan finds; the shapes must be consistent."""
+        sizes_hw = np.concatenate([self.rgb_hw, self.ir_hw]).astype(np.int64)
+        return bool(
+            (sizes_hw >= 1).all()
+            and (sizes_hw.prod(axis=1) <= MAX_PIXELS).all()
+            and np.isin(self.ir_bits, (8, 16, 32)).all()
+            and ((self.boxes_xywhn >= 0) & (self.boxes_xywhn <= 1)).all()
+            and ((self.class_ids >= 0) & (self.class_ids < num_classes)).all()
+        )
+
+    def is_consistent(self, num_pairs: int) -> bool:
+        """Whether the arrays fit each other and a split of ``num_pairs``."""
+        num_boxes = int(self.offsets[-1]) if len(self.offsets) else -1
+        return (
+            self.rgb_hw.shape == self.ir_hw.shape == (num_pairs, 2)
+            and self.ir_bits.shape == (num_pairs,)
+            and self.offsets.shape == (num_pairs + 1,)
+            and bool((np.diff(self.offsets, prepend=0) >= 0).all())
+            and self.boxes_xywhn.shape == (num_boxes, 4)
+            and self.class_ids.shape == self.crowd.shape == (num_boxes,)
+        )
+
+
+@dataclass(slots=True)
+class SeenPair:
+    """What the files of one pair hold; None for an image that can't be read."""
+
+    rgb: ImageInfo | None
+    ir: ImageInfo | None
+    label: LabelFile
+
+
+@dataclass(slots=True)
+class ScanColumns:
+    """Arrays in the making, chunk by chunk."""
+
+    infos: list[np.ndarray] = field(default_factory=list)
+    boxes: list[np.ndarray] = field(default_factory=list)
+    class_ids: list[np.ndarray] = field(default_factory=list)
+    crowd: list[np.ndarray] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+
+    def add(self, seen: Sequence[SeenPair]) -> None:
+        """More pairs."""
+        nothing = ImageInfo(1, 1, 8)
+        self.infos.append(np.array([[*(s.rgb or nothing), *(s.ir or nothing)] for s in seen], np.int32))
+        boxes = [box for s in seen for box in s.label.boxes_xywhn]
+        self.boxes.append(np.array(boxes, np.float32).reshape(-1, 4))
+        self.class_ids.append(np.array([c for s in seen for c in s.label.class_ids], np.int64))
+        self.crowd.append(np.array([c for s in seen for c in s.label.crowd], bool))
+        self.counts += [len(s.label.class_ids) for s in seen]
+
+    def result(self, verified: bool) -> ScanResult:
+        """The arrays of all pairs."""
+        infos = np.concatenate([np.zeros((0, 6), np.int32), *self.infos])
+        return ScanResult(
+            rgb_hw=infos[:, 0:2].copy(),
+            ir_hw=infos[:, 3:5].copy(),
+            ir_bits=infos[:, 5].astype(np.uint8),
+            boxes_xywhn=np.concatenate([np.zeros((0, 4), np.float32), *self.boxes]),
+            class_ids=np.concatenate([np.zeros(0, np.int64), *self.class_ids]),
+            crowd=np.concatenate([np.zeros(0, bool), *self.crowd]),
+            offsets=np.cumsum([0, *self.counts], dtype=np.int64),
+            verified=verified,
+        )

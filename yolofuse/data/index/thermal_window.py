@@ -1,0 +1,93 @@
+"""Which thermal counts become black and white: percentiles of a data set, computed once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from yolofuse.data.cache_files import make_cache_dir, open_cached
+from yolofuse.data.descriptor.schema import IrWindow
+from yolofuse.data.images.decode import decode, inspect_image
+from yolofuse.data.index.scan import Parts
+from yolofuse.data.strict_json import parse_json
+from yolofuse.errors import DataError
+from yolofuse.files import save_json
+from yolofuse.types import IntArray
+
+_log = logging.getLogger(__name__)
+_MAX_IMAGES = 2000  # evenly spread; percentiles of more change in the last digit only
+_PIXELS_EACH = 4096
+_FORMAT = 2
+_MAX_BYTES = 4096  # of the cache
+
+
+def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[float, float]:
+    """The counts at a window's percentiles over the thermal images of some sources, cached.
+
+    Up to 2,000 images, evenly spread, give about 4,096 pixels each on a square grid, so the result is a function of
+    the files alone.
+
+    Raises:
+        DataError: If an image can't be read, or all pixels are alike.
+    """
+    every = [source.root / name for source, matches in parts for name in matches.ir]
+    stamps = np.concatenate([matches.stamps[:, 1] for _, matches in parts])
+    positions = np.unique(np.linspace(0, len(every) - 1, min(len(every), _MAX_IMAGES)).round().astype(int))
+    files = [every[i] for i in positions]
+    signature = _signature(window, files, stamps[positions])
+    cache = cache_dir / f"window-{signature[:20]}.json"
+    kept = _kept(cache, signature)
+    if kept is not None:
+        return kept
+    with ThreadPoolExecutor(4) as pool:
+        sampled = tqdm(
+            pool.map(_pixels, files), desc="thermal window", total=len(files), unit="image", delay=3, disable=None
+        )
+        values = np.concatenate(list(sampled))
+    low, high = (float(value) for value in np.nanpercentile(values, [window.low, window.high]))
+    if not -math.inf < low < high < math.inf:
+        raise DataError(
+            f"{window.name}: ir_window: percentiles {window.low:g} and {window.high:g} are {low:g} and {high:g} "
+            "counts; the images are flat or hold no numbers, so give [low, high]"
+        )
+    try:
+        make_cache_dir(cache_dir)
+        save_json(cache, {"signature": signature, "low": low, "high": high, "images": len(files)})
+    except OSError as error:
+        _log.warning("%s: cache can't be written (%s)", cache, error)
+    _log.info("ir_window: [%g, %g] counts, the percentiles of %d images (%s)", low, high, len(files), window.name)
+    return low, high
+
+
+def _pixels(file: Path) -> np.ndarray:
+    info = inspect_image(file, verify=False)
+    step = max(math.isqrt(info.height * info.width // _PIXELS_EACH), 1)
+    grid = slice(step // 2, None, step)  # from the middle of a cell: the outermost lines of a sensor may be dead
+    return decode(file, "ir", 1, info[:2])[grid, grid].ravel().astype(np.float32)
+
+
+def _signature(window: IrWindow, files: Sequence[Path], stamps: IntArray) -> str:
+    digest = hashlib.sha256(f"{_FORMAT} {window.low} {window.high}\n".encode())
+    digest.update("\n".join(map(str, files)).encode(errors="surrogateescape"))
+    digest.update(np.ascontiguousarray(stamps, "<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _kept(cache: Path, signature: str) -> tuple[float, float] | None:
+    try:
+        with open_cached(cache) as file:
+            content = parse_json(file.read(_MAX_BYTES))
+        low, high = float(content["low"]), float(content["high"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        _log.warning("%s: cache can't be used and is made again (%s)", cache, error)
+        return None
+    return (low, high) if content.get("signature") == signature and low < high else None

@@ -1,0 +1,176 @@
+"""Which device this process has, and what it says to the other ranks of its run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from yolofuse.errors import ConfigError, RunError, RunStopped, YolofuseError
+
+T = TypeVar("T")
+
+_PATIENCE = timedelta(hours=2)
+"""How long ranks wait for rank 0, which alone checks the data and scores: on slow disks that takes many minutes."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of its run.
+
+    Attributes:
+        rank: Its number; rank 0 writes files and speaks.
+        world: How many there are.
+        device: Where it computes.
+        local_rank: Its number among those of its machine.
+        control: The group for what hosts tell each other; None is the default group.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+    local_rank: int = 0
+    control: dist.ProcessGroup | None = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks, in rank order, on every rank."""
+        if self.world == 1:
+            return [value]
+        gathered: list[Any] = [None] * self.world
+        dist.all_gather_object(gathered, value, group=self.control)
+        return gathered
+
+    def from_main(self, value: T) -> T:
+        """Rank 0's value on every rank."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self.control)
+        return box[0]
+
+    def run_on_main(self, work: Callable[[], T]) -> T:
+        """What rank 0's ``work`` returns, on every rank; what is the user's to mend is raised on every rank too."""
+        outcome: tuple[T | None, YolofuseError | None] = (None, None)
+        if self.is_main:
+            try:
+                outcome = (work(), None)
+            except YolofuseError as error:
+                outcome = (None, error)
+            except OSError as error:
+                what = f"{error.filename or 'the run folder'}: {error.strerror or error}"
+                outcome = (None, RunError(f"{what}; look at the disk's space and at permissions"))
+        value, problem = self.from_main(outcome)
+        if problem is not None:
+            raise problem
+        return value  # type: ignore[return-value]
+
+    def any_rank(self, *wishes: bool) -> tuple[bool, ...]:
+        """For each wish, whether some rank has it. A message between hosts: no device is waited for."""
+        if self.world == 1:
+            return wishes
+        told = torch.tensor(wishes, dtype=torch.uint8)
+        dist.all_reduce(told, dist.ReduceOp.MAX, group=self.control)
+        return tuple(bool(wish) for wish in told)
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        if self.world > 1:
+            dist.barrier(group=self.control)
+
+    @torch.no_grad()
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """Replace a tensor by its sum over the ranks; returns it."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    @torch.no_grad()
+    def average_(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its mean over the ranks, in one message."""
+        if self.world == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        flat /= self.world
+        offset = 0
+        for tensor in tensors:
+            tensor.copy_(flat[offset : offset + tensor.numel()].view_as(tensor))
+            offset += tensor.numel()
+
+
+@contextmanager
+def join_ranks(device: str) -> Iterator[Ranks]:
+    """Join the other processes that torchrun started, if any: NCCL on CUDA, gloo on the CPU.
+
+    Args:
+        device: ``auto``, or a torch device such as ``cpu`` or ``cuda:1``.
+
+    Raises:
+        ConfigError: If there is no such device.
+    """
+    world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    chosen = pick_device(device, local if world > 1 else None)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if world == 1:
+        yield Ranks(0, 1, chosen)
+        return
+    on_cuda = chosen.type == "cuda"
+    dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
+    try:
+        control = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=_PATIENCE)) if on_cuda else None
+        yield Ranks(dist.get_rank(), dist.get_world_size(), chosen, local, control)
+    except BaseException as error:
+        if not on_cuda or isinstance(error, RunStopped):  # NCCL would wait for ranks that may never come
+            dist.destroy_process_group()
+        raise
+    else:
+        dist.destroy_process_group()
+
+
+def pick_device(name: str, local_rank: int | None = None) -> torch.device:
+    """The device called ``name``; ``auto`` is CUDA where there is any.
+
+    Raises:
+        ConfigError: If there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"train.device: '{name}' is no device; use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if device.index is not None and local_rank is not None:
+            raise ConfigError(f"train.device: '{name}' would put every rank on one GPU; with torchrun use auto or cuda")
+        index = device.index if device.index is not None else (local_rank or 0)
+        if index >= count:
+            raise ConfigError(f"train.device: '{name}' asks for GPU {index}, but {count} are visible; use auto or cpu")
+        return torch.device("cuda", index)
+    if device.type != "cpu":
+        raise ConfigError(f"train.device: '{name}' is not supported; use auto, cpu, cuda or cuda:N")
+    return device
+
+
+def batchnorm_statistics(model: nn.Module) -> list[Tensor]:
+    """Running means and variances: what differs between ranks after a step, unlike the averaged gradients."""
+    return [
+        buffer
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for buffer in (module.running_mean, module.running_var)
+        if buffer is not None
+    ]

@@ -1,0 +1,1 @@
+"""Look into a model while it trains: activations, gradients, first losses, and where the time goes."""

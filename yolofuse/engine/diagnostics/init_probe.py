@@ -1,0 +1,263 @@
+"""What a detector does with one real batch before it is trained: activations, gradients, first loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from yolofuse.engine.build import TrainContext, first_batches
+from yolofuse.engine.diagnostics.activation_stats import ActivationRecorder
+from yolofuse.engine.diagnostics.hooks import count_not_finite, layer_hooks, preserve_state
+from yolofuse.engine.diagnostics.thresholds import Finding, LayerFigures, Losses, find_alarms
+from yolofuse.engine.evaluator import autocast, resolve_precision
+from yolofuse.engine.optim import freeze_batchnorm_statistics
+from yolofuse.param_init import InitOptions
+from yolofuse.types import PairedBatch
+from yolofuse.weights import policy_of
+from yolofuse.weights.init.policy import find_init_specs
+
+_FIRST_SCALE = 65536.0
+"""What a gradient scaler starts with."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was measured, and what is wrong with it.
+
+    Attributes:
+        layers: In the order they are computed.
+        losses: The first loss and what it should be.
+        gradient_ratio: Norm of the gradient of each stream's first layer over that of the head's last layers.
+        fp16: ``autocast``, or ``cast`` where figures of fp32 were cast, which is all that a CPU can do in good time.
+        findings: What is wrong.
+        notes: What is worth knowing and not wrong.
+    """
+
+    layers: tuple[LayerFigures, ...]
+    losses: Losses
+    gradient_ratio: dict[str, float]
+    fp16: str
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """In a word or a few."""
+        if not self.findings:
+            return "healthy"
+        return ", ".join(dict.fromkeys(finding.kind for finding in self.findings))
+
+    def plain(self) -> dict[str, Any]:
+        """Everything, for JSON, in which numbers that are not finite are words."""
+        plain: dict[str, Any] = _jsonable({"verdict": self.verdict, **asdict(self)})
+        return plain
+
+
+def probe(session: TrainContext, num_batches: int = 1) -> Probe:
+    """Measure a freshly prepared run without training it; the session is left as it was.
+
+    Args:
+        session: A run on one rank.
+        num_batches: How many batches to look at.
+    """
+    batches = [batch.to(session.ranks.device) for batch in first_batches(session, num_batches)]
+    passes = _Passes(session)
+    with preserve_state(session.detector):
+        evaluated = passes.look(batches, "fp32", train=False)
+        halved = passes.look(batches, "bf16", train=True)
+        predicted = passes.predicted_loss(batches)
+        trained, first = passes.with_gradients(batches, "fp32", scale=1.0)
+        gradients = passes.gradients()
+        if session.ranks.device.type == "cuda":
+            passes.drop_gradients()
+            in_fp16, _ = passes.with_gradients(batches, "fp16", scale=_FIRST_SCALE)
+            scaled, fp16 = passes.gradients(), "autocast"
+        else:
+            in_fp16, fp16 = trained, "cast"
+            scaled = {name: (g * _FIRST_SCALE).half() for name, g in gradients.items()}
+    quiet = _zero_on_purpose(session)
+    layers = []
+    for name, tally in trained.tallies.items():
+        gradient, other = gradients.get(name), evaluated.tallies.get(name)
+        bf16, fp16_tally = halved.tallies.get(name), in_fp16.tallies.get(name)
+        layer = LayerFigures(
+            name=name,
+            part=name.split(".")[0],
+            kind=type(tally.module).__name__,
+            mean=tally.mean / tally.count,
+            std=tally.std,
+            eval_mean=other.mean / other.count if other else None,
+            eval_std=other.std if other else None,
+            dead=None if name.rpartition(".")[0] in quiet else tally.dead(),
+            judged=not tally.before_norm and name.rpartition(".")[0] not in quiet,
+            not_finite={
+                "fp32": tally.not_finite,
+                "eval": other.not_finite if other else 0,
+                "bf16": bf16.not_finite if bf16 else 0,
+                "fp16": (fp16_tally.not_finite if fp16_tally else 0) + (tally.fp16_overflow if fp16 == "cast" else 0),
+                "gradient": count_not_finite(gradient) if gradient is not None else 0,
+            },
+        )
+        if gradient is not None:
+            layer.grad_norm = float(gradient.norm())
+            layer.grad_rms = layer.grad_norm / math.sqrt(gradient.numel())
+            layer.fp16_overflow = count_not_finite(scaled[name]) / gradient.numel()
+            layer.fp16_underflow = float(((scaled[name] == 0) & (gradient != 0)).float().mean())
+        layers.append(layer)
+    losses = Losses(first=first, predicted=predicted, prior_kept=passes.prior_kept)
+    ratio = _gradient_ratio(layers, passes.ends)
+    used = resolve_precision(session.ranks.device, session.config.train.precision)
+    findings, notes = find_alarms(layers, losses, ratio, precision=used, fp16=fp16)
+    return Probe(tuple(layers), losses, ratio, fp16, tuple(findings), tuple(notes))
+
+
+class _Passes:
+    """The kinds of passes that a batch is sent on."""
+
+    def __init__(self, session: TrainContext) -> None:
+        self._session = session
+        self._detector = session.detector
+        names = {module: name for name, module in session.detector.named_modules()}
+        self.ends = {names[module]: module for module in _last_convolutions(session.detector.heads.values())}
+        self._priors = _prior_biases(session, self.ends)
+        self.prior_kept = all(
+            torch.equal(self._priors[name], m.bias) for name, m in self.ends.items() if m.bias is not None
+        )
+
+    def look(self, batches: Iterable[PairedBatch], precision: str, *, train: bool) -> ActivationRecorder:
+        """Forward passes alone."""
+        recorder = ActivationRecorder()
+        self._mode(train)
+        with torch.no_grad(), layer_hooks(self._detector, recorder.before, recorder.after):
+            for batch in batches:
+                self._forward(batch, precision)
+        return recorder
+
+    def with_gradients(
+        self, batches: list[PairedBatch], precision: str, *, scale: float
+    ) -> tuple[ActivationRecorder, dict[str, float]]:
+        """Passes as training makes them; gradients add up. Also the mean of each loss term."""
+        recorder = ActivationRecorder()
+        sums: dict[str, float] = {}
+        self._mode(train=True)
+        for batch in batches:
+            with layer_hooks(self._detector, recorder.before, recorder.after):
+                outputs = self._forward(batch, precision)
+            total, terms = self._session.criterion(outputs, batch)
+            (total * scale / len(batches)).backward()  # type: ignore[no-untyped-call]
+            _add_terms(sums, terms, len(batches))
+        return recorder, sums
+
+    def predicted_loss(self, batches: list[PairedBatch]) -> dict[str, float]:
+        """The loss if the head's raw outputs were its biases everywhere: those loaded, else those the prior names."""
+        sums: dict[str, float] = {}
+        self._mode(train=True)
+        with torch.no_grad(), _replaced({module: self._priors[name] for name, module in self.ends.items()}):
+            for batch in batches:
+                _add_terms(sums, self._session.criterion(self._forward(batch, "fp32"), batch)[1], len(batches))
+        return sums
+
+    def gradients(self) -> dict[str, Tensor]:
+        """Of each layer's weight, by the layer's name."""
+        return {
+            name: weight.grad.detach()
+            for name, module in self._detector.named_modules()
+            if isinstance(weight := getattr(module, "weight", None), Tensor) and weight.grad is not None
+        }
+
+    def drop_gradients(self) -> None:
+        """Start anew; what :meth:`gradients` gave stays with whoever holds it."""
+        for parameter in self._detector.parameters():
+            parameter.grad = None
+
+    def _mode(self, train: bool) -> None:
+        self._detector.train(train)
+        if train:
+            freeze_batchnorm_statistics(self._detector)
+        for head in self._detector.heads.values():
+            head.training = True  # raw outputs: boxes need not be decoded
+
+    def _forward(self, batch: PairedBatch, precision: str) -> Any:
+        with autocast(self._session.ranks.device, precision):
+            return self._detector(batch.rgb, batch.ir)
+
+
+def _add_terms(sums: dict[str, float], terms: dict[str, Tensor], count: int) -> None:
+    for name, value in terms.items():
+        sums[name] = sums.get(name, 0.0) + float(value) / count
+
+
+def _last_convolutions(heads: Iterable[Any]) -> list[nn.Conv2d]:
+    branches = [
+        branch
+        for head in heads
+        for name in ("cv2", "cv3", "one2one_cv2", "one2one_cv3")
+        for branch in getattr(head, name, None) or ()
+    ]
+    return list(dict.fromkeys(branch[-1] for branch in branches))
+
+
+def _prior_biases(session: TrainContext, ends: dict[str, nn.Conv2d]) -> dict[str, Tensor]:
+    """Biases of the last convolutions: as loaded, else as the prior wants them, whatever a policy made of them."""
+    options: InitOptions = policy_of(session.config).options
+    starts = find_init_specs(session.detector, options)
+    fates = session.weights.statuses if session.weights is not None else {}
+    found: dict[str, Tensor] = {}
+    for name, module in ends.items():
+        bias, start = module.bias, starts.get(f"{name}.bias")
+        assert bias is not None
+        found[name] = bias.detach()
+        if start is not None and start.fill is not None and fates.get(f"{name}.bias") == "initialised":
+            found[name] = start.fill(bias, None).to(bias)
+    return found
+
+
+@contextmanager
+def _replaced(outputs: dict[nn.Conv2d, Tensor]) -> Iterator[None]:
+    """Let convolutions give a constant per channel instead of what they compute."""
+
+    def hook_for(values: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+        return lambda module, args, output: values.view(1, -1, 1, 1).expand_as(output).contiguous()
+
+    hooks = [module.register_forward_hook(hook_for(values)) for module, values in outputs.items()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _zero_on_purpose(session: TrainContext) -> set[str]:
+    """Blocks whose norm was declared to start at zero: they are silent at first, and not dead."""
+    entries = session.weights.entries if session.weights is not None else ()
+    return {entry.module.rpartition(".")[0] for entry in entries if entry.rule == "zero gamma"}
+
+
+def _gradient_ratio(layers: list[LayerFigures], ends: Iterable[str]) -> dict[str, float]:
+    """First layers' gradients over those of the head's ends; empty where the ends have none, as in a frozen head."""
+    norms = {layer.name: layer.grad_norm for layer in layers if layer.grad_norm is not None}
+    at_ends = [norms[name] for name in ends if name in norms]
+    if not at_ends:
+        return {}
+    last = math.hypot(*at_ends)
+    firsts: dict[str, str] = {}
+    for name in norms:
+        firsts.setdefault(name.split(".")[0], name)
+    parts = [part for part in ("rgb", "ir") if part in firsts] or list(firsts)[:1]
+    return {firsts[part]: norms[firsts[part]] / last if last else 0.0 for part in parts}
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    return value

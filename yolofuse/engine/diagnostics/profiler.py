@@ -1,0 +1,181 @@
+"""Where the time of training steps goes: names for a step's parts, and a profile of a few steps by those names."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, record_function
+
+from yolofuse.engine.diagnostics.trace_summary import (
+    PREFIX,
+    SETTLING,
+    STEP,
+    Part,
+    PartTime,
+    StepTimes,
+    format_times,
+    read_step_times,
+    times_as_csv,
+)
+from yolofuse.files import save_text
+
+log = logging.getLogger("yolofuse")
+
+_FREE: AbstractContextManager[None] = nullcontext()
+
+_open: Profile | None = None
+
+
+def profile_span(name: Part) -> AbstractContextManager[Any]:
+    """A block of the loop under its name; does nothing unless a profile is open. Parts never stand in each other."""
+    return _FREE if _open is None else _open.profile_span(name)
+
+
+class Profile:
+    """Profiles ``steps`` training steps once, and the evaluation after them, into a folder.
+
+    Files:
+        ``trace.json`` for chrome://tracing or Perfetto, ``parts.csv``, and the same to read in ``parts.txt``. A run
+        that is profiled again, for instance after a resume, replaces them.
+    """
+
+    def __init__(self, folder: Path, steps: int, device: torch.device, skip: int = 3) -> None:
+        """Prepare; nothing is recorded yet.
+
+        Args:
+            folder: Where the files go; made when there is something to write.
+            steps: How many; 0 makes every method do nothing.
+            device: Where the steps compute.
+            skip: Steps before the profiler starts: the first ones choose kernels, compile, and fill the allocator.
+        """
+        self._folder = folder
+        self._wanted = steps
+        self._device = device
+        self._skip = max(skip, 1)
+        self._seen = 0
+        self._recorded = 0
+        self._profiler: torch.profiler.profile | None = None
+        self._mark = ExitStack()
+        self._times: StepTimes | None = None
+        self._evaluated = False
+
+    def __enter__(self) -> Profile:
+        global _open  # part() is called where no profile can be handed to, and must cost nothing
+        if self._wanted:
+            _open = self
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _open
+        if _open is self:
+            _open = None
+            self._finish(write=kind is None)  # a run that breaks off has better things to do
+
+    def step(self) -> None:
+        """Say that a step is done. The first steps are only counted."""
+        if _open is not self or not self._wanted or self._times is not None:
+            return
+        if self._profiler is not None:
+            self._recorded += 1
+            self._mark.close()
+            if self._recorded == self._wanted + SETTLING:
+                self._finish()
+                return
+            self._mark.enter_context(record_function(STEP))
+            return
+        self._seen += 1
+        if self._seen >= self._skip:
+            self._start()
+
+    def profile_span(self, name: Part) -> AbstractContextManager[Any]:
+        """The block called ``name``: recorded in profiled steps, timed where it is the first evaluation after them."""
+        if name == "evaluation":
+            self._finish()  # an evaluation has so many operations that no trace of it could be looked at
+            return _Timed(self) if self._times is not None and not self._evaluated else _FREE
+        return record_function(PREFIX + name) if self._profiler is not None else _FREE
+
+    def add_evaluation(self, seconds: float) -> None:
+        """Add the time of one evaluation to the files."""
+        if self._times is None:
+            return
+        self._evaluated = True
+        times = replace(self._times, parts=(*self._times.parts, PartTime("evaluation", 1000 * seconds, None)))
+        try:
+            self._write(times)
+        except OSError as error:
+            self._give_up(error)
+
+    def _start(self) -> None:
+        activities = [ProfilerActivity.CPU]
+        if self._device.type == "cuda":
+            activities.append(ProfilerActivity.CUDA)
+            torch.cuda.synchronize(self._device)  # else kernels of earlier steps would be booked on the first one
+        self._profiler = torch.profiler.profile(activities=activities)
+        self._profiler.start()
+        self._mark.enter_context(record_function(STEP))
+
+    def _finish(self, *, write: bool = True) -> None:
+        """Stop recording; an epoch too short for one whole measured step is tried again in the next."""
+        profiler, self._profiler = self._profiler, None
+        if profiler is None:
+            return
+        recorded, self._recorded = self._recorded, 0
+        self._mark.close()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        profiler.stop()
+        if not write or recorded <= SETTLING:
+            return
+        try:
+            self._times = self._save(profiler, recorded)
+        except (OSError, ValueError) as error:
+            self._give_up(error)
+            return
+        log.info("profile: in %s\n%s", self._folder, format_times(self._times))
+        if self._device.type == "cuda" and self._times.busy is None:
+            log.warning("warning: the profile has no kernels; may this user read the GPU's performance counters?")
+
+    def _save(self, profiler: torch.profiler.profile, recorded: int) -> StepTimes:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        trace = self._folder / "trace.json"
+        partial = trace.with_suffix(".json.part")
+        profiler.export_chrome_trace(str(partial))
+        partial.replace(trace)
+        times = read_step_times(json.loads(trace.read_text(encoding="utf-8")), recorded)
+        self._write(times)
+        return times
+
+    def _give_up(self, error: Exception) -> None:
+        """Tell that the disk is full, or whatever it is: the run is worth more than its profile."""
+        log.warning("warning: %s: the profile could not be written (%s)", self._folder, error)
+        self._wanted = 0
+
+    def _write(self, times: StepTimes) -> None:
+        save_text(self._folder / "parts.csv", times_as_csv(times))
+        save_text(self._folder / "parts.txt", format_times(times) + "\n")
+
+
+class _Timed:
+    """Times one evaluation. Its end is on the host, so the device is done by then."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._profile.add_evaluation(time.perf_counter() - self._started)

@@ -1,0 +1,182 @@
+"""Where the time of training steps went, read from a trace of torch.profiler."""
+
+from __future__ import annotations
+
+import csv
+import io
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Part = Literal["data", "forward", "loss", "backward", "optimizer", "ema", "evaluation"]
+PARTS: tuple[Part, ...] = get_args(Part)
+OTHER = "other"
+
+PREFIX = "yolofuse."
+STEP = f"{PREFIX}step"
+SETTLING = 1
+"""Recorded steps that are left out, because in them the profiler itself starts up."""
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PartTime:
+    """What one part took.
+
+    Attributes:
+        name: One of ``PARTS``, or ``other`` for the loop's own work between them.
+        host_ms: Wall time on the host, per step; of ``evaluation`` per evaluation.
+        host_share: Of the step's wall time; None for ``evaluation``, which is no part of a step.
+        device_ms: Sum of the kernels launched in it, per step; None without CUDA.
+        device_share: Of the time of all kernels.
+    """
+
+    name: str
+    host_ms: float
+    host_share: float | None
+    device_ms: float | None = None
+    device_share: float | None = None
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Means over the profiled steps.
+
+    Attributes:
+        num_steps: How many there were.
+        step_ms: Wall time of a step.
+        parts: In the order of ``PARTS``, then ``other``; parts that did not occur are left out.
+        busy: Share of the wall time in which at least one kernel ran; None without CUDA.
+    """
+
+    num_steps: int
+    step_ms: float
+    parts: tuple[PartTime, ...]
+    busy: float | None = None
+
+
+def read_step_times(trace: dict[str, Any], recorded: int) -> StepTimes:
+    """The times in a Chrome trace that holds the marks of :class:`~yolofuse.engine.diagnostics.profiler.Profile`.
+
+    Args:
+        trace: The parsed file.
+        recorded: How many whole steps were recorded; one that was broken off may follow them.
+
+    Raises:
+        ValueError: If no whole step is in it.
+    """
+    events = [event for event in trace["traceEvents"] if event.get("ph") == "X"]
+    marks = [event for event in events if event.get("cat") == "user_annotation"]
+    steps = sorted(_interval(event) for event in marks if event["name"] == STEP)[SETTLING:recorded]
+    if not steps:
+        raise ValueError("the trace holds no whole step")
+    first, last = steps[0][0], steps[-1][1]
+    wall = last - first
+    ranges = [
+        (*_interval(event), event["name"].removeprefix(PREFIX))
+        for event in marks
+        if event["name"].startswith(PREFIX) and event["name"] != STEP and first <= event["ts"] < last
+    ]
+    host: dict[str, float] = {}
+    for start, end, name in ranges:
+        host[name] = host.get(name, 0.0) + end - start
+    host[OTHER] = wall - sum(host.values())
+    kernels = [_interval(event) for event in events if event.get("cat") == "kernel"]
+    on_cuda = bool(kernels)
+    device = _kernel_times(events, sorted(ranges), (first, last))
+    scale, all_kernels = 1000 * len(steps), sum(device.values()) or 1.0
+    parts = tuple(
+        PartTime(
+            name,
+            host.get(name, 0.0) / scale,
+            host.get(name, 0.0) / wall,
+            device.get(name, 0.0) / scale if on_cuda else None,
+            device.get(name, 0.0) / all_kernels if on_cuda else None,
+        )
+        for name in (*PARTS, OTHER)
+        if name in host or name in device
+    )
+    return StepTimes(len(steps), wall / scale, parts, covered(kernels, first, last) / wall if on_cuda else None)
+
+
+def _kernel_times(
+    events: Sequence[dict[str, Any]], ranges: Sequence[tuple[float, float, str]], window: Interval
+) -> dict[str, float]:
+    """Microseconds of kernels by part.
+
+    A kernel belongs to the part in which the host launched it, on whatever thread: the backward pass launches from a
+    thread of autograd while the main one waits inside of the part.
+    """
+    calls = [event for event in events if event.get("cat") in {"cuda_runtime", "cuda_driver"}]
+    launches = {_correlation(event): float(event["ts"]) for event in calls}
+    times: dict[str, float] = {}
+    for event in events:
+        if event.get("cat") != "kernel":
+            continue
+        launched = launches.get(_correlation(event))
+        if launched is not None and window[0] <= launched < window[1]:
+            name = owner(ranges, launched) or OTHER
+            times[name] = times.get(name, 0.0) + float(event["dur"])
+    return times
+
+
+def _interval(event: dict[str, Any]) -> Interval:
+    return float(event["ts"]), float(event["ts"]) + float(event["dur"])
+
+
+def _correlation(event: dict[str, Any]) -> int:
+    return int(event.get("args", {}).get("correlation", -1))
+
+
+def covered(intervals: Sequence[Interval], first: float, last: float) -> float:
+    """How much of ``first .. last`` lies in at least one interval: kernels of several streams overlap."""
+    total, until = 0.0, first
+    for start, end in sorted(intervals):
+        start, end = max(start, until), min(end, last)
+        if end > start:
+            total += end - start
+            until = end
+    return total
+
+
+def owner(named: Sequence[tuple[float, float, str]], moment: float) -> str | None:
+    """The name of the interval that a moment lies in; None between them.
+
+    Args:
+        named: (start, end, name), sorted; they must not overlap.
+        moment: A time.
+    """
+    index = bisect_right(named, moment, key=lambda interval: interval[0]) - 1
+    return named[index][2] if index >= 0 and moment < named[index][1] else None
+
+
+def format_times(times: StepTimes) -> str:
+    """The times as a table to read."""
+    on_cuda = times.busy is not None
+    lines = [f"{'part':<12}{'host ms':>10}{'share':>8}" + (f"{'device ms':>12}{'share':>8}" if on_cuda else "")]
+    for row in times.parts:
+        share = "" if row.host_share is None else f"{row.host_share:.1%}"
+        line = f"{row.name:<12}{row.host_ms:>10.2f}{share:>8}"
+        if row.device_ms is not None and row.device_share is not None:
+            line += f"{row.device_ms:>12.2f}{row.device_share:>8.1%}"
+        lines.append(line.rstrip())
+    lines.append(f"{'step':<12}{times.step_ms:>10.2f}{'':>8}  mean of {times.num_steps} steps, with the profiler on")
+    if on_cuda:
+        lines.append(f"the GPU was busy for {times.busy:.1%} of the time")
+    return "\n".join(lines)
+
+
+def times_as_csv(times: StepTimes) -> str:
+    """The times as a CSV: a row for each part and one for the whole step."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["part", "host_ms", "host_share", "device_ms", "device_share", "steps", "gpu_busy"])
+    whole = PartTime("step", times.step_ms, 1.0)
+    for row in (*times.parts, whole):
+        figures = (row.host_ms, row.host_share, row.device_ms, row.device_share)
+        busy = times.busy if row is whole else None
+        cells = ["" if figure is None else f"{figure:.6g}" for figure in figures]
+        writer.writerow([row.name, *cells, times.num_steps, "" if busy is None else f"{busy:.4f}"])
+    return text.getvalue()

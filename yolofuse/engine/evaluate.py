@@ -1,0 +1,200 @@
+"""A checkpoint, a split, a report: what ``val_dual.py`` does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolofuse.boxes import xywhn_to_xyxy
+from yolofuse.config import Config
+from yolofuse.config.load import validate_config
+from yolofuse.data import PairSet
+from yolofuse.data.images.read_pair import read_pair, to_bytes
+from yolofuse.data.index.pair_set import Windows
+from yolofuse.distributed.ranks import Ranks, join_ranks
+from yolofuse.engine.dataloaders import load_split, windows_in
+from yolofuse.engine.evaluator import Evaluation, evaluate_split, resolve_precision
+from yolofuse.errors import ConfigError, DataError, RunError
+from yolofuse.eval.coco_backends import backend_version
+from yolofuse.eval.report import EvalReport, Scalar, environment, format_table, write_report
+from yolofuse.model import Detector, build_detector
+from yolofuse.run.folder import RunFolder
+from yolofuse.viz.pairs import PairView, save_prediction_picture
+from yolofuse.weights import file_sha256, load_checkpoint, load_state
+
+log = logging.getLogger("yolofuse")
+
+_PICTURED = 8
+
+
+@dataclass(frozen=True)
+class EvalOutcome:
+    """A report and the evaluation behind it."""
+
+    report: EvalReport
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class LoadedDetector:
+    """A detector from a checkpoint of ours, with the config and class names it was trained with."""
+
+    detector: Detector
+    config: Config
+    names: tuple[str, ...]
+    content: dict[str, Any]
+
+
+def load_detector(weights: Path, overrides: Sequence[str] = ()) -> LoadedDetector:
+    """The detector of a checkpoint, moving-average weights, in eval mode on the CPU.
+
+    Raises:
+        ConfigError: If an override changes the model.
+        WeightsError: If the checkpoint is missing, damaged or not ours.
+    """
+    content = load_checkpoint(weights, needs=("config", "names", "ema", "epoch", "data_hash"))
+    fixed = {"model", "weights", "init"}
+    touched = [word for word in overrides if word.split(".")[0] in fixed and not word.startswith("model.merge=")]
+    if touched:
+        raise ConfigError(
+            f"{' '.join(touched)}: the checkpoint fixes the model; of it only model.merge can be chosen here"
+        )
+    config = validate_config(content["config"], overrides, where=str(weights))
+    names = tuple(content["names"])
+    detector = build_detector(config.model, num_classes=len(names), seed=config.train.seed)
+    load_state(detector, content["ema"], weights)
+    return LoadedDetector(detector.eval(), config, names, content)
+
+
+def evaluate_run(
+    run: Path, overrides: Sequence[str] = (), *, split: str | None = None, out: Path | None = None
+) -> EvalOutcome | None:
+    """Score the best weights of a run; None on every rank but 0."""
+    folder = RunFolder(run)
+    if not folder.best.exists():
+        folder.load_config()
+        raise RunError(f"{run}: no best.pt yet: no epoch was evaluated; go on with --resume {run}")
+    return evaluate_checkpoint(folder.best, overrides, split=split, out=out)
+
+
+def evaluate_checkpoint(
+    weights: Path, overrides: Sequence[str] = (), *, split: str | None = None, out: Path | None = None
+) -> EvalOutcome | None:
+    """Score a checkpoint on a split, print the figures and write the report; None on every rank but 0.
+
+    Args:
+        weights: A checkpoint of ours.
+        overrides: Words that change the config it was trained with, such as ``val.conf=0.01``.
+        split: Name of the split; by default the config's validation split.
+        out: Folder of the report; by default ``eval-SPLIT`` in the run's folder.
+    """
+    loaded = load_detector(weights, overrides)
+    config = loaded.config
+    split = split or config.data.val_split
+    with join_ranks(config.train.device) as ranks:
+        pairs = load_split(config, split, ranks, _windows(loaded))
+        if pairs.names != loaded.names:
+            raise DataError(
+                f"{config.data.descriptor}: its classes are {', '.join(pairs.names)}, but {weights} knows "
+                f"{', '.join(loaded.names)}; give both the same names in the same order"
+            )
+        detector = loaded.detector.to(ranks.device)
+        found = evaluate_split(detector, pairs, config, ranks)
+        if found is None:
+            return None
+        report = EvalReport(
+            found.result, found.slices, _settings(loaded, weights, split, pairs, ranks), found.ms_per_pair
+        )
+        folder = out or _report_folder(weights, split, loaded)
+        write_report(folder, report, found.ground_truth, found.predictions)
+        shown = spread(len(pairs))
+        save_prediction_picture(
+            [view_pair(pairs, i) for i in shown],
+            [found.detections[i] for i in shown],
+            pairs.names,
+            folder / "predictions.jpg",
+        )
+        log.info("%s\n\nreport in %s", format_table(report), folder)
+        return EvalOutcome(report, found)
+
+
+def spread(count: int, most: int = _PICTURED) -> list[int]:
+    """Up to ``most`` indices evenly spread over ``count``: which pairs of a split to draw."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
+
+
+def view_pair(pairs: PairSet, index: int) -> PairView:
+    """A pair of a split with its labels, ready to be drawn in its original size."""
+    record = pairs.records[index]
+    boxes_xywhn, class_ids = pairs.labels(index)
+    tags = ", ".join(record.tags.values())
+    caption = f"{record.key} ({tags})" if tags else record.key
+    return PairView(to_bytes(read_pair(record)), xywhn_to_xyxy(boxes_xywhn, record.size_hw), class_ids, caption)
+
+
+def _home(weights: Path) -> Path:
+    """The run's folder, or where a checkpoint lies that was moved away from its run."""
+    return weights.parent.parent if weights.parent.name == "weights" else weights.parent
+
+
+def _config_name(weights: Path) -> str:
+    """The run's config.yaml; a checkpoint that was moved away from its run carries the config inside."""
+    file = RunFolder(_home(weights)).config
+    return str(file) if file.is_file() else f"inside {weights}"
+
+
+def _is_foreign(loaded: LoadedDetector) -> bool:
+    """Whether another data set is judged than the one that the weights were trained on."""
+    trained_on: str = loaded.content["config"]["data"]["descriptor"]
+    return loaded.config.data.descriptor != trained_on
+
+
+def _windows(loaded: LoadedDetector) -> Windows:
+    """The thermal windows of the training: the model knows no others."""
+    if _is_foreign(loaded):
+        return {}
+    return windows_in(loaded.content)
+
+
+def _report_folder(weights: Path, split: str, loaded: LoadedDetector) -> Path:
+    """Beside the weights; another data set than the run's own gets a folder of its own."""
+    data = Path(loaded.config.data.descriptor)
+    foreign = _is_foreign(loaded)
+    return _home(weights) / (f"eval-{data.parent.name}-{data.stem}-{split}" if foreign else f"eval-{split}")
+
+
+def _settings(loaded: LoadedDetector, weights: Path, split: str, pairs: PairSet, ranks: Ranks) -> dict[str, Scalar]:
+    config = loaded.config
+    merged = config.model.merge if len(loaded.detector.heads) == 2 else None
+    return {
+        "config": _config_name(weights),
+        "weights": str(weights),
+        "weights_sha256": file_sha256(weights),
+        "epoch": loaded.content["epoch"],
+        "model": config.model.base,
+        "streams": config.model.streams,
+        "cut": config.model.cut if config.model.streams == "both" else None,
+        "fusion": config.model.fusion if config.model.streams == "both" else None,
+        "merge": merged,
+        "pretrained": config.weights.pretrained,
+        "seed": config.train.seed,
+        "data": config.data.descriptor,
+        "split": split,
+        "data_hash": pairs.fingerprint,
+        "train_data_hash": loaded.content["data_hash"],
+        "imgsz": config.val_imgsz,
+        "letterbox": config.val.letterbox,
+        "conf": config.val.conf,
+        "nms": "none (end-to-end head)" if loaded.detector.end2end else f"IoU {config.val.iou}",
+        "max_det": config.val.max_det,
+        "precision": resolve_precision(ranks.device, config.val.precision),
+        "coco backend": backend_version(config.val.backend),
+        "device": str(ranks.device),
+        "ranks": ranks.world,
+        **environment(),
+    }

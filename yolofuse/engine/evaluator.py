@@ -1,0 +1,172 @@
+"""From a detector and a split to COCO figures, on one process or sharded over ranks with equal results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from yolofuse.config import Config
+from yolofuse.data import PairSet
+from yolofuse.distributed.ranks import Ranks
+from yolofuse.engine.dataloaders import EvalLoader, build_eval_loader
+from yolofuse.eval.coco import CocoJson, CocoMatches, CocoResult, ground_truth, prediction_rows
+from yolofuse.eval.coco_backends import require_backend
+from yolofuse.eval.decision_fusion import merge
+from yolofuse.eval.postprocess import postprocess, to_detections
+from yolofuse.eval.slices import by_tag_of
+from yolofuse.model import Detector
+from yolofuse.types import Detections, PairedBatch
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a split and what they were computed from.
+
+    Attributes:
+        result: The COCO figures.
+        slices: The same for parts of the split, by ``tag=value``.
+        ground_truth: COCO JSON of the labels.
+        predictions: COCO JSON of the detections.
+        detections: The same as arrays, in the order of the split.
+        ms_per_pair: Mean time of model and post-processing for one pair, in ms; loading and scoring left out.
+    """
+
+    result: CocoResult
+    slices: dict[str, CocoResult]
+    ground_truth: CocoJson
+    predictions: list[dict[str, Any]]
+    detections: list[Detections]
+    ms_per_pair: float
+
+
+def resolve_precision(device: torch.device, precision: str) -> str:
+    """What ``auto`` is on a device: bf16 on GPUs that have it, fp32 elsewhere. Other precisions are what they are."""
+    if precision != "auto":
+        return precision
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """The autocast context of a precision; fp32 is none."""
+    dtypes = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+    dtype = dtypes[resolve_precision(device, precision)]
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+@contextmanager
+def _in_eval_mode(detector: Detector) -> Iterator[None]:
+    was_training = detector.training
+    detector.eval()
+    try:
+        yield
+    finally:
+        detector.train(was_training)
+
+
+def predict_batch(detector: Detector, batch: PairedBatch, config: Config) -> list[Detections]:
+    """Detections of a batch (on the detector's device, pixels 0..1) in original pixels.
+
+    The detector must be in eval mode.
+    """
+    val = config.val
+    with torch.inference_mode(), autocast(batch.pixels.device, val.precision):
+        outputs = {name: output[0].float() for name, output in detector(batch.rgb, batch.ir).items()}
+    limits: dict[str, Any] = {
+        "conf": val.conf, "iou": val.iou, "max_det": val.max_det, "end2end": detector.end2end,
+    }  # fmt: skip
+    if len(outputs) == 2:
+        rows = merge(config.model.merge, outputs["rgb"], outputs["ir"], **limits)
+    else:
+        rows = postprocess(next(iter(outputs.values())), **limits)
+    return [
+        to_detections(
+            found,
+            image_id=int(batch.image_ids[i]),
+            size_hw=(int(batch.sizes_hw[i, 0]), int(batch.sizes_hw[i, 1])),
+            letterbox=(float(batch.letterboxes[i, 0]), float(batch.letterboxes[i, 1]), float(batch.letterboxes[i, 2])),
+        )
+        for i, found in enumerate(rows)
+    ]
+
+
+def evaluate_split(
+    detector: Detector, pairs: PairSet, config: Config, ranks: Ranks, *, with_slices: bool = True
+) -> Evaluation | None:
+    """Judge a detector on a split; None on every rank but 0.
+
+    A batch's content never depends on the number of ranks, so neither do the figures.
+
+    Raises:
+        ConfigError: If the package of ``val.backend`` is missing.
+    """
+    require_backend(config.val.backend)
+    found = predict_split(detector, build_eval_loader(pairs, config, detector.stride, ranks), config, ranks)
+    return compute_metrics(found, pairs, config, ranks, with_slices=with_slices)
+
+
+@dataclass(frozen=True)
+class SplitPredictions:
+    """What this rank detected, in a split's order, and the seconds that took."""
+
+    detections: list[Detections]
+    seconds: float
+
+
+def predict_split(
+    detector: Detector,
+    source: EvalLoader,
+    config: Config,
+    ranks: Ranks,
+    between: Callable[[], object] = lambda: None,
+) -> SplitPredictions:
+    """Detections in this rank's part of a split.
+
+    Args:
+        detector: The model; its mode is put back.
+        source: The split's batches.
+        config: The run.
+        ranks: This process among the run's.
+        between: Called after each batch, equally often on every rank; it may raise to give up.
+    """
+    for head in detector.heads.values():
+        head.max_det = config.val.max_det  # end-to-end heads choose their best themselves
+    found: list[Detections] = []
+    seconds = 0.0
+    source.prefetcher.start()
+    batches = iter(source.prefetcher)
+    hidden = None if ranks.is_main else True  # None: silent when stderr is no terminal
+    with _in_eval_mode(detector):
+        for _ in tqdm(range(source.num_steps), desc="validate", leave=False, disable=hidden, unit="batch"):
+            if (batch := next(batches, None)) is not None:
+                started = time.perf_counter()
+                found += predict_batch(detector, batch, config)  # ends on the CPU, so the clock sees finished work
+                seconds += time.perf_counter() - started
+            between()
+    return SplitPredictions(found, seconds)
+
+
+def compute_metrics(
+    found: SplitPredictions, pairs: PairSet, config: Config, ranks: Ranks, *, with_slices: bool = True
+) -> Evaluation | None:
+    """COCO figures of what all ranks detected; None on every rank but 0."""
+    gathered = ranks.gather(found)
+    if not ranks.is_main:
+        return None
+    detections = sorted((d for part in gathered for d in part.detections), key=lambda d: d.image_id)
+    truth = ground_truth(pairs.records, pairs.labels, pairs.names, pairs.ignored)
+    predictions = prediction_rows(detections)
+    matches = CocoMatches(truth, predictions, config.val.backend)
+    return Evaluation(
+        result=matches.result(),
+        slices=by_tag_of(matches, pairs.records) if with_slices else {},
+        ground_truth=truth,
+        predictions=predictions,
+        detections=detections,
+        ms_per_pair=1000 * sum(part.seconds for part in gathered) / max(len(detections), 1),
+    )

@@ -1,0 +1,1 @@
+"""Everything on disk about one run: folder, lock, status, events, checkpoints."""

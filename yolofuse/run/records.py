@@ -1,0 +1,153 @@
+"""What a run says of itself in ``status.json`` and ``events.jsonl``, and how others read it.
+
+The files may come from anywhere: sizes are bounded, types are checked, nothing in them is believed to be short or sane.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from yolofuse.errors import RunError
+
+STATUS_NAME = "status.json"
+EVENTS_NAME = "events.jsonl"
+MAX_STATUS_BYTES = 1 << 16
+MAX_EVENTS_BYTES = 1 << 24
+
+State = Literal["training", "validating", "finished", "preempted", "failed"]
+EventName = Literal[
+    "begun", "resumed", "preempted", "rolled_back", "out_of_memory", "worker_died", "fell_back", "finished", "failed"
+]
+TERMINAL_EVENTS = {"preempted", "failed", "finished"}
+"""Events after which a run says nothing more, unless it is resumed."""
+LIFECYCLE_EVENTS = TERMINAL_EVENTS | {"begun", "resumed"}
+Scalar = str | int | float | bool | None
+Count = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(max_length=255)]
+
+
+class RunStatus(BaseModel):
+    """Where a run stands, as its file says.
+
+    Attributes:
+        state: What it is doing, or how it ended.
+        epoch: Finished epochs.
+        epochs: Of the whole run.
+        epoch_step: Steps made of the running epoch.
+        steps_per_epoch: Steps of a whole one.
+        step: Steps made since the start.
+        pairs_per_s: Over all ranks, in training; None as long as it isn't known.
+        eta_s: Seconds to go, evaluations included.
+        updated: When this was written.
+        host: Where rank 0 runs.
+        pid: Process of rank 0.
+        world: Number of ranks.
+        last_save_step: Step of the newest checkpoint.
+        best_ap: Best AP so far; None before the first evaluation.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
+
+    state: State
+    epoch: Count
+    epochs: Count
+    epoch_step: Count
+    steps_per_epoch: Count
+    step: Count
+    pairs_per_s: Annotated[float, Field(ge=0)] | None
+    eta_s: Annotated[float, Field(ge=0, le=1e10)] | None
+    updated: AwareDatetime
+    host: Name
+    pid: Count
+    world: Count
+    last_save_step: Count
+    best_ap: float | None
+
+
+class Event(BaseModel):
+    """Something that happened to a run. More facts than these stand in :attr:`facts`.
+
+    Attributes:
+        time: When.
+        event: What.
+        host: Where.
+        epoch: Finished epochs.
+        step: Steps made since the start.
+        world: Number of ranks.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Scalar]
+
+    time: AwareDatetime
+    event: Name
+    host: Name = ""
+    epoch: Count | None = None
+    step: Count | None = None
+    world: Count | None = None
+
+    @property
+    def facts(self) -> dict[str, Scalar]:
+        """What else was written down."""
+        return self.__pydantic_extra__
+
+
+def read_status(folder: Path) -> RunStatus | None:
+    """Where a run stands; None where it has not said so yet.
+
+    Raises:
+        RunError: If the file is not what a run writes.
+    """
+    path = folder / STATUS_NAME
+    content = _read(path, MAX_STATUS_BYTES)
+    if content is None:
+        return None
+    try:
+        return RunStatus.model_validate_json(content)
+    except (ValidationError, RecursionError) as error:
+        raise RunError(f"{path}: not a run's status ({_reason(error)}); delete it, the run writes it anew") from error
+
+
+def read_events(folder: Path) -> tuple[list[Event], int]:
+    """A run's events, in the order they were written, and how many lines could not be read.
+
+    A line may be cut by a kill or a full disk.
+
+    Raises:
+        RunError: If the file is far larger than a run's.
+    """
+    content = _read(folder / EVENTS_NAME, MAX_EVENTS_BYTES)
+    events: list[Event] = []
+    damaged = 0
+    for line in (content or b"").splitlines():
+        try:
+            events.append(Event.model_validate_json(line))
+        except (ValidationError, RecursionError):
+            damaged += 1
+    return events, damaged
+
+
+def _read(path: Path, limit: int) -> bytes | None:
+    try:
+        if not path.exists():
+            return None
+        if not path.is_file():  # a pipe would be waited for
+            raise RunError(f"{path}: not a file")
+        with path.open("rb") as stream:
+            content = stream.read(limit + 1)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(content) > limit:
+        raise RunError(f"{path}: larger than {limit >> 10} KiB, so not written by a run")
+    return content
+
+
+def _reason(error: ValidationError | RecursionError) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else str(first["msg"])

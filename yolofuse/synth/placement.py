@@ -1,0 +1,221 @@
+"""Where things stand: a rejection sampler that keeps to the light and the free room that each kind asks for."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from yolofuse.synth import knobs
+from yolofuse.synth.canvas import Camera, Rgb
+from yolofuse.synth.scene import PERSON, VEHICLE, Climate, Light, Street, Thing, pick
+
+Box = tuple[float, float, float, float]
+_TRIES = 60
+_ELSE = {"person_lit": "person_dark", "car_cold_lit": "car_warm_dark"}
+"""What is drawn instead where the street has no light for it."""
+_LAMP_HEIGHT = 5.6
+_LAMP_COLOURS: tuple[Rgb, ...] = ((1.0, 0.66, 0.30), (1.0, 0.76, 0.46), (1.0, 0.90, 0.74))
+
+
+class Placement:
+    """Collects the things and lights of one scene; every draw comes from the scene's own generator."""
+
+    def __init__(self, rng: np.random.Generator, camera: Camera, climate: Climate, street: Street) -> None:
+        self.rng, self.camera, self.climate, self.street = rng, camera, climate, street
+        self.things: list[Thing] = []
+        self.lights: list[Light] = []
+        self._boxes: list[Box] = []
+
+    def lamps(self) -> None:
+        """Lamp posts down the street. At night the nearest and the far ones are on, most between are out of order."""
+        rng, colour = self.rng, _LAMP_COLOURS[int(self.rng.integers(len(_LAMP_COLOURS)))]
+        z, side = rng.uniform(6.5, 12.5), float(rng.choice([-1.0, 1.0]))
+        while z < 46:
+            x = self.street.left_kerb - 0.5 if side < 0 else self.street.right_kerb + 0.5
+            nearest = self.things == []
+            chance = knobs.FIRST_LAMP_ON if nearest else knobs.LAMPS_ON if z < 32 else 1.0
+            lit = self.climate.night and bool(rng.random() < chance)
+            self._add("lamp", x, z, lit=lit, heading=-side)
+            if lit:
+                power = rng.uniform(42.0, 56.0)
+                self.lights.append(
+                    Light(
+                        (x - side * 1.3, _LAMP_HEIGHT, z),
+                        (0.0, -1.0, 0.0),
+                        (power * colour[0], power * colour[1], power * colour[2]),
+                        knobs.LAMP_CONE[0],
+                        knobs.LAMP_CONE[1],
+                    )
+                )
+            z, side = z + rng.uniform(8.5, 12.0), -side
+
+    def objects(self) -> None:
+        """The labelled people and vehicles. A kind that finds no room is left out."""
+        low, high = knobs.NUM_OBJECTS
+        count = int(self.rng.integers(low, high + 1))
+        kinds = [pick(self.rng, knobs.KINDS[self.climate.mood]) for _ in range(count)]
+        # headlights must shine before a place can be called dark
+        for wanted in sorted(kinds, key=lambda kind: kind != "car_running"):
+            place = self._person if wanted.startswith("person") else self._car
+            if not place(wanted) and wanted in _ELSE:
+                place(_ELSE[wanted])
+
+    def decoys(self) -> None:
+        """What fools one camera: posters and dummies for RGB, warm boxes, pipes and dogs for IR."""
+        low, high = knobs.NUM_DECOYS
+        for _ in range(int(self.rng.integers(low, high + 1))):
+            kind = pick(self.rng, knobs.DECOYS[self.climate.mood])
+            size = {"poster": (1.5, 2.3), "hot_box": (1.7, 1.3), "dog": (0.9, 0.7)}.get(kind, (0.8, 1.8))
+            for _ in range(_TRIES):
+                side = float(self.rng.choice([-1.0, 1.0]))
+                z = self.rng.uniform(7.5, 16.0)
+                x = self._pavement_x(side, inner=0.35 if kind in ("mannequin", "dog") else 0.62)
+                if not self._free(self._box(x, z, *size), 0.3):
+                    continue
+                if self.climate.night and kind != "poster" and self.light_at(x, z) < knobs.LIT_ABOVE:
+                    continue
+                self._add(kind, x, z, wanted=kind, box=self._box(x, z, *size))
+                break
+
+    def clutter(self) -> None:
+        """Trees, bins, signs, bollards and hedges along the kerbs."""
+        rng = self.rng
+        for side in (-1.0, 1.0):
+            trees = rng.random() < 0.6
+            z = rng.uniform(9.0, 16.0)
+            while z < 36:
+                if trees:
+                    self._place_clutter("tree", side, z, 0.2, (0.5, 3.0))
+                z += rng.uniform(6.0, 11.0)
+        for kind, size in (("sign", (0.6, 2.3)), ("bin", (0.5, 1.0)), ("bollards", (0.3, 0.9)), ("signal", (0.4, 3.0))):
+            if rng.random() < 0.55:
+                self._place_clutter(kind, float(rng.choice([-1.0, 1.0])), rng.uniform(8.0, 22.0), 0.16, size)
+
+    def light_at(self, x: float, z: float, height: float = 0.9) -> float:
+        """How much light of the lamps reaches a spot, without regard to where a surface there faces."""
+        total = 0.0
+        for light in self.lights:
+            dx, dy, dz = (a - b for a, b in zip((x, height, z), light.at, strict=True))
+            d2 = dx * dx + dy * dy + dz * dz
+            cos = (dx * light.aim[0] + dy * light.aim[1] + dz * light.aim[2]) / math.sqrt(d2)
+            cone = min(max((cos - light.cos_edge) / (light.cos_full - light.cos_edge), 0.0), 1.0)
+            total += light.power[1] * cone * cone / d2
+        return total
+
+    def _lit_enough(self, wanted: str, x: float, z: float, reach: float) -> bool:
+        if not self.climate.night or wanted == "car_running":
+            return True
+        around = [(x + dx, z + dz, h) for dx in (-reach, reach) for dz in (-reach, reach) for h in (0.2, 1.6)]
+        if wanted.endswith("lit"):
+            return sum(self.light_at(*spot) for spot in around) / len(around) > knobs.LIT_ABOVE
+        # nor may the ground seen behind it shine, or it would stand out as a silhouette
+        for up in (0.35, 0.7, 1.05, 1.4):
+            far = self.camera.eye / (self.camera.eye - up)
+            around += [((x + dx) * far, z * far, 0.0) for dx in (-reach, reach)]
+        return all(self.light_at(*spot) < knobs.DARK_BELOW for spot in around)
+
+    def _person(self, wanted: str) -> bool:
+        rng = self.rng
+        for _ in range(2 * _TRIES):
+            z = 1.0 / rng.uniform(1.0 / knobs.PERSON_RANGE[1], 1.0 / knobs.PERSON_RANGE[0])
+            if rng.random() < 0.5:
+                x = self._pavement_x(float(rng.choice([-1.0, 1.0])), inner=float(rng.uniform(0.15, 0.85)))
+            else:
+                x = rng.uniform(self.street.left_kerb, self.street.right_kerb)
+            box = self._box(x, z, 0.75, 1.8)
+            if self._free(box, 0.05) and self._lit_enough(wanted, x, z, 0.4):
+                self._add("person", x, z, PERSON, wanted, camouflaged=wanted == "person_crossover", box=box)
+                return True
+        return False
+
+    def _car(self, wanted: str) -> bool:
+        rng, street = self.rng, self.street
+        for _ in range(2 * _TRIES):
+            z = 1.0 / rng.uniform(1.0 / knobs.CAR_RANGE[1], 1.0 / knobs.CAR_RANGE[0])
+            side = float(rng.choice([-1.0, 1.0]))
+            crossing = rng.random() < 0.45
+            if crossing:
+                x, heading = rng.uniform(street.left_kerb + 1.5, street.right_kerb - 1.5), side * math.pi / 2
+                heading += rng.uniform(-0.25, 0.25)
+            else:
+                parked = wanted != "car_running"
+                edge = street.right_kerb if side > 0 else street.left_kerb
+                x = edge - side * (1.15 if parked else rng.uniform(1.6, 2.2))
+                heading = (0.0 if side > 0 else math.pi) + rng.uniform(-0.08, 0.08)
+            half = 2.2 * abs(math.sin(heading)) + 0.9 * abs(math.cos(heading))
+            near = z - 0.9 - 1.2 * abs(math.cos(heading))
+            box = self._box(x, near, 2 * half, 1.6)
+            if self._free(box, 0.12) and self._lit_enough(wanted, x, z, 0.8 * half):
+                running = wanted == "car_running"
+                self._add("car", x, z, VEHICLE, wanted, heading, "cold" in wanted, running, box=box)
+                if running and self.climate.night:
+                    self._headlights(x, z, heading)
+                return True
+        return False
+
+    def _headlights(self, x: float, z: float, heading: float) -> None:
+        ahead = (math.sin(heading), math.cos(heading))
+        tilt = 0.16
+        self.lights.append(
+            Light(
+                (x + 2.3 * ahead[0], 0.75, z + 2.3 * ahead[1]),
+                (ahead[0] * math.cos(tilt), -math.sin(tilt), ahead[1] * math.cos(tilt)),
+                (7.0, 6.8, 6.2),
+                0.86,
+                0.985,
+                street_lamp=False,
+            )
+        )
+
+    def _place_clutter(self, kind: str, side: float, z: float, inner: float, size: tuple[float, float]) -> None:
+        x = self._pavement_x(side, inner)
+        box = self._box(x, z, *size)
+        if z > 17 or self._free(box, 0.45):
+            self._add(kind, x, z, heading=-side, box=box)
+
+    def _pavement_x(self, side: float, inner: float) -> float:
+        """X on a pavement, ``inner`` from 0 at the kerb to 1 at the wall."""
+        edge = self.street.right_kerb if side > 0 else self.street.left_kerb
+        return edge + side * inner * self.street.pavement
+
+    def _box(self, x: float, z: float, width: float, height: float) -> Box:
+        (x0, y0), (x1, y1) = self.camera.project([(x - width / 2, height, z), (x + width / 2, 0.0, z)]).tolist()
+        return x0, y0, x1, y1
+
+    def _free(self, box: Box, outside: float) -> bool:
+        """Whether a box covers little of the others, and at most the share ``outside`` of it leaves the image."""
+        width, height = self.camera.width, self.camera.height
+        area = (box[2] - box[0]) * (box[3] - box[1])
+        if _overlap(box, (0.0, 0.0, width, height)) < (1 - outside) * area:
+            return False
+        return all(
+            _overlap(box, other) <= knobs.MAX_OVERLAP * min(area, (other[2] - other[0]) * (other[3] - other[1]))
+            for other in self._boxes
+        )
+
+    def _add(
+        self,
+        kind: str,
+        x: float,
+        z: float,
+        class_id: int | None = None,
+        wanted: str = "",
+        heading: float = 0.0,
+        camouflaged: bool = False,
+        running: bool = False,
+        *,
+        lit: bool = False,
+        box: Box | None = None,
+    ) -> None:
+        seed = int(self.rng.integers(0, 2**31))
+        self.things.append(
+            Thing(kind, float(x), float(z), seed, class_id, wanted, float(heading), camouflaged, running, lit)
+        )
+        if box is not None:
+            self._boxes.append(box)
+
+
+def _overlap(a: Box, b: Box) -> float:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return max(width, 0.0) * max(height, 0.0)

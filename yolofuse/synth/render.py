@@ -1,0 +1,195 @@
+"""From a scene to a labelled pair: draw the board, expose both cameras, label what at least one of them sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from yolofuse.synth import furniture, knobs, people
+from yolofuse.synth.backdrop import draw_backdrop
+from yolofuse.synth.canvas import F32, TEMP, U8, Canvas, Cutout
+from yolofuse.synth.car import footprint
+from yolofuse.synth.light import Shadows, cast_shadows, equalise_heat, ground_mask, shade, warm_by_sun
+from yolofuse.synth.scene import Scene, Thing, rng_of
+from yolofuse.synth.scene_plan import plan
+from yolofuse.synth.sensors import expose_ir, expose_rgb, grey, rgb_noise, tone
+from yolofuse.synth.vehicles import draw_car
+
+Draw = Callable[[Canvas, Scene, Thing], None]
+
+_DRAW: Mapping[str, Draw] = {
+    "person": people.draw_person,
+    "mannequin": people.draw_mannequin,
+    "poster": people.draw_poster,
+    "dog": people.draw_dog,
+    "car": draw_car,
+    "lamp": furniture.draw_lamp,
+    "tree": furniture.draw_tree,
+    "sign": furniture.draw_sign,
+    "bin": furniture.draw_bin,
+    "bollards": furniture.draw_bollards,
+    "signal": furniture.draw_signal,
+    "hot_box": furniture.draw_hot_box,
+    "hot_pipe": furniture.draw_hot_pipe,
+}
+_REACH: Mapping[str, tuple[float, float]] = {
+    "lamp": (2.2, 6.4),
+    "tree": (2.6, 6.6),
+    "car": (3.2, 2.6),
+    "signal": (0.6, 3.4),
+}
+_ROUND = ("person", "mannequin", "hot_pipe")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One labelled object, or one that could not be labelled.
+
+    Attributes:
+        class_id: 0 person, 1 vehicle.
+        wanted: The entry of ``knobs.KINDS`` it was drawn for.
+        box_xyxy: Pixels of the finished image, clipped to it, hidden parts included.
+        share: How much of it is inside the image and not hidden, 0..1.
+        rgb: Root-mean-square contrast in the RGB image against the same scene without it, over the camera's noise.
+        ir: The same in the thermal image.
+    """
+
+    class_id: int
+    wanted: str
+    box_xyxy: tuple[float, float, float, float]
+    share: float
+    rgb: float
+    ir: float
+
+    @property
+    def rgb_sees(self) -> bool:
+        """Whether the RGB camera shows it."""
+        return self.rgb >= knobs.RGB_VISIBLE
+
+    @property
+    def ir_sees(self) -> bool:
+        """Whether the thermal camera shows it."""
+        return self.ir >= knobs.IR_VISIBLE
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it gets a box: enough of it is there, and at least one camera shows it."""
+        return self.share >= knobs.MIN_VISIBLE_SHARE and (self.rgb_sees or self.ir_sees)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A finished pair.
+
+    Shapes:
+        bgr: (H, W, 3); ir: (H, W); owner: (H, W), the number in ``objects`` counted from 1, else 0 or less
+    """
+
+    bgr: U8
+    ir: U8
+    owner: npt.NDArray[np.int16]
+    objects: tuple[Seen, ...]
+    scene: Scene
+
+
+def render_pair(seed: int, split: str, index: int, size_hw: tuple[int, int]) -> Pair:
+    """The pair of one index. What earns no label is taken out and the scene drawn again: none stays unlabelled."""
+    rng = rng_of(seed, split, index)
+    scene = plan(rng, size_hw)
+    noise_seed = int(rng.integers(0, 2**31))
+    for _ in range(3):
+        pair = _render(scene, noise_seed)
+        if all(seen.labelled for seen in pair.objects):
+            break
+        keep = iter([seen.labelled for seen in pair.objects])
+        things = tuple(thing for thing in scene.things if thing.class_id is None or next(keep))
+        scene = replace(scene, things=things)
+    return pair
+
+
+def _render(scene: Scene, noise_seed: int) -> Pair:
+    canvas = Canvas(scene.camera)
+    draw_backdrop(canvas, scene)
+    warm_by_sun(canvas, scene)
+    canvas.set_stage()
+    drawn: list[tuple[Thing, Cutout]] = []
+    objects: list[tuple[Thing, Cutout | None]] = []
+    for thing in scene.things:
+        owner = len(objects) + 1 if thing.class_id is not None else 0
+        cutout = _place(canvas, scene, thing, owner)
+        if owner:
+            objects.append((thing, cutout))
+        if cutout is not None:
+            drawn.append((thing, cutout))
+    shadows = cast_shadows(scene, drawn)
+    everything = (slice(0, scene.camera.height), slice(0, scene.camera.width))
+    light = shade(scene, canvas.surf, canvas.depth, ground_mask(canvas.owner), shadows, *everything)
+    seen = tuple(
+        _judge(canvas, scene, thing, cutout, owner, light, shadows)
+        for owner, (thing, cutout) in enumerate(objects, start=1)
+    )
+    rng = np.random.default_rng(noise_seed)
+    bgr = expose_rgb(canvas, scene, light, rng)
+    ir = expose_ir(canvas, scene, rng)
+    step = knobs.SUPERSAMPLE
+    return Pair(bgr, ir, canvas.owner[::step, ::step].copy(), seen, scene)
+
+
+def _place(canvas: Canvas, scene: Scene, thing: Thing, owner: int) -> Cutout | None:
+    if thing.kind == "car":
+        furniture.contact_shadow(canvas, footprint(thing, 0.12), 0.85)
+    else:
+        wide = 0.22 if thing.kind in ("lamp", "sign", "signal") else 0.34
+        ring = [(thing.x + wide * np.cos(a), thing.z + 0.8 * wide * np.sin(a)) for a in np.linspace(0, 6.1, 12)]
+        furniture.contact_shadow(canvas, ring, 0.6)
+    half, high = _REACH.get(thing.kind, (1.1, 2.7))
+    scale = canvas.camera.scale(max(thing.z - (2.5 if thing.kind == "car" else 0.0), 1.5))
+    (x, y), pad = canvas.camera.project([(thing.x, 0.0, thing.z)])[0].tolist(), 4
+    canvas.begin(owner, (x - half * scale - pad, y - high * scale - pad, x + half * scale + pad, y + 1.1 * scale + pad))
+    _DRAW[thing.kind](canvas, scene, thing)
+    cutout = canvas.end()
+    if cutout is None:
+        return None
+    if thing.kind in _ROUND:
+        people.round_off(canvas, cutout.rows, cutout.cols, cutout.mask.astype(np.float32) / 255.0)
+    if thing.camouflaged:
+        equalise_heat(canvas, cutout, owner, knobs.CAMOUFLAGE)
+    return cutout
+
+
+def _judge(
+    canvas: Canvas, scene: Scene, thing: Thing, cutout: Cutout | None, owner: int, light: F32, shadows: Shadows
+) -> Seen:
+    """Compare the scene with and without one object, through both cameras, on the pixels where it is in front."""
+    class_id = thing.class_id if thing.class_id is not None else -1
+    if cutout is None:
+        return Seen(class_id, thing.wanted, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0)
+    camera, region = canvas.camera, (cutout.rows, cutout.cols)
+    mine = canvas.owner[region] == owner
+    x0, y0, x1, y1 = cutout.box
+    clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, camera.width), min(y1, camera.height))
+    inside = (clipped[2] - clipped[0]) * (clipped[3] - clipped[1]) / max((x1 - x0) * (y1 - y0), 1e-6)
+    share = max(inside, 0.0) * float(mine.sum()) / max(float((cutout.mask > 127).sum()), 1.0)
+    box = tuple(edge / knobs.SUPERSAMPLE for edge in clipped)
+    if not mine.any():
+        return Seen(class_id, thing.wanted, box, 0.0, 0.0, 0.0)  # type: ignore[arg-type]
+    was_ground = (np.abs(cutout.surf_behind[7]) > 0.9).astype(np.float32)
+    without = shade(scene, cutout.surf_behind, cutout.depth_behind, was_ground, shadows, *region)
+    blur = knobs.SUPERSAMPLE * 0.8 * camera.width / (knobs.SUPERSAMPLE * 256)
+    sigma = rgb_noise(without, scene.climate.night)
+    noise = np.maximum(tone(without + sigma) - tone(without), 1.0)
+    rgb = cv2.GaussianBlur((tone(light[region]) - tone(without)) / noise, (0, 0), blur)
+    heat = grey(canvas.surf[(TEMP, *region)]) - grey(cutout.surf_behind[TEMP])
+    ir = cv2.GaussianBlur(heat / (255 * knobs.IR_NOISE), (0, 0), blur)
+    return Seen(
+        class_id,
+        thing.wanted,
+        box,  # type: ignore[arg-type]
+        share,
+        float(np.sqrt(np.mean(rgb[mine] ** 2))),
+        float(np.sqrt(np.mean(ir[mine] ** 2))),
+    )

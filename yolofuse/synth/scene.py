@@ -1,0 +1,120 @@
+"""What a scene holds: a street, a climate, lamps and things on the ground. Drawn from (seed, split, index) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from yolofuse.synth import knobs
+from yolofuse.synth.canvas import Camera, Rgb, Vec
+
+PERSON, VEHICLE = 0, 1
+NAMES = {PERSON: "person", VEHICLE: "vehicle"}
+
+
+@dataclass(frozen=True, slots=True)
+class Climate:
+    """Light and heat that everything in a scene shares. Temperatures in kelvin above the air."""
+
+    mood: str
+    sky_light: Rgb
+    bounce: Rgb
+    sun_dir: Vec | None
+    sun_light: Rgb
+    haze: Rgb
+    haze_per_m: float
+    wet: float
+    road_temp: float
+    wall_temp: float
+    sunlit_gain: float
+    sky_temp: float
+
+    @property
+    def night(self) -> bool:
+        """Whether the lamps are on."""
+        return self.mood == "night"
+
+
+@dataclass(frozen=True, slots=True)
+class Street:
+    """The ground plan, in metres: road, pavements and the two building lines."""
+
+    left_kerb: float
+    right_kerb: float
+    pavement: float
+
+    @property
+    def left_wall(self) -> float:
+        """X of the left building line."""
+        return self.left_kerb - self.pavement
+
+    @property
+    def right_wall(self) -> float:
+        """X of the right building line."""
+        return self.right_kerb + self.pavement
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """A lamp: all its light falls into a cone around ``aim``, from full at ``cos_full`` to none at ``cos_edge``."""
+
+    at: Vec
+    aim: Vec
+    power: Rgb
+    cos_edge: float
+    cos_full: float
+    street_lamp: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """Anything that stands on the ground.
+
+    Attributes:
+        kind: Which drawing routine, such as ``person`` or ``tree``.
+        x: Metres to the right of the camera.
+        z: Metres in front of it.
+        seed: Its own randomness, so that leaving one thing out changes no other.
+        class_id: 0 person, 1 vehicle, None for clutter and decoys.
+        wanted: The entry of ``knobs.KINDS`` or ``knobs.DECOYS`` that it was drawn for.
+        heading: Radians from +Z towards +X.
+        camouflaged: It has taken on the temperature of what is behind it.
+        running: A vehicle with engine and lights on.
+        lit: A lamp that is on.
+    """
+
+    kind: str
+    x: float
+    z: float
+    seed: int
+    class_id: int | None = None
+    wanted: str = ""
+    heading: float = 0.0
+    camouflaged: bool = False
+    running: bool = False
+    lit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One scene before it is drawn."""
+
+    camera: Camera
+    climate: Climate
+    street: Street
+    lights: tuple[Light, ...]
+    things: tuple[Thing, ...]
+    seed: int
+
+
+def rng_of(seed: int, split: str, index: int) -> np.random.Generator:
+    """The randomness of one scene, the same on every worker."""
+    return np.random.default_rng(np.random.SeedSequence([seed, knobs.SPLIT_CODES[split], index]))
+
+
+def pick(rng: np.random.Generator, table: Mapping[str, float]) -> str:
+    """One key of a table of weights."""
+    weights = np.array(list(table.values()))
+    return str(rng.choice(list(table), p=weights / weights.sum()))

@@ -1,0 +1,261 @@
+"""The demo data on disk: pairs drawn in parallel into a hidden folder, which gets its name only when it is whole."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import yaml
+from tqdm import tqdm
+
+from yolofuse.errors import ConfigError, DataError, RunError, listing
+from yolofuse.synth.canvas import U8
+from yolofuse.synth.render import Pair, render_pair
+from yolofuse.synth.scene import NAMES, PERSON, VEHICLE
+
+VERSION = 1
+"""Raise it with every change of what is drawn: a folder made by another version is never taken for this one's."""
+DEFAULT_SIZE_HW = (192, 256)
+STAMP = ".yolofuse-synth.json"
+_SIDES = (96, 4096)
+_JPEG_QUALITY = 95
+_INLINE_BELOW = 12
+"""Fewer pairs than this are drawn faster here than processes start."""
+_META = (
+    "name",
+    "split",
+    "daynight",
+    "weather",
+    "num_person",
+    "num_vehicle",
+    "num_rgb_only",
+    "num_ir_only",
+    "num_decoys",
+)
+_OBJECT = (
+    "name",
+    "class_id",
+    "kind",
+    "x0",
+    "y0",
+    "x1",
+    "y1",
+    "share",
+    "rgb_contrast",
+    "ir_contrast",
+    "rgb_sees",
+    "ir_sees",
+)
+
+Row = dict[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the tables say about one pair."""
+
+    meta: Row
+    objects: list[Row]
+
+
+def generate(
+    out: Path,
+    *,
+    num_train: int,
+    num_val: int,
+    seed: int,
+    size_hw: tuple[int, int] = DEFAULT_SIZE_HW,
+    workers: int | None = None,
+) -> Path:
+    """Draw the demo data set into ``out`` and give back its descriptor, ``out/data.yaml``.
+
+    A pair depends on (seed, split, index) alone: any number of workers writes the same bytes. A folder that was made
+    with the same arguments is kept as it is.
+
+    Args:
+        out: Folder to make.
+        num_train: Pairs of the split ``train``.
+        num_val: Pairs of the split ``val``.
+        seed: Which data set; another seed is another one.
+        size_hw: Height and width of both images in pixels.
+        workers: Processes; None takes one for each core this process may use.
+
+    Raises:
+        ConfigError: If an argument is out of bounds.
+        DataError: If ``out`` holds anything else; it is never overwritten.
+    """
+    _check_arguments(num_train, num_val, seed, size_hw)
+    stamp: dict[str, Any] = {
+        "version": VERSION,
+        "num_train": num_train,
+        "num_val": num_val,
+        "seed": seed,
+        "size_hw": list(size_hw),
+    }
+    if _already_there(out, stamp):
+        return out / "data.yaml"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    hidden = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        folder = hidden / "data"
+        _write_all(folder, {"train": num_train, "val": num_val}, seed, size_hw, workers)
+        (folder / STAMP).write_text(json.dumps(stamp) + "\n", encoding="utf-8")
+        # another run may have made it meanwhile
+        if not _already_there(out, stamp):
+            if out.exists():
+                out.rmdir()
+            folder.rename(out)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+    return out / "data.yaml"
+
+
+def _check_arguments(num_train: int, num_val: int, seed: int, size_hw: tuple[int, int]) -> None:
+    low, high = _SIDES
+    problems = [
+        f"{name}: must be 1 or more (got {value})"
+        for name, value in (("num_train", num_train), ("num_val", num_val))
+        if value < 1
+    ]
+    if seed < 0:
+        problems.append(f"seed: must be 0 or more (got {seed})")
+    problems += [
+        f"size_hw: {name} must be {low} to {high} px (got {side})"
+        for name, side in zip(("height", "width"), size_hw, strict=True)
+        if not low <= side <= high
+    ]
+    if not problems and not 0.5 <= size_hw[0] / size_hw[1] <= 1.5:
+        problems.append(f"size_hw: height / width must be 0.5 to 1.5 (got {size_hw[0]} / {size_hw[1]})")
+    if problems:
+        raise ConfigError(listing("demo data", problems, "wrong argument"))
+
+
+def _already_there(out: Path, stamp: dict[str, Any]) -> bool:
+    """Whether this very data set lies at ``out``; False for a free place."""
+    if not out.exists():
+        return False
+    if not out.is_dir():
+        raise DataError(f"{out}: is a file; name a folder that does not exist yet")
+    if not any(out.iterdir()):
+        return False
+    try:
+        found = json.loads((out / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise DataError(
+            f"{out}: holds files that are no demo data of yolofuse; name another folder (nothing is overwritten)"
+        ) from None
+    if found != stamp:
+        raise DataError(
+            f"{out}: holds demo data made with {json.dumps(found)}, not with {json.dumps(stamp)}; "
+            "name another folder or delete this one"
+        )
+    return True
+
+
+def _write_all(folder: Path, counts: dict[str, int], seed: int, size_hw: tuple[int, int], workers: int | None) -> None:
+    for split in counts:
+        for part in ("images", "imagesIR", "labels"):
+            (folder / part / split).mkdir(parents=True)
+    jobs = [(split, index) for split, count in counts.items() for index in range(count)]
+    draw = partial(_write_pair, folder, seed, size_hw)
+    made = list(tqdm(_spread(draw, jobs, workers), "Drawing demo pairs", len(jobs), unit="pair", disable=None))
+    _write_table(folder / "meta.csv", _META, [rows.meta for rows in made])
+    _write_table(folder / "objects.csv", _OBJECT, [row for rows in made for row in rows.objects])
+    descriptor = {
+        "root": ".",
+        "names": dict(NAMES),
+        "splits": {
+            split: {"rgb": f"images/{split}", "ir": f"imagesIR/{split}", "labels": f"labels/{split}"}
+            for split in counts
+        },
+        "tags": {"file": "meta.csv", "key": "name", "columns": ["daynight"]},
+    }
+    head = f"# Drawn demo data, free of licences: python -m yolofuse.cli.data synth --seed {seed}\n"
+    (folder / "data.yaml").write_text(head + yaml.safe_dump(descriptor, sort_keys=False), encoding="utf-8")
+
+
+def _spread(draw: partial[_Rows], jobs: Sequence[tuple[str, int]], workers: int | None) -> Iterator[_Rows]:
+    """The results in the order of the jobs, from a pool of fresh processes where that pays."""
+    count = min(workers or _usable_cores(), len(jobs))
+    if count < 2 or len(jobs) < _INLINE_BELOW:
+        yield from map(draw, jobs)
+        return
+    try:
+        with ProcessPoolExecutor(count, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+            yield from pool.map(draw, jobs, chunksize=4)
+    except BrokenProcessPool:
+        raise RunError(
+            "demo data: a drawing process died; if generate() is called from a script, call it below "
+            "`if __name__ == '__main__':`, else try workers=1"
+        ) from None
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _write_pair(folder: Path, seed: int, size_hw: tuple[int, int], job: tuple[str, int]) -> _Rows:
+    split, index = job
+    name = f"{split}_{index:05d}"
+    pair = render_pair(seed, split, index, size_hw)
+    _write_jpeg(folder / "images" / split / f"{name}.jpg", pair.bgr)
+    _write_jpeg(folder / "imagesIR" / split / f"{name}.jpg", pair.ir)
+    labels = "".join(label_line(seen.class_id, seen.box_xyxy, size_hw) for seen in pair.objects if seen.labelled)
+    (folder / "labels" / split / f"{name}.txt").write_text(labels, encoding="ascii")
+    return _rows(name, split, pair)
+
+
+def label_line(class_id: int, box_xyxy: tuple[float, float, float, float], size_hw: tuple[int, int]) -> str:
+    """One line of a YOLO label file. Edges keep off the border by 1e-6, so that rounding never leads outside."""
+    height, width = size_hw
+    x0, x1 = (min(max(x / width, 1e-6), 1 - 1e-6) for x in (box_xyxy[0], box_xyxy[2]))
+    y0, y1 = (min(max(y / height, 1e-6), 1 - 1e-6) for y in (box_xyxy[1], box_xyxy[3]))
+    return f"{class_id} {(x0 + x1) / 2:.6f} {(y0 + y1) / 2:.6f} {x1 - x0:.6f} {y1 - y0:.6f}\n"
+
+
+def _write_jpeg(path: Path, image: U8) -> None:
+    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    assert done
+    path.write_bytes(data.tobytes())
+
+
+def _rows(name: str, split: str, pair: Pair) -> _Rows:
+    labelled = [seen for seen in pair.objects if seen.labelled]
+    meta: Row = {
+        "name": name,
+        "split": split,
+        "daynight": "night" if pair.scene.climate.night else "day",
+        "weather": pair.scene.climate.mood,
+        "num_person": sum(seen.class_id == PERSON for seen in labelled),
+        "num_vehicle": sum(seen.class_id == VEHICLE for seen in labelled),
+        "num_rgb_only": sum(not seen.ir_sees for seen in labelled),
+        "num_ir_only": sum(not seen.rgb_sees for seen in labelled),
+        "num_decoys": sum(thing.wanted != "" and thing.class_id is None for thing in pair.scene.things),
+    }
+    objects: list[Row] = []
+    for seen in labelled:
+        row: Row = {"name": name, "class_id": seen.class_id, "kind": seen.wanted}
+        row |= {key: f"{value:.2f}" for key, value in zip(("x0", "y0", "x1", "y1"), seen.box_xyxy, strict=True)}
+        row |= {"share": f"{seen.share:.3f}", "rgb_contrast": f"{seen.rgb:.3f}", "ir_contrast": f"{seen.ir:.3f}"}
+        row |= {"rgb_sees": int(seen.rgb_sees), "ir_sees": int(seen.ir_sees)}
+        objects.append(row)
+    return _Rows(meta, objects)
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

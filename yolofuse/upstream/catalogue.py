@@ -1,0 +1,118 @@
+"""List the detection models that ultralytics can build, and build their layers."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import ultralytics
+import yaml
+from torch import nn
+from ultralytics.nn.tasks import DetectionModel
+
+from yolofuse.errors import ConfigError
+
+_HEADS = {"Detect", "v10Detect"}
+_MODELS = Path(ultralytics.__file__).parent / "cfg" / "models"
+_NAME = re.compile(r"(?P<family>yolov?\d+)(?P<size>[a-z]?)(?P<variant>(?:-[a-z0-9]+)*)")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A single-stream model of ultralytics.
+
+    Attributes:
+        name: As the user writes it, for example ``yolo11n``.
+        file: The model YAML inside the ultralytics package.
+        scale: The size letter, or "" where the file holds one size.
+    """
+
+    name: str
+    file: Path
+    scale: str
+
+    def read(self) -> dict[str, Any]:
+        """The model YAML with the scale filled in."""
+        content: dict[str, Any] = yaml.safe_load(self.file.read_text(encoding="utf-8"))
+        content["scale"] = self.scale
+        return content
+
+    @property
+    def num_backbone_layers(self) -> int:
+        """How many layers ultralytics lists under ``backbone``."""
+        return len(self.read()["backbone"])
+
+
+@lru_cache(maxsize=1)
+def _catalogue() -> dict[str, Base]:
+    """Every detection model that the installed ultralytics can build, by name with size."""
+    found: dict[str, Base] = {}
+    for file in sorted(_MODELS.rglob("yolo*.yaml")):
+        parts = _NAME.fullmatch(file.stem)
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if parts is None or content["head"][-1][2] not in _HEADS:
+            continue
+        scales = list(content.get("scales") or {})
+        if parts["size"] or not scales:
+            found[file.stem] = Base(file.stem, file, scales[0] if scales else "")
+        else:
+            for scale in scales:
+                name = f"{parts['family']}{scale}{parts['variant']}"
+                found[name] = Base(name, file, scale)
+    return found
+
+
+def list_bases() -> list[str]:
+    """Names of every base model, sizes included."""
+    return list(_catalogue())
+
+
+def resolve_base(name: str) -> Base:
+    """The base model called ``name``.
+
+    Raises:
+        ConfigError: If the family or the size is unknown, or the size is missing (ultralytics would build ``n``).
+    """
+    catalogue = _catalogue()
+    if name in catalogue:
+        return catalogue[name]
+    parts = _NAME.fullmatch(name)
+    if parts is not None:
+        family = [known for known in catalogue if _same_family(known, parts["family"], parts["variant"])]
+        if family:
+            problem = "has no size" if not parts["size"] else f"has an unknown size '{parts['size']}'"
+            raise ConfigError(f"model.base: '{name}' {problem}; use one of {', '.join(family)}")
+    close = difflib.get_close_matches(name, catalogue, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    raise ConfigError(
+        f"model.base: unknown model '{name}'{hint} Known: the detection models of yolov5, v8, v9, v10, 11, 12, 26, "
+        "with a size letter, for example yolo11n"
+    )
+
+
+def _same_family(known: str, family: str, variant: str) -> bool:
+    parts = _NAME.fullmatch(known)
+    return parts is not None and parts["family"] == family and parts["variant"] == variant
+
+
+def build_layers(base: Base, *, channels: int, num_classes: int) -> list[nn.Module]:
+    """The layers of a single-stream model, freshly initialised by ultralytics.
+
+    Each layer carries its number ``.i`` and its sources ``.f``; the last one is the detection head, with strides and
+    prior biases set.
+
+    Args:
+        base: Which model.
+        channels: Channels of the image that layer 0 reads.
+        num_classes: Number of classes.
+    """
+    content = base.read() | {"nc": num_classes}
+    model: Any = DetectionModel(content, ch=channels, nc=num_classes, verbose=False)  # type: ignore[no-untyped-call]
+    head = model.model[-1]
+    if getattr(head, "one2one_cv2", None) is not None:
+        head.end2end = True  # else ultralytics infers through the branch whose loss fades out
+    return list(model.model)

@@ -1,0 +1,121 @@
+"""What ultralytics' blocks and heads declare: initial values, class rows, and the loss that belongs to a head."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any, Literal, TypeVar
+
+from torch import nn
+from ultralytics.nn.modules import block
+from ultralytics.nn.modules.head import Detect
+from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
+
+from yolofuse.param_init import ZERO_GAMMA_OFF, InitOptions, InitSpec, constant, fixed, normal
+
+_RESIDUAL_ENDS: dict[type[nn.Module], tuple[str, ...]] = {
+    block.Bottleneck: ("cv2.bn",),
+    block.CIB: ("cv1.4.bn",),
+    block.PSABlock: ("attn.proj.bn", "ffn.1.bn"),
+    block.PSA: ("attn.proj.bn", "ffn.1.bn"),
+    block.ABlock: ("attn.proj.bn", "mlp.1.bn"),
+    block.SPPF: ("cv2.bn",),
+    block.GhostBottleneck: ("conv.2.cv1.bn", "conv.2.cv2.bn"),
+}
+"""Last norms of each residual branch, for blocks that add their input (all of them, or where ``add`` says so)."""
+
+
+def declared_init_specs(module: nn.Module, options: InitOptions) -> dict[str, InitSpec]:
+    """What ultralytics' blocks say of their own parameters in their constructors, written down as declarations.
+
+    Args:
+        module: One module; its children are asked on their own.
+        options: What the run wants.
+
+    Returns:
+        Parameters by their name below ``module``.
+    """
+    if isinstance(module, Detect):
+        return _head_starts(module, options)
+    if isinstance(module, block.DFL):
+        return {"conv.weight": fixed("DFL's 0 .. reg_max-1")}
+    specs: dict[str, InitSpec] = {}
+    if isinstance(module, block.ABlock):
+        convolutions = [(name, m) for name, m in module.named_modules() if isinstance(m, nn.Conv2d)]
+        specs |= {f"{name}.weight": normal(0.02, "area attention's N(0, 0.02)") for name, _ in convolutions}
+        specs |= {f"{name}.bias": constant(0.0, "zero") for name, m in convolutions if m.bias is not None}
+    if isinstance(module, block.A2C2f) and module.gamma is not None:
+        specs["gamma"] = constant(0.01, "residual scale 0.01")
+    if options.zero_gamma and getattr(module, "add", True):
+        ends = next((ends for kind, ends in _RESIDUAL_ENDS.items() if isinstance(module, kind)), ())
+        norms = [end for end in ends if _is_norm(module.get_submodule(end))]
+        specs |= {f"{end}.weight": constant(0.0, "zero gamma", ZERO_GAMMA_OFF) for end in norms}
+    return specs
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, nn.BatchNorm2d)  # not where the model was built without
+
+
+def _head_starts(head: Any, options: InitOptions) -> dict[str, InitSpec]:
+    """Small last weights, and biases that expect few objects: ``-log`` of cells per object and class, box side 2."""
+    specs: dict[str, InitSpec] = {}
+    for twin in ("", "one2one_"):
+        boxes, classes = getattr(head, f"{twin}cv2", None) or (), getattr(head, f"{twin}cv3", None) or ()
+        for i, (box, cls) in enumerate(zip(boxes, classes, strict=True)):
+            box_end, cls_end = f"{twin}cv2.{i}.{len(box) - 1}", f"{twin}cv3.{i}.{len(cls) - 1}"
+            cells = (options.prior_imgsz / float(head.stride[i])) ** 2
+            prior = math.log(options.prior_objects / head.nc / cells)
+            specs[f"{box_end}.bias"] = constant(2.0, "prior of the boxes")
+            specs[f"{cls_end}.bias"] = constant(prior, f"prior: {options.prior_objects:g} objects per image")
+            if options.head_std is not None:
+                for end in (box_end, cls_end):
+                    what = f"head output N(0, {options.head_std:g})"
+                    specs[f"{end}.weight"] = normal(options.head_std, what, "init.head_std: rules")
+    return specs
+
+
+ClassBranch = Literal["rows", "inner"]
+
+
+def class_branch(model: nn.Module) -> Iterator[tuple[str, ClassBranch]]:
+    """Parameters and buffers of every head's class branch: its last layer has a row per class, the ``inner`` ones have
+    a width that follows the number of classes."""
+    for head_name, head in model.named_modules():
+        if not isinstance(head, Detect):
+            continue
+        for twin in ("", "one2one_"):
+            for i, branch in enumerate(getattr(head, f"{twin}cv3", None) or ()):
+                for name in branch.state_dict():
+                    is_last = name.split(".")[0] == str(len(branch) - 1)
+                    yield f"{head_name}.{twin}cv3.{i}.{name}", "rows" if is_last else "inner"
+
+
+def init_like(name: str) -> str:
+    """The parameter that ``name`` begins as a copy of: an end-to-end head's one-to-one branch of its one-to-many one.
+
+    Any other name is returned as it is.
+    """
+    return name.replace(".one2one_cv", ".cv")
+
+
+Branch = TypeVar("Branch", bound=v8DetectionLoss)
+
+
+def detection_loss(head: nn.Module, gains: Mapping[str, float], epochs: int, kind: type[Branch]) -> Branch | E2ELoss:
+    """The loss that belongs to ``head``: one branch, or ultralytics' pair where the head has a one-to-one branch.
+
+    Args:
+        head: On its final device.
+        gains: Weights of the terms.
+        epochs: Length of the run, over which the pair moves its balance.
+        kind: Class of a branch.
+    """
+    shim = nn.Module()
+    shim.add_module("head", head)
+    shim.args = SimpleNamespace(**gains, epochs=epochs)  # type: ignore[assignment]
+    shim.model = [head]  # type: ignore[assignment]
+    if getattr(head, "one2one_cv2", None) is not None:
+        return E2ELoss(shim, loss_fn=kind)
+    return kind(shim)
