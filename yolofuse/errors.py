@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 _MAX_LISTED = 20
 
@@ -54,3 +55,16 @@ def listing(where: str, problems: Sequence[str], noun: str = "problem") -> str:
     if count > _MAX_LISTED:
         lines.append(f"  ... and {count - _MAX_LISTED} more")
     return "\n".join(lines)
+
+
+def did_you_mean(word: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> str:
+    """Format a hint such as ``; did you mean batch?``; empty if nothing known is close to the word.
+
+    Args:
+        word: What the user wrote.
+        known: What would have been right.
+        count: How many suggestions to make at most.
+        cutoff: Likeness from which on a word is suggested, 0..1.
+    """
+    close = difflib.get_close_matches(word, list(known), n=count, cutoff=cutoff)
+    return f"; did you mean {' or '.join(close)}?" if close else ""

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import csv
+import io
+
+from yolofuse.tables import csv_text, markdown_table, text_table
+
+_ROWS = [["class", "AP", "share"], ["person", "0.5", "50%"], ["a|b", "12.25", ""]]
+
+
+def test_text_table__aligns_numbers_right_and_words_left() -> None:
+    assert text_table(_ROWS).splitlines() == ["class      AP  share", "person    0.5    50%", "a|b     12.25"]
+
+
+def test_markdown_table__escapes_bars_and_aligns_numbers() -> None:
+    head, rule, first, second = markdown_table(_ROWS).splitlines()
+    assert rule == "| --- | ---: | ---: |"
+    assert (head.split("|")[1].strip(), first.split("|")[1].strip()) == ("class", "person")
+    assert "a\\|b" in second
+
+
+def test_csv_text__reads_back_with_blanks_for_none() -> None:
+    rows = [{"a": 1, "b": None}, {"a": "x,y", "c": 2.5}]
+    assert list(csv.DictReader(io.StringIO(csv_text(rows)))) == [
+        {"a": "1", "b": "", "c": ""},
+        {"a": "x,y", "b": "", "c": "2.5"},
+    ]

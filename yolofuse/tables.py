@@ -1,0 +1,74 @@
+"""Format rows as aligned text, Markdown or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+
+Row = Sequence[str]
+
+
+def text_table(rows: Sequence[Row], gap: str = "  ") -> str:
+    """Align columns for a terminal: numbers to the right, everything else to the left.
+
+    Args:
+        rows: Cells, the header first; all rows of one length.
+        gap: What stands between two columns.
+    """
+    return "\n".join(_aligned(rows, gap))
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Format a Markdown table that reads well as plain text too.
+
+    Args:
+        rows: Cells, the header first; all rows of one length. Vertical bars in them are escaped.
+    """
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    rule = "| " + " | ".join("---:" if number else "---" for number in _numeric(escaped)) + " |"
+    head, *body = (f"| {line} |" for line in _aligned(escaped, " | "))
+    return "\n".join([head, rule, *body])
+
+
+def csv_text(rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = None) -> str:
+    """Format a CSV with a header; None becomes a blank cell.
+
+    Args:
+        rows: Values by column.
+        columns: Their order; by default every key, in the order of its first occurrence.
+    """
+    names = list(columns) if columns is not None else list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _aligned(rows: Sequence[Row], gap: str) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    numeric = _numeric(rows)
+    return [
+        gap.join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _numeric(rows: Sequence[Row]) -> list[bool]:
+    """Return which columns hold only numbers, the header left aside; blank cells count as numbers."""
+    return [
+        any(row[column] for row in rows[1:]) and all(_is_number(row[column]) for row in rows[1:])
+        for column in range(len(rows[0]))
+    ]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.strip().rstrip("%").replace(",", "") or 0)
+    except ValueError:
+        return False
+    return True
