@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from yolofuse.check.near_duplicates import describe
 from yolofuse.data.images.decode import decode, open_image, reduction_for
-from yolofuse.data.images.read_pair import fitted_hw, read_pair, to_bytes
+from yolofuse.data.images.read_pair import fitted_hw, luma_and_ir, read_thumbnail
 from yolofuse.errors import DataError
 from yolofuse.types import ByteArray, FloatArray, PairRecord
 
@@ -98,9 +98,9 @@ def measure(record: PairRecord) -> PairFacts:
     Raises:
         DataError: If a file can't be read any more.
     """
-    pixels = to_bytes(read_pair(record, fitted_hw(record.size_hw, THUMB_SIDE)))
-    rgb, ir = pixels[..., :3], np.ascontiguousarray(pixels[..., 3])
-    luma = np.asarray(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY), np.uint8)
+    pixels = read_thumbnail(record, THUMB_SIDE)
+    rgb = pixels[..., :3]
+    luma, ir = luma_and_ir(pixels)
     likeness, detail_likeness = _likeness(luma, rgb, ir)
     return PairFacts(
         rgb_digest=_digest(record.rgb),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from yolofuse.check.findings import Picture
 from yolofuse.check.registration import Shift
-from yolofuse.data.images.read_pair import fitted_hw, read_pair, to_bytes
+from yolofuse.data.images.read_pair import read_thumbnail
 from yolofuse.types import ByteArray, FloatArray, IntArray, PairRecord
 from yolofuse.viz.draw import Mark, class_colour, draw_marks, framed, side_by_side, stacked, titles
 
@@ -29,7 +29,7 @@ def load(record: PairRecord) -> tuple[ByteArray, ByteArray]:
     Raises:
         DataError: If a file can't be read any more.
     """
-    pixels = to_bytes(read_pair(record, fitted_hw(record.size_hw, PANEL)))
+    pixels = read_thumbnail(record, PANEL)
     bgr = np.ascontiguousarray(pixels[..., 2::-1])
     return bgr, cast(ByteArray, cv2.cvtColor(np.ascontiguousarray(pixels[..., 3]), cv2.COLOR_GRAY2BGR))
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolofuse.check.pair_stats import correlation
-from yolofuse.data.images.read_pair import fitted_hw, read_pair, to_bytes
+from yolofuse.data.images.read_pair import luma_and_ir, read_thumbnail
 from yolofuse.types import ByteArray, PairRecord
 
 Sameness = Literal["copy", "view", "other"]
@@ -50,9 +50,7 @@ def sameness(one: PairRecord, other: PairRecord, *, flipped: bool) -> Sameness:
 
 def _small(record: PairRecord) -> ByteArray:
     """Brightness and thermal image, (h, w, 2)."""
-    pixels = to_bytes(read_pair(record, fitted_hw(record.size_hw, _SIDE)))
-    luma = cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_RGB2GRAY)
-    return np.dstack([luma, pixels[..., 3]]).astype(np.uint8)
+    return np.dstack(luma_and_ir(read_thumbnail(record, _SIDE)))
 
 
 def _registrations(first: ByteArray, second: ByteArray) -> list[npt.NDArray[np.float32]]:

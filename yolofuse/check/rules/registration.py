@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
@@ -18,7 +17,7 @@ from yolofuse.check.findings import Finding, plural, some
 from yolofuse.check.pictures import draw_shift
 from yolofuse.check.registration import WORK_SIDE, Shift, estimate_shift, shift_at_peak, shift_surface
 from yolofuse.check.split_data import Split, evenly
-from yolofuse.data.images.read_pair import fitted_hw, read_pair, to_bytes
+from yolofuse.data.images.read_pair import fitted_hw, luma_and_ir, read_thumbnail
 from yolofuse.errors import DataError
 from yolofuse.types import ByteArray, FloatArray
 
@@ -68,9 +67,7 @@ def _measure(split: Split, index: int) -> Measured | None:
 
 def _images(split: Split, index: int) -> tuple[ByteArray, ByteArray]:
     record = split.pairs.records[index]
-    pixels = to_bytes(read_pair(record, fitted_hw(record.size_hw, WORK_SIDE)))
-    luma = cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_RGB2GRAY)
-    return np.asarray(luma, np.uint8), np.ascontiguousarray(pixels[..., 3])
+    return luma_and_ir(read_thumbnail(record, WORK_SIDE))
 
 
 def judge_alignment(split: Split, shifts: Sequence[Measured]) -> list[Finding]:

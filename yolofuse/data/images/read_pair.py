@@ -114,5 +114,27 @@ def _to_depth(ir: RawArray, pair_format: PairFormat) -> PixelArray:
 
 
 def to_bytes(pixels: PixelArray) -> ByteArray:
-    """A pair in 8 bits, for pictures."""
+    """Convert the pixels of a pair to 8 bits."""
     return np.asarray(pixels if pixels.dtype == np.uint8 else pixels // _STEPS_OF_8_BITS, np.uint8)
+
+
+def read_thumbnail(record: PairRecord, longest: int) -> ByteArray:
+    """Read a pair in 8 bits with its longest side reduced to ``longest`` pixels; a smaller pair keeps its size.
+
+    Shapes:
+        -> (h, w, 4): R, G, B, IR
+
+    Raises:
+        DataError: As :func:`read_pair`.
+    """
+    return to_bytes(read_pair(record, fitted_hw(record.size_hw, longest)))
+
+
+def luma_and_ir(pixels: ByteArray) -> tuple[ByteArray, ByteArray]:
+    """Return the brightness of the visible image and the thermal image, each contiguous.
+
+    Shapes:
+        pixels: (h, w, 4): R, G, B, IR -> (h, w), (h, w)
+    """
+    luma = cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_RGB2GRAY)
+    return np.asarray(luma, np.uint8), np.ascontiguousarray(pixels[..., 3])
