@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from faults_lab import TABLE, Job, Outcome, book, quiet_parent, tell
-from faults_run import STEPS, Runs, TensorLog, damaged, state_hash, told
+from scripts.faults.lab import TABLE, Job, Outcome, book, quiet_parent, tell
+from scripts.faults.ours_run import STEPS, Runs, TensorLog, damaged, state_hash, told
 
 from yolofuse.run.records import read_status
 

@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from faults_lab import TABLE, Outcome, book, difference, quiet_parent, tell
-from faults_stock_files import bit_flip, disk_full, sigkill_in_save, truncation
-from faults_stock_run import (
+from scripts.faults.lab import TABLE, Outcome, book, difference, quiet_parent, tell
+from scripts.faults.ultralytics_files import bit_flip, disk_full, sigkill_in_save, truncation
+from scripts.faults.ultralytics_run import (
     EPOCHS,
     MID,
     STEPS,

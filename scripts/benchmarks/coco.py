@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from bench_table import append_rows
+from scripts.benchmarks.results_table import append_rows
 
 from yolofuse.config.schema import CocoBackend
 from yolofuse.eval.coco import CocoMatches, ground_truth, prediction_rows

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from real_table import Cell, parser_of, read_rows, run_missing, spread_of, train_and_judge, write_csv
+from scripts.experiments.fusion_levels import Cell, parser_of, read_rows, run_missing, spread_of, train_and_judge, write_csv
 
 BUDGET = ("train.epochs=60", "train.imgsz=320", "train.batch=8", "train.close_mosaic=10")
 ARMS = ("pretrained", "scratch")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 
-from real_table import Cell, parser_of, read_rows, run_missing, spread_of, train_and_judge, write_csv
+from scripts.experiments.fusion_levels import Cell, parser_of, read_rows, run_missing, spread_of, train_and_judge, write_csv
 
 ARMS = {"whole": 0, "pool": 8}
 DATA = ("roadscene-flir", "llvip-256")

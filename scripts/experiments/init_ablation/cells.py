@@ -20,7 +20,7 @@ from pathlib import Path
 
 import cv2
 import torch
-from ablation_report import Curve, Result
+from scripts.experiments.init_ablation.report import Curve, Result
 from tqdm import tqdm
 
 from yolofuse.config import Config

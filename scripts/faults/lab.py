@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 import torch
 import yaml
-from bench_table import REPO, commit, machine
+from scripts.benchmarks.results_table import REPO, commit, machine
 
 from yolofuse.errors import RunError
 from yolofuse.files import save_text

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_table import REPO
-from faults_files import compared, killed
-from faults_lab import Outcome
-from faults_run import STEPS, Runs, at_step, last_line, state_hash
+from scripts.benchmarks.results_table import REPO
+from scripts.faults.ours_files import compared, killed
+from scripts.faults.lab import Outcome
+from scripts.faults.ours_run import STEPS, Runs, at_step, last_line, state_hash
 
 import yolofuse.run.resume_check as fingerprint
 

@@ -23,7 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from bench_table import REPO, append_rows, commit, machine, repeated
+from scripts.benchmarks.results_table import REPO, append_rows, commit, machine, repeated
 
 from yolofuse import upstream  # noqa: F401 - sets the offline environment up before ultralytics is imported
 from yolofuse.config.schema import AugmentConfig

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from faults_lab import Job, difference, write_pairs
+from scripts.faults.lab import Job, difference, write_pairs
 
 from yolofuse import upstream  # noqa: F401 - sets the offline environment up before ultralytics is imported
 

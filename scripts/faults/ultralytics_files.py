@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from faults_lab import Job, Outcome, fill, flip_bit, small_disk
-from faults_stock_run import Stock, Trainer, epochs_of, finish, killed, off
+from scripts.faults.lab import Job, Outcome, fill, flip_bit, small_disk
+from scripts.faults.ultralytics_run import Stock, Trainer, epochs_of, finish, killed, off
 
 _SAVE_KILLS = 50
 _FLIPS = 100

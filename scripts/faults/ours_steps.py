@@ -11,9 +11,9 @@ from signal import SIGKILL, SIGTERM, SIGUSR1, Signals
 from typing import Any
 
 import torch
-from faults_files import compared, killed
-from faults_lab import Job, Outcome
-from faults_run import BATCH, STEPS, Runs, at_step, last_line, send_self, state_hash
+from scripts.faults.ours_files import compared, killed
+from scripts.faults.lab import Job, Outcome
+from scripts.faults.ours_run import BATCH, STEPS, Runs, at_step, last_line, send_self, state_hash
 
 from yolofuse.model import Detector
 from yolofuse.run.train_state import TrainState

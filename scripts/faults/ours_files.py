@@ -11,8 +11,8 @@ from signal import SIGKILL
 from typing import Any
 
 import numpy as np
-from faults_lab import Job, Outcome, fill, flip_bit, small_disk
-from faults_run import STEPS, Runs, at_step, checkpoints, damaged, last_line, send_self, state_hash
+from scripts.faults.lab import Job, Outcome, fill, flip_bit, small_disk
+from scripts.faults.ours_run import STEPS, Runs, at_step, checkpoints, damaged, last_line, send_self, state_hash
 
 from yolofuse.errors import YolofuseError
 from yolofuse.run.checkpointer import AsyncCheckpointer, newest_checkpoint

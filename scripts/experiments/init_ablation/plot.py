@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from ablation_report import BASELINE, BLOCKS, Result, by_policy
+from scripts.experiments.init_ablation.report import BASELINE, BLOCKS, Result, by_policy
 from numpy.typing import NDArray
 
 from yolofuse.files import save_bytes

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_turns import Turns, answers_only
+from scripts.benchmarks.turns import Turns, answers_only
 
 from yolofuse import upstream  # noqa: F401 - sets the offline environment up before ultralytics is imported
 from yolofuse.engine.diagnostics.profiler import Profile, profile_span

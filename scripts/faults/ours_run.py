@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from faults_lab import Job, write_pairs
+from scripts.faults.lab import Job, write_pairs
 
 import yolofuse.cli.train as cli
 from yolofuse import upstream

@@ -25,7 +25,7 @@ from typing import cast
 import cv2
 import numpy as np
 import numpy.typing as npt
-from bench_table import REPO, commit
+from scripts.benchmarks.results_table import REPO, commit
 from tqdm import tqdm
 
 from yolofuse.check.registration import WORK_SIDE, Shift, estimate_shift, reach_of, shift_at_peak

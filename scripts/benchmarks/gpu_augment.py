@@ -20,7 +20,7 @@ from typing import Literal
 
 import cv2
 import torch
-from bench_table import REPO, append_rows, repeated
+from scripts.benchmarks.results_table import REPO, append_rows, repeated
 from torch import Tensor
 
 from yolofuse.config.schema import AugmentConfig

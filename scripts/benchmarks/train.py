@@ -30,8 +30,8 @@ from typing import Any
 
 import torch
 import yaml
-from bench_table import REPO, append_rows
-from bench_turns import Worker
+from scripts.benchmarks.results_table import REPO, append_rows
+from scripts.benchmarks.turns import Worker
 
 from yolofuse import upstream
 from yolofuse.data.descriptor.load import load_descriptor

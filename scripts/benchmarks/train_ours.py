@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import torch
 import yaml
-from bench_turns import Turns, answers_only
+from scripts.benchmarks.turns import Turns, answers_only
 from torch.utils.flop_counter import FlopCounterMode
 
 from yolofuse.config import Config, load_config
@@ -22,7 +22,7 @@ from yolofuse.engine.diagnostics import profiler
 from yolofuse.engine.diagnostics.hooks import preserve_state
 from yolofuse.engine.diagnostics.profiler import Profile
 from yolofuse.engine.diagnostics.trace_summary import Part
-from yolofuse.engine.evaluator import autocast
+from yolofuse.engine.precision import autocast
 from yolofuse.engine.prefetcher import DevicePrefetcher
 from yolofuse.engine.train import train
 from yolofuse.types import PairedBatch

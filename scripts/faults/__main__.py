@@ -16,11 +16,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import faults_files
-import faults_ranks
-import faults_steps
-from faults_lab import TABLE, Outcome, book, quiet_parent, tell
-from faults_run import Runs
+from scripts.faults import ours_files
+from scripts.faults import ours_ranks
+from scripts.faults import ours_steps
+from scripts.faults.lab import TABLE, Outcome, book, quiet_parent, tell
+from scripts.faults.ours_run import Runs
 
 _SCENARIOS: dict[str, Callable[[Runs], Outcome]] = {
     **faults_files.SCENARIOS,

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from bench_table import append_rows
+from scripts.benchmarks.results_table import append_rows
 
 from yolofuse.data.index.text_column import TextColumn
 

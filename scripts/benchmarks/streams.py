@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_table import append_rows
+from scripts.benchmarks.results_table import append_rows
 from torch import Tensor, nn
 
 from yolofuse.config import ModelConfig
-from yolofuse.engine.evaluator import autocast
+from yolofuse.engine.precision import autocast
 from yolofuse.model import Detector, build_detector
 
 Way = Callable[[], None]

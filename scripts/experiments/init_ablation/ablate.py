@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ablation_cells import DONE, Cell, read_result, run_cells
-from ablation_picture import save_picture
-from ablation_report import BLOCKS, write_report
+from scripts.experiments.init_ablation.cells import DONE, Cell, read_result, run_cells
+from scripts.experiments.init_ablation.plot import save_picture
+from scripts.experiments.init_ablation.report import BLOCKS, write_report
 
 from yolofuse.cli.common import Parser, run_command
 from yolofuse.config import Config, WeightsConfig, dump_config, load_config

@@ -1,0 +1,1 @@
+"""Run the demo, the benchmarks, the fault tests and the experiments of this repository."""

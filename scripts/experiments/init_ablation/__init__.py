@@ -1,0 +1,1 @@
+"""Compare initialisation policies over several seeds."""

@@ -1,0 +1,1 @@
+"""Inject faults into tiny training runs and record what each one costs."""
