@@ -51,8 +51,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(config: Config, folder: Path, *, modules: bool, num_batches: int) -> Probe:
     session = build_context(config, Ranks(0, 1, pick_device(config.train.device)))  # it prints the weights report
-    if modules and session.weights is not None:
-        log.info("%s", session.weights.format(modules=True))
+    if modules and session.weights_report is not None:
+        log.info("%s", session.weights_report.format(modules=True))
     result = probe(session, num_batches)
     log.info("%s", _format(result, modules))
     save_json(folder / "probe.json", result.plain(), indent=1)

@@ -38,14 +38,14 @@ def main(argv: list[str] | None = None) -> int:
 
     def command() -> None:
         if args.resume is None:
-            train(load_config(args.cfg, overrides), resume=None if args.auto_resume else False, force=args.force)
+            train(load_config(args.cfg, overrides), resume="auto" if args.auto_resume else "never", force=args.force)
             return
         if overrides and not args.force:
             raise ConfigError(
                 f"--resume goes on with the run as it was; leave out {' '.join(overrides)}, or go on as another run "
                 "with --force"
             )
-        train(RunFolder(args.resume).load_config(overrides), resume=True, force=args.force)
+        train(RunFolder(args.resume).load_config(overrides), resume="always", force=args.force)
 
     return run_command(command, on_interrupt="; go on with --resume and the run's folder")
 

@@ -16,10 +16,10 @@ _PICTURED_BATCHES = 2
 LogScalars = Callable[[Mapping[str, float | None], int], None]
 
 
-def save_first_batches(session: TrainContext, folder: Path) -> None:
+def save_first_batches(context: TrainContext, folder: Path) -> None:
     """Draw the first batches of epoch 0, RGB and IR side by side, as the model will see them."""
-    for number, batch in enumerate(first_batches(session, _PICTURED_BATCHES)):
-        save_batch_picture(batch, session.train_pairs.names, folder / f"train_batch{number}.jpg")
+    for number, batch in enumerate(first_batches(context, _PICTURED_BATCHES)):
+        save_batch_picture(batch, context.train_pairs.names, folder / f"train_batch{number}.jpg")
 
 
 def save_run_curves(folder: RunFolder) -> None:

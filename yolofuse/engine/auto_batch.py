@@ -15,9 +15,9 @@ from torch import Tensor
 from yolofuse.config import Config
 from yolofuse.data import PairSet
 from yolofuse.distributed.ranks import Ranks
-from yolofuse.engine.evaluator import autocast
 from yolofuse.engine.loss import DetectionLoss
 from yolofuse.engine.optim import build_optimizer
+from yolofuse.engine.precision import autocast
 from yolofuse.errors import ConfigError
 from yolofuse.model import Detector
 from yolofuse.types import PairedBatch
@@ -234,8 +234,7 @@ class StepProbe:
             batch = self._batch(num)
             with autocast(self._device, self._precision):
                 outputs = self._detector(batch.rgb, batch.ir)
-            total, _ = self._criterion(outputs, batch)
-            total.backward()  # type: ignore[no-untyped-call]
+            self._criterion(outputs, batch).total.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
             del beside
         finally:

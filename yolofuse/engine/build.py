@@ -1,4 +1,4 @@
-"""Everything a training run is made of, checked before epoch 0."""
+"""Build the parts of a training run from its config, and check them before epoch 0."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from torch.nn.parallel import DistributedDataParallel
 
 from yolofuse.config import Config
 from yolofuse.data import EpochSampler, PairSet, TrainDataset, collate
+from yolofuse.distributed.consensus import RankConsensus
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.distributed.sync_batchnorm import synchronise_batchnorm
 from yolofuse.engine.auto_batch import automatic_batch
 from yolofuse.engine.dataloaders import (
     EvalLoader,
+    TrainLoader,
     build_eval_loader,
     cached_pixels,
     check_decoder,
     load_split,
-    train_prefetcher,
     windows_in,
 )
-from yolofuse.engine.evaluator import resolve_precision
 from yolofuse.engine.loss import DetectionLoss
-from yolofuse.engine.nan_guard import RankConsensus
 from yolofuse.engine.optim import Schedule, build_optimizer, freeze
-from yolofuse.engine.prefetcher import DevicePrefetcher
+from yolofuse.engine.precision import resolve_precision
 from yolofuse.errors import ConfigError
 from yolofuse.eval.coco_backends import require_backend
 from yolofuse.model import Detector, build_detector, format_summary, overlap_streams, summarise
@@ -42,30 +41,41 @@ from yolofuse.weights import WeightsReport, load_and_initialise, policy_of
 log = logging.getLogger("yolofuse")
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrainContext:
-    """The parts of a run on one rank."""
+    """The parts of a run on one rank that stay the same from its first step to its last.
+
+    Attributes:
+        config: The run, with the batch size that was found where ``train.batch`` is -1.
+        ranks: This process among the run's.
+        train_pairs: The training split.
+        val_pairs: The validation split.
+        detector: The model, not wrapped for several ranks.
+        ema: The exponential moving average of its weights.
+        criterion: The loss.
+        optimizer: Of the trained parameters.
+        schedule: Of learning rate, momentum and accumulation.
+        dataset: Makes training samples.
+        train_loader: Training batches on the device.
+        val_loader: Validation batches on the device.
+        consensus: The ranks' message in each step.
+        weights_report: What was loaded into each tensor; None where a checkpoint is about to replace them all.
+    """
 
     config: Config
-    """The run, with the batch that was found where ``train.batch`` is -1."""
     ranks: Ranks
     train_pairs: PairSet
     val_pairs: PairSet
     detector: Detector
-    model: nn.Module
-    """The detector, wrapped for several ranks where there are several."""
     ema: ModelEma[Detector]
     criterion: DetectionLoss
     optimizer: torch.optim.Optimizer
     schedule: Schedule
-    scaler: torch.amp.GradScaler
-    sampler: EpochSampler
     dataset: TrainDataset
-    prefetcher: DevicePrefetcher
-    val_source: EvalLoader
+    train_loader: TrainLoader
+    val_loader: EvalLoader
     consensus: RankConsensus
-    weights: WeightsReport | None
-    """What became of each tensor; None where a checkpoint is about to replace them all."""
+    weights_report: WeightsReport | None
 
 
 def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any] | None = None) -> TrainContext:
@@ -74,88 +84,94 @@ def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any]
     Args:
         config: The run.
         ranks: This process among the run's.
-        checkpoint: What is about to be restored: no weights are loaded or initialised, and the thermal windows are its.
+        checkpoint: What is about to be restored: no weights are loaded or initialised, its thermal windows are used.
 
     Raises:
-        YolofuseError: Whatever is wrong with config, data or weights.
+        YolofuseError: If config, data or weights are wrong.
     """
-    train = config.train
-    if train.batch > 0 and train.batch % ranks.world:
-        raise ConfigError(f"train.batch: {train.batch} pairs cannot be dealt evenly to {ranks.world} ranks")
-    # Their mistakes are told before the data is looked at.
-    require_backend(config.val.backend)
-    policy_of(config)
-    check_decoder(config, ranks)
+    _check_config(config, ranks)
     train_pairs = load_split(config, config.data.train_split, ranks, windows_in(checkpoint or {}))
     val_pairs = load_split(config, config.data.val_split, ranks, train_pairs.ir_windows)
     detector = new_detector(config, train_pairs)
-    if train.imgsz % detector.stride or config.val_imgsz % detector.stride:
-        raise ConfigError(f"train.imgsz, val.imgsz: must be multiples of {detector.stride} for {config.model.base}")
-    frozen = freeze(detector, train.freeze)
+    _check_sizes(config, detector.stride)
+    frozen = freeze(detector, config.train.freeze)
     report = load_and_initialise(detector, config, train_pairs.names, frozen) if checkpoint is None else None
     if ranks.is_main:
-        _announce(config, detector, report, len(frozen))
+        _log_model(config, detector, report, len(frozen))
     detector.to(ranks.device)
-    if train.channels_last:
+    if config.train.channels_last:
         detector.to(memory_format=torch.channels_last)
-    if train.batch < 0:
-        config = _with_batch_that_fits(config, detector, train_pairs, ranks)
-        train = config.train
+    config = _resolve_batch(config, detector, train_pairs, ranks)
+    train = config.train
     ema = ModelEma(detector, decay=train.ema_decay, tau=train.ema_tau)
-    model = _wrap(detector, config, ranks)
+    _prepare_forward(detector, config, ranks)
     sampler = EpochSampler(
         len(train_pairs), train.batch, train.seed, ranks.rank, ranks.world, pool=train.augment.mosaic_pool
     )
     reader = cached_pixels(config, train_pairs, ranks)
     dataset = TrainDataset(train_pairs, train.imgsz, train.augment, train.seed, reader)
-    consensus = RankConsensus(ranks)
-    scaled = resolve_precision(ranks.device, train.precision) == "fp16"
     return TrainContext(
         config=config,
         ranks=ranks,
         train_pairs=train_pairs,
         val_pairs=val_pairs,
         detector=detector,
-        model=model,
         ema=ema,
-        criterion=DetectionLoss(detector, train.loss, train.epochs, consensus.sum_over_ranks),
+        criterion=DetectionLoss(detector, train.loss, train.epochs),
         optimizer=build_optimizer(detector, train),
         schedule=Schedule(train, len(sampler)),
-        scaler=torch.amp.GradScaler(ranks.device.type, enabled=scaled),
-        sampler=sampler,
         dataset=dataset,
-        prefetcher=train_prefetcher(config, dataset, sampler, ranks),
-        val_source=build_eval_loader(val_pairs, config, detector.stride, ranks),
-        consensus=consensus,
-        weights=report,
+        train_loader=TrainLoader(dataset, sampler, config, ranks),
+        val_loader=build_eval_loader(val_pairs, config, detector.stride, ranks),
+        consensus=RankConsensus(ranks),
+        weights_report=report,
     )
 
 
+def _check_config(config: Config, ranks: Ranks) -> None:
+    """Check what can be checked before the data is read.
+
+    Raises:
+        ConfigError: If an option does not fit the machine or another option.
+    """
+    batch = config.train.batch
+    if batch > 0 and batch % ranks.world:
+        raise ConfigError(f"train.batch: {batch} pairs cannot be divided evenly among {ranks.world} ranks")
+    require_backend(config.val.backend)
+    policy_of(config)
+    check_decoder(config, ranks)
+
+
+def _check_sizes(config: Config, stride: int) -> None:
+    if config.train.imgsz % stride or config.val_imgsz % stride:
+        raise ConfigError(f"train.imgsz, val.imgsz: must be multiples of {stride} for {config.model.base}")
+
+
 def new_detector(config: Config, pairs: PairSet) -> Detector:
-    """The detector for a data set's classes, as built: its weights are neither loaded nor initialised by the policy."""
+    """Build the detector for a data set's classes; its weights are neither loaded nor initialised by the policy yet."""
     return build_detector(
         config.model, num_classes=len(pairs.names), seed=config.train.seed, bn_momentum=config.train.bn_momentum
     )
 
 
-def first_batches(session: TrainContext, num: int) -> list[PairedBatch]:
-    """The first batches of the first epoch, augmented as training augments them, on the CPU."""
-    train = session.config.train
-    session.sampler.set_epoch(0, start_step=0, mosaic=train.epochs > train.close_mosaic)
-    return [collate([session.dataset[key] for key in keys]) for keys in islice(session.sampler, num)]
+def first_batches(context: TrainContext, num: int) -> list[PairedBatch]:
+    """Return the first batches of the first epoch on the CPU, augmented as in training."""
+    train, sampler = context.config.train, context.train_loader.sampler
+    sampler.set_epoch(0, start_step=0, mosaic=train.epochs > train.close_mosaic)
+    return [collate([context.dataset[key] for key in keys]) for keys in islice(sampler, num)]
 
 
-def _with_batch_that_fits(config: Config, detector: Detector, pairs: PairSet, ranks: Ranks) -> Config:
+def _resolve_batch(config: Config, detector: Detector, pairs: PairSet, ranks: Ranks) -> Config:
+    """Return the config with the largest batch that fits in memory, where ``train.batch`` is -1."""
+    if config.train.batch > 0:
+        return config
     precision = resolve_precision(ranks.device, config.train.precision)
     batch = automatic_batch(detector, config, precision, pairs, ranks)
     return config.model_copy(update={"train": config.train.model_copy(update={"batch": batch})})
 
 
-def _wrap(detector: Detector, config: Config, ranks: Ranks) -> nn.Module:
-    """The detector as it is trained: compiled, its streams overlapped, for several ranks, as the config wants it.
-
-    All of that leaves its tensors and their names as they are.
-    """
+def _prepare_forward(detector: Detector, config: Config, ranks: Ranks) -> None:
+    """Share BatchNorm statistics, overlap streams and compile, as the config asks; tensors and names stay."""
     train = config.train
     if train.sync_bn and ranks.world > 1:
         synchronise_batchnorm(detector, ranks.device)
@@ -165,13 +181,12 @@ def _wrap(detector: Detector, config: Config, ranks: Ranks) -> nn.Module:
         detector.compile()
     elif train.compile == "streams":
         for part in detector.parts.values():
-            for module in part.values() if isinstance(part, nn.ModuleDict) else (part,):  # the blocks of the fusion
+            for module in part.values() if isinstance(part, nn.ModuleDict) else (part,):  # each fusion block
                 module.compile()
-    return distribute(detector, ranks)
 
 
-def distribute(detector: Detector, ranks: Ranks) -> nn.Module:
-    """The detector, with its gradients exchanged where there are several ranks."""
+def wrap_for_ranks(detector: Detector, ranks: Ranks) -> nn.Module:
+    """Wrap the detector so that gradients are exchanged, where there are several ranks."""
     if ranks.world == 1:
         return detector
     known = inspect.signature(DistributedDataParallel).parameters
@@ -184,12 +199,7 @@ def distribute(detector: Detector, ranks: Ranks) -> nn.Module:
     )
 
 
-def _announce(
-    config: Config,
-    detector: Detector,
-    report: WeightsReport | None,
-    num_frozen: int,
-) -> None:
+def _log_model(config: Config, detector: Detector, report: WeightsReport | None, num_frozen: int) -> None:
     model = config.model
     if model.streams != "both":
         log.info("model: %s, %s only (cut, fusion and merge are not used)", model.base, model.streams.upper())

@@ -1,9 +1,9 @@
-"""Where a run's batches come from: splits, thermal windows, caches of pixels, and the feed to the device."""
+"""Build the data sources of a run: splits, thermal windows, pixel caches, and loaders that end on the device."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,17 @@ from yolofuse.data.pixel_cache import PixelCache, disk_cache, ram_cache
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.prefetcher import DevicePrefetcher
 from yolofuse.errors import ConfigError
+from yolofuse.types import PairedBatch
 
 
 def load_split(config: Config, split: str, ranks: Ranks, ir_windows: Windows | None = None) -> PairSet:
-    """A split of the config's data set, checked; rank 0 does the work and the others read its cache.
+    """Load and check a split of the config's data set; rank 0 does the work and the others read its cache.
 
     Args:
         config: The run.
         split: Name of the split.
         ranks: This process among the run's.
-        ir_windows: Thermal windows that were computed when a checkpoint was trained.
+        ir_windows: Thermal windows of the checkpoint that is resumed or evaluated.
     """
     descriptor = load_descriptor(config.data.descriptor, config.data.root)
 
@@ -61,15 +62,15 @@ def load_split(config: Config, split: str, ranks: Ranks, ir_windows: Windows | N
 
 
 def windows_in(checkpoint: Mapping[str, Any]) -> Windows:
-    """The thermal windows that a checkpoint was trained with."""
+    """Return the thermal windows that a checkpoint was trained with."""
     return {name: (low, high) for name, (low, high) in checkpoint.get("ir_windows", {}).items()}
 
 
 def check_decoder(config: Config, ranks: Ranks) -> None:
-    """Refuse a decoder that this process does not have.
+    """Check that the decoder of ``train.decode`` exists here.
 
     Raises:
-        ConfigError: If the device or torchvision can't.
+        ConfigError: If the device or torchvision does not support it.
     """
     if config.train.decode != "nvjpeg":
         return
@@ -79,20 +80,55 @@ def check_decoder(config: Config, ranks: Ranks) -> None:
 
 
 def cached_pixels(config: Config, pairs: PairSet, ranks: Ranks) -> PixelCache | None:
-    """The training pairs decoded once for all processes of a machine, where the config asks for it."""
+    """Decode the training pairs once for all processes of a machine; None unless ``train.cache`` asks for it."""
     imgsz, workers = config.train.imgsz, max(config.data.workers, 1)
     if config.train.cache == "none":
         return None
     if config.train.cache == "disk":
         return disk_cache(pairs, imgsz, _cache_dir(config) or default_cache_dir(), workers)
-    mine = ram_cache(pairs, imgsz, workers) if ranks.local_rank == 0 else None
+    own = ram_cache(pairs, imgsz, workers) if ranks.local_rank == 0 else None
     host = socket.gethostname()
-    paths = {name: path for name, path in ranks.gather((host, mine.path if mine else None)) if path is not None}
-    return mine or PixelCache(paths[host], pairs, imgsz)
+    paths = {name: path for name, path in ranks.gather((host, own.path if own else None)) if path is not None}
+    return own or PixelCache(paths[host], pairs, imgsz)
 
 
-def train_prefetcher(config: Config, dataset: TrainDataset, sampler: EpochSampler, ranks: Ranks) -> DevicePrefetcher:
-    """Training batches on the device, in the sampler's order."""
+class TrainLoader:
+    """Training batches on the device, from any step of any epoch on.
+
+    Attributes:
+        sampler: Which pairs are in which batch.
+        prefetcher: The batches of the epoch that was started last.
+    """
+
+    def __init__(self, dataset: TrainDataset, sampler: EpochSampler, config: Config, ranks: Ranks) -> None:
+        """Keep what batches are made from; no worker process is started yet."""
+        self.sampler = sampler
+        self.prefetcher = _train_prefetcher(config, dataset, sampler, ranks)
+        self._mosaic_epochs = config.train.epochs - config.train.close_mosaic
+        self._started: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of batches of an epoch."""
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[PairedBatch]:
+        """Iterate over the batches from where :meth:`start` was called."""
+        return iter(self.prefetcher)
+
+    def start(self, epoch: int, step: int) -> None:
+        """Let the workers begin at a step of an epoch, unless they did so already and no batch was used since."""
+        if self._started != (epoch, step):
+            self.sampler.set_epoch(epoch, mosaic=epoch < self._mosaic_epochs)
+            self.prefetcher.start(step)
+            self._started = (epoch, step)
+
+    def restart_next(self) -> None:
+        """Make the next :meth:`start` begin again even at a step that was started before."""
+        self._started = None
+
+
+def _train_prefetcher(config: Config, dataset: TrainDataset, sampler: EpochSampler, ranks: Ranks) -> DevicePrefetcher:
+    """Build the prefetcher of the training batches, in the sampler's order."""
     device, workers, pin = ranks.device, config.data.workers, ranks.device.type == "cuda"
     if config.train.augment_on == "loader":
         return DevicePrefetcher(
@@ -110,11 +146,11 @@ def train_prefetcher(config: Config, dataset: TrainDataset, sampler: EpochSample
 
 @dataclass(frozen=True)
 class EvalLoader:
-    """A split's evaluation batches on this rank; gone through as often as wanted, with the same worker processes.
+    """A split's evaluation batches on this rank; every pass uses the same worker processes.
 
     Attributes:
-        prefetcher: The batches.
-        num_steps: How many the rank with most of them has.
+        prefetcher: The batches, on the device.
+        num_steps: Number of batches of the rank that has most.
     """
 
     prefetcher: DevicePrefetcher
@@ -122,7 +158,7 @@ class EvalLoader:
 
 
 def build_eval_loader(pairs: PairSet, config: Config, stride: int, ranks: Ranks) -> EvalLoader:
-    """Evaluation batches on the device."""
+    """Build the loader of a split's evaluation batches."""
     dataset = EvalDataset(pairs, config.val_imgsz, letterbox=config.val.letterbox, stride=max(stride, 32))
     sampler = EvalSampler(dataset, config.val.batch, ranks.rank, ranks.world)
     pin = ranks.device.type == "cuda"
@@ -136,5 +172,5 @@ def build_eval_loader(pairs: PairSet, config: Config, stride: int, ranks: Ranks)
 
 
 def _cache_dir(config: Config) -> Path | None:
-    """The config's folder for caches; None: the user's."""
+    """Return the config's folder for caches; None: the user's."""
     return Path(config.data.cache_dir) if config.data.cache_dir else None

@@ -18,7 +18,8 @@ from yolofuse.data.images.read_pair import read_pair, to_bytes
 from yolofuse.data.index.pair_set import Windows
 from yolofuse.distributed.ranks import Ranks, join_ranks
 from yolofuse.engine.dataloaders import load_split, windows_in
-from yolofuse.engine.evaluator import Evaluation, evaluate_split, resolve_precision
+from yolofuse.engine.evaluator import Evaluation, evaluate_split
+from yolofuse.engine.precision import resolve_precision
 from yolofuse.errors import ConfigError, DataError, RunError
 from yolofuse.eval.coco_backends import backend_version
 from yolofuse.eval.report import EvalReport, Scalar, environment, format_table, write_report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from yolofuse.config import Config
 from yolofuse.data import PairSet
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.dataloaders import EvalLoader, build_eval_loader
+from yolofuse.engine.precision import autocast
 from yolofuse.eval.coco import CocoJson, CocoMatches, CocoResult, ground_truth, prediction_rows
 from yolofuse.eval.coco_backends import require_backend
 from yolofuse.eval.decision_fusion import merge
@@ -43,20 +44,6 @@ class Evaluation:
     predictions: list[dict[str, Any]]
     detections: list[Detections]
     ms_per_pair: float
-
-
-def resolve_precision(device: torch.device, precision: str) -> str:
-    """What ``auto`` is on a device: bf16 on GPUs that have it, fp32 elsewhere. Other precisions are what they are."""
-    if precision != "auto":
-        return precision
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """The autocast context of a precision; fp32 is none."""
-    dtypes = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-    dtype = dtypes[resolve_precision(device, precision)]
-    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
 @contextmanager

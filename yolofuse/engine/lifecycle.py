@@ -1,4 +1,4 @@
-"""A run as a whole: begun, or gone on with, by one job at a time; and what it leaves of itself however it ends."""
+"""Start, resume and close a run, one job at a time, and record on disk how it ended."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from torch import Tensor
+import torch
 
 from yolofuse.config import Config
 from yolofuse.config.load import plain_config
 from yolofuse.distributed.ranks import Ranks, join_ranks
 from yolofuse.engine.artifacts import LogScalars, open_tensorboard, save_first_batches
 from yolofuse.engine.build import TrainContext, build_context
-from yolofuse.engine.diagnostics.early_steps import Monitor, open_monitor
 from yolofuse.engine.diagnostics.profiler import Profile
-from yolofuse.engine.nan_guard import NanGuard
 from yolofuse.engine.preemption import StopRequest, stop_requests
+from yolofuse.engine.step import StepState, new_scaler, new_step_state
 from yolofuse.engine.watchdog import Watchdog, read_hang
 from yolofuse.errors import RunStopped, YolofuseError
 from yolofuse.files import save_json
@@ -36,284 +35,289 @@ from yolofuse.weights import load_checkpoint
 
 log = logging.getLogger("yolofuse")
 
+Resume = Literal["never", "auto", "always"]
+"""Whether to resume a run: never start over a used folder, resume if it was started before, or fail if it was not."""
+
 
 @dataclass
 class Run:
-    """What the loop holds in its hands on one rank.
+    """An open run on one rank: its fixed parts, its state, and its files.
 
     Attributes:
-        micro_batches: How many pieces each batch is computed in, since memory did not hold more.
-        bad: Whether the loss was not finite since the last update; None where no gradients are pending.
-        prefetcher_at: Epoch and step at which the training loader was started, while no batch was taken.
+        context: What stays the same.
+        state: Counters, scores and losses so far; part of every checkpoint.
+        step: What changes from step to step outside of checkpoints.
+        folder: Names of the run's files.
+        checkpointer: Writes checkpoints beside training.
+        watchdog: Ends the process if it hangs.
+        stop: Whether this process was asked to stop.
+        status: Writes ``status.json``; None on every rank but 0.
+        profile: Traces a few steps, if the config asks for it.
+        log_scalars: Writes a row of results to TensorBoard, if the config asks for it.
         saved_at: When the last checkpoint was saved, in seconds of the monotonic clock.
     """
 
+    context: TrainContext
+    state: TrainState
+    step: StepState
     folder: RunFolder
-    session: TrainContext
-    progress: TrainState
     checkpointer: AsyncCheckpointer
     watchdog: Watchdog
     stop: StopRequest
     status: StatusFile | None
     profile: Profile
-    monitor: Monitor
     log_scalars: LogScalars
-    micro_batches: int = 1
-    bad: Tensor | None = None
-    prefetcher_at: tuple[int, int] | None = None
-    guard: NanGuard = field(default_factory=NanGuard)
     saved_at: float = field(default_factory=time.monotonic)
 
     @property
     def should_continue(self) -> bool:
         """Whether there is another epoch to train."""
-        train, progress = self.session.config.train, self.progress
-        return progress.epoch < train.epochs and not progress.is_stale(train.patience)
+        train = self.context.config.train
+        return self.state.epoch < train.epochs and not self.state.is_stale(train.patience)
 
-    def write_status(self, state: Any) -> None:
-        """Note in ``status.json`` what the run is doing."""
+    def write_status(self, activity: Any) -> None:
+        """Write to ``status.json`` what the run is doing."""
         if self.status is not None:
-            self.status.update(state, self.progress)
+            self.status.update(activity, self.state)
 
     def log_event(self, event: Any, **facts: Any) -> None:
-        """Note an event in ``events.jsonl``; rank 0 does."""
-        if self.session.ranks.is_main:
+        """Append an event to ``events.jsonl`` on rank 0."""
+        if self.context.ranks.is_main:
             append_event(self.folder.path, event, **position(self), **facts)
 
-    def start_prefetcher(self, epoch: int, step: int) -> None:
-        """Let the training loader's workers begin with an epoch's batches from a step on, unless they have already."""
-        if self.prefetcher_at != (epoch, step):
-            train = self.session.config.train
-            self.session.sampler.set_epoch(epoch, mosaic=epoch < train.epochs - train.close_mosaic)
-            self.session.prefetcher.start(step)
-            self.prefetcher_at = (epoch, step)
-
     def save(self, meter: LossMeter | None = None) -> None:
-        """Save where the run is; training goes on meanwhile.
+        """Save a checkpoint; it is written while training continues.
 
         Args:
-            meter: The running epoch's losses, in mid-epoch.
+            meter: The losses of the running epoch, in mid-epoch.
         """
-        session, progress = self.session, self.progress
         if meter is not None:
-            progress.loss_sums = session.ranks.gather(meter.plain())
-        progress.last_save = progress.step
+            self.state.loss_sums = self.context.ranks.gather(meter.plain())
+        self.state.last_save = self.state.step
         self.saved_at = time.monotonic()
-        if session.ranks.is_main:
-            self.checkpointer.save_last(self.state(), progress.step)
+        if self.context.ranks.is_main:
+            self.checkpointer.save_last(self.checkpoint(), self.state.step)
 
-    def state(self) -> dict[str, Any]:
-        """All that a checkpoint holds."""
-        s = self.session
-        return describe(self) | capture(s.detector, s.ema, s.optimizer, s.scaler, self.progress)
+    def checkpoint(self) -> dict[str, Any]:
+        """Return everything that a checkpoint holds."""
+        context = self.context
+        state = capture(context.detector, context.ema, context.optimizer, self.step.scaler, self.state)
+        return checkpoint_header(self) | state
 
     def wants_save(self) -> bool:
-        """Whether rank 0 holds that it is time for a checkpoint."""
-        minutes = self.session.config.train.save_minutes
-        return self.session.ranks.is_main and minutes > 0 and time.monotonic() - self.saved_at > 60 * minutes
+        """Return whether rank 0 finds a checkpoint due by time."""
+        minutes = self.context.config.train.save_minutes
+        return self.context.ranks.is_main and minutes > 0 and time.monotonic() - self.saved_at > 60 * minutes
 
     def raise_if_stopped(self) -> None:
-        """End the run if a rank was asked to; for places at which all ranks know the same.
+        """End the run if any rank was asked to stop; only where all ranks know the same.
 
         Raises:
             RunStopped: If so.
         """
-        if self.session.consensus.stop:
+        if self.context.consensus.stop:
             name = self.stop.name or "another rank's signal"
-            raise RunStopped(name, f"stopped by {name} at step {self.progress.step}")
+            raise RunStopped(name, f"stopped by {name} at step {self.state.step}")
 
 
 def position(run: Run) -> dict[str, int]:
-    """The facts of every event."""
-    return {"epoch": run.progress.epoch, "step": run.progress.step, "world": run.session.ranks.world}
+    """Return the epoch, step and number of ranks, which every event records."""
+    return {"epoch": run.state.epoch, "step": run.state.step, "world": run.context.ranks.world}
 
 
-def describe(run: Run) -> dict[str, Any]:
-    """What a checkpoint says of itself: enough to build the model and to know where it is from."""
-    session = run.session
+def checkpoint_header(run: Run) -> dict[str, Any]:
+    """Return what a checkpoint records about its run: enough to build the model and to know where it is from."""
+    context = run.context
     return {
-        "config": plain_config(session.config),
-        "names": list(session.train_pairs.names),
-        "data_hash": session.train_pairs.fingerprint,
+        "config": plain_config(context.config),
+        "names": list(context.train_pairs.names),
+        "data_hash": context.train_pairs.fingerprint,
         "code": code_fingerprint(),
-        "world": session.ranks.world,
-        "ir_windows": {name: list(window) for name, window in session.train_pairs.ir_windows.items()},
-        "epoch": run.progress.epoch,
-        "ap": run.progress.best_ap,
+        "world": context.ranks.world,
+        "ir_windows": {name: list(window) for name, window in context.train_pairs.ir_windows.items()},
+        "epoch": run.state.epoch,
+        "ap": run.state.best_ap,
     }
 
 
 @contextmanager
-def open_run(config: Config, *, resume: bool | None, force: bool) -> Iterator[Run | None]:
-    """Begin a run, or go on with it; None if it is finished already.
+def open_run(config: Config, *, resume: Resume, force: bool) -> Iterator[Run | None]:
+    """Start a run or resume it; None if it is finished already and ``resume`` is ``auto``.
 
     Args:
         config: The run.
-        resume: Whether to go on from the last checkpoint; None: if the run was begun.
-        force: Whether to go on though config, data or code changed.
+        resume: Whether to resume from the last checkpoint.
+        force: Whether to resume although config, data or code changed.
 
     Raises:
-        YolofuseError: Whatever is wrong with config, data, weights or run folder.
+        YolofuseError: If config, data, weights or run folder are wrong.
         RunStopped: If the block was ended by a signal; the run is saved.
     """
     folder = RunFolder(config.run_dir)
     with ExitStack() as stack:
         stop = stack.enter_context(stop_requests())
         ranks = stack.enter_context(join_ranks(config.train.device))
-        was_begun = ranks.from_main(folder.config.exists())
-        if resume is None and not force and ranks.from_main(folder.finished.exists()):
+        was_started = ranks.from_main(folder.config.exists())
+        if resume == "auto" and not force and ranks.from_main(folder.finished.exists()):
             log.info("%s: finished already", folder.path)
             yield None
             return
-        if resume or (resume is None and was_begun):
+        if resume == "always" or (resume == "auto" and was_started):
             run = _resume(folder, config, ranks, stack, stop, force=force)
         else:
-            run = _begin(folder, config, ranks, stack, stop)
-        _start_watching(run, stack)
+            run = _start(folder, config, ranks, stack, stop)
+        stack.enter_context(run.profile)
+        stack.enter_context(run.watchdog.watching())
         yield from _record_exit(run)
 
 
-def _begin(folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, stop: StopRequest) -> Run:
+def _start(folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, stop: StopRequest) -> Run:
+    """Start a run in an unused folder."""
     ranks.run_on_main(folder.check_unused)  # before minutes are spent on checking data
-    session = build_context(config, ranks)
+    context = build_context(config, ranks)
 
     def create() -> None:
         folder.last.parent.mkdir(parents=True, exist_ok=True)
         stack.enter_context(run_lock(folder.path))
-        folder.create(session.config)
+        folder.create(context.config)
 
     ranks.run_on_main(create)
-    run = _assemble(folder, session, TrainState(), stop, stack)
+    run = _assemble(folder, context, TrainState(), new_scaler(context), stop, stack)
     run.log_event("begun")
     _write_initial_artifacts(run)
     return run
 
 
 def _write_initial_artifacts(run: Run) -> None:
-    """What a run leaves before its first step: pictures, the weights report, and a checkpoint to go back to."""
-    session = run.session
-    if session.ranks.is_main:
-        save_first_batches(session, run.folder.path)
-        if session.weights is not None:
-            run.folder.write_weights_report(session.weights)
-    session.ranks.run_on_main(lambda: run.checkpointer.require_space(run.state()))
+    """Write what a run leaves before its first step: images, the weights report, and a checkpoint to go back to."""
+    context = run.context
+    if context.ranks.is_main:
+        save_first_batches(context, run.folder.path)
+        if context.weights_report is not None:
+            run.folder.write_weights_report(context.weights_report)
+    context.ranks.run_on_main(lambda: run.checkpointer.require_space(run.checkpoint()))
     run.save()
-    run.checkpointer.flush()  # before loaders fork: a fork amid writing could take a lock along
+    run.checkpointer.flush()  # before workers are forked: a fork during a write could copy a held lock
 
 
 def _resume(
     folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, stop: StopRequest, *, force: bool
 ) -> Run:
-    ranks.run_on_main(lambda: _take(folder, stack))
-    begun = ranks.run_on_main(folder.load_config)
-    if config.train.batch < 0:  # what was found when the run began
-        config = config.model_copy(update={"train": config.train.model_copy(update={"batch": begun.train.batch})})
+    """Resume a run from its newest whole checkpoint, or from its start if it has none."""
+    ranks.run_on_main(lambda: _acquire_run_folder(folder, stack))
+    saved = ranks.run_on_main(folder.load_config)
+    if config.train.batch < 0:  # what was found when the run started
+        config = config.model_copy(update={"train": config.train.model_copy(update={"batch": saved.train.batch})})
     path, problems = ranks.run_on_main(lambda: newest_checkpoint(folder))
     content = None if path is None else load_checkpoint(path, needs=RESTORED)
-    session = build_context(config, ranks, checkpoint=content)
-    data_hash = session.train_pairs.fingerprint
-    before = content or {"config": plain_config(begun), "data_hash": data_hash}
+    context = build_context(config, ranks, checkpoint=content)
+    data_hash = context.train_pairs.fingerprint
+    before = content or {"config": plain_config(saved), "data_hash": data_hash}
     changes = check_resumable(path or folder.config, before, config, data_hash, force=force)
-    progress = _restored(session, path, content)
-    facts = describe_last_exit(folder.path) if ranks.is_main else {}
-    run = _assemble(folder, session, progress, stop, stack)
-    _report_resume(run, facts, problems, changes)
-    if changes:  # so that config.yaml and the checkpoint say what the run is from now on
-        ranks.run_on_main(lambda: folder.write_config(session.config))
+    last_exit = describe_last_exit(folder.path) if ranks.is_main else {}
+    scaler = new_scaler(context)
+    state = TrainState() if content is None or path is None else restore_context(context, scaler, path, content)
+    run = _assemble(folder, context, state, scaler, stop, stack)
+    _report_resume(run, last_exit, problems, changes)
+    if changes:  # so that config.yaml and the checkpoint describe the run as it is from now on
+        ranks.run_on_main(lambda: folder.write_config(context.config))
         if content is not None:
             run.save()
             ranks.run_on_main(run.checkpointer.flush)
-    ranks.barrier()  # rank 0 looks at every rank's stacks before their watchdogs write anew
+    ranks.barrier()  # rank 0 reads every rank's stacks before their watchdogs overwrite them
     if content is None:
         _write_initial_artifacts(run)
     return run
 
 
-def _take(folder: RunFolder, stack: ExitStack) -> None:
-    """Lock a run's folder, and clear away what a kill amid writing has left."""
+def _acquire_run_folder(folder: RunFolder, stack: ExitStack) -> None:
+    """Lock a run's folder, and remove what a kill during a write has left."""
     if folder.path.is_dir():
         stack.enter_context(run_lock(folder.path))
         for part in [*folder.path.glob(".*.part"), *folder.last.parent.glob(".*.part")]:
             part.unlink()
 
 
-def _restored(session: TrainContext, path: Path | None, content: dict[str, Any] | None) -> TrainState:
-    """The state of a checkpoint put back; a run that was stopped before its first one starts anew."""
-    if content is None or path is None:
-        return TrainState()
-    if content.get("world", session.ranks.world) != session.ranks.world:
+def restore_context(
+    context: TrainContext, scaler: torch.amp.GradScaler, path: Path, content: dict[str, Any]
+) -> TrainState:
+    """Restore a checkpoint's tensors in place; return its counters."""
+    saved, world = content.get("world", context.ranks.world), context.ranks.world
+    if saved != world:
         log.warning(
-            "warning: saved by %d ranks and gone on with by %d: the batches stay the same, but the result will not be "
-            "the same to the last digit",
-            content["world"],
-            session.ranks.world,
+            "warning: saved by %d ranks and resumed with %d: the batches stay the same, but the result will differ in "
+            "the last digits",
+            saved,
+            world,
         )
-    progress = restore(path, content, session.detector, session.ema, session.optimizer, session.scaler)
-    session.criterion.set_epoch(progress.epoch)
-    return progress
+    state = restore(path, content, context.detector, context.ema, context.optimizer, scaler)
+    context.criterion.set_epoch(state.epoch)
+    return state
 
 
-def _report_resume(run: Run, facts: dict[str, Any], problems: list[str], changes: list[str]) -> None:
-    if not run.session.ranks.is_main:
+def _report_resume(run: Run, last_exit: dict[str, Any], problems: list[str], changes: list[str]) -> None:
+    """Record in log and events from where and after what a run is resumed; remove the markers of its last exit."""
+    if not run.context.ranks.is_main:
         return
-    folder, progress = run.folder, run.progress
+    folder, state = run.folder, run.state
     folder.preempted.unlink(missing_ok=True)
     folder.finished.unlink(missing_ok=True)
     for problem in problems:
         run.log_event("fell_back", why=problem)
     for change in changes:
-        log.warning("warning: goes on by force, though changed: %s", change)
+        log.warning("warning: resumed with --force although changed: %s", change)
     for path in sorted(folder.path.glob("stacks-rank*.txt")):
         if read_hang(path):
-            log.warning("warning: the last job ended because it hung; where is in %s", path)
-            path.replace(path.with_name(f"hung-step{progress.step}-{path.name}"))
-    run.log_event("resumed", **facts, forced=bool(changes))
-    folder.write_results(progress.history)  # a kill may have come between the checkpoint and the file
-    log.info("resume: epoch %d, step %d", progress.epoch + 1, progress.step)
+            log.warning("warning: the last job ended because it hung; the stacks are in %s", path)
+            path.replace(path.with_name(f"hung-step{state.step}-{path.name}"))
+    run.log_event("resumed", **last_exit, forced=bool(changes))
+    folder.write_results(state.history)  # a kill may have come between the checkpoint and the file
+    log.info("resume: epoch %d, step %d", state.epoch + 1, state.step)
 
 
 def _assemble(
-    folder: RunFolder, session: TrainContext, progress: TrainState, stop: StopRequest, stack: ExitStack
+    folder: RunFolder,
+    context: TrainContext,
+    state: TrainState,
+    scaler: torch.amp.GradScaler,
+    stop: StopRequest,
+    stack: ExitStack,
 ) -> Run:
-    config, ranks = session.config.train, session.ranks
-    saver = AsyncCheckpointer(folder, config.keep)
-    stack.callback(saver.close)
-    steps = len(session.sampler)
+    """Open everything around a built context: checkpointer, status, watchdog, profile, monitor."""
+    config, ranks = context.config.train, context.ranks
+    checkpointer = AsyncCheckpointer(folder, config.keep)
+    stack.callback(checkpointer.close)
+    steps = len(context.train_loader)
     status = StatusFile(folder.path, epochs=config.epochs, steps_per_epoch=steps, batch=config.batch, world=ranks.world)
+    micro_batches = ranks.run_on_main(folder.read_micro_batches)
     run = Run(
+        context=context,
+        state=state,
+        step=new_step_state(context, scaler, folder.first_steps, state.step, micro_batches),
         folder=folder,
-        session=session,
-        progress=progress,
-        checkpointer=saver,
+        checkpointer=checkpointer,
         watchdog=Watchdog(folder.stacks(ranks.rank), 60 * config.watchdog_minutes),
         stop=stop,
         status=status if ranks.is_main else None,
         profile=Profile(folder.path / "profile", config.profile_steps if ranks.is_main else 0, ranks.device),
-        monitor=open_monitor(session, folder.first_steps, progress.step),
         log_scalars=open_tensorboard(config.tensorboard and ranks.is_main, folder.path),
-        micro_batches=ranks.run_on_main(folder.read_micro_batches),
     )
-    for feed in (session.prefetcher, session.val_source.prefetcher):
-        stack.callback(feed.close)
-        feed.on_restart = lambda why: append_event(
+    for prefetcher in (context.train_loader.prefetcher, context.val_loader.prefetcher):
+        stack.callback(prefetcher.close)
+        prefetcher.on_restart = lambda why: append_event(
             folder.path, "worker_died", **position(run), rank=ranks.rank, why=why
         )
-    session.consensus.wants_stop = lambda: bool(stop)
-    session.consensus.wants_save = run.wants_save
+    context.consensus.wants_stop = lambda: bool(stop)
+    context.consensus.wants_save = run.wants_save
     return run
 
 
-def _start_watching(run: Run, stack: ExitStack) -> None:
-    stack.enter_context(run.profile)
-    stack.enter_context(run.watchdog.watching())
-
-
 def _record_exit(run: Run) -> Iterator[Run]:
-    """Note how the run ended, in its folder and its events."""
+    """Record in the run's folder and events how it ended."""
     try:
         yield run
     except RunStopped as stopped:
-        if run.session.ranks.is_main:
+        if run.context.ranks.is_main:
             try:
                 run.checkpointer.flush()
             except YolofuseError as error:
@@ -334,6 +338,6 @@ def _record_failure(run: Run, error: BaseException) -> None:
 
 
 def write_marker(run: Run, path: Path, **facts: str) -> None:
-    """Leave a file that says to job scripts how the run ended."""
+    """Write a file by which job scripts know how the run ended."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     save_json(path, {**facts, **position(run), "time": now, "host": socket.gethostname()})

@@ -1,9 +1,10 @@
-"""The loss of a detector: the sum of its heads' losses, each as ultralytics defines it, over the batch of all ranks."""
+"""Compute the loss of a detector: the sum of its heads' losses, as ultralytics defines each, over all ranks' batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,80 +16,112 @@ from yolofuse.types import PairedBatch
 from yolofuse.upstream import E2ELoss, detection_loss
 
 
-class DetectionLoss:
-    """Loss over all heads. End-to-end heads shift weight from one-to-many to one-to-one with every epoch.
+@dataclass(frozen=True)
+class BranchSums:
+    """Losses of all branches on this rank, before they are normalised over the ranks.
 
-    A branch's loss is divided by the scores assigned in the whole batch, not in a rank's part of it, so that several
-    ranks learn what one would have. For that the ranks exchange a few numbers per step.
+    Shapes:
+        terms: (branches, 3), sums over the rank's pairs; differentiable
+        scores: (branches,), the scores assigned in the rank's batch
 
     Attributes:
-        bad: Whether the last loss was not finite, on any rank; a tensor, so that asking waits only who reads it.
+        terms: Loss terms of each branch.
+        scores: What the terms are divided by, once summed over the ranks.
+        shares: Share of each branch in its head's loss.
+        num_pairs: Pairs of the rank's batch.
     """
 
-    def __init__(
-        self,
-        detector: Detector,
-        gains: LossConfig,
-        epochs: int,
-        sum_over_ranks: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        """Take the heads.
+    terms: Tensor
+    scores: Tensor
+    shares: tuple[float, ...]
+    num_pairs: int
+
+
+class LossResult(NamedTuple):
+    """A reduced loss.
+
+    Attributes:
+        total: This rank's part of the loss to differentiate, summed over pairs; the parts of all ranks add up to the
+            loss of their common batch.
+        terms: The loss terms per pair, by name, detached; the mean over ranks is that of the common batch.
+        non_finite: One bool: whether the loss was not finite on any rank. It stays on the device.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    non_finite: Tensor
+
+
+class DetectionLoss:
+    """The loss over all heads. End-to-end heads shift weight from one-to-many to one-to-one with every epoch.
+
+    A branch's loss is divided by the scores assigned in the whole batch, not in a rank's part of it, so that several
+    ranks learn what one would have. For that the ranks exchange a few numbers per step, in :meth:`reduce`.
+    """
+
+    def __init__(self, detector: Detector, gains: LossConfig, epochs: int) -> None:
+        """Create the loss of each head.
 
         Args:
             detector: The model, on its final device.
             gains: Weights of the terms.
             epochs: Length of the run, over which end-to-end heads move their balance.
-            sum_over_ranks: Sums a small tensor over the ranks, each of which has as many pairs; None: there is one.
         """
         self._losses: dict[str, BranchLoss | E2ELoss] = {
             name: detection_loss(head, gains.model_dump(), epochs, BranchLoss) for name, head in detector.heads.items()
         }
-        self._sum = sum_over_ranks
-        self.bad = torch.zeros((), dtype=torch.bool)
 
-    def __call__(
-        self, outputs: dict[str, Any], batch: PairedBatch, on_host: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """This rank's part of the loss to differentiate, summed over pairs, and its terms per pair (detached).
+    def __call__(self, outputs: dict[str, Any], batch: PairedBatch) -> LossResult:
+        """Compute the loss where there is one rank."""
+        return self.reduce(self.branch_sums(outputs, batch))
 
-        The sum of all ranks' parts is the loss of their common batch; the mean of all ranks' terms is its terms.
+    def branch_sums(self, outputs: dict[str, Any], batch: PairedBatch) -> BranchSums:
+        """Compute the loss terms of every branch on this rank; nothing is sent.
 
         Args:
             outputs: What the detector returned in training mode.
-            batch: The batch it was shown.
-            on_host: ``batch.boxes_xyxy`` and ``batch.batch_index`` on the CPU, so that nobody waits for the device.
+            batch: The batch it was given.
         """
-        boxes, index = on_host if on_host is not None else (batch.boxes_xyxy.cpu(), batch.batch_index.cpu())
+        on_host = batch.on_host or (batch.boxes_xyxy.cpu(), batch.batch_index.cpu())
         branches = [branch for name, loss in self._losses.items() for branch in _branches(loss, outputs[name])]
         first = branches[0][0]
         size_hw = (int(batch.pixels.shape[2]), int(batch.pixels.shape[3]))
-        room = target_bounds(boxes, index, size_hw, first.assigner.stride, first.assigner.stride_val)
-        targets = pad_targets(batch.boxes_xyxy, batch.class_ids, batch.batch_index, len(batch), room)
-        found = [branch(_as_float(raw), targets) for branch, raw, _ in branches]
-        sums, scores = torch.stack([terms for terms, _ in found]), torch.stack([score for _, score in found])
-        per_pair = sums / self._normalisers(sums, scores)  # (branches, 3)
-        total = torch.zeros((), device=sums.device)
-        for values, (_, _, share) in zip(per_pair, branches, strict=True):
-            total = total + values.sum() * (share * len(batch))
-        return total, self._terms(per_pair.detach())
+        bounds = target_bounds(*on_host, size_hw, first.assigner.stride, first.assigner.stride_val)
+        targets = pad_targets(batch.boxes_xyxy, batch.class_ids, batch.batch_index, len(batch), bounds)
+        results = [branch(_as_float(raw), targets) for branch, raw, _ in branches]
+        return BranchSums(
+            terms=torch.stack([terms for terms, _ in results]),
+            scores=torch.stack([score for _, score in results]),
+            shares=tuple(share for _, _, share in branches),
+            num_pairs=len(batch),
+        )
 
-    def _normalisers(self, sums: Tensor, scores: Tensor) -> Tensor:
-        """What each branch's sums are divided by, (branches, 1): the ranks' mean of the assigned scores."""
-        not_finite = (~sums.detach().sum().isfinite()).to(scores.dtype)
-        message = torch.cat([scores, torch.stack([not_finite, torch.ones_like(not_finite)])])
-        if self._sum is not None:
-            message = self._sum(message)
-        self.bad = message[-2] > 0
-        return (message[:-2].clamp(min=1) / message[-1])[:, None]
+    def reduce(
+        self, sums: BranchSums, sum_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    ) -> LossResult:
+        """Normalise the branches' sums by the scores of all ranks and add them up.
+
+        Args:
+            sums: From :meth:`branch_sums`.
+            sum_over_ranks: Returns the sum of a small tensor over the ranks, each of which has as many pairs.
+        """
+        not_finite = (~sums.terms.detach().sum().isfinite()).to(sums.scores.dtype)
+        message = sum_over_ranks(torch.cat([sums.scores, torch.stack([not_finite, torch.ones_like(not_finite)])]))
+        normalisers = (message[:-2].clamp(min=1) / message[-1])[:, None]  # (branches, 1): the mean over ranks
+        per_pair = sums.terms / normalisers  # (branches, 3)
+        total = torch.zeros((), device=per_pair.device)
+        for values, share in zip(per_pair, sums.shares, strict=True):
+            total = total + values.sum() * (share * sums.num_pairs)
+        return LossResult(total, self._terms(per_pair.detach()), message[-2] > 0)
 
     def _terms(self, per_pair: Tensor) -> dict[str, Tensor]:
-        """The terms by name, summed over heads; of a one-to-one branch alone where a head has one."""
+        """Return the terms by name, summed over heads; only the one-to-one branch of heads that have one."""
         terms: dict[str, Tensor] = {}
         number = -1
         for loss in self._losses.values():
             number += 2 if isinstance(loss, E2ELoss) else 1
-            told = loss.one2one if isinstance(loss, E2ELoss) else loss
-            for name, value in zip(told.loss_names, per_pair[number], strict=True):
+            reported = loss.one2one if isinstance(loss, E2ELoss) else loss
+            for name, value in zip(reported.loss_names, per_pair[number], strict=True):
                 key = name.removesuffix("_loss")
                 terms[key] = terms[key] + value if key in terms else value
         return terms
@@ -100,7 +133,7 @@ class DetectionLoss:
                 loss.update()
 
     def set_epoch(self, epoch: int) -> None:
-        """Bring the balance to where it stands at the start of ``epoch`` (0 is the first)."""
+        """Set the balance of end-to-end heads to that at the start of ``epoch`` (0 is the first)."""
         for loss in self._losses.values():
             if isinstance(loss, E2ELoss):
                 loss.updates = epoch - 1
@@ -108,19 +141,19 @@ class DetectionLoss:
 
 
 def _branches(loss: BranchLoss | E2ELoss, output: Any) -> list[tuple[BranchLoss, Any, float]]:
-    """The branches of a head's loss, their raw outputs, and their shares of the head's loss."""
+    """List the branches of a head's loss with their raw outputs and their shares of the head's loss."""
     if isinstance(loss, E2ELoss):
         return [(loss.one2many, output["one2many"], loss.o2m), (loss.one2one, output["one2one"], loss.o2o)]
     return [(loss, output, 1.0)]
 
 
 def _shapes_only(features: list[Tensor]) -> list[Tensor]:
-    """Stand-ins without memory: the loss reads shape, device and type, and makes its anchors of that type."""
+    """Return stand-ins without memory: the loss reads shape, device and dtype, and makes its anchors in that dtype."""
     return [torch.zeros((), device=feature.device).expand(feature.shape) for feature in features]
 
 
 def _as_float(output: Any) -> Any:
-    """Raw outputs in float32 at least: half precision is for the network, not for the loss."""
+    """Cast raw outputs to float32 at least: half precision is for the network, not for the loss."""
     if isinstance(output, Tensor):
         return output.to(torch.promote_types(output.dtype, torch.float32))
     if isinstance(output, dict):

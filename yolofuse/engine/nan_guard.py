@@ -1,16 +1,12 @@
-"""What can go wrong in a step, found without waiting for the device and answered by all ranks alike."""
+"""Find updates whose loss or gradients are not finite, and name the reasons to go back to a checkpoint."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from yolofuse.distributed.ranks import Ranks
 
-
-class RollBack(Exception):  # noqa: N818 - the loop's own way back, never seen by a user
+class RollBack(Exception):  # noqa: N818 - control flow of the loop, never seen by a user
     """Training must go back to the last checkpoint, on every rank."""
 
 
@@ -27,86 +23,50 @@ class NotFinite(RollBack):
 
 
 class OutOfMemory(RollBack):
-    """Some rank's memory did not hold its part of a batch."""
-
-
-class OutOfMemoryInCollective(Exception):  # noqa: N818 - as above
-    """This rank's memory ran out while the others wait for it in a collective, from which nobody can call them back."""
-
-
-class RankConsensus:
-    """What all ranks must do alike in a step. They tell each other once per forward pass, from host to host.
-
-    The message goes out after a rank's forward pass and loss, where memory runs out first, and before the gradients
-    are exchanged, where a missing rank would leave the others waiting.
-
-    Attributes:
-        stop: Whether some rank was asked to stop.
-        save: Whether rank 0 holds that it is time for a checkpoint.
-        out_of_memory: Whether this rank has run out of memory since the last message.
-        messages: How many were exchanged so far.
-    """
-
-    def __init__(self, ranks: Ranks) -> None:
-        self._ranks = ranks
-        self.wants_stop: Callable[[], bool] = bool
-        self.wants_save: Callable[[], bool] = bool
-        self.stop = False
-        self.save = False
-        self.out_of_memory = False
-        self.messages = 0
-
-    def exchange(self) -> None:
-        """Exchange the message.
-
-        Raises:
-            OutOfMemory: On every rank, if one ran out of memory.
-        """
-        self.messages += 1
-        self.stop, self.save, short = self._ranks.any_rank(self.wants_stop(), self.wants_save(), self.out_of_memory)
-        self.out_of_memory = False
-        if short:
-            raise OutOfMemory
-
-    def sum_over_ranks(self, tensor: Tensor) -> Tensor:
-        """The sum of the ranks' tensors, once per forward pass of every rank; the message goes out first."""
-        self.exchange()
-        return self._ranks.sum_(tensor)
+    """The memory of some rank did not hold its part of a batch."""
 
 
 class NanGuard:
-    """Finds updates whose loss or gradients are not finite.
+    """Raises for updates whose loss or gradients are not finite.
 
     On the CPU that is known before the update. A GPU is not waited for: there an optimizer that can leaves such an
     update out by itself, and the host learns of it at the next one.
     """
 
     def __init__(self) -> None:
-        self._noted: tuple[range, Tensor, torch.cuda.Event | None] | None = None
+        self._recorded: tuple[range, Tensor, torch.cuda.Event | None] | None = None
 
-    def record(self, bad: Tensor, steps: range) -> None:
-        """Take note of an update that is about to be made from a range of steps; ``bad`` is one bool."""
-        if not bad.is_cuda:
-            self._noted = (steps, bad, None)
+    def record(self, non_finite: Tensor, steps: range) -> None:
+        """Record whether the update that follows is to be left out.
+
+        Args:
+            non_finite: One bool, on the device.
+            steps: The steps that go into the update.
+
+        Raises:
+            NotFinite: At once on the CPU; on a GPU :meth:`check` raises it later.
+        """
+        if not non_finite.is_cuda:
+            self._recorded = (steps, non_finite, None)
             self.check()
             return
         on_host = torch.empty((), dtype=torch.bool, pin_memory=True)
-        on_host.copy_(bad, non_blocking=True)
+        on_host.copy_(non_finite, non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
-        self._noted = (steps, on_host, event)
+        self._recorded = (steps, on_host, event)
 
     def check(self) -> None:
-        """Wait for what is known of the noted update.
+        """Wait until the recorded update is known to have been finite.
 
         Raises:
-            NotFinite: If it was not fit to be made.
+            NotFinite: If it was not.
         """
-        noted, self._noted = self._noted, None
-        if noted is None:
+        recorded, self._recorded = self._recorded, None
+        if recorded is None:
             return
-        steps, bad, event = noted
+        steps, non_finite, event = recorded
         if event is not None:
             event.synchronize()
-        if bool(bad):
+        if bool(non_finite):
             raise NotFinite(steps)

@@ -1,4 +1,4 @@
-"""Optimizers, their parameter groups and the schedule."""
+"""Build the optimizer with its parameter groups, and the schedule of learning rate, momentum and accumulation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FUSED_DEVICES = {"cpu", "cuda"}
 
 
 def freeze(model: nn.Module, patterns: tuple[str, ...]) -> list[str]:
-    """Stop the training of every parameter whose name matches a pattern; returns their names.
+    """Freeze every parameter whose name matches a pattern; return their names.
 
     Raises:
         ConfigError: If a pattern matches nothing, or everything is frozen.
@@ -39,17 +39,17 @@ def freeze(model: nn.Module, patterns: tuple[str, ...]) -> list[str]:
 
 
 def freeze_batchnorm_statistics(model: nn.Module) -> None:
-    """Put BatchNorm layers with frozen weights into eval mode, so that their statistics stay too."""
+    """Set BatchNorm layers with frozen weights to eval mode, so that their statistics stay too."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.requires_grad:
             module.eval()
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """SGD, AdamW or MuSGD with weight decay on weights only, never on biases and norms.
+    """Build SGD, AdamW or MuSGD, with weight decay on weights only, never on biases and norms.
 
     Gradients are sums over the pairs of a nominal batch, so the decay is scaled where ``batch`` exceeds it. SGD and
-    AdamW take one kernel per group where torch has it.
+    AdamW use one fused kernel per group where torch has it.
     """
     accumulate = max(round(config.nominal_batch / config.batch), 1)
     decay = config.weight_decay * config.batch * accumulate / config.nominal_batch
@@ -77,25 +77,42 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     groups = [group for group in groups if group["params"]]
     if config.optimizer == "musgd":
         return MuSGD(groups, muon=_MUON_SHARE, sgd=_SGD_SHARE)
-    held = [parameter for group in groups for parameter in group["params"]]
-    fused = all(p.device.type in _FUSED_DEVICES and p.is_floating_point() for p in held)
+    trained = [parameter for group in groups for parameter in group["params"]]
+    fused = all(p.device.type in _FUSED_DEVICES and p.is_floating_point() for p in trained)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, fused=fused, foreach=not fused)
     optimizer = torch.optim.SGD(groups, fused=fused, foreach=not fused)
-    for parameter in held:  # else a first update that is skipped leaves torch's fused SGD with unset memory in them
+    for parameter in trained:  # otherwise a skipped first update leaves unset memory in torch's fused SGD
         optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 
 
-def skip_if(optimizer: torch.optim.Optimizer, bad: Tensor) -> bool:
-    """Have every further update left out while ``bad`` holds, decided on the device; returns whether it can be.
+def gradient_norm(model: nn.Module) -> Tensor:
+    """Return the norm of all gradients of a model."""
+    return torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
 
-    Only fused SGD and AdamW can: nothing of them changes then, neither parameters nor momenta nor counts. For any
-    other the caller has to look at ``bad`` itself, which waits for the device.
+
+def clip_gradients(model: nn.Module, norm: Tensor, limit: float) -> None:
+    """Scale all gradients of a model so that their norm is at most ``limit``; 0 switches that off.
 
     Args:
-        optimizer: Given on to ``step`` by itself: a GradScaler that is enabled puts its own verdict in place of this.
-        bad: A single truth value on the parameters' device.
+        model: Whose gradients.
+        norm: Their norm as it is.
+        limit: The largest norm. On a GPU gradients below it are multiplied by one: asking would wait for the device.
+    """
+    if limit and (norm.is_cuda or norm > limit):
+        torch.nn.utils.clip_grads_with_norm_([p for p in model.parameters() if p.grad is not None], limit, norm)
+
+
+def skip_if(optimizer: torch.optim.Optimizer, bad: Tensor) -> bool:
+    """Skip the next update if ``bad`` holds, decided on the device; return whether the optimizer supports that.
+
+    Only fused SGD and AdamW do: neither parameters nor momenta nor counts change then. For any other the caller has to
+    read ``bad`` itself, which waits for the device.
+
+    Args:
+        optimizer: Its ``step`` reads the flag; an enabled GradScaler replaces the flag by its own.
+        bad: One bool on the parameters' device.
     """
     if not all(group.get("fused") for group in optimizer.param_groups):
         return False
@@ -134,17 +151,17 @@ class Schedule:
         self._accumulate = max(round(config.nominal_batch / config.batch), 1)
 
     def rate(self, step: int) -> float:
-        """Learning rate of the weights at a step."""
+        """Return the learning rate of the weights at a step."""
         return _between(0.0, self._base_rate(step), self._warmth(step))
 
     def accumulation(self, step: int) -> int:
-        """How many steps share one update of the weights."""
+        """Return how many steps share one update of the weights."""
         if step >= self._warmup:
             return self._accumulate
         return max(round(_between(1, self._accumulate, self._warmth(step))), 1)
 
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
-        """Set every group's rate and momentum for a step."""
+        """Set every parameter group's learning rate and momentum for a step."""
         warmth, rate = self._warmth(step), self._base_rate(step)
         momentum = _between(self._config.warmup_momentum, self._config.momentum, warmth)
         for group in optimizer.param_groups:

@@ -1,4 +1,4 @@
-"""Ways on from a step that went wrong: back to the last checkpoint, without the bad batch or with smaller pieces."""
+"""Go back to the last checkpoint after a step that failed, without the bad batch or with smaller micro-batches."""
 
 from __future__ import annotations
 
@@ -7,131 +7,124 @@ from typing import NoReturn
 
 import torch
 
-from yolofuse.engine.build import distribute
-from yolofuse.engine.diagnostics.early_steps import open_monitor
-from yolofuse.engine.lifecycle import Run, position, write_marker
-from yolofuse.engine.nan_guard import NanGuard, NotFinite, OutOfMemoryInCollective, RollBack
+from yolofuse.engine.lifecycle import Run, position, restore_context, write_marker
+from yolofuse.engine.nan_guard import NotFinite, RollBack
+from yolofuse.engine.step import new_scaler, new_step_state
 from yolofuse.errors import RunError
 from yolofuse.run.checkpointer import newest_checkpoint
 from yolofuse.run.status_writer import append_event
-from yolofuse.run.train_state import RESTORED, restore
+from yolofuse.run.train_state import RESTORED
 from yolofuse.weights import load_checkpoint
 
 log = logging.getLogger("yolofuse")
 
 
 def recover(run: Run, reason: RollBack) -> None:
-    """Put the run back to where it can go on, on every rank alike.
+    """Bring the run back to a state from which it can continue, on every rank alike.
 
     Raises:
         RunError: If that was tried often enough.
     """
     if isinstance(reason, NotFinite):
-        _leave_out(run, reason)
+        _skip_batches(run, reason)
     else:
         _split_batches(run)
 
 
-def _leave_out(run: Run, reason: NotFinite) -> None:
-    """Go back, and leave out the batches whose loss or gradients were not finite."""
-    before, most = run.progress, run.session.config.train.nan_rollbacks
+def _skip_batches(run: Run, reason: NotFinite) -> None:
+    """Go back, and skip the batches whose loss or gradients were not finite."""
+    before, most = run.state, run.context.config.train.nan_rollbacks
     steps = f"step {reason.steps.start + 1}"
     if len(reason.steps) > 1:
         steps += f" to {reason.steps.stop}"
+    origin = _locate(run, reason)
     if before.rollbacks >= most:
-        so_far = f", having gone back {before.rollbacks} times" if most else ""
+        so_far = f", after {before.rollbacks} rollbacks" if most else ""
         raise RunError(
-            f"loss or gradients are not finite in {steps} (epoch {before.epoch + 1}){so_far}: "
-            f"{_where_it_began(run, reason)}. The checkpoints from before are whole. Try a lower train.lr0, or "
-            "train.precision: fp32"
+            f"loss or gradients are not finite in {steps} (epoch {before.epoch + 1}){so_far}: {origin}. The "
+            "checkpoints from before are intact. Try a lower train.lr0, or train.precision: fp32"
         )
-    where_it_began = _where_it_began(run, reason)
-    _go_back(run)
-    run.progress.skipped = sorted({*before.skipped, *reason.steps})
-    run.progress.rollbacks = before.rollbacks + 1
+    _roll_back(run, run.step.micro_batches)
+    run.state.skipped = sorted({*before.skipped, *reason.steps})
+    run.state.rollbacks = before.rollbacks + 1
     log.warning(
-        "warning: loss or gradients were not finite in %s: %s; back at step %d, going on without that batch (%d of %d)",
+        "warning: loss or gradients were not finite in %s: %s; back at step %d, continuing without that batch "
+        "(%d of %d)",
         steps,
-        where_it_began,
-        run.progress.step,
-        run.progress.rollbacks,
+        origin,
+        run.state.step,
+        run.state.rollbacks,
         most,
     )
-    run.log_event("rolled_back", reached=before.step, left_out=steps, why=where_it_began)
+    run.log_event("rolled_back", reached=max(before.step, reason.steps.stop), left_out=steps, why=origin)
 
 
-def _where_it_began(run: Run, reason: NotFinite) -> str:
-    """In words, where values stop being finite; a GPU tells of it one update later, when the batch is gone."""
-    if run.progress.step > reason.steps.stop:
-        return "found one update later, so its batch is not there any more (on the CPU the layer would be told)"
-    return run.monitor.where_not_finite()
+def _locate(run: Run, reason: NotFinite) -> str:
+    """Describe where values stop being finite; a GPU reports it one update later, when the batch is gone."""
+    if run.step.monitor.batch_step not in reason.steps:
+        return "found one update later, when its batch was gone (on the CPU the layer would be named)"
+    return run.step.monitor.where_not_finite()
 
 
 def _split_batches(run: Run) -> None:
-    """Go back, and compute every batch in twice as many pieces, whose gradients add up."""
-    session, before = run.session, run.progress
-    run.micro_batches = _more_parts(run)
-    session.ranks.run_on_main(lambda: run.folder.write_micro_batches(run.micro_batches))
-    _go_back(run)
-    log.warning("warning: out of memory at step %d; %s", before.step, _in_pieces(run, run.progress.step))
-    run.log_event("out_of_memory", reached=before.step, parts=run.micro_batches)
+    """Go back, and compute every batch in twice as many micro-batches, whose gradients add up."""
+    before, micro_batches = run.state, _more_micro_batches(run)
+    run.context.ranks.run_on_main(lambda: run.folder.write_micro_batches(micro_batches))
+    _roll_back(run, micro_batches)
+    log.warning(
+        "warning: out of memory at step %d; back at step %d, each batch is now computed in %d micro-batches whose "
+        "gradients add up; a train.batch of fewer pairs would take fewer, larger ones",
+        before.step,
+        run.state.step,
+        micro_batches,
+    )
+    run.log_event("out_of_memory", reached=before.step, parts=micro_batches)
 
 
-def end_job_out_of_memory(run: Run, reason: OutOfMemoryInCollective | torch.OutOfMemoryError) -> NoReturn:
-    """End this rank, and with it the job, so that the next one begins with smaller pieces.
+def end_job_out_of_memory(run: Run, reason: torch.OutOfMemoryError) -> NoReturn:
+    """End this rank, and with it the job, so that the next one starts with smaller micro-batches.
 
     Raises:
         RunError: Always.
     """
-    parts = _more_parts(run)
-    run.folder.write_micro_batches(parts)
+    micro_batches = _more_micro_batches(run)
+    run.folder.write_micro_batches(micro_batches)
     write_marker(run, run.folder.preempted, signal="out of memory")
-    append_event(run.folder.path, "out_of_memory", **position(run), parts=parts)
+    append_event(run.folder.path, "out_of_memory", **position(run), parts=micro_batches)
     raise RunError(
-        f"rank {run.session.ranks.rank} ran out of memory while the others waited for it; start the run "
-        f"again with --resume {run.folder.path}: each batch will then be computed in {parts} pieces"
+        f"rank {run.context.ranks.rank} ran out of memory while the others waited for it; start the run again with "
+        f"--resume {run.folder.path}: each batch will then be computed in {micro_batches} micro-batches"
     ) from reason
 
 
-def _more_parts(run: Run) -> int:
-    """Twice as many pieces, up to one for each pair of a rank.
+def _more_micro_batches(run: Run) -> int:
+    """Return twice as many micro-batches, up to one for each pair of a rank.
 
     Raises:
-        RunError: If they are that small already.
+        RunError: If they hold one pair each already.
     """
-    most = run.session.config.train.batch // run.session.ranks.world
-    if run.micro_batches >= most:
+    most = run.context.config.train.batch // run.context.ranks.world
+    if run.step.micro_batches >= most:
         raise RunError(
-            "out of memory even with one pair at a time; take a lower train.imgsz, a smaller model.base, or another GPU"
+            "out of memory even with one pair at a time; use a lower train.imgsz, a smaller model.base, or another GPU"
         )
-    return min(2 * run.micro_batches, most)
+    return min(2 * run.step.micro_batches, most)
 
 
-def _in_pieces(run: Run, step: int) -> str:
-    return (
-        f"back at step {step}, each batch is now computed in {run.micro_batches} pieces whose gradients add up; a "
-        "train.batch of fewer pairs would take fewer, larger ones"
-    )
-
-
-def _go_back(run: Run) -> None:
-    """Put the state of the last checkpoint back.
+def _roll_back(run: Run, micro_batches: int) -> None:
+    """Restore the last checkpoint, and replace everything that the failed step may have left unusable.
 
     Raises:
-        DamagedError: If there is none that is whole.
+        DamagedError: If no checkpoint is intact.
     """
-    session, folder = run.session, run.folder
-    session.ranks.run_on_main(run.checkpointer.flush)
-    path, _ = session.ranks.run_on_main(lambda: newest_checkpoint(folder))
+    context, folder = run.context, run.folder
+    context.ranks.run_on_main(run.checkpointer.flush)
+    path, _ = context.ranks.run_on_main(lambda: newest_checkpoint(folder))
     assert path is not None  # there is one from before the first step
-    session.optimizer.zero_grad(set_to_none=True)
-    session.model = distribute(session.detector, session.ranks)  # a step that broke off has left the old one waiting
-    if session.ranks.device.type == "cuda":
+    context.optimizer.zero_grad(set_to_none=True)
+    if context.ranks.device.type == "cuda":
         torch.cuda.empty_cache()
-    # A scaler whose step broke off would not begin another one.
-    session.scaler = torch.amp.GradScaler(session.ranks.device.type, enabled=session.scaler.is_enabled())
-    content = load_checkpoint(path, needs=RESTORED)
-    run.progress = restore(path, content, session.detector, session.ema, session.optimizer, session.scaler)
-    session.criterion.set_epoch(run.progress.epoch)
-    run.bad, run.prefetcher_at, run.guard = None, None, NanGuard()
-    run.monitor = open_monitor(session, folder.first_steps, run.progress.step)
+    scaler = new_scaler(context)  # one whose step failed would not start another
+    run.state = restore_context(context, scaler, path, load_checkpoint(path, needs=RESTORED))
+    run.step = new_step_state(context, scaler, folder.first_steps, run.state.step, micro_batches)
+    context.train_loader.restart_next()

@@ -1,137 +1,169 @@
-"""One step of training: forward, loss and backward; and one update of the weights."""
+"""Run one training step: forward, loss, the ranks' message, backward, and the update of the weights."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from yolofuse.distributed.ranks import batchnorm_statistics
-from yolofuse.engine.build import TrainContext
+from yolofuse.distributed.ranks import Ranks, batchnorm_statistics
+from yolofuse.engine.build import TrainContext, wrap_for_ranks
+from yolofuse.engine.diagnostics.early_steps import Monitor, open_monitor
 from yolofuse.engine.diagnostics.profiler import profile_span
-from yolofuse.engine.evaluator import autocast
-from yolofuse.engine.nan_guard import NanGuard, OutOfMemoryInCollective
-from yolofuse.engine.optim import skip_if
+from yolofuse.engine.nan_guard import NanGuard, OutOfMemory
+from yolofuse.engine.optim import clip_gradients, gradient_norm, skip_if
+from yolofuse.engine.precision import autocast, resolve_precision
 from yolofuse.types import PairedBatch
 
 
-def forward_backward(
-    session: TrainContext, batch: PairedBatch, *, sync: bool, parts: int = 1
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Add a batch's gradients to what is there.
+@dataclass
+class StepState:
+    """What changes from step to step outside of checkpoints; a rollback replaces it whole.
+
+    Attributes:
+        model: The detector, wrapped where there are several ranks.
+        scaler: Of the gradients; does nothing unless training in fp16.
+        monitor: Records losses and gradient norms of the first steps.
+        micro_batches: How many parts each batch is computed in, one after the other, to save memory.
+        non_finite: One bool on the device: whether a loss since the last update was not finite.
+        guard: Finds updates that are not finite.
+        out_of_memory: Whether memory ran out since the ranks' last message.
+    """
+
+    model: nn.Module
+    scaler: torch.amp.GradScaler
+    monitor: Monitor
+    micro_batches: int
+    non_finite: Tensor
+    guard: NanGuard = field(default_factory=NanGuard)
+    out_of_memory: bool = False
+
+
+def new_scaler(context: TrainContext) -> torch.amp.GradScaler:
+    """Create the gradient scaler of a run; it does nothing unless training in fp16."""
+    device = context.ranks.device
+    scaled = resolve_precision(device, context.config.train.precision) == "fp16"
+    return torch.amp.GradScaler(device.type, enabled=scaled)
+
+
+def new_step_state(
+    context: TrainContext, scaler: torch.amp.GradScaler, first_steps: Path, step: int, micro_batches: int
+) -> StepState:
+    """Create the state between two steps, with no gradients pending.
 
     Args:
-        session: The parts of the run.
-        batch: On the device.
-        sync: Whether ranks exchange the gradients.
-        parts: How many pieces the batch is computed in, one after the other, to save memory.
+        context: The fixed parts of the run.
+        scaler: As it was restored, or new.
+        first_steps: File of the monitor.
+        step: Number of steps made so far.
+        micro_batches: How many parts each batch is computed in.
+    """
+    return StepState(
+        model=wrap_for_ranks(context.detector, context.ranks),
+        scaler=scaler,
+        monitor=open_monitor(context, first_steps, step),
+        micro_batches=micro_batches,
+        non_finite=torch.zeros((), dtype=torch.bool, device=context.ranks.device),
+    )
 
-    Returns:
-        The loss terms per pair, and whether the loss was not finite on some rank.
+
+def train_step(
+    context: TrainContext, state: StepState, batch: PairedBatch, number: int, update_of: range | None
+) -> dict[str, Tensor]:
+    """Run step ``number`` (from 1) on this rank; return the loss terms per pair.
+
+    Gradients add up until an update is due: ``update_of`` then gives the steps, from 0, that it applies.
 
     Raises:
-        OutOfMemory: On every rank, if one has not enough for its piece.
-        OutOfMemoryInCollective: On this rank, if it has not, and the others wait for it already.
+        NotFinite: If an update is not finite; on a GPU the one before.
+        OutOfMemory: On every rank, if one has too little memory for its part and the others do not wait for it.
+        torch.OutOfMemoryError: On this rank alone, if it has too little memory and the others may wait for it.
     """
-    pieces = batch.split(parts)
-    sums: dict[str, Tensor] = {}
-    bad: Tensor | None = None
-    for number, piece in enumerate(pieces):
-        exchange = sync and number == len(pieces) - 1
-        with _alone(session, unless=exchange):
-            total, terms = _loss(session, piece)
-            _backward(session, total * session.ranks.world, exchange)  # the loss is a sum, but ranks average
-        for name, value in terms.items():
-            share = value * (len(piece) / len(batch))
-            sums[name] = sums[name] + share if name in sums else share
-        bad = session.criterion.bad if bad is None else bad | session.criterion.bad
-    assert bad is not None
-    return sums, bad
+    config, ranks, criterion, optimizer = context.config.train, context.ranks, context.criterion, context.optimizer
+    state.monitor.batch, state.monitor.batch_step = batch, number - 1
+    parts = batch.split(state.micro_batches)
+    terms: dict[str, Tensor] = {}
+    for index, part in enumerate(parts):
+        sync = update_of is not None and index + 1 == len(parts)
+        with _gradient_sync(state.model, sync):
+            with _flag_out_of_memory(state, ranks, others_wait=config.sync_bn):
+                with profile_span("forward"), autocast(ranks.device, config.precision):
+                    outputs = state.model(part.rgb, part.ir)
+                with profile_span("loss"):
+                    sums = criterion.branch_sums(outputs, part)
+            if context.consensus.exchange(out_of_memory=state.out_of_memory):  # the ranks' one message
+                raise OutOfMemory
+            with profile_span("loss"):
+                loss = criterion.reduce(sums, ranks.sum_)
+            with profile_span("backward"), _flag_out_of_memory(state, ranks, others_wait=sync or config.sync_bn):
+                scaled = state.scaler.scale(loss.total * ranks.world)  # the loss is a sum, but ranks average gradients
+                scaled.backward()  # type: ignore[no-untyped-call]
+        terms = _add_terms(terms, loss.terms, len(part) / len(batch))
+        state.non_finite |= loss.non_finite
+    state.monitor.add(number, terms)
+    if update_of is None:
+        return terms
+
+    state.guard.check()  # the update before
+    with profile_span("optimizer"):
+        state.scaler.unscale_(optimizer)
+        norm = gradient_norm(context.detector)
+        if not state.scaler.is_enabled():  # which answers gradients that overflow by itself
+            state.non_finite |= ~norm.isfinite()
+        state.guard.record(state.non_finite, update_of)
+        clip_gradients(context.detector, norm, config.clip_norm)
+        skip_if(optimizer, state.non_finite)
+        state.scaler.step(optimizer)
+        state.scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+    with profile_span("ema"):
+        ranks.average_(batchnorm_statistics(context.detector))
+        context.ema.update(context.detector)
+    state.non_finite = torch.zeros_like(state.non_finite)
+    state.monitor.add_norm(number, norm)
+    return terms
 
 
-def _alone(session: TrainContext, *, unless: bool) -> AbstractContextManager[Any]:
-    """Keep gradients from being exchanged: they go on adding up."""
-    if isinstance(session.model, DistributedDataParallel) and not unless:
-        return session.model.no_sync()
+def _add_terms(sums: dict[str, Tensor], terms: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    return {name: sums[name] + value * share if name in sums else value * share for name, value in terms.items()}
+
+
+def _gradient_sync(model: nn.Module, sync: bool) -> AbstractContextManager[Any]:
+    """Return the context in which ranks exchange gradients, or keep adding up their own."""
+    if isinstance(model, DistributedDataParallel) and not sync:
+        return model.no_sync()
     return nullcontext()
 
 
-def _loss(session: TrainContext, batch: PairedBatch) -> tuple[Tensor, dict[str, Tensor]]:
-    agreement = session.consensus
-    messages = agreement.messages
-    try:
-        with profile_span("forward"), autocast(session.ranks.device, session.config.train.precision):
-            outputs = session.model(batch.rgb, batch.ir)
-        with profile_span("loss"):
-            total, terms = session.criterion(outputs, batch, batch.on_host)
-        return total, terms
-    except torch.OutOfMemoryError as error:
-        if session.ranks.world > 1 and (session.config.train.sync_bn or agreement.messages > messages):
-            raise OutOfMemoryInCollective from error
-    agreement.out_of_memory = True  # outside of the handler, whose traceback holds on to the memory
-    agreement.exchange()
-    raise AssertionError("the message above tells every rank to go back")
+@contextmanager
+def _flag_out_of_memory(state: StepState, ranks: Ranks, *, others_wait: bool) -> Iterator[None]:
+    """Turn a lack of memory into a flag for the ranks' next message, where they do not wait for this rank before it.
 
-
-def _backward(session: TrainContext, total: Tensor, exchange: bool) -> None:
-    try:
-        with profile_span("backward"):
-            session.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
-        return
-    except torch.OutOfMemoryError as error:
-        if session.ranks.world > 1 and (exchange or session.config.train.sync_bn):
-            raise OutOfMemoryInCollective from error
-    session.consensus.out_of_memory = True  # told with the next message, before which nobody waits for anybody
-    if session.ranks.world == 1:
-        session.consensus.exchange()
-
-
-def update(session: TrainContext, guard: NanGuard, bad: Tensor, steps: range) -> Tensor:
-    """One step of the optimizer and of the moving average; returns the norm of the gradients before clipping.
-
-    Args:
-        session: The parts of the run.
-        guard: Looks after the update before, and this one.
-        bad: Whether the loss of one of ``steps`` was not finite.
-        steps: Those whose gradients have added up.
-
-    Raises:
-        NotFinite: If an update was not fit to be made.
+    Where there is no other rank, or they wait in a collective, the error is raised.
     """
-    guard.check()
-    optimizer, scaler = session.optimizer, session.scaler
-    clip = session.config.train.clip_norm
-    with profile_span("optimizer"):
-        scaler.unscale_(optimizer)
-        trained = [p for p in session.detector.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
-        if not scaler.is_enabled():  # which has an answer of its own to gradients that overflow
-            bad = bad | ~norm.isfinite()
-        guard.record(bad, steps)
-        if clip and (norm.is_cuda or norm > clip):  # a GPU is not asked: there they are multiplied by one
-            torch.nn.utils.clip_grads_with_norm_(trained, clip, norm)
-        skip_if(optimizer, bad)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-    with profile_span("ema"):
-        session.ranks.average_(batchnorm_statistics(session.detector))
-        session.ema.update(session.detector)
-    return norm
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        if ranks.world == 1 or others_wait:
+            raise
+        state.out_of_memory = True
 
 
-def rescaled(batch: PairedBatch, session: TrainContext, step: int) -> PairedBatch:
-    """The batch at a step's size of multi-scale training, the same on every rank and after every resume."""
-    spread = session.config.train.multi_scale
-    if not spread:
+def rescale(batch: PairedBatch, context: TrainContext, step: int) -> PairedBatch:
+    """Resize a batch to the step's size of multi-scale training, the same on every rank and after every resume."""
+    scale_range = context.config.train.multi_scale
+    if not scale_range:
         return batch
-    stride, side = session.detector.stride, batch.pixels.shape[-1]
-    draw = np.random.default_rng([session.config.train.seed, step]).uniform(1 - spread, 1 + spread)
+    stride, side = context.detector.stride, batch.pixels.shape[-1]
+    draw = np.random.default_rng([context.config.train.seed, step]).uniform(1 - scale_range, 1 + scale_range)
     target = max(round(side * draw / stride) * stride, stride)
     pixels = functional.interpolate(batch.pixels, size=(target, target), mode="bilinear", align_corners=False)
     return batch.scaled(pixels, target / side)

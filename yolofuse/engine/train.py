@@ -1,4 +1,4 @@
-"""The training loop, to be read from top to bottom."""
+"""Train a detector: the loop over epochs and steps, from top to bottom."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from yolofuse.config import Config
@@ -17,213 +16,207 @@ from yolofuse.engine.artifacts import save_run_curves
 from yolofuse.engine.build import TrainContext
 from yolofuse.engine.diagnostics.profiler import profile_span
 from yolofuse.engine.evaluator import compute_metrics, predict_split
-from yolofuse.engine.lifecycle import Run, describe, open_run, write_marker
-from yolofuse.engine.nan_guard import OutOfMemory, OutOfMemoryInCollective, RollBack
+from yolofuse.engine.lifecycle import Resume, Run, checkpoint_header, open_run, write_marker
+from yolofuse.engine.nan_guard import OutOfMemory, RollBack
 from yolofuse.engine.optim import freeze_batchnorm_statistics
 from yolofuse.engine.recover import end_job_out_of_memory, recover
-from yolofuse.engine.step import forward_backward, rescaled, update
+from yolofuse.engine.step import rescale, train_step
 from yolofuse.errors import RunError
 from yolofuse.eval.coco import CocoResult
 from yolofuse.run.train_state import LossMeter, mean_sums
-from yolofuse.types import PairedBatch
 
 log = logging.getLogger("yolofuse")
 
-_WORTH_TELLING = 0.05  # share of an epoch's time spent waiting for data
-_LOOK_EVERY = 2.0  # seconds between looks at the loss on CUDA, where each look waits for the device
+_WAIT_WORTH_LOGGING = 0.05  # share of an epoch's time spent waiting for data
+_REFRESH_S = 2.0  # seconds between two updates of the progress bar's losses on CUDA, each of which waits for the device
 
 
-def train(config: Config, *, resume: bool | None = False, force: bool = False) -> Path:
-    """Train a detector; returns the run's folder.
+def train(config: Config, *, resume: Resume = "never", force: bool = False) -> Path:
+    """Train a detector; return the run's folder.
 
-    Whatever ends it early, it can be gone on with from its last checkpoint, to the weights that it would have had.
+    A run that ended early, for any reason, can be resumed from its last checkpoint and ends with the same weights.
 
     Args:
         config: The run.
-        resume: Go on from the run's last checkpoint; None: if the run was begun, else begin it.
-        force: Go on though config, data or code are not what they were.
+        resume: ``always`` resumes the run, ``auto`` resumes it if it was started before, ``never`` starts it.
+        force: Resume although config, data or code changed.
 
     Raises:
         YolofuseError: If config, data, weights or run folder are wrong, or the loss does not stay finite.
-        RunStopped: If SIGTERM, SIGUSR1 or Ctrl-C ended it; where it stood is saved.
+        RunStopped: If SIGTERM, SIGUSR1 or Ctrl-C ended it; its state is saved.
     """
     with open_run(config, resume=resume, force=force) as run:
         while run is not None and run.should_continue:
-            back: RollBack | None = None
+            reason: RollBack | None = None
             try:
-                row = _train_epoch(run)
-                _end_epoch(run, row, _evaluate_if_due(run))
-            except RollBack as reason:
-                back = reason.with_traceback(None)  # whose frames hold on to memory
-            except OutOfMemoryInCollective as reason:
-                end_job_out_of_memory(run, reason)
-            except torch.OutOfMemoryError as reason:  # in an update, or for the batch that comes next
-                if run.session.ranks.world > 1:
-                    end_job_out_of_memory(run, reason)
-                back = OutOfMemory()
-            if back is not None:
-                recover(run, back)
+                row = train_epoch(run)
+                finish_epoch(run, row, evaluate_epoch(run) if _is_evaluated(run) else None)
+            except RollBack as error:
+                reason = error.with_traceback(None)  # whose frames keep tensors alive
+            except torch.OutOfMemoryError as error:
+                if run.context.ranks.world > 1:
+                    end_job_out_of_memory(run, error)
+                reason = OutOfMemory()
+            if reason is not None:
+                recover(run, reason)
         if run is not None:
             _finish(run)
     return config.run_dir
 
 
-def _train_epoch(run: Run) -> dict[str, float | None]:
-    """The steps of an epoch, or what is left of them after a resume; returns the epoch's row of results.csv."""
-    session, progress = run.session, run.progress
-    num_steps = len(session.sampler)
-    run.start_prefetcher(progress.epoch, progress.epoch_step)
-    session.model.train()
-    freeze_batchnorm_statistics(session.detector)
-    meter = LossMeter(progress.sums_of(session.ranks.rank, session.ranks.world), session.ranks.device)
-    started = looked = time.perf_counter()
-    batches = iter(session.prefetcher)
-    with _progress_bar(run, num_steps) as bar:
+def train_epoch(run: Run) -> dict[str, float | None]:
+    """Train for an epoch, or for what is left of it after a resume; return its row of results.csv."""
+    context, state, loader = run.context, run.state, run.context.train_loader
+    ranks, schedule = context.ranks, context.schedule
+    loader.start(state.epoch, state.epoch_step)
+    run.step.model.train()
+    freeze_batchnorm_statistics(context.detector)
+    meter = LossMeter(state.sums_of(ranks.rank, ranks.world), ranks.device)
+    started = refreshed = time.perf_counter()
+    batches = iter(loader)
+    with _progress_bar(run) as bar:
         while True:
             with profile_span("data"):
                 batch = next(batches, None)
             if batch is None:
                 break
-            _step(run, batch, meter, is_last=progress.epoch_step + 1 == num_steps)
-            if session.ranks.device.type == "cpu" or time.perf_counter() - looked > _LOOK_EVERY:
-                looked = time.perf_counter()
-                bar.set_postfix({k: f"{v:.3f}" for k, v in meter.means().items()}, refresh=False)
+            schedule.apply(context.optimizer, state.step)
+            pending = range(state.last_update, state.step + 1)  # steps whose gradients are not applied yet
+            is_due = len(pending) >= schedule.accumulation(state.step) or state.epoch_step + 1 == len(loader)
+            if state.step not in state.skipped:
+                batch = rescale(batch, context, state.step)
+                meter.add(train_step(context, run.step, batch, state.step + 1, pending if is_due else None))
+            _finish_step(run, meter, is_update=is_due)
+            if ranks.device.type == "cpu" or time.perf_counter() - refreshed > _REFRESH_S:
+                refreshed = time.perf_counter()
+                bar.set_postfix({name: f"{mean:.3f}" for name, mean in meter.means().items()}, refresh=False)
             bar.update()
             run.profile.step()
-    run.guard.check()
-    run.monitor.read()
-    check_replicas_equal(_replicas(session), session.ranks)
-    if _is_due(run):
-        run.save(meter)  # a kill while it is evaluated must not cost the epoch
+    run.step.guard.check()
+    run.step.monitor.read()
+    _check_replicas(context)
+    if _is_evaluated(run):
+        run.save(meter)  # a kill during the evaluation must not cost the epoch
     seconds = time.perf_counter() - started
-    means = mean_sums(session.ranks.gather(meter.means()))
     return {
-        "epoch": progress.epoch + 1,
-        **{f"train/{name}": value for name, value in means.items()},
-        "lr": session.schedule.rate(progress.step - 1),
+        "epoch": state.epoch + 1,
+        **{f"train/{name}": mean for name, mean in mean_sums(ranks.gather(meter.means())).items()},
+        "lr": schedule.rate(state.step - 1),
         "seconds": round(seconds, 3),
-        "data_wait": round(session.prefetcher.wait_s / seconds, 4),
+        "data_wait": round(loader.prefetcher.wait_s / seconds, 4),
     }
 
 
-def _step(run: Run, whole: PairedBatch, meter: LossMeter, *, is_last: bool) -> None:
-    """One batch; with it an update of the weights where enough of them have been seen, and whatever is due then."""
-    session, progress, config = run.session, run.progress, run.session.config.train
-    session.schedule.apply(session.optimizer, progress.step)
-    due = progress.step + 1 - progress.last_update >= session.schedule.accumulation(progress.step)
-    due = due or is_last  # no gradients are pending at the end of an epoch
-    if progress.step not in progress.skipped:
-        batch = run.monitor.batch = rescaled(whole, session, progress.step)
-        terms, bad = forward_backward(session, batch, sync=due, parts=run.micro_batches)
-        meter.add(terms)
-        run.monitor.add(progress.step + 1, terms)
-        run.bad = bad if run.bad is None else run.bad | bad
-    progress.step += 1
-    progress.epoch_step += 1
+def _finish_step(run: Run, meter: LossMeter, *, is_update: bool) -> None:
+    """Count a step and report it; after an update also compare the ranks, save and stop, where that is due."""
+    context, state, config = run.context, run.state, run.context.config.train
+    state.step += 1
+    state.epoch_step += 1
     run.watchdog.beat()
     run.checkpointer.raise_if_failed()
     run.write_status("training")
-    if not due:
+    if not is_update:
         return
-    if run.bad is not None:
-        norm = update(session, run.guard, run.bad, range(progress.last_update, progress.step))
-        run.bad = None
-        run.monitor.add_norm(progress.step, norm)
-        if config.check_ranks_every and session.ema.updates % config.check_ranks_every == 0:
-            check_replicas_equal(_replicas(session), session.ranks)
-    progress.last_update = progress.step
-    every = config.save_every
-    if session.consensus.stop or session.consensus.save or (every and progress.step - progress.last_save >= every):
-        run.guard.check()
-        run.monitor.read()
+    every = config.check_ranks_every
+    if state.step - 1 not in state.skipped and every and context.ema.updates % every == 0:
+        _check_replicas(context)
+    state.last_update = state.step
+    is_due = config.save_every and state.step - state.last_save >= config.save_every
+    if context.consensus.stop or context.consensus.save or is_due:
+        run.step.guard.check()
+        run.step.monitor.read()
         run.save(meter)
     run.raise_if_stopped()
 
 
-def _replicas(session: TrainContext) -> dict[str, nn.Module]:
-    return {"model": session.detector, "average": session.ema.ema}
+def _check_replicas(context: TrainContext) -> None:
+    check_replicas_equal({"model": context.detector, "average": context.ema.ema}, context.ranks)
 
 
-def _is_due(run: Run) -> bool:
-    """Whether the epoch that was just trained is evaluated."""
-    config, epoch = run.session.config.train, run.progress.epoch + 1
+def _is_evaluated(run: Run) -> bool:
+    """Return whether the epoch that was just trained is evaluated."""
+    config, epoch = run.context.config.train, run.state.epoch + 1
     return epoch == config.epochs or (config.val_every > 0 and epoch % config.val_every == 0)
 
 
-def _evaluate_if_due(run: Run) -> CocoResult | None:
-    """Judge the average; the training loader's workers begin with the next epoch meanwhile."""
-    session, progress = run.session, run.progress
-    if not _is_due(run):
-        return None
-    if progress.epoch + 1 < session.config.train.epochs:
-        run.start_prefetcher(progress.epoch + 1, 0)
-    if session.config.data.workers and not session.val_source.prefetcher.is_open:
-        run.checkpointer.flush()  # workers are about to fork, and must not do so amid writing
+def evaluate_epoch(run: Run) -> CocoResult | None:
+    """Evaluate the EMA, while the training loader's workers begin with the next epoch; return the metrics.
 
-    def between() -> None:
+    Raises:
+        RunError: If memory runs out, which micro-batches would not change.
+        RunStopped: If any rank was asked to stop.
+    """
+    context, config = run.context, run.context.config
+    if run.state.epoch + 1 < config.train.epochs:
+        context.train_loader.start(run.state.epoch + 1, 0)
+    if config.data.workers and not context.val_loader.prefetcher.is_open:
+        run.checkpointer.flush()  # workers are about to fork, and must not do so during a write
+
+    def on_batch_end() -> None:
         run.watchdog.beat()
         run.write_status("validating")
-        session.consensus.exchange()
+        if context.consensus.exchange(out_of_memory=run.step.out_of_memory):
+            raise OutOfMemory
         run.raise_if_stopped()
 
     with profile_span("evaluation"):
         try:
-            found = predict_split(session.ema.ema, session.val_source, session.config, session.ranks, between)
-        except torch.OutOfMemoryError as error:  # pieces would not help here
+            predictions = predict_split(context.ema.ema, context.val_loader, config, context.ranks, on_batch_end)
+        except torch.OutOfMemoryError as error:
             raise RunError(
-                f"out of memory while evaluating; go on with --resume {run.folder.path} --force and a smaller val.batch"
+                f"out of memory while evaluating; resume with --resume {run.folder.path} --force and a lower val.batch"
             ) from error
-        with run.watchdog.paused():  # rank 0 scores, the others wait
-            judged = compute_metrics(found, session.val_pairs, session.config, session.ranks, with_slices=False)
-            return session.ranks.from_main(judged.result if judged else None)
+        with run.watchdog.paused():  # rank 0 computes the metrics, the others wait
+            evaluation = compute_metrics(predictions, context.val_pairs, config, context.ranks, with_slices=False)
+            return context.ranks.from_main(evaluation.result if evaluation else None)
 
 
-def _end_epoch(run: Run, row: dict[str, float | None], result: CocoResult | None) -> None:
-    """Book the epoch and save. ``best`` goes first: a kill between the two must not lose it."""
-    session, progress = run.session, run.progress
-    figures = result.figures() if result else {}
-    row |= {f"val/{name}": figures.get(name) for name in ("AP", "AP50", "AP75")}
-    progress.finish_epoch(row, figures.get("AP"))
-    session.criterion.end_epoch()
-    if session.ranks.is_main:
-        log.info("epoch %d/%d  %s", progress.epoch, session.config.train.epochs, _in_words(row))
-        if progress.best_epoch == progress.epoch:
-            run.checkpointer.save_best(describe(run) | {"ema": session.ema.ema.state_dict()})
+def finish_epoch(run: Run, row: dict[str, float | None], result: CocoResult | None) -> None:
+    """Record the epoch and save. ``best`` goes first: a kill between the two must not lose it."""
+    context, state = run.context, run.state
+    metrics = result.figures() if result else {}
+    row |= {f"val/{name}": metrics.get(name) for name in ("AP", "AP50", "AP75")}
+    state.finish_epoch(row, metrics.get("AP"))
+    context.criterion.end_epoch()
+    if context.ranks.is_main:
+        log.info("epoch %d/%d  %s", state.epoch, context.config.train.epochs, _format_row(row))
+        if state.best_epoch == state.epoch:
+            run.checkpointer.save_best(checkpoint_header(run) | {"ema": context.ema.ema.state_dict()})
     run.save()
-    if session.ranks.is_main:
-        run.folder.write_results(progress.history)
-    run.log_scalars(row, progress.epoch)
+    if context.ranks.is_main:
+        run.folder.write_results(state.history)
+    run.log_scalars(row, state.epoch)
 
 
-def _in_words(row: dict[str, float | None]) -> str:
-    words = ", ".join(f"{k.removeprefix('train/')} {v:.3f}" for k, v in row.items() if k.startswith("train/") and v)
+def _format_row(row: dict[str, float | None]) -> str:
+    text = ", ".join(f"{k.removeprefix('train/')} {v:.3f}" for k, v in row.items() if k.startswith("train/") and v)
     if row["val/AP"] is not None:
-        words += f"  AP {row['val/AP']:.4f}, AP50 {row['val/AP50']:.4f}"
+        text += f"  AP {row['val/AP']:.4f}, AP50 {row['val/AP50']:.4f}"
     waited = row["data_wait"] or 0.0
-    return words + (f"  waited {waited:.0%} for data" if waited > _WORTH_TELLING else "")
+    return text + (f"  waited {waited:.0%} for data" if waited > _WAIT_WORTH_LOGGING else "")
 
 
 def _finish(run: Run) -> None:
-    """Wait for the disk, draw the curves, and say that it is done."""
-    progress, folder = run.progress, run.folder
-    if run.session.ranks.is_main:
+    """Wait for the disk, draw the curves, and mark the run as finished."""
+    state, folder, config = run.state, run.folder, run.context.config.train
+    if run.context.ranks.is_main:
         run.checkpointer.flush()
-        if progress.epoch < run.session.config.train.epochs:
-            log.info("stopped: AP has not risen for %d epochs", run.session.config.train.patience)
+        if state.epoch < config.epochs:
+            log.info("stopped: AP has not risen for %d epochs", config.patience)
         save_run_curves(folder)
         write_marker(run, folder.finished)
         run.write_status("finished")
         run.log_event("finished")
-        log.info("best AP %.4f at epoch %d; run in %s", progress.best_ap, progress.best_epoch, folder.path)
-    run.session.ranks.barrier()
+        log.info("best AP %.4f at epoch %d; run in %s", state.best_ap, state.best_epoch, folder.path)
+    run.context.ranks.barrier()
 
 
-def _progress_bar(run: Run, num_steps: int) -> tqdm[Any]:
+def _progress_bar(run: Run) -> tqdm[Any]:
     return tqdm(
-        total=num_steps,
-        initial=run.progress.epoch_step,
-        desc=f"epoch {run.progress.epoch + 1}/{run.session.config.train.epochs}",
+        total=len(run.context.train_loader),
+        initial=run.state.epoch_step,
+        desc=f"epoch {run.state.epoch + 1}/{run.context.config.train.epochs}",
         unit="batch",
         leave=False,
-        disable=None if run.session.ranks.is_main else True,  # None: silent when stderr is no terminal
+        disable=None if run.context.ranks.is_main else True,  # None: silent when stderr is no terminal
     )

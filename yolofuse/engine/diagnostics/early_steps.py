@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from yolofuse.engine.diagnostics.hooks import where_not_finite
-from yolofuse.engine.evaluator import autocast
+from yolofuse.engine.precision import autocast, resolve_precision
 from yolofuse.files import save_text
 from yolofuse.types import PairedBatch
 
@@ -154,7 +154,9 @@ class Monitor:
         self._scaled = scaled
         self._blame = locate_nan
         self.batch: PairedBatch | None = None
-        """The batch that is being trained on, to be asked about when values stop being finite."""
+        """The batch that is being trained on, to look for the first values that are not finite."""
+        self.batch_step = -1
+        """Its step, counted from 0."""
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
         self._norms: dict[int, Tensor] = {}
         self._steps = [known for known in read_steps(path) if known.number <= step] if self._window else []
@@ -211,12 +213,12 @@ class Monitor:
             file.write(_lines(steps) if file.tell() else _header(steps) + _lines(steps))
 
 
-def open_monitor(session: TrainContext, path: Path, step: int) -> Monitor:
-    """The monitor of a run that stands at ``step``."""
-    detector, device, config = session.detector, session.ranks.device, session.config.train
-    window = min(config.monitor_steps, config.epochs * len(session.sampler))
+def open_monitor(context: TrainContext, path: Path, step: int) -> Monitor:
+    """Create the monitor of a run that has made ``step`` steps."""
+    detector, device, config = context.detector, context.ranks.device, context.config.train
+    window = min(config.monitor_steps, config.epochs * len(context.train_loader))
 
-    def blame(batch: PairedBatch) -> str:
+    def locate_nan(batch: PairedBatch) -> str:
         if not bool(batch.pixels.isfinite().all()):
             return "the images of the batch are not finite"
         with autocast(device, config.precision):
@@ -226,9 +228,9 @@ def open_monitor(session: TrainContext, path: Path, step: int) -> Monitor:
         path,
         window,
         step=step,
-        scaled=session.scaler.is_enabled(),
-        is_main=session.ranks.is_main,
-        locate_nan=blame,
+        scaled=resolve_precision(device, config.precision) == "fp16",
+        is_main=context.ranks.is_main,
+        locate_nan=locate_nan,
     )
 
 

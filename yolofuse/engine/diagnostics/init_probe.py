@@ -15,8 +15,8 @@ from yolofuse.engine.build import TrainContext, first_batches
 from yolofuse.engine.diagnostics.activation_stats import ActivationRecorder
 from yolofuse.engine.diagnostics.hooks import count_not_finite, layer_hooks, preserve_state
 from yolofuse.engine.diagnostics.thresholds import Finding, LayerFigures, Losses, find_alarms
-from yolofuse.engine.evaluator import autocast, resolve_precision
 from yolofuse.engine.optim import freeze_batchnorm_statistics
+from yolofuse.engine.precision import autocast, resolve_precision
 from yolofuse.param_init import InitOptions
 from yolofuse.types import PairedBatch
 from yolofuse.weights import policy_of
@@ -59,29 +59,29 @@ class Probe:
         return plain
 
 
-def probe(session: TrainContext, num_batches: int = 1) -> Probe:
-    """Measure a freshly prepared run without training it; the session is left as it was.
+def probe(context: TrainContext, num_batches: int = 1) -> Probe:
+    """Measure a freshly prepared run without training it; the context is left as it was.
 
     Args:
-        session: A run on one rank.
+        context: A run on one rank.
         num_batches: How many batches to look at.
     """
-    batches = [batch.to(session.ranks.device) for batch in first_batches(session, num_batches)]
-    passes = _Passes(session)
-    with preserve_state(session.detector):
+    batches = [batch.to(context.ranks.device) for batch in first_batches(context, num_batches)]
+    passes = _Passes(context)
+    with preserve_state(context.detector):
         evaluated = passes.look(batches, "fp32", train=False)
         halved = passes.look(batches, "bf16", train=True)
         predicted = passes.predicted_loss(batches)
         trained, first = passes.with_gradients(batches, "fp32", scale=1.0)
         gradients = passes.gradients()
-        if session.ranks.device.type == "cuda":
+        if context.ranks.device.type == "cuda":
             passes.drop_gradients()
             in_fp16, _ = passes.with_gradients(batches, "fp16", scale=_FIRST_SCALE)
             scaled, fp16 = passes.gradients(), "autocast"
         else:
             in_fp16, fp16 = trained, "cast"
             scaled = {name: (g * _FIRST_SCALE).half() for name, g in gradients.items()}
-    quiet = _zero_on_purpose(session)
+    quiet = _zero_on_purpose(context)
     layers = []
     for name, tally in trained.tallies.items():
         gradient, other = gradients.get(name), evaluated.tallies.get(name)
@@ -112,7 +112,7 @@ def probe(session: TrainContext, num_batches: int = 1) -> Probe:
         layers.append(layer)
     losses = Losses(first=first, predicted=predicted, prior_kept=passes.prior_kept)
     ratio = _gradient_ratio(layers, passes.ends)
-    used = resolve_precision(session.ranks.device, session.config.train.precision)
+    used = resolve_precision(context.ranks.device, context.config.train.precision)
     findings, notes = find_alarms(layers, losses, ratio, precision=used, fp16=fp16)
     return Probe(tuple(layers), losses, ratio, fp16, tuple(findings), tuple(notes))
 
@@ -120,12 +120,12 @@ def probe(session: TrainContext, num_batches: int = 1) -> Probe:
 class _Passes:
     """The kinds of passes that a batch is sent on."""
 
-    def __init__(self, session: TrainContext) -> None:
-        self._session = session
-        self._detector = session.detector
-        names = {module: name for name, module in session.detector.named_modules()}
-        self.ends = {names[module]: module for module in _last_convolutions(session.detector.heads.values())}
-        self._priors = _prior_biases(session, self.ends)
+    def __init__(self, context: TrainContext) -> None:
+        self._context = context
+        self._detector = context.detector
+        names = {module: name for name, module in context.detector.named_modules()}
+        self.ends = {names[module]: module for module in _last_convolutions(context.detector.heads.values())}
+        self._priors = _prior_biases(context, self.ends)
         self.prior_kept = all(
             torch.equal(self._priors[name], m.bias) for name, m in self.ends.items() if m.bias is not None
         )
@@ -149,7 +149,7 @@ class _Passes:
         for batch in batches:
             with layer_hooks(self._detector, recorder.before, recorder.after):
                 outputs = self._forward(batch, precision)
-            total, terms = self._session.criterion(outputs, batch)
+            total, terms, _ = self._context.criterion(outputs, batch)
             (total * scale / len(batches)).backward()  # type: ignore[no-untyped-call]
             _add_terms(sums, terms, len(batches))
         return recorder, sums
@@ -160,7 +160,7 @@ class _Passes:
         self._mode(train=True)
         with torch.no_grad(), _replaced({module: self._priors[name] for name, module in self.ends.items()}):
             for batch in batches:
-                _add_terms(sums, self._session.criterion(self._forward(batch, "fp32"), batch)[1], len(batches))
+                _add_terms(sums, self._context.criterion(self._forward(batch, "fp32"), batch).terms, len(batches))
         return sums
 
     def gradients(self) -> dict[str, Tensor]:
@@ -184,7 +184,7 @@ class _Passes:
             head.training = True  # raw outputs: boxes need not be decoded
 
     def _forward(self, batch: PairedBatch, precision: str) -> Any:
-        with autocast(self._session.ranks.device, precision):
+        with autocast(self._context.ranks.device, precision):
             return self._detector(batch.rgb, batch.ir)
 
 
@@ -203,11 +203,11 @@ def _last_convolutions(heads: Iterable[Any]) -> list[nn.Conv2d]:
     return list(dict.fromkeys(branch[-1] for branch in branches))
 
 
-def _prior_biases(session: TrainContext, ends: dict[str, nn.Conv2d]) -> dict[str, Tensor]:
+def _prior_biases(context: TrainContext, ends: dict[str, nn.Conv2d]) -> dict[str, Tensor]:
     """Biases of the last convolutions: as loaded, else as the prior wants them, whatever a policy made of them."""
-    options: InitOptions = policy_of(session.config).options
-    starts = find_init_specs(session.detector, options)
-    fates = session.weights.statuses if session.weights is not None else {}
+    options: InitOptions = policy_of(context.config).options
+    starts = find_init_specs(context.detector, options)
+    fates = context.weights_report.statuses if context.weights_report is not None else {}
     found: dict[str, Tensor] = {}
     for name, module in ends.items():
         bias, start = module.bias, starts.get(f"{name}.bias")
@@ -233,9 +233,9 @@ def _replaced(outputs: dict[nn.Conv2d, Tensor]) -> Iterator[None]:
             hook.remove()
 
 
-def _zero_on_purpose(session: TrainContext) -> set[str]:
+def _zero_on_purpose(context: TrainContext) -> set[str]:
     """Blocks whose norm was declared to start at zero: they are silent at first, and not dead."""
-    entries = session.weights.entries if session.weights is not None else ()
+    entries = context.weights_report.entries if context.weights_report is not None else ()
     return {entry.module.rpartition(".")[0] for entry in entries if entry.rule == "zero gamma"}
 
 
