@@ -57,14 +57,22 @@ def listing(where: str, problems: Sequence[str], noun: str = "problem") -> str:
     return "\n".join(lines)
 
 
-def did_you_mean(word: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> str:
-    """Format a hint such as ``; did you mean batch?``; empty if nothing known is close to the word.
+def closest(word: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Return the known words that are most like ``word``, best first.
 
     Args:
         word: What the user wrote.
         known: What would have been right.
-        count: How many suggestions to make at most.
-        cutoff: Likeness from which on a word is suggested, 0..1.
+        count: How many words to return at most.
+        cutoff: Similarity from which on a word is returned, 0..1.
     """
-    close = difflib.get_close_matches(word, list(known), n=count, cutoff=cutoff)
+    return difflib.get_close_matches(word, list(known), n=count, cutoff=cutoff)
+
+
+def did_you_mean(word: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> str:
+    """Format a hint such as ``; did you mean batch?``; empty if nothing known is close to the word.
+
+    Args: as of :func:`closest`.
+    """
+    close = closest(word, known, count, cutoff)
     return f"; did you mean {' or '.join(close)}?" if close else ""

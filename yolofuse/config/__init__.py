@@ -1,5 +1,6 @@
 """The run's YAML: schema, loading, overrides."""
 
+from yolofuse.config.error_messages import format_errors
 from yolofuse.config.load import dump_config, load_config
 from yolofuse.config.schema import (
     AugmentConfig,
@@ -24,5 +25,6 @@ __all__ = [
     "ValConfig",
     "WeightsConfig",
     "dump_config",
+    "format_errors",
     "load_config",
 ]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
+from yolofuse.config.error_messages import format_errors
 from yolofuse.config.safe_yaml import parse_yaml, read_yaml
 from yolofuse.config.schema import Config
 from yolofuse.errors import ConfigError, listing
@@ -41,7 +40,7 @@ def validate_config(raw: dict[str, Any], overrides: Sequence[str] = (), *, where
     try:
         config = Config.model_validate(_tuples(content))
     except ValidationError as error:
-        raise ConfigError(listing(where, sorted(set(_messages(error.errors()))), "wrong value")) from error
+        raise ConfigError(listing(where, format_errors(error, Config), "wrong value")) from error
     return _absolute(config)
 
 
@@ -83,66 +82,6 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _messages(errors: Sequence[ErrorDetails]) -> Iterator[str]:
-    by_field: dict[str, list[str]] = {}
-    for error in errors:
-        depth, section = _deepest_field([str(part) for part in error["loc"]])
-        key = ".".join(str(part) for part in error["loc"][:depth])
-        if error["type"] == "extra_forbidden":
-            by_field[key] = [f"unknown key{_suggestion(key, section)}"]
-        elif error["type"] == "missing":
-            by_field[key] = ["is missing; it has no default"]
-        elif error["type"] == "value_error":
-            text = error["msg"].removeprefix("Value error, ")
-            by_field.setdefault(key, []).append(text if not key else f"{text} (got {error['input']!r})")
-        else:
-            text = (error["msg"][0].lower() + error["msg"][1:]).replace("valid tuple", "list")
-            by_field.setdefault(key, []).append(f"{text} (got {error['input']!r})")
-    for key, texts in by_field.items():
-        merged = " or ".join(dict.fromkeys(text.rsplit(" (got", 1)[0] for text in texts))
-        got = f" (got{texts[0].rsplit(' (got', 1)[1]}" if " (got" in texts[0] else ""
-        yield f"{key}: {merged}{got}" if key else merged + got
-
-
-def _deepest_field(location: list[str]) -> tuple[int, type[BaseModel]]:
-    """How much of an error's location names fields (the rest names arms of a union), and the section it ends in."""
-    section: type[BaseModel] = Config
-    for depth, part in enumerate(location):
-        if depth and part.isdigit():
-            continue  # an item of a list of sections
-        field = section.model_fields.get(part)
-        inner = _inner_section(field.annotation) if field else None
-        if inner is None:
-            return depth + 1, section
-        section = inner
-    return len(location), section
-
-
-def _inner_section(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field holds, or holds a list of."""
-    inner = get_args(annotation)[0] if get_origin(annotation) is tuple else annotation
-    return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
-
-
-def _all_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _all_keys(inner, f"{prefix}{name}.")
-        else:
-            yield prefix + name
-
-
-def _suggestion(key: str, section: type[BaseModel]) -> str:
-    keys = list(_all_keys())
-    prefix, _, last = key.rpartition(".")
-    here = difflib.get_close_matches(last, section.model_fields, n=1)
-    if here:
-        return f"; did you mean {prefix + '.' if prefix else ''}{here[0]}?"
-    elsewhere = [known for known in keys if known.rpartition(".")[2] == last] or difflib.get_close_matches(key, keys, 1)
-    return f"; did you mean {elsewhere[0]}?" if elsewhere else f"; known here: {', '.join(section.model_fields)}"
 
 
 def _absolute(config: Config) -> Config:
