@@ -1,18 +1,16 @@
-"""Measure how long the COCO figures of a large split take, and how much memory, by pycocotools and by faster-coco-eval.
+"""Measure time and memory of the COCO metrics of a large split, with pycocotools and with faster-coco-eval.
 
-    python scripts/bench_coco.py --csv results/coco_speed.csv
+    python -m scripts.benchmarks.coco --csv results/coco_speed.csv
 
-Each measurement has a process of its own, because memory that Python once took stays in its peak. The backends take
-turns within a round, so that a busy machine slows both alike; medians of the rounds are given. The figures of the two
-are compared on the way.
+Each measurement runs in its own process, because memory once used stays in a process's peak. The backends alternate
+within a round, so that a busy machine slows both equally; the table has the medians over the rounds. The metrics of the
+two backends are compared as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,21 +20,23 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from scripts.benchmarks.results_table import append_rows
 
+from scripts.benchmarks.measure import peak_mib
+from scripts.benchmarks.results_table import append_rows, print_rows
+from scripts.paths import REPO
 from yolofuse.config.schema import CocoBackend
 from yolofuse.eval.coco import CocoMatches, ground_truth, prediction_rows
 from yolofuse.types import Detections, FloatArray, IntArray, PairRecord
 
 _BACKENDS: tuple[CocoBackend, ...] = get_args(CocoBackend)
 _SIZE_HW = (512, 640)
-_LABELS = 10
+_LABELS_PER_IMAGE = 10
 _MEASURED = ("inputs_s", "score_s", "parts_s", "inputs_mib", "score_mib")
 _TOLERANCE = 1e-9
 
 
 def main() -> None:
-    """Print the table, and append it to a CSV when asked to."""
+    """Measure both backends, print the table and optionally append it to a CSV."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=3500)
     parser.add_argument("--detections", type=int, default=300, help="per image")
@@ -48,52 +48,56 @@ def main() -> None:
     if args.only:
         print(json.dumps(_measure(args.only, args.images, args.detections, args.classes[0])))
         return
-    rows = [row for num_classes in args.classes for row in _compare(args, num_classes)]
-    for row in rows:
-        print("  ".join(f"{name} {value}" for name, value in row.items()))
+    rows = [row for num_classes in args.classes for row in _compare_backends(args, num_classes)]
+    print_rows(rows)
     if args.csv:
-        versions = {name: metadata.version(name) for name in ("pycocotools", "faster-coco-eval")}
-        append_rows(args.csv, rows, **versions)
+        append_rows(args.csv, rows, {name: metadata.version(name) for name in ("pycocotools", "faster-coco-eval")})
 
 
-def _compare(args: argparse.Namespace, num_classes: int) -> list[dict[str, object]]:
-    """One row for each backend: medians over the rounds."""
-    found: dict[CocoBackend, list[dict[str, float]]] = {backend: [] for backend in _BACKENDS}
+def _compare_backends(args: argparse.Namespace, num_classes: int) -> list[dict[str, object]]:
+    """Return one row per backend: medians over the rounds.
+
+    Raises:
+        SystemExit: If the metrics of the backends differ.
+    """
+    turns: dict[CocoBackend, list[dict[str, float]]] = {backend: [] for backend in _BACKENDS}
     for _ in range(args.rounds):
         for backend in _BACKENDS:
             sizes = ["--images", str(args.images), "--detections", str(args.detections), "--classes", str(num_classes)]
-            command = [sys.executable, __file__, "--only", backend, *sizes]
-            printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            found[backend].append(json.loads(printed))
-    figures = [
-        {name: turn[name] for name in turn if name not in _MEASURED} for turns in found.values() for turn in turns
+            command = [sys.executable, "-m", "scripts.benchmarks.coco", "--only", backend, *sizes]
+            printed = subprocess.run(command, cwd=REPO, check=True, capture_output=True, text=True).stdout
+            turns[backend].append(json.loads(printed))
+    metrics = [
+        {name: value for name, value in turn.items() if name not in _MEASURED}
+        for values in turns.values()
+        for turn in values
     ]
-    worst = max(abs(one[name] - figures[0][name]) for one in figures for name in one)
+    worst = max(abs(one[name] - metrics[0][name]) for one in metrics for name in one)
     if worst > _TOLERANCE:
-        raise SystemExit(f"the backends' figures differ by up to {worst:.3g}, more than {_TOLERANCE:g}: {figures}")
-    about = {"images": args.images, "detections": args.detections, "classes": num_classes, "rounds": args.rounds}
+        raise SystemExit(f"the backends' metrics differ by up to {worst:.3g}, more than {_TOLERANCE:g}: {metrics}")
+    settings = {"images": args.images, "detections": args.detections, "classes": num_classes, "rounds": args.rounds}
     rows: list[dict[str, object]] = []
-    for backend, turns in found.items():
-        medians = {name: f"{statistics.median(turn[name] for turn in turns):.2f}" for name in _MEASURED}
-        rows.append({**about, "backend": backend, **medians, "difference": f"{worst:.1e}"})
+    for backend, values in turns.items():
+        medians = {name: f"{statistics.median(turn[name] for turn in values):.2f}" for name in _MEASURED}
+        rows.append({**settings, "backend": backend, **medians, "difference": f"{worst:.1e}"})
     return rows
 
 
 def _measure(backend: CocoBackend, images: int, detections: int, num_classes: int) -> dict[str, float]:
-    """Seconds and MiB of each stage, and the figures, for one backend in this process.
+    """Measure one backend in this process; return seconds and MiB of each stage, and the metrics.
 
-    The stages are the COCO rows, the figures of all images, and then those of two halves, as a tag makes them.
+    The stages: build the COCO rows, evaluate all images, then evaluate two halves, as for the values of a tag.
     """
-    records, labels, found = _made_up(images, detections, num_classes)
+    records, labels, predictions = _random_split(images, detections, num_classes)
     _warm_up(backend)
-    memory, started = [_peak_mib()], [time.perf_counter()]
+    memory, laps = [peak_mib()], [time.perf_counter()]
 
     def lap() -> None:
-        memory.append(_peak_mib())
-        started.append(time.perf_counter())
+        memory.append(peak_mib())
+        laps.append(time.perf_counter())
 
     truth = ground_truth(records, labels.__getitem__, [f"class {number}" for number in range(num_classes)])
-    rows = prediction_rows(found)
+    rows = prediction_rows(predictions)
     lap()
     matches = CocoMatches(truth, rows, backend)
     whole = matches.result()
@@ -101,7 +105,7 @@ def _measure(backend: CocoBackend, images: int, detections: int, num_classes: in
     for half in (0, 1):
         matches.result([record.image_id for record in records if record.image_id % 2 == half])
     lap()
-    seconds = [float(gap) for gap in np.diff(started)]
+    seconds = [float(gap) for gap in np.diff(laps)]
     stages = dict(zip(("inputs_s", "score_s", "parts_s"), seconds, strict=True))
     peaks = {"inputs_mib": memory[1] - memory[0], "score_mib": memory[-1] - memory[1]}
     return {**stages, **peaks, **whole.figures()}
@@ -113,17 +117,17 @@ def _warm_up(backend: CocoBackend) -> None:
     CocoMatches(empty, [], backend)
 
 
-def _made_up(
+def _random_split(
     images: int, detections: int, num_classes: int
 ) -> tuple[list[PairRecord], list[tuple[FloatArray, IntArray]], list[Detections]]:
-    """Labels with half of the detections around them, several to a label, as NMS leaves them; the rest anywhere."""
+    """Draw labels and detections: half around labels, several per label, as NMS leaves them; the rest anywhere."""
     rng = np.random.default_rng(0)
     scale = np.array([_SIZE_HW[1], _SIZE_HW[0]] * 2)
-    records, labels, found = [], [], []
+    records, labels, predictions = [], [], []
     for image_id in range(1, images + 1):
         file = Path(f"{image_id}.png")
         records.append(PairRecord(image_id, file.stem, file, file, None, rgb_hw=_SIZE_HW, ir_hw=_SIZE_HW))
-        count = int(rng.poisson(_LABELS))
+        count = int(rng.poisson(_LABELS_PER_IMAGE))
         sides = rng.uniform(0.02, 0.3, (count, 2))
         boxes_xywhn = np.hstack((rng.uniform(sides / 2, 1 - sides / 2), sides)).astype(np.float32)
         class_ids = rng.integers(0, num_classes, count)
@@ -137,14 +141,8 @@ def _made_up(
         scores = np.concatenate((rng.beta(2, 3, len(near)), rng.beta(1, 9, far))).astype(np.float32)
         classes = np.concatenate((class_ids[near], rng.integers(0, num_classes, far)))
         order = np.argsort(-scores, kind="stable")
-        found.append(Detections(image_id, corners[order].astype(np.float32), scores[order], classes[order]))
-    return records, labels, found
-
-
-def _peak_mib() -> float:
-    """Most memory this process has ever held; Linux counts it in KiB, macOS in bytes."""
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+        predictions.append(Detections(image_id, corners[order].astype(np.float32), scores[order], classes[order]))
+    return records, labels, predictions
 
 
 if __name__ == "__main__":

@@ -1,38 +1,62 @@
-"""What the bench scripts share: rows of a CSV that say when, where and of which commit they are, and larger data."""
+"""Append measured rows, with their date, commit and machine, to a CSV of results/."""
 
 from __future__ import annotations
 
-import csv
 import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-import numpy as np
+from scripts.paths import REPO
+from yolofuse.tables import csv_text, text_table
 
-from yolofuse.data.index.pair_set import PairSet
-from yolofuse.data.index.scan_result import ScanResult
-
-REPO = Path(__file__).resolve().parents[1]
+ORIGIN = ("date", "commit", "machine")
 
 
-def append_rows(file: Path, rows: Sequence[Mapping[str, object]], **about: object) -> None:
-    """Add rows to a CSV, each with date, commit, machine and ``about``; the first ones make the file and its header."""
-    said = {"date": datetime.now(timezone.utc).date().isoformat(), "commit": commit(), "machine": machine(), **about}
+def append_rows(
+    file: Path,
+    rows: Sequence[Mapping[str, object]],
+    settings: Mapping[str, object] | None = None,
+    origin: Sequence[str] = ORIGIN,
+) -> None:
+    """Append rows to a CSV, each with its origin and settings; the first rows create the file and its header.
+
+    Args:
+        file: The CSV.
+        rows: Measured values by column.
+        settings: Values that all rows share, placed before the measured ones.
+        origin: Which columns of :func:`row_origin` the file has.
+
+    Raises:
+        SystemExit: If the file has other columns.
+    """
+    shared = {**row_origin(origin), **(settings or {})}
+    header, _, body = csv_text([{**shared, **row} for row in rows], [*shared, *rows[0]]).partition("\n")
     file.parent.mkdir(parents=True, exist_ok=True)
-    is_new = not file.exists()
-    with file.open("a", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=[*said, *rows[0]])
-        if is_new:
-            writer.writeheader()
-        writer.writerows({**said, **row} for row in rows)
+    with file.open("a+", encoding="utf-8", newline="") as stream:
+        stream.seek(0)
+        present = stream.readline().rstrip("\r\n")
+        if present and present != header:
+            raise SystemExit(f"{file}: has other columns ({present}) than these rows ({header}); write to another file")
+        stream.write(body if present else f"{header}\n{body}")
+
+
+def print_rows(rows: Sequence[Mapping[str, object]]) -> None:
+    """Print rows as an aligned table; the columns are those of the first row."""
+    columns = list(rows[0])
+    print(text_table([columns, *([str(row[column]) for column in columns] for row in rows)]))
+
+
+def row_origin(columns: Sequence[str] = ORIGIN) -> dict[str, str]:
+    """Return when, of which commit and on which machine something was measured."""
+    values = {"date": datetime.now(timezone.utc).date().isoformat(), "commit": commit(), "machine": machine()}
+    return {column: values[column] for column in columns}
 
 
 def commit() -> str:
-    """The short hash of what is measured; ``-dirty`` where it was not committed."""
+    """Return the short hash of the checked-out commit; ``-dirty`` if there are uncommitted changes."""
     revision = subprocess.run(
         ["git", "-C", str(REPO), "describe", "--always", "--dirty"],  # noqa: S607
         capture_output=True,
@@ -43,25 +67,8 @@ def commit() -> str:
 
 
 def machine() -> str:
-    """Processor and number of cores."""
+    """Return the processor's name and the number of cores."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
     return f"{name}, {os.cpu_count()} cores"
-
-
-def repeated(pairs: PairSet, copies: int) -> PairSet:
-    """The set several times over, each copy of a pair under an id of its own."""
-    scan = pairs.scan
-    records = [replace(record, image_id=number) for number, record in enumerate(list(pairs.records) * copies, start=1)]
-    repeated = ScanResult(
-        rgb_hw=np.tile(scan.rgb_hw, (copies, 1)),
-        ir_hw=np.tile(scan.ir_hw, (copies, 1)),
-        ir_bits=np.tile(scan.ir_bits, copies),
-        boxes_xywhn=np.tile(scan.boxes_xywhn, (copies, 1)),
-        class_ids=np.tile(scan.class_ids, copies),
-        crowd=np.tile(scan.crowd, copies),
-        offsets=np.concatenate([[0], np.cumsum(np.tile(np.diff(scan.offsets), copies))]),
-        verified=scan.verified,
-    )
-    return replace(pairs, records=records, sizes_hw=np.tile(pairs.sizes_hw, (copies, 1)), scan=repeated)

@@ -1,8 +1,9 @@
-"""Measure how long a training sample takes in one process, beside its decodes alone and ultralytics' pipelines.
+"""Measure the time of one training sample in one process, beside its decodes alone and ultralytics' pipelines.
 
-    python scripts/bench_sample.py --csv results/sample_speed.csv --profile results/sample_profile.md
+    python -m scripts.benchmarks.sample --csv results/sample_speed.csv --profile results/sample_profile.md
 
-The variants take turns within a round, so that a busy machine slows all of them alike; medians of the rounds are given.
+Variants alternate within a round, so that a busy machine slows all of them equally; the table has the medians over the
+rounds.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import cProfile
 import importlib
-import os
 import pstats
 import random
 import statistics
@@ -23,8 +23,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from scripts.benchmarks.results_table import REPO, append_rows, commit, machine, repeated
 
+from scripts.benchmarks.measure import repeat_pairs
+from scripts.benchmarks.results_table import append_rows, commit, machine, print_rows
+from scripts.paths import REAL_DATA
 from yolofuse import upstream  # noqa: F401 - sets the offline environment up before ultralytics is imported
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data.dataloader import EpochSampler, one_thread_of_its_own
@@ -33,31 +35,35 @@ from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.data.images.lru_reader import Reader
 from yolofuse.data.index.pair_set import PairSet, load_pairs
 from yolofuse.data.pixel_cache import disk_cache, ram_cache
+from yolofuse.files import save_text
+from yolofuse.tables import markdown_table
 
 _IGNORE = cv2.IMREAD_IGNORE_ORIENTATION
 _BATCH = 16
-_NUM_PAIRS = 320  # so many that a memory of recent images, ours or theirs, holds only a part of them
+_NUM_PAIRS = 320  # enough that a buffer of recent images, of either library, holds only a part of them
 _FLOOR = "decode floor: one pair, reduced"
 _YOLO = "ultralytics, RGB only"
 _PROFILED = 200
+_PROFILE_ROWS = 16
 Variant = Callable[[int], object]
+"""Makes the sample of a number."""
 
 
 def main() -> None:
-    """Print the table, and append it to a CSV when asked to."""
-    default = Path(os.environ.get("YOLOFUSE_REAL_DATA", REPO.parent / "shared" / "data")) / "llvip-hr" / "data.yaml"
+    """Measure every variant, print the table and optionally append it to a CSV."""
+    default = REAL_DATA / "llvip-hr" / "data.yaml"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=default, help="descriptor of a paired data set")
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--samples", type=int, default=48, help="samples of each variant per round")
+    parser.add_argument("--samples", type=int, default=48, help="samples per variant and round")
     parser.add_argument("--csv", type=Path, help="file to append the results to")
-    parser.add_argument("--profile", type=Path, help="file to write where the time goes to")
+    parser.add_argument("--profile", type=Path, help="Markdown file for the time of each function")
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as scratch:
         pairs = load_pairs(load_descriptor(args.data), "train", cache_dir=Path(scratch) / "cache")
-        many = repeated(pairs, -(-_NUM_PAIRS // len(pairs)))
+        many = repeat_pairs(pairs, -(-_NUM_PAIRS // len(pairs)))
         files = f"ours, mosaic_pool {_BATCH}"
         in_ram = "ours, cache ram"
         variants: dict[str, Variant] = {
@@ -70,10 +76,10 @@ def main() -> None:
             _YOLO: _ultralytics(many, args.imgsz, Path(scratch) / "yolo"),
             "ultralytics, six channels": _six_channels(many, args.imgsz, Path(scratch) / "six"),
         }
-        one_thread_of_its_own()  # as in a worker process; the import of ultralytics changes some of it
+        one_thread_of_its_own()  # as in a worker; importing ultralytics changes some of these settings
         medians = _measure(variants, args.rounds, args.samples)
         if args.profile:
-            args.profile.write_text(_profiles({name: variants[name] for name in (files, in_ram)}))
+            save_text(args.profile, _format_profiles({name: variants[name] for name in (files, in_ram)}))
     rows: list[dict[str, object]] = [
         {
             "variant": name,
@@ -84,16 +90,14 @@ def main() -> None:
         }
         for name, value in medians.items()
     ]
-    for row in rows:
-        print(f"{row['variant']:32} {row['ms']:>7} ms  {row['of_floor']:>6} of the floor  ", end="")
-        print(f"{row['of_ultralytics_rgb']:>6} of {_YOLO}")
+    print_rows(rows)
     if args.csv:
-        data = args.data.resolve().parent.name
-        append_rows(args.csv, rows, data=data, imgsz=args.imgsz, rounds=args.rounds, samples=args.samples)
+        settings = {"data": args.data.resolve().parent.name, "imgsz": args.imgsz}
+        append_rows(args.csv, rows, {**settings, "rounds": args.rounds, "samples": args.samples})
 
 
 def _measure(variants: dict[str, Variant], rounds: int, samples: int) -> dict[str, float]:
-    """Milliseconds per call: the median over rounds of each round's mean. The first round only warms up."""
+    """Return milliseconds per call: the median over the rounds of each round's mean. An extra first round warms up."""
     means: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(rounds + 1):
         for name, make in variants.items():
@@ -105,10 +109,12 @@ def _measure(variants: dict[str, Variant], rounds: int, samples: int) -> dict[st
     return {name: statistics.median(values) for name, values in means.items()}
 
 
-def _profiles(variants: dict[str, Variant]) -> str:
-    """Where the time of samples goes, as Markdown: the functions with most time of their own."""
-    text = f"# Where a sample's time goes\n`scripts/bench_sample.py --profile`, commit {commit()}, {machine()}. "
-    text += f"Own time of each function over {_PROFILED} samples; the profiler itself adds to every call.\n"
+def _format_profiles(variants: dict[str, Variant]) -> str:
+    """Profile each variant; return a Markdown page of the functions that take most time themselves."""
+    text = f"# Time of a sample by function\n`python -m scripts.benchmarks.sample --profile`, commit {commit()}, "
+    text += (
+        f"{machine()}. Own time of each function over {_PROFILED} samples; the profiler itself adds to every call.\n"
+    )
     for name, make in variants.items():
         profile = cProfile.Profile()
         profile.enable()
@@ -117,17 +123,18 @@ def _profiles(variants: dict[str, Variant]) -> str:
         profile.disable()
         stats: dict[Any, Any] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
         total = sum(own for _, _, own, _, _ in stats.values())
-        text += f"\n## {name}: {total * 1e3 / _PROFILED:.2f} ms\n"
-        text += "| function | calls | own ms | share |\n| --- | --: | --: | --: |\n"
-        for (file, line, function), (_, calls, own, _, _) in sorted(stats.items(), key=lambda s: -s[1][2])[:16]:
-            where = f"{Path(file).name}:{line} " if line else ""
-            spent = f"{calls / _PROFILED:.1f} | {own * 1e3 / _PROFILED:.3f} | {own / total:.0%}"
-            text += f"| `{where}{function}` | {spent} |\n"
+        rows = [["function", "calls", "own ms", "share"]]
+        slowest = sorted(stats.items(), key=lambda item: -item[1][2])[:_PROFILE_ROWS]
+        for (file, line, function), (_, calls, own, _, _) in slowest:
+            place = f"{Path(file).name}:{line} " if line else ""
+            numbers = [f"{calls / _PROFILED:.1f}", f"{own * 1e3 / _PROFILED:.3f}", f"{own / total:.0%}"]
+            rows.append([f"`{place}{function}`", *numbers])
+        text += f"\n## {name}: {total * 1e3 / _PROFILED:.2f} ms\n{markdown_table(rows)}\n"
     return text
 
 
 def _ours(pairs: PairSet, imgsz: int, pool: int, reader: Reader | None = None) -> Variant:
-    """Samples in the order in which one worker makes them, up to the tensor."""
+    """Return a variant that makes our samples, up to the tensor, in the order of a worker."""
     dataset = TrainDataset(pairs, imgsz, AugmentConfig(mosaic=1.0, mosaic_pool=pool), seed=0, reader=reader)
     sampler = EpochSampler(len(pairs), _BATCH, seed=0, pool=pool)
     keys: list[SampleKey] = []
@@ -142,6 +149,8 @@ def _ours(pairs: PairSet, imgsz: int, pool: int, reader: Reader | None = None) -
 
 
 def _decodes(pairs: PairSet, color: int, gray: int) -> Variant:
+    """Return a variant that only decodes one pair."""
+
     def make(number: int) -> object:
         record = pairs.records[number % len(pairs)]
         files = ((record.rgb, color), (record.ir, gray))
@@ -151,9 +160,9 @@ def _decodes(pairs: PairSet, color: int, gray: int) -> Variant:
 
 
 def _ultralytics(pairs: PairSet, imgsz: int, root: Path) -> Variant:
-    """Its own training samples of the RGB half, with its buffer of 128 recent images full: one new decode each.
+    """Return a variant that makes ultralytics' samples of the RGB half, with its image buffer full: one decode each.
 
-    Links stand in a scratch folder, because it writes caches beside the labels.
+    The files are linked into a scratch folder, because ultralytics writes caches beside the labels.
     """
     from ultralytics.cfg import get_cfg
     from ultralytics.data.dataset import YOLODataset
@@ -168,20 +177,20 @@ def _ultralytics(pairs: PairSet, imgsz: int, root: Path) -> Variant:
         img_path=str(root / "images"), imgsz=imgsz, batch_size=_BATCH, augment=True, hyp=get_cfg(), data=names
     )
     order = list(range(len(dataset)))
-    random.Random(0).shuffle(order)  # noqa: S311 - an order, not a secret
-    filled = dataset.max_buffer_length
-    fill = iter(order[:filled])
+    random.Random(0).shuffle(order)  # noqa: S311 - not for cryptography
+    buffer_size = dataset.max_buffer_length
+    to_buffer = iter(order[:buffer_size])
 
     def make(number: int) -> object:
-        for index in fill:  # until the buffer is full, as it is for all but the first samples
+        for index in to_buffer:  # on the first call: afterwards the buffer is full, as for most samples of an epoch
             dataset[index]
-        return dataset[order[(filled + number) % len(order)]]
+        return dataset[order[(buffer_size + number) % len(order)]]
 
     return make
 
 
 def _six_channels(pairs: PairSet, imgsz: int, root: Path) -> Variant:
-    """The same pipeline on both images stacked to six channels, as a fork would patch it: its reader reads the pair."""
+    """Return a variant with ultralytics' pipeline on both images stacked to six channels, patched as in a fork."""
     base: Any = importlib.import_module("ultralytics.data.base")
     read: Callable[..., Any] = base.imread
     make_rgb = _ultralytics(pairs, imgsz, root)
