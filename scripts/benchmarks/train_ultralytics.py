@@ -1,7 +1,7 @@
-"""ultralytics' own trainer on the RGB half of a paired data set, taking turns; a worker of bench_train.py.
+"""Run ultralytics' trainer on the RGB half of a paired data set, in turns; a worker of benchmarks/train.py.
 
-Single stream, one process, offline, with the same optimizer, batch, workers and threads as ours, and without its
-validation, plots and checkpoints. ``deterministic`` is off, since ours does not ask for it either.
+One process, offline, with the same optimizer, batch, workers and threads as our loop, and without validation, plots and
+checkpoints. ``deterministic`` is off, since our loop does not request it either.
 """
 
 from __future__ import annotations
@@ -12,34 +12,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scripts.benchmarks.turns import Turns, answers_only
 
+from scripts.benchmarks.turns import Turns, take_stdout
 from yolofuse import upstream  # noqa: F401 - sets the offline environment up before ultralytics is imported
 from yolofuse.engine.diagnostics.profiler import Profile, profile_span
 
 
 def main() -> None:
-    """Train until the parent says that it is enough."""
+    """Train until the parent process sends ``quit``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, required=True, help="data set as bench_train.py makes it")
+    parser.add_argument("--root", type=Path, required=True, help="data set written by benchmarks/train.py")
     parser.add_argument("--base", required=True)
     for name in ("--imgsz", "--batch", "--workers", "--threads", "--epochs", "--settle", "--steps", "--profile"):
         parser.add_argument(name, type=int, required=True)
     for name in ("--device", "--precision", "--compile", "--cache"):
         parser.add_argument(name, required=True)
     args = parser.parse_args()
-    say = answers_only()
+    answers = take_stdout()
 
     from ultralytics.models.yolo.detect import DetectionTrainer
 
     device = torch.device(args.device)
-    scratch = args.root / f"stock-{args.base}"
+    scratch = args.root / f"ultralytics-{args.base}"
     profile = Profile(scratch, args.profile, device)
-    turns = Turns(device, args.settle, args.steps, say, about=lambda: {"profile": str(scratch)})
+    turns = Turns(device, args.settle, args.steps, answers, facts=lambda: {"profile": str(scratch)})
     trainer: Any = DetectionTrainer(
         overrides={
             "model": f"{args.base}.yaml",
-            "data": str(args.root / "stock.yaml"),
+            "data": str(args.root / "ultralytics.yaml"),
             "project": str(scratch),
             "imgsz": args.imgsz,
             "batch": args.batch,
@@ -67,14 +67,14 @@ def main() -> None:
     preprocess = trainer.preprocess_batch
 
     def timed_preprocess(batch: Any) -> Any:
-        """Bringing a batch to the device counts as data, as it does for ours."""
+        """Count the copy to the device as data time, as for our loop."""
         started = time.perf_counter()
         with profile_span("data"):
-            done = preprocess(batch)
+            on_device = preprocess(batch)
         turns.data_s += time.perf_counter() - started
-        return done
+        return on_device
 
-    def batch_given(_: Any) -> None:
+    def batch_ready(_: Any) -> None:
         turns.data_s += time.perf_counter() - waiting_since
 
     def step_done(_: Any) -> None:
@@ -91,7 +91,7 @@ def main() -> None:
 
     trainer.preprocess_batch = timed_preprocess
     trainer.add_callback("on_train_start", started)
-    trainer.add_callback("on_train_batch_start", batch_given)
+    trainer.add_callback("on_train_batch_start", batch_ready)
     trainer.add_callback("on_train_batch_end", step_done)
     with profile:
         trainer.train()

@@ -1,15 +1,14 @@
-"""Training loops that take turns: each runs in a process of its own and makes steps only while it is its turn.
+"""Alternate between training loops: each runs in its own process and makes steps only during its turn.
 
-On a machine that is busy at times, all of them are then slowed alike; and what one loop leaves in its process, such as
-a cache or a pool of threads, does not help or hinder another. The parent talks to a worker in lines: it says ``go`` or
-``quit``, the worker answers each ``go``, and its start, with one line of JSON.
+A busy machine then slows all loops equally, and what one loop leaves in its process, such as a cache or a thread pool,
+does not affect another. The parent and a worker exchange lines: the parent sends ``go`` or ``quit``; the worker
+answers each ``go``, and its start, with one line of JSON.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,33 +21,36 @@ from typing import Any, TextIO
 
 import torch
 
-_QUITS_WITHIN = 60.0  # seconds
+from scripts.benchmarks.measure import peak_mib, synchronize
+from scripts.paths import REPO
+
+_QUIT_TIMEOUT_S = 60.0
 
 
 @dataclass
 class Turns:
-    """The worker's side: told of each step's end, it measures a turn and then waits for the next.
+    """Time a worker's turns: called after each step, it measures a turn, sends the answer and waits for the next.
 
-    An epoch is one turn, so that whatever a loop does between epochs is not timed: first steps that only settle the
-    loader's queue and the allocator, then the timed ones. The first epoch warms up.
+    An epoch is one turn, so that work between epochs is not timed: first untimed steps that settle the loader's queue
+    and the allocator, then the timed ones. The first epoch warms up.
 
     Attributes:
-        device: Where the loop computes.
-        settle: Steps of a turn before the timed ones.
-        steps: Timed steps.
-        say: Where answers go.
-        bare: Makes the same step without a loop around it; timed too.
-        about: Asked for facts when the worker is ready.
-        data_s: Seconds that the loop has waited for data so far; whoever measures that adds to it.
-        parts: Seconds by part of the step so far, likewise.
+        device: Device of the loop.
+        settle: Untimed steps at the start of a turn.
+        steps: Timed steps of a turn.
+        answers: Stream to the parent.
+        bare_step: Computes the same step without a loop around it; timed as well.
+        facts: Called once when the worker is ready; the first answer.
+        data_s: Seconds that the loop has waited for data so far; the worker adds to it.
+        parts: Seconds by part of the step so far; the worker adds to it.
     """
 
     device: torch.device
     settle: int
     steps: int
-    say: TextIO
-    bare: Callable[[], None] | None = None
-    about: Callable[[], dict[str, Any]] = dict
+    answers: TextIO
+    bare_step: Callable[[], None] | None = None
+    facts: Callable[[], dict[str, Any]] = dict
     data_s: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
     _number: int = 0
@@ -60,20 +62,20 @@ class Turns:
     _bare: list[float] = field(default_factory=list)
 
     def step_done(self) -> None:
-        """Call this at the end of each step of the loop.
+        """Record the end of a step; call this after each step of the loop.
 
         Raises:
-            SystemExit: When the parent has seen enough.
+            SystemExit: When the parent sends ``quit``.
         """
         on_cpu = self.device.type == "cpu"
         self._number += 1
         if on_cpu or self._number in {self.settle, self.settle + self.steps}:
-            self._sync()
+            synchronize(self.device)
         if self._number > self.settle:
             step_s = time.perf_counter() - self._resumed
             self._loop.append(step_s)
             self._computing.append(step_s - (self.data_s - self._data_before))
-            if on_cpu:  # step by step: so close together that both see the same machine
+            if on_cpu:  # right after the step, so that both see the same load of the machine
                 self._bare.append(self._time_bare(1))
         if self._number == self.settle + self.steps:
             if not on_cpu:
@@ -86,17 +88,17 @@ class Turns:
         self._resumed = time.perf_counter()
 
     def _time_bare(self, count: int) -> float:
-        if self.bare is None:
+        if self.bare_step is None:
             return 0.0
-        self._sync()
+        synchronize(self.device)
         started = time.perf_counter()
         for _ in range(count):
-            self.bare()
-        self._sync()
+            self.bare_step()
+        synchronize(self.device)
         return time.perf_counter() - started
 
     def _answer(self) -> None:
-        # On the CPU each step is timed to its end, so that one that was disturbed can be told from the others.
+        # On the CPU every step is timed separately, so that the median ignores disturbed ones.
         typical = statistics.median if self.device.type == "cpu" else statistics.mean
         answer: dict[str, Any] = {
             "step_ms": 1000 * statistics.mean(self._loop),
@@ -104,50 +106,44 @@ class Turns:
             "computing_ms": 1000 * typical(self._computing),
             "bare_ms": 1000 * typical(self._bare),
             "parts_ms": {name: 1000 * seconds / self.steps for name, seconds in self.parts.items()},
-            "peak_mib": _peak_mib(self.device),
+            "peak_mib": peak_mib(self.device),
         }
         if not self._is_ready:
-            answer, self._is_ready = self.about(), True
-        print(json.dumps(answer), file=self.say, flush=True)
+            answer, self._is_ready = self.facts(), True
+        print(json.dumps(answer), file=self.answers, flush=True)
         if self.device.type == "cuda":
-            torch.cuda.empty_cache()  # for whoever is next
+            torch.cuda.empty_cache()  # for the loop that runs next
         if sys.stdin.readline().strip() != "go":
             raise SystemExit(0)
         self._number = 0
 
-    def _sync(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
-
-def _peak_mib(device: torch.device) -> float:
-    """Of the device's allocator; on the CPU, of the whole process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_reserved(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def answers_only() -> TextIO:
-    """A stream to the parent; whatever else this process prints goes to its log."""
+def take_stdout() -> TextIO:
+    """Return a stream to the parent, and redirect everything else that this process prints to stderr."""
     stream = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return stream
 
 
 class Worker:
-    """The parent's side of one loop."""
+    """Control the process of one loop from the parent.
+
+    Attributes:
+        name: For messages.
+        facts: The worker's first answer.
+    """
 
     def __init__(self, name: str, command: Sequence[str], log: Path, threads: int) -> None:
-        """Start it and wait until it is ready.
+        """Start the process and wait until it is ready.
 
         Args:
             name: For messages.
-            command: What to run.
-            log: File for what it prints.
-            threads: Of torch and OpenMP.
+            command: Arguments of Python: what to run.
+            log: File for stderr.
+            threads: Threads of torch and OpenMP.
 
         Raises:
-            SystemExit: If it fails; the end of its log is told.
+            SystemExit: If it fails; the message has the end of its log.
         """
         self.name = name
         self._log = log
@@ -158,14 +154,15 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=stream,
                 text=True,
+                cwd=REPO,
                 env={**os.environ, "OMP_NUM_THREADS": str(threads)},
             )
-        self.about = self._listen()
+        self.facts = self._read_answer()
 
     def turn(self) -> dict[str, Any]:
-        """Let it make its steps; returns what it measured."""
-        self._tell("go")
-        return self._listen()
+        """Run one turn; return its measurements."""
+        self._send("go")
+        return self._read_answer()
 
     def __enter__(self) -> Worker:
         return self
@@ -174,21 +171,21 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._process.poll() is None:
-            self._tell("quit")
+            self._send("quit")
         try:
-            self._process.wait(_QUITS_WITHIN)
+            self._process.wait(_QUIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
-    def _tell(self, word: str) -> None:
+    def _send(self, command: str) -> None:
         assert self._process.stdin is not None
         try:
-            print(word, file=self._process.stdin, flush=True)
+            print(command, file=self._process.stdin, flush=True)
         except BrokenPipeError:
-            self._process.wait()  # what it died of is told by whoever listens
+            self._process.wait()  # _read_answer reports why it ended
 
-    def _listen(self) -> dict[str, Any]:
+    def _read_answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:

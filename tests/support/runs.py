@@ -42,10 +42,17 @@ def write_config(folder: Path, descriptor: Path | None = None, **sections: dict[
 
 def run_python(script: Path, *arguments: str, ranks: int = 1) -> subprocess.CompletedProcess[str]:
     """Run a script in a process of its own, or in several under torchrun."""
-    launcher = [sys.executable]
-    if ranks > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "--"]
-    command = [*launcher, str(script), *arguments]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "--"] if ranks > 1 else []
+    return _run([*launcher, str(script), *arguments])
+
+
+def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a module of ``scripts`` in a process of its own, as ``python -m`` does."""
+    return _run(["-m", name, *arguments])
+
+
+def _run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
     return subprocess.run(  # one thread, as in the tests' own process: sums are then taken in the same order
         command, cwd=REPO, capture_output=True, text=True, timeout=240, env=_environment(), check=False
     )
