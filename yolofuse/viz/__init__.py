@@ -1,1 +1,1 @@
-"""All drawing: plots, and images with boxes. Arrays and paths in, files out."""
+"""Draw plots and images with boxes. Takes arrays and paths only; knows nothing of data sets, models or metrics."""

@@ -1,4 +1,4 @@
-"""Drawing on uint8 BGR images: boxes, small captions that keep clear of each other, strips, legends, sheets."""
+"""Draw on uint8 BGR images: boxes with captions that do not overlap, title and legend bands, sheets of panels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from yolofuse.types import ByteArray
 Colour = tuple[int, int, int]
 """Blue, green, red."""
 
-Place = tuple[int, int, int, int]
+Rect = tuple[int, int, int, int]
 """Left, top, right, bottom."""
 
 PAPER: Colour = (24, 22, 20)
@@ -44,14 +44,14 @@ _GOLDEN = 0.618034
 _OVERSAMPLE = 4
 _MARGIN = 3
 _CHIP = 0.72
-"""How much of the picture a caption's background hides."""
+"""Opacity of a caption's background."""
 _DASH = 6
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A box to draw: x1, y1, x2, y2 in pixels, its colour, an optional caption, solid or dashed."""
+    """One box to draw: x1, y1, x2, y2 in pixels, its colour, an optional caption, solid or dashed."""
 
     box_xyxy: tuple[float, float, float, float]
     colour: Colour
@@ -60,7 +60,7 @@ class Mark:
 
 
 def class_colour(class_id: int) -> Colour:
-    """A bright colour that stays with the class; after the first few, hues a golden angle apart."""
+    """Return the bright colour of a class; after the first few, hues a golden angle apart."""
     if class_id < len(_CLASS_COLOURS):
         return _CLASS_COLOURS[class_id]
     red, green, blue = colorsys.hsv_to_rgb(class_id * _GOLDEN % 1.0, 0.6, 1.0)
@@ -68,20 +68,20 @@ def class_colour(class_id: int) -> Colour:
 
 
 def draw_marks(image: ByteArray, marks: Sequence[Mark], thickness: int = 1) -> None:
-    """Draw boxes into ``image`` (H, W, 3), then their captions, the first marks choosing their place first.
+    """Draw boxes into ``image`` (H, W, 3), then their captions; the first marks are placed first.
 
     A caption that finds no free place beside its box is left out; the colour still says what the box is.
     """
     for mark in reversed(marks):
-        _box(image, mark, thickness)
+        _draw_box(image, mark, thickness)
     boxes = np.array([mark.box_xyxy for mark in marks], dtype=np.float64).reshape(-1, 4)
-    taken: list[Place] = []
+    taken: list[Rect] = []
     for mark in marks:
         if not mark.caption:
             continue
         mask = _text_mask(mark.caption, TEXT)
         size_hw = (mask.shape[0] + 2 * _MARGIN - 1, mask.shape[1] + 2 * _MARGIN)
-        place = _free_place(mark.box_xyxy, size_hw, image.shape[:2], taken, boxes)
+        place = _find_caption_place(mark.box_xyxy, size_hw, image.shape[:2], taken, boxes)
         if place is not None:
             taken.append(place)
             left, top, right, bottom = place
@@ -91,20 +91,20 @@ def draw_marks(image: ByteArray, marks: Sequence[Mark], thickness: int = 1) -> N
 
 
 def put_text(image: ByteArray, text: str, left: int, top: int, colour: Colour = INK) -> int:
-    """Write ``text`` into ``image``, its capitals hanging from ``top``; returns where it ends on the right."""
+    """Write ``text`` into ``image`` with the top of its capitals at ``top``; return its right edge."""
     mask = _text_mask(text, TEXT)
     _blend(image, mask, left, top, colour)
     return left + int(mask.shape[1])
 
 
-def strip(width: int, height: int = TEXT + 2 * GAP) -> ByteArray:
-    """An empty band for a title or a legend, (height, width, 3)."""
+def blank_band(width: int, height: int = TEXT + 2 * GAP) -> ByteArray:
+    """Return an empty band for a title or a legend, (height, width, 3)."""
     return np.full((height, width, 3), PAPER, dtype=np.uint8)
 
 
-def titles(widths: Sequence[int], texts: Sequence[tuple[str, str]]) -> ByteArray:
-    """A band with a title, and a note in fainter ink, above each panel."""
-    band = strip(sum(widths) + GAP * (len(widths) - 1))
+def title_band(widths: Sequence[int], texts: Sequence[tuple[str, str]]) -> ByteArray:
+    """Return a band with a title, and a note in fainter ink, for each panel below it."""
+    band = blank_band(sum(widths) + GAP * (len(widths) - 1))
     left = 0
     for width, (title, note) in zip(widths, texts, strict=True):
         cell = band[:, left : left + width]
@@ -114,8 +114,8 @@ def titles(widths: Sequence[int], texts: Sequence[tuple[str, str]]) -> ByteArray
     return band
 
 
-def legend(width: int, entries: Sequence[tuple[str, Colour, bool]], note: str = "") -> ByteArray:
-    """A band that explains colours: (name, colour, dashed), then a note; as many lines as it takes."""
+def legend_band(width: int, entries: Sequence[tuple[str, Colour, bool]], note: str = "") -> ByteArray:
+    """Return a band that explains colours: (name, colour, dashed), then a note; as many lines as needed."""
     line, swatch = TEXT + 2 * GAP, 2 * TEXT
     items = [*((name, colour, dashed, swatch + GAP) for name, colour, dashed in entries), (note, PAPER, False, 0)]
     places: list[tuple[int, int]] = []
@@ -126,18 +126,18 @@ def legend(width: int, entries: Sequence[tuple[str, Colour, bool]], note: str = 
             left, top = 1, top + line
         places.append((left, top))
         left += length + 3 * GAP
-    band = strip(width, top + line)
+    band = blank_band(width, top + line)
     for (name, colour, dashed, indent), (left, top) in zip(items, places, strict=True):
         if indent:
-            _box(band, Mark((left, top + GAP - 1, left + swatch, top + GAP + TEXT), colour, dashed=dashed), 1)
+            _draw_box(band, Mark((left, top + GAP - 1, left + swatch, top + GAP + TEXT), colour, dashed=dashed), 1)
         put_text(band, name, left + indent, top + GAP, FAINT)
     return band
 
 
 def side_by_side(panels: Sequence[ByteArray]) -> ByteArray:
-    """Panels from left to right on one sheet, aligned at the top."""
+    """Place panels from left to right on one sheet, aligned at the top."""
     height = max(panel.shape[0] for panel in panels)
-    sheet = strip(sum(panel.shape[1] for panel in panels) + GAP * (len(panels) - 1), height)
+    sheet = blank_band(sum(panel.shape[1] for panel in panels) + GAP * (len(panels) - 1), height)
     left = 0
     for panel in panels:
         sheet[: panel.shape[0], left : left + panel.shape[1]] = panel
@@ -146,8 +146,8 @@ def side_by_side(panels: Sequence[ByteArray]) -> ByteArray:
 
 
 def stacked(bands: Sequence[ByteArray], gap: int = 0) -> ByteArray:
-    """Bands from top to bottom on one sheet, aligned at the left."""
-    sheet = strip(max(band.shape[1] for band in bands), sum(b.shape[0] for b in bands) + gap * (len(bands) - 1))
+    """Place bands from top to bottom on one sheet, aligned at the left."""
+    sheet = blank_band(max(band.shape[1] for band in bands), sum(b.shape[0] for b in bands) + gap * (len(bands) - 1))
     top = 0
     for band in bands:
         sheet[top : top + band.shape[0], : band.shape[1]] = band
@@ -155,37 +155,37 @@ def stacked(bands: Sequence[ByteArray], gap: int = 0) -> ByteArray:
     return sheet
 
 
-def framed(sheet: ByteArray) -> ByteArray:
-    """The sheet with a margin."""
+def add_margin(sheet: ByteArray) -> ByteArray:
+    """Return the sheet with a margin on all sides."""
     margin = 2 * GAP
     height, width = sheet.shape[:2]
-    frame = strip(width + 2 * margin, height + 2 * margin)
+    frame = blank_band(width + 2 * margin, height + 2 * margin)
     frame[margin : margin + height, margin : margin + width] = sheet
     return frame
 
 
-def scaled(image: ByteArray, factor: float) -> ByteArray:
-    """The image made larger or smaller, before boxes are drawn, so that lines and letters stay fine."""
+def resize(image: ByteArray, factor: float) -> ByteArray:
+    """Return the image enlarged or shrunk: done before boxes are drawn, so that lines and letters stay fine."""
     height, width = image.shape[:2]
     size_wh = (max(round(width * factor), 1), max(round(height * factor), 1))
     mode = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     return cv2.resize(image, size_wh, interpolation=mode).astype(np.uint8)
 
 
-def save_picture(path: Path, sheet: ByteArray) -> None:
-    """Write PNG or JPEG by suffix, whole or not at all.
+def save_image(path: Path, sheet: ByteArray) -> None:
+    """Write a BGR image as PNG or JPEG by suffix, whole or not at all.
 
     Raises:
         RunError: If the suffix is another one.
     """
     if path.suffix.lower() not in _SUFFIXES:
-        raise RunError(f"{path}: cannot write a picture as {path.suffix!r}; use .png or .jpg")
+        raise RunError(f"{path}: cannot write an image as {path.suffix!r}; use .png or .jpg")
     done, content = cv2.imencode(path.suffix, sheet)
     assert done
     save_bytes(path, content.tobytes())
 
 
-def _box(image: ByteArray, mark: Mark, thickness: int) -> None:
+def _draw_box(image: ByteArray, mark: Mark, thickness: int) -> None:
     height, width = image.shape[:2]
     x1, y1, x2, y2 = (round(edge) for edge in mark.box_xyxy)
     x1, x2 = max(min(x1, width - 1), 0), max(min(x2, width) - 1, 0)
@@ -205,7 +205,7 @@ def _box(image: ByteArray, mark: Mark, thickness: int) -> None:
 
 @lru_cache(maxsize=4096)
 def _text_mask(text: str, capital_px: int) -> npt.NDArray[np.float32]:
-    """Coverage 0..1 of ``text``, (height, width, 1): drawn large and shrunk, which is smoother than drawn small."""
+    """Return the coverage 0..1 of ``text``, (height, width, 1); drawn large and shrunk for smooth edges."""
     font, weight = cv2.FONT_HERSHEY_SIMPLEX, _OVERSAMPLE
     (_, unit), _ = cv2.getTextSize("H", font, 1.0, 1)
     scale = capital_px * _OVERSAMPLE / unit
@@ -219,20 +219,20 @@ def _text_mask(text: str, capital_px: int) -> npt.NDArray[np.float32]:
 
 
 def _blend(image: ByteArray, mask: npt.NDArray[np.float32], left: int, top: int, colour: Colour) -> None:
-    """Lay ``colour`` over ``image`` where ``mask`` covers; what falls outside is cut off."""
+    """Blend ``colour`` into ``image`` by the coverage of ``mask``, clipped to the image."""
     patch = image[top : top + mask.shape[0], left : left + mask.shape[1]]
     cover = mask[: patch.shape[0], : patch.shape[1]]
     patch[:] = np.rint(patch * (1 - cover) + np.array(colour, dtype=np.float32) * cover).astype(np.uint8)
 
 
-def _free_place(
+def _find_caption_place(
     box_xyxy: tuple[float, float, float, float],
     size_hw: tuple[int, int],
     canvas_hw: tuple[int, ...],
-    taken: Sequence[Place],
+    taken: Sequence[Rect],
     boxes: npt.NDArray[np.float64],
-) -> Place | None:
-    """Where at the box's edges a caption hides least of all boxes (N, 4); None where captions hold every place."""
+) -> Rect | None:
+    """Return where at the box's edges a caption covers least of all boxes (N, 4); None if every place is taken."""
     height, width = size_hw
     if height > canvas_hw[0] or width > canvas_hw[1]:
         return None
@@ -242,16 +242,16 @@ def _free_place(
         for left in (x1, x2 - width):
             left = max(min(left, canvas_hw[1] - width), 0)
             place = (left, top, left + width, top + height)
-            if top < 0 or place[3] > canvas_hw[0] or _hidden(place, np.array(taken).reshape(-1, 4)):
+            if top < 0 or place[3] > canvas_hw[0] or _overlap_area(place, np.array(taken).reshape(-1, 4)):
                 continue
-            hidden = _hidden(place, boxes)
-            if hidden < least:
-                best, least = place, hidden
+            covered = _overlap_area(place, boxes)
+            if covered < least:
+                best, least = place, covered
     return best
 
 
-def _hidden(place: Place, boxes: npt.NDArray[np.generic]) -> float:
-    """Area of boxes (N, 4) under ``place``, in pixels."""
+def _overlap_area(place: Rect, boxes: npt.NDArray[np.generic]) -> float:
+    """Return the area of boxes (N, 4) under ``place``, in pixels."""
     left, top, right, bottom = place
     widths = np.minimum(boxes[:, 2], right) - np.maximum(boxes[:, 0], left)
     heights = np.minimum(boxes[:, 3], bottom) - np.maximum(boxes[:, 1], top)

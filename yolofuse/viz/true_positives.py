@@ -1,4 +1,4 @@
-"""Which detection found which box: the pairing that pictures show."""
+"""Match detections to true boxes at one IoU threshold, for drawing."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from torchvision.ops import box_iou
 from yolofuse.types import Detections, FloatArray, IntArray
 
 
-def match(detections: Detections, boxes_xyxy: FloatArray, class_ids: IntArray, iou: float = 0.5) -> IntArray:
-    """Index of the box that each detection found, -1 for a false alarm; best detections choose first, as in cocoapi.
+def match_detections(detections: Detections, boxes_xyxy: FloatArray, class_ids: IntArray, iou: float = 0.5) -> IntArray:
+    """Return the index of the box that each detection matches, -1 for a false positive.
+
+    The strongest detections choose first, as in cocoapi.
 
     Args:
         detections: Of one pair.
         boxes_xyxy: The pair's true boxes, in the same pixels.
         class_ids: Their classes.
-        iou: Overlap from which a detection of the same class has found a box.
+        iou: Overlap from which a detection of the same class matches a box.
 
     Shapes:
         boxes_xyxy: (M, 4), class_ids: (M,) -> (N,)
