@@ -29,7 +29,7 @@ from yolofuse.errors import RunError
 from yolofuse.eval.report import EvalReport
 from yolofuse.run.folder import RunFolder
 from yolofuse.synth import generate
-from yolofuse.viz.pairs import Column, save_comparison_picture
+from yolofuse.viz.pairs import Column, save_comparison_image
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIG = REPO / "configs" / "demo.yaml"
@@ -79,7 +79,7 @@ def demo(overrides: Sequence[str]) -> None:
         columns.append(Column(contender.title, contender.shown, [judged.evaluation.detections[i] for i in shown]))
     assert pairs is not None
     picture = runs / "comparison.png"
-    save_comparison_picture([view_pair(pairs, i) for i in spread(len(pairs), 6)], columns, pairs.names, picture)
+    save_comparison_image([view_pair(pairs, i) for i in spread(len(pairs), 6)], columns, pairs.names, picture)
     _write_csv(runs / "comparison.csv", reports)
     print(_comparison(reports))
     print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes. Look at {picture}")

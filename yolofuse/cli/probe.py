@@ -14,7 +14,7 @@ from yolofuse.engine.diagnostics.init_probe import Probe, probe
 from yolofuse.engine.diagnostics.thresholds import LayerFigures
 from yolofuse.errors import ConfigError
 from yolofuse.files import save_json
-from yolofuse.viz.probe import LayerPoint, save_probe_picture
+from yolofuse.viz.probe import LayerPoint, save_probe_plot
 
 log = logging.getLogger("yolofuse")
 
@@ -69,7 +69,7 @@ def _run(config: Config, folder: Path, *, modules: bool, num_batches: int) -> Pr
         for la in result.layers
     ]
     losses, picture = result.losses, folder / "probe.png"
-    save_probe_picture(points, losses.first, losses.predicted, _title(config), result.verdict, picture)
+    save_probe_plot(points, losses.first, losses.predicted, _title(config), result.verdict, picture)
     log.info("probe.json and probe.png in %s", folder)
     return result
 

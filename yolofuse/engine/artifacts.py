@@ -9,7 +9,7 @@ from yolofuse.engine.build import TrainContext, first_batches
 from yolofuse.errors import ConfigError
 from yolofuse.run.folder import RunFolder
 from yolofuse.viz.curves import save_curves
-from yolofuse.viz.pairs import save_batch_picture
+from yolofuse.viz.pairs import save_batch_image
 
 _PICTURED_BATCHES = 2
 
@@ -19,7 +19,7 @@ LogScalars = Callable[[Mapping[str, float | None], int], None]
 def save_first_batches(context: TrainContext, folder: Path) -> None:
     """Draw the first batches of epoch 0, RGB and IR side by side, as the model will see them."""
     for number, batch in enumerate(first_batches(context, _PICTURED_BATCHES)):
-        save_batch_picture(batch, context.train_pairs.names, folder / f"train_batch{number}.jpg")
+        save_batch_image(batch, context.train_pairs.names, folder / f"train_batch{number}.jpg")
 
 
 def save_run_curves(folder: RunFolder) -> None:

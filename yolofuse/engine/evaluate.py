@@ -25,7 +25,7 @@ from yolofuse.eval.coco_backends import backend_version
 from yolofuse.eval.report import EvalReport, Scalar, environment, format_table, write_report
 from yolofuse.model import Detector, build_detector
 from yolofuse.run.folder import RunFolder
-from yolofuse.viz.pairs import PairView, save_prediction_picture
+from yolofuse.viz.pairs import PairView, save_prediction_image
 from yolofuse.weights import file_sha256, load_checkpoint, load_state
 
 log = logging.getLogger("yolofuse")
@@ -114,7 +114,7 @@ def evaluate_checkpoint(
         folder = out or _report_folder(weights, split, loaded)
         write_report(folder, report, found.ground_truth, found.predictions)
         shown = spread(len(pairs))
-        save_prediction_picture(
+        save_prediction_image(
             [view_pair(pairs, i) for i in shown],
             [found.detections[i] for i in shown],
             pairs.names,
