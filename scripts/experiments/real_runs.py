@@ -1,0 +1,123 @@
+"""Train and evaluate runs on real data sets, and collect their metrics in a table."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from scripts.paths import REAL_DATA, REPO
+from yolofuse.files import save_text
+from yolofuse.tables import csv_text
+
+DATA_SETS = ("roadscene-flir", "llvip-256")
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: a data set, a name for what is varied, and a seed."""
+
+    data: str
+    variant: str
+    seed: int
+
+    def run_dir(self, runs: Path) -> Path:
+        """Return the run's folder."""
+        return runs / f"{self.data}-{self.variant}-{self.seed}"
+
+    def report(self, runs: Path) -> Path:
+        """Return the file of the run's evaluation."""
+        return self.run_dir(runs) / "eval-val" / "report.json"
+
+
+def build_parser(description: str | None, runs: str) -> argparse.ArgumentParser:
+    """Return a parser of the options that all experiments on real data share; the runs go to ``runs/RUNS``."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", type=Path, default=REAL_DATA, help="folder with the data sets")
+    parser.add_argument("--weights", type=Path, required=True, help="single-stream yolov5n, pretrained on COCO")
+    parser.add_argument("--runs", type=Path, default=REPO / "runs" / runs)
+    parser.add_argument("--out", type=Path, default=REPO / "results")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    return parser
+
+
+def run_missing(
+    specs: Sequence[RunSpec], run: Callable[[RunSpec, argparse.Namespace], None], args: argparse.Namespace
+) -> None:
+    """Run the specs that have no report yet, ``args.jobs`` at a time; the first failure ends the script."""
+    missing = [spec for spec in specs if not spec.report(args.runs).exists()]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for job in tqdm([pool.submit(run, spec, args) for spec in missing], desc="runs", unit="run", disable=None):
+            job.result()
+
+
+def train_and_evaluate(spec: RunSpec, args: argparse.Namespace, *overrides: str) -> None:
+    """Train with the small config of the data set and the overrides, then evaluate; an interrupted run is resumed."""
+    run = spec.run_dir(args.runs)
+    if (run / "config.yaml").exists():
+        run_command("train_dual.py", "--resume", str(run))
+    else:
+        run_command(
+            "train_dual.py", "--cfg", f"configs/small/{spec.data}.yaml", *overrides,
+            f"data.root={args.data_root.resolve() / spec.data}", f"train.seed={spec.seed}", f"train.run={run}",
+        )  # fmt: skip
+    run_command("val_dual.py", "--run", str(run))
+
+
+def run_command(script: str, *arguments: str) -> None:
+    """Run one of the project's commands with one thread.
+
+    Raises:
+        SystemExit: With the end of its error output, if it fails.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(REPO / script), *arguments]
+    ended = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise SystemExit(f"{script} {' '.join(arguments)} failed:\n{ended.stderr[-2000:]}")
+
+
+def read_rows(spec: RunSpec, runs: Path) -> Iterator[Row]:
+    """Yield a row for the whole split and one for each slice."""
+    report = json.loads(spec.report(runs).read_text())
+    settings = report["settings"]
+    with (spec.run_dir(runs) / "results.csv").open() as file:
+        seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
+    for name, metrics in {"all": report, **report["slices"]}.items():
+        yield {
+            "data": spec.data,
+            "model": spec.variant,
+            "seed": str(spec.seed),
+            "slice": name.removeprefix("daynight="),
+            **{metric: f"{metrics[metric]:.4f}" for metric in ("AP", "AP50", "AP75")},
+            "epochs": str(settings["epoch"]),
+            "imgsz": str(settings["imgsz"]),
+            "train_seconds": f"{seconds:.0f}",
+            "data_hash": settings["data_hash"][:12],
+            "commit": settings["commit"][:12],
+            "date": settings["date"][:10],
+            "device": f"{settings['device']}, torch {settings['torch']}",
+        }
+
+
+def metric_values(rows: Sequence[Row], variant: str, metric: str, part: str = "all") -> list[float]:
+    """Return a metric of a variant on a slice, one value per seed."""
+    return [float(row[metric]) for row in rows if row["model"] == variant and row["slice"] == part]
+
+
+def write_report(folder: Path, name: str, rows: Sequence[Row], page: str) -> None:
+    """Write NAME.csv, with one row per run and slice, and NAME.md; print the page."""
+    save_text(folder / f"{name}.csv", csv_text(rows))
+    save_text(folder / f"{name}.md", page)
+    print(page)
