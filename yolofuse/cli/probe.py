@@ -76,7 +76,7 @@ def _run(config: Config, folder: Path, *, modules: bool, num_batches: int) -> Pr
 
 def _title(config: Config) -> str:
     model = config.model
-    wiring = f"{model.cut}, {model.fusion}" if model.streams == "both" else f"{model.streams} only"
+    wiring = f"{model.cut}, {model.fusion_label}" if model.streams == "both" else f"{model.streams} only"
     bare = ", without BatchNorm" if model.norm == "none" else ""
     rules = f" and {len(config.init.rules)} rules" if config.init.rules else ""
     return f"{model.base} {wiring}{bare}, init {config.init.preset}{rules}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from yolofuse.config import Config, dump_config, load_config
 from yolofuse.errors import ConfigError, RunError, listing
 from yolofuse.files import save_text
+from yolofuse.model import check_fusion
 from yolofuse.run.folder import RunFolder
 
 SUBMITTED_NAME = "submitted.yaml"
@@ -91,6 +92,7 @@ def remove_configs(files: Sequence[Path]) -> None:
 
 def _elements(file: Path, overrides: Sequence[str], seeds: Sequence[int]) -> list[SweepRun]:
     base = load_config(file, overrides)
+    check_fusion(base.model)
     run = base.run_dir.expanduser().absolute()
     if not seeds:
         return [_element(file, overrides, run)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
@@ -47,7 +47,7 @@ def format_errors(
             of_arms |= {key} if is_arm else set()
     inner = {key for key in of_arms if any(other.startswith((f"{key}.", f"{key}[")) for other in messages)}
     lines = (
-        f"{key}: {' or '.join(dict.fromkeys(texts))}{values[key]}".removeprefix(": ")
+        f"{key}: {_merge(texts)}{values[key]}".removeprefix(": ")
         for key, texts in messages.items()
         if key not in inner  # another arm of the union got further
     )
@@ -57,7 +57,14 @@ def format_errors(
 def _message(details: ErrorDetails) -> str:
     if details["type"] == "value_error":
         return details["msg"].removeprefix("Value error, ")
+    if details["type"] in {"model_type", "model_attributes_type", "dict_type"}:
+        return "input should be a mapping of keys to values"
     return (details["msg"][0].lower() + details["msg"][1:]).replace("valid tuple", "list")
+
+
+def _merge(messages: Sequence[str]) -> str:
+    first, *others = dict.fromkeys(messages)
+    return " or ".join([first, *(text.removeprefix("input should be ") for text in others)])
 
 
 def _resolve(location: tuple[int | str, ...], model: _Model, list_base: int | None) -> tuple[str, _Model, bool]:

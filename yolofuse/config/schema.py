@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from yolofuse.config.field_types import ImageSize, NonNegative, Positive, Section, Unit
 from yolofuse.config.weights_schema import InitConfig, WeightsConfig
 
 Cut = Literal["input", "early", "mid", "late", "decision"] | Annotated[int, Field(ge=1)]
 Streams = Literal["both", "rgb", "ir"]
-FusionName = Literal["add", "concat", "gated", "attention"]
 MergeName = Literal["nms", "proben"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 CocoBackend = Literal["pycocotools", "faster"]
@@ -32,6 +31,19 @@ class DataConfig(Section):
     """Decode every image once before epoch 0 (cached by size and time), so that no truncated file stops epoch 37."""
 
 
+class FusionConfig(Section):
+    """A fusion block with options: the keyword arguments of its constructor, checked where models are built."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+
+def _without_options(fusion: str | FusionConfig) -> str | FusionConfig:
+    """Return the plain name where a mapping gives no options, so that both spellings are the same config."""
+    return fusion if isinstance(fusion, str) or fusion.model_extra else fusion.name
+
+
 class ModelConfig(Section):
     """Which detector. ``cut``, ``share``, ``fusion`` and ``merge`` have no effect when only one stream is used."""
 
@@ -40,11 +52,29 @@ class ModelConfig(Section):
     streams: Streams = "both"
     share: bool = False
     """One set of stream weights for both modalities; IR is then repeated to three channels."""
-    fusion: FusionName = "concat"
+    fusion: Annotated[str | FusionConfig, AfterValidator(_without_options)] = "concat"
+    """A block of ``yolofuse.nn.FUSIONS``: its name, or ``{name: gated, reduction: 8}`` with options of its
+    constructor."""
     merge: MergeName = "nms"
     """How the two detectors of ``cut: decision`` are merged."""
     norm: Literal["batch", "none"] = "batch"
     """``none`` leaves every BatchNorm out, to study initialisation; expect to train worse."""
+
+    @property
+    def fusion_name(self) -> str:
+        """Name of the fusion block."""
+        return self.fusion if isinstance(self.fusion, str) else self.fusion.name
+
+    @property
+    def fusion_options(self) -> dict[str, Any]:
+        """Keyword arguments of the fusion block beside its channels."""
+        return {} if isinstance(self.fusion, str) else dict(self.fusion.model_extra or {})
+
+    @property
+    def fusion_label(self) -> str:
+        """Name and options of the fusion block for logs and tables: ``gated`` or ``gated(reduction=8)``."""
+        options = ", ".join(f"{key}={value}" for key, value in self.fusion_options.items())
+        return f"{self.fusion_name}({options})" if options else self.fusion_name
 
 
 class AugmentConfig(Section):
@@ -194,7 +224,7 @@ class Config(Section):
         if self.train.batch == 0:
             raise ValueError("train.batch: must be at least 1, or -1 for as many as fit (got 0)")
         is_fused = self.model.streams == "both" and self.model.cut not in {"input", "decision"}
-        if is_fused and self.init.fusion in {"rgb", "ir"} and self.model.fusion == "add":
+        if is_fused and self.init.fusion in {"rgb", "ir"} and self.model.fusion_name == "add":
             raise ValueError(f"init.fusion: 'add' is always the average; for {self.init.fusion} take another fusion")
         if self.train.decode == "nvjpeg" and (self.train.augment_on != "device" or self.train.cache != "none"):
             raise ValueError("train.decode: nvjpeg goes with train.augment_on: device and train.cache: none")

@@ -33,7 +33,7 @@ from yolofuse.engine.optim import Schedule, build_optimizer, freeze
 from yolofuse.engine.precision import resolve_precision
 from yolofuse.errors import ConfigError
 from yolofuse.eval.coco_backends import require_backend
-from yolofuse.model import Detector, build_detector, format_summary, overlap_streams, summarise
+from yolofuse.model import Detector, build_detector, check_fusion, format_summary, overlap_streams, summarise
 from yolofuse.nn.ema import ModelEma
 from yolofuse.types import PairedBatch
 from yolofuse.weights import WeightsReport, load_and_initialise, policy_of
@@ -139,6 +139,7 @@ def _check_config(config: Config, ranks: Ranks) -> None:
         raise ConfigError(f"train.batch: {batch} pairs cannot be divided evenly among {ranks.world} ranks")
     require_backend(config.val.backend)
     policy_of(config)
+    check_fusion(config.model)
     check_decoder(config, ranks)
 
 
@@ -204,7 +205,7 @@ def _log_model(config: Config, detector: Detector, report: WeightsReport | None,
     if model.streams != "both":
         log.info("model: %s, %s only (cut, fusion and merge are not used)", model.base, model.streams.upper())
     else:
-        log.info("model: %s, cut %s, fusion %s%s", model.base, model.cut, model.fusion, ", shared" * model.share)
+        log.info("model: %s, cut %s, fusion %s%s", model.base, model.cut, model.fusion_label, ", shared" * model.share)
     log.info("%s", format_summary(summarise(detector, config.train.imgsz), detector))
     if report is not None:
         log.info("%s", report.format())

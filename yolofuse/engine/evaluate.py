@@ -1,4 +1,4 @@
-"""A checkpoint, a split, a report: what ``val_dual.py`` does."""
+"""Evaluate a checkpoint or a run on a split and write the report, as ``val_dual.py`` does."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.config import Config
@@ -22,15 +20,17 @@ from yolofuse.engine.evaluator import Evaluation, evaluate_split
 from yolofuse.engine.precision import resolve_precision
 from yolofuse.errors import ConfigError, DataError, RunError
 from yolofuse.eval.coco_backends import backend_version
-from yolofuse.eval.report import EvalReport, Scalar, environment, format_table, write_report
+from yolofuse.eval.provenance import environment
+from yolofuse.eval.report import EvalReport, Scalar, format_table, write_report
 from yolofuse.model import Detector, build_detector
 from yolofuse.run.folder import RunFolder
+from yolofuse.spacing import evenly_spaced
 from yolofuse.viz.pairs import PairView, save_prediction_image
 from yolofuse.weights import file_sha256, load_checkpoint, load_state
 
 log = logging.getLogger("yolofuse")
 
-_PICTURED = 8
+_DRAWN = 8
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class EvalOutcome:
 
 @dataclass(frozen=True)
 class LoadedDetector:
-    """A detector from a checkpoint of ours, with the config and class names it was trained with."""
+    """A detector from a yolofuse checkpoint, with the config and class names it was trained with."""
 
     detector: Detector
     config: Config
@@ -52,18 +52,18 @@ class LoadedDetector:
 
 
 def load_detector(weights: Path, overrides: Sequence[str] = ()) -> LoadedDetector:
-    """The detector of a checkpoint, moving-average weights, in eval mode on the CPU.
+    """Load the detector of a checkpoint with its EMA weights, in eval mode on the CPU.
 
     Raises:
         ConfigError: If an override changes the model.
-        WeightsError: If the checkpoint is missing, damaged or not ours.
+        WeightsError: If the checkpoint is missing, damaged or not one of yolofuse.
     """
     content = load_checkpoint(weights, needs=("config", "names", "ema", "epoch", "data_hash"))
     fixed = {"model", "weights", "init"}
     touched = [word for word in overrides if word.split(".")[0] in fixed and not word.startswith("model.merge=")]
     if touched:
         raise ConfigError(
-            f"{' '.join(touched)}: the checkpoint fixes the model; of it only model.merge can be chosen here"
+            f"{' '.join(touched)}: the model is fixed by the checkpoint; only model.merge can be changed here"
         )
     config = validate_config(content["config"], overrides, where=str(weights))
     names = tuple(content["names"])
@@ -75,22 +75,22 @@ def load_detector(weights: Path, overrides: Sequence[str] = ()) -> LoadedDetecto
 def evaluate_run(
     run: Path, overrides: Sequence[str] = (), *, split: str | None = None, out: Path | None = None
 ) -> EvalOutcome | None:
-    """Score the best weights of a run; None on every rank but 0."""
+    """Evaluate the best weights of a run; None on every rank but 0."""
     folder = RunFolder(run)
     if not folder.best.exists():
         folder.load_config()
-        raise RunError(f"{run}: no best.pt yet: no epoch was evaluated; go on with --resume {run}")
+        raise RunError(f"{run}: no best.pt yet: no epoch was evaluated; resume it with --resume {run}")
     return evaluate_checkpoint(folder.best, overrides, split=split, out=out)
 
 
 def evaluate_checkpoint(
     weights: Path, overrides: Sequence[str] = (), *, split: str | None = None, out: Path | None = None
 ) -> EvalOutcome | None:
-    """Score a checkpoint on a split, print the figures and write the report; None on every rank but 0.
+    """Evaluate a checkpoint on a split, log the metrics and write the report; None on every rank but 0.
 
     Args:
-        weights: A checkpoint of ours.
-        overrides: Words that change the config it was trained with, such as ``val.conf=0.01``.
+        weights: A yolofuse checkpoint.
+        overrides: Changes of the config it was trained with, such as ``val.conf=0.01``.
         split: Name of the split; by default the config's validation split.
         out: Folder of the report; by default ``eval-SPLIT`` in the run's folder.
     """
@@ -105,32 +105,26 @@ def evaluate_checkpoint(
                 f"{', '.join(loaded.names)}; give both the same names in the same order"
             )
         detector = loaded.detector.to(ranks.device)
-        found = evaluate_split(detector, pairs, config, ranks)
-        if found is None:
+        evaluation = evaluate_split(detector, pairs, config, ranks)
+        if evaluation is None:
             return None
-        report = EvalReport(
-            found.result, found.slices, _settings(loaded, weights, split, pairs, ranks), found.ms_per_pair
-        )
+        settings = _settings(loaded, weights, split, pairs, ranks)
+        report = EvalReport(evaluation.result, evaluation.slices, settings, evaluation.ms_per_pair)
         folder = out or _report_folder(weights, split, loaded)
-        write_report(folder, report, found.ground_truth, found.predictions)
-        shown = spread(len(pairs))
+        write_report(folder, report, evaluation.ground_truth, evaluation.predictions)
+        drawn = evenly_spaced(len(pairs), _DRAWN)
         save_prediction_image(
-            [view_pair(pairs, i) for i in shown],
-            [found.detections[i] for i in shown],
+            [view_pair(pairs, i) for i in drawn],
+            [evaluation.detections[i] for i in drawn],
             pairs.names,
             folder / "predictions.jpg",
         )
         log.info("%s\n\nreport in %s", format_table(report), folder)
-        return EvalOutcome(report, found)
-
-
-def spread(count: int, most: int = _PICTURED) -> list[int]:
-    """Up to ``most`` indices evenly spread over ``count``: which pairs of a split to draw."""
-    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
+        return EvalOutcome(report, evaluation)
 
 
 def view_pair(pairs: PairSet, index: int) -> PairView:
-    """A pair of a split with its labels, ready to be drawn in its original size."""
+    """Read a pair of a split with its labels, to be drawn at its original size."""
     record = pairs.records[index]
     boxes_xywhn, class_ids = pairs.labels(index)
     tags = ", ".join(record.tags.values())
@@ -138,35 +132,35 @@ def view_pair(pairs: PairSet, index: int) -> PairView:
     return PairView(to_bytes(read_pair(record)), xywhn_to_xyxy(boxes_xywhn, record.size_hw), class_ids, caption)
 
 
-def _home(weights: Path) -> Path:
-    """The run's folder, or where a checkpoint lies that was moved away from its run."""
+def _run_dir(weights: Path) -> Path:
+    """Return the run's folder, or the folder of a checkpoint that was moved out of its run."""
     return weights.parent.parent if weights.parent.name == "weights" else weights.parent
 
 
 def _config_name(weights: Path) -> str:
-    """The run's config.yaml; a checkpoint that was moved away from its run carries the config inside."""
-    file = RunFolder(_home(weights)).config
+    """Name the run's config.yaml; a checkpoint that was moved out of its run holds the config itself."""
+    file = RunFolder(_run_dir(weights)).config
     return str(file) if file.is_file() else f"inside {weights}"
 
 
 def _is_foreign(loaded: LoadedDetector) -> bool:
-    """Whether another data set is judged than the one that the weights were trained on."""
+    """Return whether the data set is another one than the weights were trained on."""
     trained_on: str = loaded.content["config"]["data"]["descriptor"]
     return loaded.config.data.descriptor != trained_on
 
 
 def _windows(loaded: LoadedDetector) -> Windows:
-    """The thermal windows of the training: the model knows no others."""
+    """Return the thermal windows used in training; none for another data set."""
     if _is_foreign(loaded):
         return {}
     return windows_in(loaded.content)
 
 
 def _report_folder(weights: Path, split: str, loaded: LoadedDetector) -> Path:
-    """Beside the weights; another data set than the run's own gets a folder of its own."""
+    """Return the folder for the report in the run's folder; named after the data set where it is not the run's own."""
     data = Path(loaded.config.data.descriptor)
     foreign = _is_foreign(loaded)
-    return _home(weights) / (f"eval-{data.parent.name}-{data.stem}-{split}" if foreign else f"eval-{split}")
+    return _run_dir(weights) / (f"eval-{data.parent.name}-{data.stem}-{split}" if foreign else f"eval-{split}")
 
 
 def _settings(loaded: LoadedDetector, weights: Path, split: str, pairs: PairSet, ranks: Ranks) -> dict[str, Scalar]:
@@ -180,7 +174,7 @@ def _settings(loaded: LoadedDetector, weights: Path, split: str, pairs: PairSet,
         "model": config.model.base,
         "streams": config.model.streams,
         "cut": config.model.cut if config.model.streams == "both" else None,
-        "fusion": config.model.fusion if config.model.streams == "both" else None,
+        "fusion": config.model.fusion_label if config.model.streams == "both" else None,
         "merge": merged,
         "pretrained": config.weights.pretrained,
         "seed": config.train.seed,

@@ -2,6 +2,7 @@
 
 from yolofuse.model.build import build_detector
 from yolofuse.model.detectors import Detector, overlap_streams
+from yolofuse.model.fusion import check_fusion
 from yolofuse.model.summary import format_summary, summarise
 
-__all__ = ["Detector", "build_detector", "format_summary", "overlap_streams", "summarise"]
+__all__ = ["Detector", "build_detector", "check_fusion", "format_summary", "overlap_streams", "summarise"]

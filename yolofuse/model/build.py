@@ -19,7 +19,7 @@ from yolofuse.model.detectors import (
     see_rgb,
     see_stacked,
 )
-from yolofuse.nn import FUSIONS
+from yolofuse.model.fusion import fusion_factory
 from yolofuse.upstream import Base, build_layers, resolve_base
 
 
@@ -66,7 +66,7 @@ def _assemble(config: ModelConfig, base: Base, num_classes: int) -> Detector:
         plan,
         rgb=LayerRun(layers[: plan.cut], keep=plan.taps),
         ir=LayerRun(twin[: plan.cut], keep=plan.taps) if twin else None,
-        fusion=FUSIONS[config.fusion],
+        fusion=fusion_factory(config),
         trunk=_run(layers[plan.cut :]),
     )
 

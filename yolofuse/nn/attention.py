@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from yolofuse.nn.gated import FREED, ChannelGate
 from yolofuse.param_init import InitOptions, InitSpec, apply_init, constant, normal
 
+_MAX_KERNEL = 31
+
 
 class AttentionFusion(nn.Module):
     """Weigh the two streams per channel and per place: ``w * rgb + (1 - w) * ir`` with ``w`` of shape (B, C, H, W).
@@ -24,10 +26,19 @@ class AttentionFusion(nn.Module):
         rgb, ir: (B, C, H, W) -> (B, C, H, W)
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, reduction: int = 4, kernel_size: int = 7) -> None:
+        """Build the block.
+
+        Args:
+            channels: Of each input.
+            reduction: The channel gate's hidden layer has ``channels / reduction`` channels, but at least 8.
+            kernel_size: Side of the spatial convolution; odd, at most 31.
+        """
         super().__init__()
-        self.channel = ChannelGate(channels)
-        self.spatial = nn.Conv2d(4, 1, 7, padding=3)
+        if kernel_size % 2 == 0 or not 1 <= kernel_size <= _MAX_KERNEL:
+            raise ValueError(f"kernel_size: must be odd and between 1 and {_MAX_KERNEL} (got {kernel_size})")
+        self.channel = ChannelGate(channels, reduction)
+        self.spatial = nn.Conv2d(4, 1, kernel_size, padding=kernel_size // 2)
         apply_init(self, self.init_specs(InitOptions()))
 
     def init_specs(self, options: InitOptions) -> dict[str, InitSpec]:

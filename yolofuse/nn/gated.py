@@ -24,6 +24,8 @@ class ChannelGate(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
+        if reduction < 1:
+            raise ValueError(f"reduction: must be at least 1 (got {reduction})")
         hidden = max(channels // reduction, 8)
         self.squeeze = nn.Conv2d(2 * channels, hidden, 1)
         self.act = nn.SiLU()
@@ -56,9 +58,15 @@ class GatedFusion(nn.Module):
         rgb, ir: (B, C, H, W) -> (B, C, H, W)
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, reduction: int = 4) -> None:
+        """Build the block.
+
+        Args:
+            channels: Of each input.
+            reduction: The gate's hidden layer has ``channels / reduction`` channels, but at least 8.
+        """
         super().__init__()
-        self.gate = ChannelGate(channels)
+        self.gate = ChannelGate(channels, reduction)
 
     def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:
         """Fuse two feature maps."""

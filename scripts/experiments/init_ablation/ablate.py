@@ -1,11 +1,11 @@
-"""Train one model from many starts, and say which differences in AP the runs decide.
+"""Train one model with several initialisation policies, and report which differences in AP the runs support.
 
-    python scripts/ablate_init.py --out results/init --runs runs/ablate --name demo --jobs 2 train.epochs=10
+    python -m scripts.experiments.init_ablation --name demo --jobs 2 train.epochs=10
 
-Every run has the same data, budget and augmentation; runs of one seed share the order of the data, so policies are
-compared in pairs. Nothing is chosen by looking at val: each run is judged once, after its last epoch. A judged run is
-not repeated and a stopped one goes on, so the script can be stopped, and policies and seeds can be added later: the
-report is over every run in RUNS/NAME. Another budget needs another --name.
+All runs share data, budget and augmentation; runs of one seed share the order of the data, so policies are compared in
+pairs. Nothing is chosen by looking at val: each run is evaluated once, after its last epoch. An evaluated run is not
+repeated and an interrupted one is resumed, so the script can be stopped, and policies and seeds can be added later: the
+report covers every run in RUNS/NAME. Another budget needs another --name.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scripts.experiments.init_ablation.cells import DONE, Cell, read_result, run_cells
-from scripts.experiments.init_ablation.plot import save_picture
-from scripts.experiments.init_ablation.report import BLOCKS, write_report
 
+from scripts.experiments.init_ablation.cells import RESULT_FILE, Cell, read_result, run_cells
+from scripts.experiments.init_ablation.plot import save_plot
+from scripts.experiments.init_ablation.report import BLOCKS, write_report
+from scripts.paths import REPO
 from yolofuse.cli.common import Parser, run_command
 from yolofuse.config import Config, WeightsConfig, dump_config, load_config
 from yolofuse.config.load import plain_config
@@ -34,8 +35,6 @@ from yolofuse.files import save_text
 from yolofuse.run.folder import RunFolder
 from yolofuse.weights import file_sha256
 
-REPO = Path(__file__).resolve().parents[1]
-
 POLICIES: dict[str, tuple[str, ...]] = {
     "kaiming": ("init.preset=kaiming",),
     "kaiming_fan_out": ("init.rules=[{scheme: kaiming_normal, type: Conv2d, mode: fan_out, nonlinearity: auto}]",),
@@ -46,72 +45,80 @@ POLICIES: dict[str, tuple[str, ...]] = {
     "vgg": ("init.preset=vgg",),
     "orthogonal": ("init.rules=[{scheme: orthogonal, type: Conv2d}]",),
     "trunc_normal": ("init.rules=[{scheme: trunc_normal, type: Conv2d, std: 0.02}]",),
-    # The pure scheme is the point of these two, so the head's last convolutions follow it as well.
+    # These two test the pure scheme, so it fills the head's last convolutions as well.
     "zeros": ("init.rules=[{scheme: zeros, type: Conv2d}]", "init.head_std=rules"),
     "constant": ("init.rules=[{scheme: constant, type: Conv2d, value: 0.01}]", "init.head_std=rules"),
     "article": ("init.preset=article",),
 }
-"""What each policy changes. Declared starts (head outputs, priors, fusion, DFL) stay, except where it says else."""
+"""Overrides of each policy. Declared initial values (head outputs, priors, fusion, DFL) stay unless overridden here."""
 
-_PLAIN_INIT = ("init.preset=kaiming", "init.rules=[]")
+PLAIN_INIT = ("init.preset=kaiming", "init.rules=[]")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What every run has in common."""
+class Ablation:
+    """What all runs have in common.
+
+    Attributes:
+        folder: Folder of the runs.
+        cfg: YAML of the base config.
+        overrides: Overrides of all runs.
+        budget: Columns of the report that describe the budget.
+        data_hash: Fingerprint of both splits.
+    """
 
     folder: Path
     cfg: Path
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     budget: dict[str, str]
     data_hash: str
 
     def cells(self, block: str, policies: Sequence[str], seeds: Sequence[int], weights: Path | None) -> list[Cell]:
-        """The runs of a block, seed by seed: a table looked at half way has every policy over the same seeds."""
-        words = ["weights={}" if weights is None else f"weights.pretrained={weights.resolve()}"]
-        words += ["model.norm=none"] if block == "norm-free" else []
-        origin = {"data_hash": self.data_hash, "pretrained": _told(weights)}
-        found = []
+        """Return the runs of a block, seed by seed: an unfinished table then compares policies over the same seeds."""
+        block_overrides = ["weights={}" if weights is None else f"weights.pretrained={weights.resolve()}"]
+        block_overrides += ["model.norm=none"] if block == "norm-free" else []
+        origin = {"data_hash": self.data_hash, "pretrained": _describe_weights(weights)}
+        cells = []
         for seed in seeds:
             for policy in policies:
                 run = self.folder / f"{policy}-{block}-{seed}"
-                own = [*_PLAIN_INIT, *POLICIES[policy], *words, f"train.seed={seed}", f"train.run={run}"]
-                found.append(Cell(block, policy, seed, load_config(self.cfg, [*self.words, *own]), origin))
-        return found
+                own = [*PLAIN_INIT, *POLICIES[policy], *block_overrides, f"train.seed={seed}", f"train.run={run}"]
+                cells.append(Cell(block, policy, seed, load_config(self.cfg, [*self.overrides, *own]), origin))
+        return cells
 
 
-def _told(weights: Path | None) -> str:
-    """Name and digest of a file of weights; of a run's folder only the name."""
+def _describe_weights(weights: Path | None) -> str:
+    """Return name and digest of a weights file; only the name of a run folder."""
     if weights is None:
         return ""
     return f"{weights.name} {file_sha256(weights)[:12]}" if weights.is_file() else weights.name
 
 
-def ablate(args: argparse.Namespace, words: Sequence[str]) -> None:
-    """Run what is missing, then write the report."""
-    plan = make_plan(args.cfg, args.runs / args.name, words)
-    cells = plan.cells("scratch", args.policies, args.seeds, None)
+def ablate(args: argparse.Namespace, overrides: Sequence[str]) -> None:
+    """Run what is missing, then write the report over all evaluated runs."""
+    ablation = prepare_ablation(args.cfg, args.runs / args.name, overrides)
+    cells = ablation.cells("scratch", args.policies, args.seeds, None)
     if args.pretrained:
-        cells += plan.cells("pretrained", args.policies, args.seeds, args.pretrained)
+        cells += ablation.cells("pretrained", args.policies, args.seeds, args.pretrained)
     if args.norm_free:
-        cells += plan.cells("norm-free", args.norm_free_policies, args.norm_free_seeds, None)
-    refuse_other_runs(plan, cells)
-    run_cells([cell for cell in cells if not cell.done.exists()], args.jobs)
+        cells += ablation.cells("norm-free", args.norm_free_policies, args.norm_free_seeds, None)
+    check_existing_runs(ablation, cells)
+    run_cells([cell for cell in cells if not cell.result_file.exists()], args.jobs)
     order = [(block, policy) for block in BLOCKS for policy in POLICIES]
-    results = [read_result(file) for file in sorted(plan.folder.glob(f"*/{DONE}"))]
+    results = [read_result(file) for file in sorted(ablation.folder.glob(f"*/{RESULT_FILE}"))]
     results.sort(key=lambda result: (order.index((result.block, result.policy)), result.seed))
-    save_picture(results, args.out / f"{args.name}.png")
-    print(write_report(args.out, args.name, plan.budget, results, POLICIES))
+    save_plot(results, args.out / f"{args.name}.png")
+    print(write_report(args.out, args.name, ablation.budget, results, POLICIES))
 
 
-def make_plan(cfg: Path, folder: Path, words: Sequence[str]) -> Plan:
-    """Read the config and the data once; fixes the folder's budget, or holds it against the one it was begun with.
+def prepare_ablation(cfg: Path, folder: Path, overrides: Sequence[str]) -> Ablation:
+    """Read config and data once; record the folder's budget, or check it against the recorded one.
 
     Raises:
-        RunError: If the folder was begun with another budget.
+        RunError: If the folder was started with another budget.
         YolofuseError: If config or data are wrong.
     """
-    # One judgement, after the last epoch; no workers, because the runs themselves go side by side.
+    # One evaluation, after the last epoch; no workers, because the runs themselves are parallel.
     fixed = (
         "data.workers=0",
         "train.val_every=0",
@@ -119,27 +126,28 @@ def make_plan(cfg: Path, folder: Path, words: Sequence[str]) -> Plan:
         "train.tensorboard=false",
         "train.nan_rollbacks=0",
     )
-    config = load_config(cfg, [*words, *fixed])
+    config = load_config(cfg, [*overrides, *fixed])
     if config.weights.model_copy(update={"class_names": None, "name_map": None}) != WeightsConfig():
-        raise ConfigError(f"{cfg}: weights.*: say which weights to start from with --pretrained")
-    alone = Ranks(0, 1, torch.device("cpu"))
-    splits = [load_split(config, split, alone) for split in (config.data.train_split, config.data.val_split)]
+        raise ConfigError(f"{cfg}: weights.*: name the pretrained weights with --pretrained instead")
+    single = Ranks(0, 1, torch.device("cpu"))
+    splits = [load_split(config, split, single) for split in (config.data.train_split, config.data.val_split)]
     per_epoch = len(EpochSampler(len(splits[0]), config.train.batch, 0, rank=0, world=1))
     steps = per_epoch * config.train.epochs
-    every = (*words, *fixed, f"train.monitor_steps={steps}")
-    base = load_config(cfg, [*every, "train.seed=0", f"train.run={folder}"])
+    shared = (*overrides, *fixed, f"train.monitor_steps={steps}")
+    base = load_config(cfg, [*shared, "train.seed=0", f"train.run={folder}"])
     file = folder / "budget.yaml"
     if not file.exists():
         save_text(file, dump_config(base))
     elif changed := differences(load_config(file), base):
-        raise RunError(listing(f"{folder}: begun with another budget; take another --name, or remove it", changed))
-    return Plan(folder, cfg, every, _budget(base, steps, splits, words), _hash(splits))
+        raise RunError(listing(f"{folder}: started with another budget; use another --name, or remove it", changed))
+    data_hash = "+".join(split.fingerprint[:12] for split in splits)
+    return Ablation(folder, cfg, shared, _budget(base, steps, splits, overrides), data_hash)
 
 
-def _budget(config: Config, steps: int, splits: Sequence[PairSet], words: Sequence[str]) -> dict[str, str]:
-    """What a reader has to know of every run, in words."""
+def _budget(config: Config, steps: int, splits: Sequence[PairSet], overrides: Sequence[str]) -> dict[str, str]:
+    """Return the columns of the report that describe model, data and training of all runs."""
     model = config.model
-    wiring = f"{model.cut} fusion, {model.fusion}" if model.streams == "both" else f"{model.streams} only"
+    wiring = f"{model.cut} fusion, {model.fusion_label}" if model.streams == "both" else f"{model.streams} only"
     return {
         "epochs": str(config.train.epochs),
         "steps": str(steps),
@@ -148,36 +156,32 @@ def _budget(config: Config, steps: int, splits: Sequence[PairSet], words: Sequen
         "model": f"{model.base} ({wiring})",
         "data": Path(config.data.descriptor).parent.name + "/" + Path(config.data.descriptor).name,
         "pairs": f"{len(splits[0])} train, {len(splits[1])} {config.data.val_split}",
-        # A path on one's own machine says nothing to others.
-        "words": " ".join(re.sub(r"=/\S*/", "=", word) for word in words),
+        # Absolute folders are removed: they mean nothing on another machine.
+        "words": " ".join(re.sub(r"=/\S*/", "=", override) for override in overrides),
     }
 
 
-def _hash(splits: Sequence[PairSet]) -> str:
-    return "+".join(split.fingerprint[:12] for split in splits)
-
-
 def differences(old: Config, new: Config) -> list[str]:
-    """What two configs do not agree in, as ``section.key: was, is``; the run's folder aside."""
-    before, after = _flat(plain_config(old)), _flat(plain_config(new))
+    """Return the keys in which two configs differ, as ``section.key: X there, Y now``; ``train.run`` may differ."""
+    before, after = _flatten(plain_config(old)), _flatten(plain_config(new))
     keys = [key for key in dict.fromkeys([*before, *after]) if key != "train.run"]
     return [
         f"{key}: {before.get(key)} there, {after.get(key)} now" for key in keys if before.get(key) != after.get(key)
     ]
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
     for key, value in tree.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
-def refuse_other_runs(plan: Plan, cells: Sequence[Cell]) -> None:
-    """Check that every run that was begun is the one that is wanted now, on the same data.
+def check_existing_runs(ablation: Ablation, cells: Sequence[Cell]) -> None:
+    """Check that every existing run has the config that it would have now, and the same data.
 
     Raises:
-        RunError: Naming each that is not: other pretrained weights, other data, or a policy that meant something else.
+        RunError: Naming each that has not: other pretrained weights, other data, or another meaning of its policy.
     """
     problems = []
     for cell in cells:
@@ -185,37 +189,33 @@ def refuse_other_runs(plan: Plan, cells: Sequence[Cell]) -> None:
         if folder.config.exists():
             changed = differences(folder.load_config(), cell.config)
             problems += [f"{folder.path.name}: {problem}" for problem in changed]
-    for file in sorted(plan.folder.glob(f"*/{DONE}")):
-        seen = read_result(file).origin["data_hash"]
-        if seen != plan.data_hash:
-            problems.append(f"{file.parent.name}: data hash {seen} there, {plan.data_hash} now")
+    for file in sorted(ablation.folder.glob(f"*/{RESULT_FILE}")):
+        old_hash = read_result(file).origin["data_hash"]
+        if old_hash != ablation.data_hash:
+            problems.append(f"{file.parent.name}: data hash {old_hash} there, {ablation.data_hash} now")
     if problems:
-        raise RunError(listing(f"{plan.folder}: made with other settings; take another --name", problems))
+        raise RunError(listing(f"{ablation.folder}: made with other settings; use another --name", problems))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the ablation; words such as train.epochs=2 change every run's config."""
+    """Run the ablation; overrides such as train.epochs=2 apply to every run."""
     parser = Parser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="section.key=value words come last and change every run's config",
+        epilog="section.key=value overrides come last and apply to every run",
     )
     parser.add_argument("--out", type=Path, default=REPO / "results" / "init", help="folder of the report")
     parser.add_argument("--runs", type=Path, default=REPO / "runs" / "ablate", help="folder of the runs")
     parser.add_argument("--cfg", type=Path, default=REPO / "configs" / "demo.yaml")
-    parser.add_argument("--name", default="demo", help="of the report, and of the runs' folder below --runs")
+    parser.add_argument("--name", default="demo", help="name of the report, and of the folder of its runs in --runs")
     default = ["kaiming", "xavier", "ultralytics", "orthogonal", "zeros", "constant", "article"]
     parser.add_argument("--policies", nargs="+", choices=list(POLICIES), default=default)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--pretrained", type=Path, help="weights.pretrained: run everything from this file as well")
-    parser.add_argument("--norm-free", action="store_true", help="run a model without BatchNorm as well")
+    parser.add_argument("--pretrained", type=Path, help="weights.pretrained: also run everything from this file")
+    parser.add_argument("--norm-free", action="store_true", help="also run a model without BatchNorm")
     norm_free = ["kaiming", "xavier", "xavier_gain", "ultralytics"]
     parser.add_argument("--norm-free-policies", nargs="+", choices=list(POLICIES), default=norm_free)
     parser.add_argument("--norm-free-seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    args, words = parser.parse_with_overrides(list(sys.argv[1:] if argv is None else argv))
-    return run_command(lambda: ablate(args, words), on_interrupt="; the same command goes on from here")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    args, overrides = parser.parse_with_overrides(list(sys.argv[1:] if argv is None else argv))
+    return run_command(lambda: ablate(args, overrides), on_interrupt="; the same command continues from here")
