@@ -1,18 +1,17 @@
-"""The picture of scripts/ablate_init.py: for each block the losses over the steps, and AP50 by policy and seed."""
+"""Plot the ablation: for each block the losses over the steps, and AP50 by policy and seed."""
 
 from __future__ import annotations
 
-import io
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scripts.experiments.init_ablation.report import BASELINE, BLOCKS, Result, by_policy
 from numpy.typing import NDArray
 
-from yolofuse.files import save_bytes
+from scripts.experiments.init_ablation.report import BASELINE, BLOCKS, Result, group_by_policy
+from yolofuse.viz.axes import new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,20 +32,16 @@ COLOURS = {
     "kaiming@naive": "#c22f2f",
 }
 _GREY = "#555555"
-_ROOM = 3.0
-"""Losses above this many times the highest first loss are drawn at the edge: one run that breaks flattens no other."""
+_MAX_LOSS_RATIO = 3.0
+"""Losses are clipped at this multiple of the highest first loss: one diverging run must not flatten the others."""
 
 
-def save_picture(results: Sequence[Result], path: Path) -> None:
-    """Draw the runs as a PNG: a row of two panels for each block."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # a second of importing, only for who draws
-    from matplotlib.figure import Figure
-
+def save_plot(results: Sequence[Result], path: Path) -> None:
+    """Draw the runs and write the plot: a row of two panels for each block."""
     blocks = [block for block in BLOCKS if any(result.block == block for result in results)]
-    runs = [by_policy([result for result in results if result.block == block]) for block in blocks]
+    runs = [group_by_policy([result for result in results if result.block == block]) for block in blocks]
     heights = [max(2.6, 0.9 + 0.32 * len(policies)) for policies in runs]
-    figure = Figure(figsize=(11, sum(heights) + 0.4), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, sum(heights) + 0.4, dpi=150)
     panels = figure.subplots(len(blocks), 2, squeeze=False, height_ratios=heights, width_ratios=(5, 4))
     width = max(max((len(run.curve) for run in results), default=0) // 60, 1) | 1
     for (losses, accuracy), block, policies in zip(panels, blocks, runs, strict=True):
@@ -55,27 +50,25 @@ def save_picture(results: Sequence[Result], path: Path) -> None:
         accuracy.set_title("AP50 on val, mean at the right", loc="right", fontsize=9, color=_GREY)
         _draw_losses(losses, policies, width)
         _draw_accuracy(accuracy, policies)
-    figure.supxlabel(_legend(width, any(run.nan_step is not None for run in results)), fontsize=8, color=_GREY)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    save_bytes(path, picture.getvalue())
+    figure.supxlabel(_caption(width, any(run.nan_step is not None for run in results)), fontsize=8, color=_GREY)
+    save_figure(figure, path)
 
 
-def _legend(width: int, is_broken: bool) -> str:
-    """How to read the picture, in a line or two."""
+def _caption(width: int, has_broken: bool) -> str:
+    """Explain the plot in a line or two."""
     smooth = f"mean of {width} steps, " if width > 1 else ""
-    text = f"Loss: {smooth}line is the mean and band the range over seeds. "
-    text += f"AP50: a dot is a seed, a bar the mean, the dotted line {BASELINE}'s mean."
-    if is_broken:
-        text += "\nThin line with a cross: the loss of this run stopped being finite (drawn up to "
-        text += f"{_ROOM:g} times the highest first loss); its AP50 counts as 0."
+    text = f"Loss: {smooth}line: mean, band: range over seeds. "
+    text += f"AP50: dot: a seed, bar: mean, dotted line: {BASELINE}'s mean."
+    if has_broken:
+        text += "\nThin line with a cross: the loss of this run became non-finite (clipped at "
+        text += f"{_MAX_LOSS_RATIO:g} times the highest first loss); its AP50 counts as 0."
     return text
 
 
 def _draw_losses(axes: Axes, policies: dict[str, list[Result]], width: int) -> None:
     finite = {policy: [run for run in runs if run.nan_step is None and run.curve] for policy, runs in policies.items()}
     firsts = [run.curve[0][1] for runs in policies.values() for run in runs if run.curve]
-    top = _ROOM * max(firsts, default=1.0)
+    top = _MAX_LOSS_RATIO * max(firsts, default=1.0)
     for policy, runs in policies.items():
         colour = COLOURS.get(policy, _GREY)
         if whole := finite[policy]:
@@ -93,11 +86,11 @@ def _draw_losses(axes: Axes, policies: dict[str, list[Result]], width: int) -> N
             )
     _log_scales(axes)
     axes.set_xlabel("step", fontsize=8, color=_GREY)
-    _tidy(axes, grid="y")
+    _style(axes, grid="y")
 
 
 def _smooth(run: Result, width: int) -> NDArray[np.float64]:
-    """Mean over a window that shrinks towards both ends, so that the first loss stays the first loss."""
+    """Return the moving average, over a window that shrinks towards both ends: the first loss stays unchanged."""
     totals = np.array([total for _, total in run.curve])
     half = width // 2
     reach = [min(half, i, len(totals) - 1 - i) for i in range(len(totals))]
@@ -105,7 +98,7 @@ def _smooth(run: Result, width: int) -> NDArray[np.float64]:
 
 
 def _draw_accuracy(axes: Axes, policies: dict[str, list[Result]]) -> None:
-    """A line per policy; the coloured names are also the legend of the losses beside it."""
+    """Draw a line per policy; the coloured names are also the legend of the loss panel."""
     for place, (policy, runs) in enumerate(policies.items()):
         colour = COLOURS.get(policy, _GREY)
         values = [run.figures["AP50"] for run in runs]
@@ -113,8 +106,8 @@ def _draw_accuracy(axes: Axes, policies: dict[str, list[Result]]) -> None:
         if policy == BASELINE:
             axes.axvline(mean, color=colour, linewidth=1, linestyle=(0, (2, 3)), zorder=1)
         axes.plot([mean, mean], [place - 0.3, place + 0.3], color=colour, linewidth=3, solid_capstyle="butt", zorder=2)
-        spread = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else [0.0]
-        for run, value, offset in zip(runs, values, spread, strict=True):
+        offsets = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else [0.0]
+        for run, value, offset in zip(runs, values, offsets, strict=True):
             broken = run.nan_step is not None
             axes.plot(
                 value, place + offset, "X" if broken else "o", color=colour, markersize=7 if broken else 5.5,
@@ -128,7 +121,7 @@ def _draw_accuracy(axes: Axes, policies: dict[str, list[Result]]) -> None:
     axes.set_ylim(len(policies) - 0.4, -0.6)
     highest = max((run.figures["AP50"] for runs in policies.values() for run in runs), default=0.0)
     axes.set_xlim(0, min(max(highest * 1.06, 0.05), 1.0))
-    _tidy(axes, grid="x")
+    _style(axes, grid="x")
     for label, policy in zip(axes.get_yticklabels(), policies, strict=True):
         label.set_color(COLOURS.get(policy, _GREY))
         label.set_fontsize(9)
@@ -137,7 +130,7 @@ def _draw_accuracy(axes: Axes, policies: dict[str, list[Result]]) -> None:
 
 
 def _log_scales(axes: Axes) -> None:
-    """Logarithmic steps too: what a start changes, it changes first."""
+    """Use logarithmic axes, for the steps too: initial values matter most in the first steps."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
@@ -151,7 +144,7 @@ def _log_scales(axes: Axes) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def _tidy(axes: Axes, grid: Literal["x", "y"]) -> None:
+def _style(axes: Axes, grid: Literal["x", "y"]) -> None:
     axes.tick_params(labelsize=8, colors=_GREY, which="both")
     axes.grid(axis=grid, color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -1,33 +1,22 @@
-"""scripts/ablate_init.py: its runs, its statistics and what it says of them."""
+"""scripts.experiments.init_ablation: its runs, statistics and report."""
 
 from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.support.runs import REPO, run_python, write_config
+from scripts.experiments.init_ablation import ablate, cells
+from scripts.experiments.init_ablation.report import Result, format_block, format_csv, verdict
+from scripts.experiments.stats import paired_interval, student_coverage, student_quantile
+from tests.support.runs import REPO, run_module, write_config
 from yolofuse.config import load_config
 from yolofuse.errors import RunError
 from yolofuse.run.folder import RunFolder
 from yolofuse.weights.init.policy import resolve_policy
-
-sys.path.insert(0, str(REPO / "scripts"))
-import ablate_init
-import ablation_cells
-from ablation_report import (
-    Result,
-    format_block,
-    format_csv,
-    paired_interval,
-    student_coverage,
-    student_quantile,
-    verdict,
-)
 
 _POLICIES = ("kaiming", "zeros")
 
@@ -56,7 +45,7 @@ def test_ablation__runs_once_reports_both_and_keeps_its_budget(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cfg = write_config(tmp_path, train={"epochs": 1})
-    first = run_python(REPO / "scripts" / "ablate_init.py", *_arguments(tmp_path, cfg))
+    first = run_module("scripts.experiments.init_ablation", *_arguments(tmp_path, cfg))
     assert first.returncode == 0, first.stderr
     checkpoints = sorted(tmp_path.glob("runs/tiny/*/weights/last.pt"))
     assert [path.parts[-3] for path in checkpoints] == [f"{p}-scratch-{s}" for p in _POLICIES for s in (0, 1)]
@@ -69,87 +58,87 @@ def test_ablation__runs_once_reports_both_and_keeps_its_budget(
     assert "1 epochs (3 steps) at 64 px, batch 2, yolov8n" in page.splitlines()[0]
     assert "6 train, 3 val pairs" in page.splitlines()[0]
     assert "| kaiming | 2 |" in page
-    assert "| zeros | 2 |" in page
+    assert "| zeros   | 2 |" in page
     assert (tmp_path / "out" / "tiny.png").stat().st_size > 10_000
 
-    assert ablate_init.main(_arguments(tmp_path, cfg)) == 0
+    assert ablate.main(_arguments(tmp_path, cfg)) == 0
     assert [path.stat().st_mtime_ns for path in checkpoints] == stamps
     assert (tmp_path / "out" / "tiny.md").read_text() == page
 
     capsys.readouterr()
-    assert ablate_init.main(_arguments(tmp_path, cfg, "train.epochs=2")) == 2
-    told = capsys.readouterr().err
-    assert "begun with another budget" in told
-    assert "train.epochs: 1 there, 2 now" in told
+    assert ablate.main(_arguments(tmp_path, cfg, "train.epochs=2")) == 2
+    error = capsys.readouterr().err
+    assert "started with another budget" in error
+    assert "train.epochs: 1 there, 2 now" in error
 
 
-def _cell(tmp_path: Path, *words: str) -> ablation_cells.Cell:
-    plan = ablate_init.make_plan(write_config(tmp_path, train={"epochs": 1}), tmp_path / "runs", words)
-    (cell,) = plan.cells("scratch", ["kaiming"], [0], None)
+def _cell(tmp_path: Path, *overrides: str) -> cells.Cell:
+    ablation = ablate.prepare_ablation(write_config(tmp_path, train={"epochs": 1}), tmp_path / "runs", overrides)
+    (cell,) = ablation.cells("scratch", ["kaiming"], [0], None)
     return cell
 
 
 def test_run__with_a_broken_loss_is_counted(tmp_path: Path) -> None:
     cell = _cell(tmp_path, "train.lr0=1e30", "train.warmup_epochs=0", "train.nominal_batch=2", "train.nan_rollbacks=0")
-    ablation_cells.run_cell(cell)
-    result = ablation_cells.read_result(cell.done)
+    cells.run_cell(cell)
+    result = cells.read_result(cell.result_file)
     assert result.nan_step in {2, 3}
     assert result.figures == {"AP": 0.0, "AP50": 0.0, "AP75": 0.0}
     assert [step for step, _ in result.curve] == list(range(1, result.nan_step))
     assert result.loss_at(None) is None
     row = next(line for line in format_block([result]) if line.startswith("| kaiming"))
-    assert row.split(" | ")[-3] == "1"
+    assert row.split("|")[-4].strip() == "1"  # the column of runs whose loss became non-finite
 
 
-def test_run__another_mistake_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run__another_error_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = _cell(tmp_path)
 
     def refuse(*args: object, **kwargs: object) -> None:
         raise RunError("the disk is full")
 
-    monkeypatch.setattr(ablation_cells, "train", refuse)
+    monkeypatch.setattr(cells, "train", refuse)
     with pytest.raises(RunError, match="disk is full"):
-        ablation_cells.run_cell(cell)
-    assert not cell.done.exists()
+        cells.run_cell(cell)
+    assert not cell.result_file.exists()
 
 
-def test_run__killed_before_it_was_booked_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run__killed_before_its_result_was_saved_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = _cell(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(ablation_cells, "read_figures", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(cells, "read_metrics", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            ablation_cells.run_cell(cell)
-    assert not cell.done.exists()
+            cells.run_cell(cell)
+    assert not cell.result_file.exists()
     before = torch.load(RunFolder(cell.config.run_dir).last, weights_only=True)["epoch"]
-    ablation_cells.run_cell(cell)
+    cells.run_cell(cell)
     assert before == 1
-    assert len(ablation_cells.read_result(cell.done).curve) == 3
+    assert len(cells.read_result(cell.result_file).curve) == 3
 
 
-def test_plan__other_weights_in_a_used_folder_are_refused(tmp_path: Path) -> None:
-    plan = ablate_init.make_plan(write_config(tmp_path, train={"epochs": 1}), tmp_path / "runs", [])
+def test_ablation__other_weights_in_a_used_folder_are_refused(tmp_path: Path) -> None:
+    ablation = ablate.prepare_ablation(write_config(tmp_path, train={"epochs": 1}), tmp_path / "runs", [])
     (tmp_path / "a.pt").touch()
-    (old,) = plan.cells("pretrained", ["kaiming"], [0], tmp_path / "a.pt")
+    (old,) = ablation.cells("pretrained", ["kaiming"], [0], tmp_path / "a.pt")
     RunFolder(old.config.run_dir).create(old.config)
-    ablate_init.refuse_other_runs(plan, [old])
-    (new,) = plan.cells("pretrained", ["kaiming"], [0], tmp_path / "b.pt")
+    ablate.check_existing_runs(ablation, [old])
+    (new,) = ablation.cells("pretrained", ["kaiming"], [0], tmp_path / "b.pt")
     with pytest.raises(RunError, match=r"kaiming-pretrained-0: weights\.pretrained: .*a\.pt there, .*b\.pt now"):
-        ablate_init.refuse_other_runs(plan, [new])
+        ablate.check_existing_runs(ablation, [new])
 
 
-def test_plan__other_data_in_a_used_folder_is_refused(tmp_path: Path) -> None:
-    plan = ablate_init.make_plan(write_config(tmp_path, train={"epochs": 1}), tmp_path / "runs", [])
-    (cell,) = plan.cells("scratch", ["kaiming"], [0], None)
-    cell.done.parent.mkdir(parents=True)
-    cell.done.write_text(json.dumps({**vars(_result("kaiming", 0, 0.1)), "origin": {"data_hash": "another"}}))
+def test_ablation__other_data_in_a_used_folder_is_refused(tmp_path: Path) -> None:
+    ablation = ablate.prepare_ablation(write_config(tmp_path, train={"epochs": 1}), tmp_path / "runs", [])
+    (cell,) = ablation.cells("scratch", ["kaiming"], [0], None)
+    cell.result_file.parent.mkdir(parents=True)
+    cell.result_file.write_text(json.dumps({**vars(_result("kaiming", 0, 0.1)), "origin": {"data_hash": "another"}}))
     with pytest.raises(RunError, match="data hash another there"):
-        ablate_init.refuse_other_runs(plan, [cell])
+        ablate.check_existing_runs(ablation, [cell])
 
 
-@pytest.mark.parametrize("policy", ablate_init.POLICIES)
-def test_policy__is_one_that_the_package_takes(policy: str) -> None:
-    plain = [*ablate_init._PLAIN_INIT, "train.run=x"]
-    config = load_config(REPO / "configs" / "demo.yaml", [*plain, *ablate_init.POLICIES[policy]])
+@pytest.mark.parametrize("policy", ablate.POLICIES)
+def test_policy__is_accepted_by_the_package(policy: str) -> None:
+    plain = [*ablate.PLAIN_INIT, "train.run=x"]
+    config = load_config(REPO / "configs" / "demo.yaml", [*plain, *ablate.POLICIES[policy]])
     assert resolve_policy(config.init, seed=0, imgsz=192).config == config.init
     assert policy == "kaiming" or config.init != load_config(REPO / "configs" / "demo.yaml", plain).init
 
@@ -157,7 +146,7 @@ def test_policy__is_one_that_the_package_takes(policy: str) -> None:
 @pytest.mark.parametrize(  # t_{0.975} as printed in every table
     ("df", "t"), [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (9, 2.262), (10, 2.228), (29, 2.045), (120, 1.980)]
 )
-def test_student_quantile__is_the_tables(df: int, t: float) -> None:
+def test_student_quantile__matches_printed_tables(df: int, t: float) -> None:
     assert student_quantile(0.95, df) == pytest.approx(t, abs=6e-4)
     assert student_coverage(student_quantile(0.9, df), df) == pytest.approx(0.9, abs=1e-12)
 
@@ -171,7 +160,7 @@ def test_paired_interval__known_example() -> None:
     assert interval.excludes_zero
 
 
-def test_paired_interval__takes_only_the_seeds_of_both() -> None:
+def test_paired_interval__uses_only_common_seeds() -> None:
     interval = paired_interval({0: 0.5, 1: 0.7, 5: 9.0}, {0: 0.4, 1: 0.4, 2: 7.0})
     assert interval is not None
     assert interval.num == 2
@@ -183,11 +172,11 @@ def test_paired_interval__takes_only_the_seeds_of_both() -> None:
     assert paired_interval({0: 0.5}, {1: 0.4}) is None
 
 
-def test_verdict__says_what_the_intervals_say() -> None:
+def test_verdict__follows_the_intervals() -> None:
     runs = [
         _result(policy, seed, ap + noise)
-        for policy, ap, spread in (("kaiming", 0.5, 0.0), ("xavier", 0.51, 0.05), ("zeros", 0.1, 0.01))
-        for seed, noise in enumerate((-spread, 0.0, spread))
+        for policy, ap, step in (("kaiming", 0.5, 0.0), ("xavier", 0.51, 0.05), ("zeros", 0.1, 0.01))
+        for seed, noise in enumerate((-step, 0.0, step))
     ]
     runs += [_result("ultralytics", seed, 0.9 + 0.001 * seed) for seed in range(3)] + [_result("constant", 0, 0.2)]
     *_, blank, sentence = format_block(runs)
@@ -195,7 +184,7 @@ def test_verdict__says_what_the_intervals_say() -> None:
     higher, lower, undecided, none = sentence.removesuffix(".").split("; ")
     assert "higher than kaiming's for ultralytics (+0.399 to +0.403, n = 3)" in higher
     assert "lower than kaiming's for zeros (-0.425 to -0.375, n = 3)" in lower
-    assert "not decided against kaiming, for the interval includes 0: xavier (-0.114 to +0.134, n = 3)" in undecided
+    assert "undecided against kaiming, because the interval includes 0: xavier (-0.114 to +0.134, n = 3)" in undecided
     assert none.endswith("constant")
     assert "nothing is compared" in verdict({}, num_baseline=0)
 
@@ -210,5 +199,5 @@ def test_loss_at__is_the_mean_around_the_step() -> None:
     assert broken.loss_at(10) is None
     table = format_block([run, broken])
     assert "102.00 (1 of 2)" in table[2]
-    rows = list(csv.DictReader(format_csv({}, [run, broken], ablate_init.POLICIES).splitlines()))
+    rows = list(csv.DictReader(format_csv({}, [run, broken], ablate.POLICIES).splitlines()))
     assert [(row["nan"], row["nan_step"], row["loss_10"]) for row in rows] == [("0", "", "102"), ("1", "11", "")]
