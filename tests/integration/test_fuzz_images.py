@@ -201,7 +201,7 @@ def test_no_file__is_told(tmp_path: Path, name: str) -> None:
 def test_image_of_another_sort__is_no_crash_when_it_is_read_smaller(tmp_path: Path) -> None:
     file = tmp_path / "a.tiff"
     file.write_bytes(_coded(".tiff", np.int8))  # as without data.verify
-    with pytest.raises(DataError, match=r"a\.tiff: int8 pixels are not read"):
+    with pytest.raises(DataError, match=r"a\.tiff: int8 pixels are not supported"):
         decode(file, "ir", 2, _HW)
 
 

@@ -14,7 +14,8 @@ from tests.support.pairs import Picture, random_picture
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data.dataloader import collate
 from yolofuse.data.dataset import SampleKey, TrainDataset
-from yolofuse.data.gpu.compose import TileBatch, TileDataset, compose
+from yolofuse.data.gpu.batch import TileBatch, TileDataset
+from yolofuse.data.gpu.compose import compose
 from yolofuse.types import PairedBatch
 
 Decode = Literal["cpu", "nvjpeg"]

@@ -1,4 +1,4 @@
-"""How much memory this process may still take, by the machine and by the limits of its container or job."""
+"""Measure the memory that this process may still use, by the machine and by the limits of its container or job."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ _KIB = 1024
 
 
 def available_memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
-    """Bytes; file pages that the kernel would give back count as free.
+    """Return bytes that can be allocated; file pages that the kernel can reclaim count as free.
 
-    Every control group from the process's own up to the root has its say, of version 2 or 1: a Slurm job's limit
-    stands in a nested one.
+    The limits of all control groups apply, from the process's own up to the root, of version 2 or 1: the limit of a
+    Slurm job is set on a nested one.
 
     Args:
-        proc: Where the kernel tells about processes.
-        cgroups: Where it tells about control groups.
+        proc: Where the kernel describes processes.
+        cgroups: Where it describes control groups.
     """
     fields = (line.split() for line in (proc / "meminfo").read_text().splitlines())
     available = next(int(words[1]) * _KIB for words in fields if words[0] == "MemAvailable:")
-    return min([available, *_rooms(proc, cgroups)])
+    return min([available, *_free_in_groups(proc, cgroups)])
 
 
-def _rooms(proc: Path, cgroups: Path) -> Iterator[int]:
-    """What each limited control group leaves."""
+def _free_in_groups(proc: Path, cgroups: Path) -> Iterator[int]:
+    """Yield the bytes that are free in each limited control group of this process."""
     for line in (proc / "self" / "cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            top, names = cgroups, ("memory.max", "memory.current", "")
+            root, names = cgroups, ("memory.max", "memory.current", "")
         elif "memory" in controllers.split(","):
-            top, names = cgroups / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+            root, names = cgroups / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
         else:
             continue
-        group = top / path.lstrip("/")
-        for place in (group, *group.parents):
-            room = _room(place, *names) if place.is_relative_to(top) else None
-            if room is not None:
-                yield room
+        own = root / path.lstrip("/")
+        for group in (own, *own.parents):
+            free = _free_in_group(group, *names) if group.is_relative_to(root) else None
+            if free is not None:
+                yield free
 
 
-def _room(group: Path, limit: str, used: str, prefix: str) -> int | None:
-    """What one control group leaves; None where it has no limit."""
+def _free_in_group(group: Path, limit_file: str, usage_file: str, prefix: str) -> int | None:
+    """Return the bytes that are free in one control group; None where it has no limit."""
     try:
-        most, taken = (group / limit).read_text().strip(), int((group / used).read_text())
+        limit, used = (group / limit_file).read_text().strip(), int((group / usage_file).read_text())
         stats = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    except (FileNotFoundError, PermissionError):  # not there, or the container hides it
+    except (FileNotFoundError, PermissionError):  # missing, or hidden by the container
         return None
-    if most == "max":
+    if limit == "max":
         return None
     pages = sum(int(stats.get(f"{prefix}{kind}_file", 0)) for kind in ("active", "inactive"))
-    return max(int(most) - taken + pages, 0)
+    return max(int(limit) - used + pages, 0)

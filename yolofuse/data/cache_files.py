@@ -1,4 +1,4 @@
-"""Files of a cache folder, which others may write to: no link in it is followed, and nothing is read without end."""
+"""Open files of a cache folder that others may write to: links, pipes and devices are refused."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ from typing import BinaryIO
 
 
 def make_cache_dir(folder: Path) -> None:
-    """Make a cache folder, for its owner only; one that is there already stays as it is."""
+    """Make a cache folder for its owner only; an existing one stays as it is."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def open_cached(path: Path) -> BinaryIO:
-    """A cache file, to be read.
+    """Open a cache file for reading.
 
     Raises:
-        OSError: If it is not there, or no plain file: a link, a pipe, a device.
+        OSError: If it is missing, or no regular file: a link, a pipe, a device.
     """
-    return os.fdopen(_plain(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), path), "rb")
+    return os.fdopen(_require_regular(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), path), "rb")
 
 
 def open_partial(path: Path) -> BinaryIO:
-    """A file to be filled, made if it is not there; what it holds stays.
+    """Open a file for writing and create it if it is missing; its content is kept.
 
     Raises:
-        OSError: If a link, a pipe or a device of its name is in the way: what that leads to is not overwritten.
+        OSError: If its name is that of a link, a pipe or a device, whose target is not overwritten.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
-    return os.fdopen(_plain(descriptor, path), "r+b")
+    return os.fdopen(_require_regular(descriptor, path), "r+b")
 
 
-def _plain(descriptor: int, path: Path) -> int:
+def _require_regular(descriptor: int, path: Path) -> int:
+    """Return the descriptor of a regular file with one name; close any other and refuse it."""
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # a second name may be that of somebody's own file
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # a hard link may share somebody's own file
         os.close(descriptor)
         raise OSError(f"{path} is no plain file; remove it")
     return descriptor

@@ -1,4 +1,7 @@
-"""Samples: a training sample is a function of (seed, epoch, index, mosaic), an evaluation sample of its index."""
+"""Make training and evaluation samples.
+
+A training sample is a function of (seed, epoch, index, mosaic), an evaluation sample of its index.
+"""
 
 from __future__ import annotations
 
@@ -25,24 +28,24 @@ from yolofuse.data.augment.geometry import (
 from yolofuse.data.augment.photometry import apply_photometry, draw_photometry
 from yolofuse.data.augment.sample_plan import SamplePlan, plan_tiles
 from yolofuse.data.images.decode import reduction_for
-from yolofuse.data.images.lru_reader import PairReader, Reader
+from yolofuse.data.images.lru_reader import LruReader, Reader
 from yolofuse.data.images.read_pair import pad_value, pixel_dtype, read_pair
 from yolofuse.data.index.pair_set import PairSet
 from yolofuse.types import PairedSample, PixelArray
 
-_GEOMETRY, _PHOTOMETRY = 1, 2  # purposes: a draw added to one does not shift the other
+_GEOMETRY, _PHOTOMETRY = 1, 2  # purposes of draws: a draw added to one does not shift the other
 _NUM_PARTNERS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """Which training sample: everything it depends on besides the run's seed.
+    """Everything that a training sample depends on besides the run's seed.
 
     Attributes:
         epoch: Counted from 0.
         index: Into the pair set.
-        mosaic: Whether mosaics are made in this epoch; how often is the augmentation's own probability.
-        pool: Pairs that a mosaic's partners come from, itself a function of (seed, epoch, index); empty: the whole set.
+        mosaic: Whether mosaics are made in this epoch, with the probability of ``AugmentConfig.mosaic``.
+        pool: Pairs that a mosaic's partners are drawn from, itself a function of (seed, epoch, index); empty: all.
     """
 
     epoch: int
@@ -52,26 +55,26 @@ class SampleKey:
 
 
 class TrainDataset(Dataset[PairedSample]):
-    """Augmented square samples; both modalities go through one geometry."""
+    """Make augmented square samples, with one geometry for both modalities."""
 
     def __init__(
         self, pairs: PairSet, imgsz: int, augment: AugmentConfig, seed: int, reader: Reader | None = None
     ) -> None:
-        """Keep what samples are made of.
+        """Keep the split and the settings.
 
         Args:
             pairs: The split.
             imgsz: Side of a sample in pixels.
             augment: Ranges to draw from.
             seed: The run's seed.
-            reader: Where pixels come from; by default the files.
+            reader: Reads pixels; by default from the files.
         """
         self.pairs = pairs
         self.imgsz = imgsz
         self.augment = augment
         self.seed = seed
         self._dtype = pixel_dtype(pairs.records[0].format)  # all pairs of a split have one depth
-        self.reader = reader or PairReader(pairs.records, imgsz, capacity=augment.mosaic_pool)
+        self.reader = reader or LruReader(pairs.records, imgsz, capacity=augment.mosaic_pool)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -90,7 +93,7 @@ class TrainDataset(Dataset[PairedSample]):
         return PairedSample(image, plan.boxes_xyxy, plan.class_ids, key.index + 1, self.pairs.size_hw(key.index))
 
     def plan(self, key: SampleKey) -> SamplePlan:
-        """What a sample is made of; no file is read for it."""
+        """Plan a sample without reading a file."""
         rng = self._rng(key, _GEOMETRY)
         mosaic = key.mosaic and rng.random() < self.augment.mosaic
         placed = self._mosaic(key, rng) if mosaic else self._single(key.index, rng)
@@ -109,10 +112,9 @@ class TrainDataset(Dataset[PairedSample]):
         return [(tile, affine @ place) for tile, place in zip(indices, places, strict=True)]
 
     def _partners(self, key: SampleKey, rng: np.random.Generator) -> list[int]:
-        everyone = len(self.pairs)
         draws = rng.random(_NUM_PARTNERS)
         if not key.pool:
-            return [int(draw * everyone) for draw in draws]
+            return [int(draw * len(self.pairs)) for draw in draws]
         return [key.pool[int(draw * len(key.pool))] for draw in draws]
 
     def _single(self, index: int, rng: np.random.Generator) -> list[tuple[int, Matrix]]:
@@ -121,18 +123,18 @@ class TrainDataset(Dataset[PairedSample]):
 
 
 class EvalDataset(Dataset[PairedSample]):
-    """Letterboxed samples without augmentation; the longest side becomes ``imgsz``, upwards too."""
+    """Make letterboxed samples without augmentation; the longest side becomes ``imgsz``, also of smaller images."""
 
     def __init__(
         self, pairs: PairSet, imgsz: int, letterbox: Literal["square", "rect"] = "rect", stride: int = 32
     ) -> None:
-        """Keep what samples are made of.
+        """Keep the split and the settings.
 
         Args:
             pairs: The split.
             imgsz: Longest side of an image in pixels, a multiple of ``stride``.
             letterbox: ``square`` pads to imgsz x imgsz, ``rect`` only to the next multiple of ``stride``.
-            stride: What the model needs sides to be multiples of, in pixels.
+            stride: Largest stride of the model in pixels; sides are multiples of it.
         """
         self.pairs = pairs
         self.imgsz = imgsz
@@ -143,7 +145,7 @@ class EvalDataset(Dataset[PairedSample]):
         return len(self.pairs)
 
     def shape_hw(self, index: int) -> tuple[int, int]:
-        """Height and width of a sample, known without reading it."""
+        """Return height and width of a sample without reading it."""
         if self.letterbox == "square":
             return (self.imgsz, self.imgsz)
         size_hw = self.pairs.size_hw(index)
@@ -156,20 +158,20 @@ class EvalDataset(Dataset[PairedSample]):
         canvas_hw = self.shape_hw(index)
         place = letterbox(record.size_hw, canvas_hw)
         matrix = scale_and_shift(*place)
-        # Decoded smaller only where that is exact, so that a picture is resampled once.
+        # Decoded smaller only where that is exact, so that an image is resampled once.
         reduction = reduction_for(place[0], record.size_hw)
         grid_hw = (record.size_hw[0] // reduction, record.size_hw[1] // reduction)
         image = np.full((*canvas_hw, 4), pad_value(pixel_dtype(record.format)), pixel_dtype(record.format))
         window = covered_window(matrix, record.size_hw, canvas_hw)
-        _put(image, read_pair(record, grid_hw), matrix @ scale_and_shift(reduction, 0.0, 0.0), window)
+        _paint_or_copy(image, read_pair(record, grid_hw), matrix @ scale_and_shift(reduction, 0.0, 0.0), window)
         boxes_xywhn, class_ids = self.pairs.labels(index)
         moved = transform_xyxy(xywhn_to_xyxy(boxes_xywhn, record.size_hw), matrix)
         return PairedSample(image, *clip_boxes(moved, class_ids, canvas_hw), record.image_id, record.size_hw, place)
 
 
-def _put(image: PixelArray, pixels: PixelArray, matrix: Matrix, window: Window) -> None:
-    """Paint a picture; where it only shifts by whole pixels, it is copied."""
+def _paint_or_copy(image: PixelArray, pixels: PixelArray, matrix: Matrix, window: Window) -> None:
+    """Paint pixels into their window; where the map is a shift by whole pixels, copy them."""
     if window.size_wh == pixels.shape[1::-1] and np.allclose(matrix, scale_and_shift(1.0, window.x0, window.y0)):
-        window.of(image)[:] = pixels
+        window.view(image)[:] = pixels
     else:
         paint(image, pixels, matrix, window)

@@ -1,4 +1,4 @@
-"""Pairs at training size in one file that every worker and rank maps: decoded once, shared, never copied."""
+"""Cache the decoded pairs of a split at training size in one file that every worker and rank maps."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ from yolofuse.data.images.decode import strict_decoding
 from yolofuse.data.images.read_pair import pixel_dtype, read_pair, training_hw
 from yolofuse.data.index.pair_set import PairSet
 from yolofuse.errors import DataError
+from yolofuse.spacing import evenly_spaced
 from yolofuse.types import IntArray, PixelArray
 
 _log = logging.getLogger(__name__)
 _FORMAT = 3  # raise it whenever what is stored changes
 _CHANNELS = 4
-_SPARE = 1 << 30  # bytes that are left free beside a cache
+_SPARE = 1 << 30  # bytes that must stay free beside a cache
 _MIB, _GIB = 1 << 20, 1 << 30
-_CHUNK = 256  # pairs that are handed to the threads at a time
+_CHUNK = 256  # pairs that are submitted to the threads at a time
 _CRC = np.dtype("<u4")
 Checksums = np.ndarray[tuple[int], np.dtype[np.uint32]]
-_CHECKED = 64  # pairs of a cache that was found whose checksums are compared
+_CHECKED = 64  # pairs of an existing cache whose checksums are compared
 
 
 class PixelCache:
-    """Every pair of a split at training size, mapped from one file.
+    """Read the pairs of a split at training size from one mapped file.
 
-    Forked workers share the mapping, and ranks of one machine the file's pages. In memory the file has no name on any
-    disk and is gone with the last process that maps it, however that ends.
+    Forked workers share the mapping, and ranks of one machine the file's pages. A file in memory has no name on any
+    disk and is freed with the last process that maps it, even if that is killed.
     """
 
     def __init__(self, path: Path, pairs: PairSet, longest: int, descriptor: int | None = None) -> None:
@@ -48,8 +49,8 @@ class PixelCache:
         Args:
             path: The file.
             pairs: The split that it was made of.
-            longest: What the longest sides were brought down to, in pixels.
-            descriptor: The open file, where closing it ends it: it is closed with the cache.
+            longest: Training size in pixels, see ``training_hw``.
+            descriptor: The open file in memory, which is freed by closing it: it is closed with the cache.
         """
         self.path = path
         self._sizes_hw, self._offsets = _layout(pairs, longest)
@@ -59,7 +60,7 @@ class PixelCache:
             weakref.finalize(self, os.close, descriptor)
 
     def read(self, index: int) -> PixelArray:
-        """The pixels of the pair at a position: a view of the file.
+        """Return the pixels of the pair at a position: a view of the file.
 
         Shapes:
             -> uint8 or uint16 (h, w, 4): R, G, B, IR, with (h, w) of ``training_hw``
@@ -72,7 +73,7 @@ class PixelCache:
         self._pixels: PixelArray = np.asarray(np.memmap(self.path, dtype=self._dtype, mode="r"))
 
     def __getstate__(self) -> dict[str, Any]:
-        """A process that was not forked maps the file anew; pixels are never sent."""
+        """Leave the pixels out: a process that was not forked maps the file again."""
         return {name: value for name, value in vars(self).items() if name != "_pixels"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -81,36 +82,28 @@ class PixelCache:
 
 
 def disk_cache(pairs: PairSet, longest: int, cache_dir: Path, workers: int) -> PixelCache:
-    """The split's pixels from a file of the cache folder, made if it is not there yet.
+    """Return the split's pixels from a file of the cache folder, and write it if it is missing.
 
-    Its name tells files, sizes and settings that it was made of, so a changed image means another file. Behind the
-    pixels stands a checksum of each pair; one that was found is made again unless its size and some of them agree.
-    Processes that want the same one wait for the first; one that is killed leaves a partial file that the next one
-    takes over.
+    Its name is a hash of the files, sizes and settings that it was made of, so a changed image means another file.
+    After the pixels comes a checksum of each pair; an existing file is written again unless its size and some of them
+    match. Processes that need the same file wait for the first; one that is killed leaves a partial file, which the
+    next one overwrites.
 
     Raises:
-        DataError: If the disk has too little room, or an image can't be read.
+        DataError: If the disk has too little space, or an image can't be read.
     """
-    path = cache_dir / f"pixels-{_made_of(pairs, longest)}.bin"
+    path = cache_dir / f"pixels-{_cache_key(pairs, longest)}.bin"
     try:
         make_cache_dir(cache_dir)
         part = Path(f"{path}.part")
         with open_partial(part) as partial:
             fcntl.flock(partial, fcntl.LOCK_EX)
-            if not _is_whole(path, pairs, longest):
-                size = _size(pairs, longest) + _CRC.itemsize * len(pairs)
-                free = shutil.disk_usage(cache_dir).free + os.fstat(partial.fileno()).st_blocks * 512
-                _refuse_too_large("disk", size, free, f"on the disk of {cache_dir}; set data.cache_dir to another")
-                partial.truncate(0)
-                os.posix_fallocate(partial.fileno(), 0, size)  # a full disk or quota is told here, not by a signal
-                checksums = _fill(partial, pairs, longest, workers)
-                partial.seek(_size(pairs, longest))
-                partial.write(checksums.tobytes())
-                partial.flush()
-                part.replace(path)
-                _log.info("train.cache: %.0f MiB in %s; delete it when the data set is done with", size / _MIB, path)
-            else:
+            if _is_valid(path, pairs, longest):
                 part.unlink(missing_ok=True)
+            else:
+                size = _write_cache(partial, cache_dir, pairs, longest, workers)
+                part.replace(path)
+                _log.info("train.cache: %.0f MiB in %s; delete it when you no longer use the data", size / _MIB, path)
     except OSError as error:
         raise DataError(
             f"train.cache: {path} can't be written ({error}); set data.cache_dir to another folder"
@@ -119,23 +112,25 @@ def disk_cache(pairs: PairSet, longest: int, cache_dir: Path, workers: int) -> P
 
 
 def ram_cache(pairs: PairSet, longest: int, workers: int) -> PixelCache:
-    """The split's pixels in memory that other processes of this machine can map by the cache's path.
+    """Return the split's pixels in memory that other processes of this machine can map by the cache's path.
 
     Raises:
         DataError: If there is too little memory, or an image can't be read.
     """
-    size = _size(pairs, longest)
-    _refuse_too_large("ram", size, available_memory(), "of memory; use disk, or a smaller train.imgsz")
+    size = _num_bytes(pairs, longest)
+    _require_space("ram", size, available_memory(), "of memory; use disk, or a smaller train.imgsz")
     descriptor = os.memfd_create("yolofuse-pixels")
     try:
         os.posix_fallocate(descriptor, 0, size)
         path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
         with path.open("r+b") as file:
-            _fill(file, pairs, longest, workers)
+            _write_pixels(file, pairs, longest, workers)
         cache = PixelCache(path, pairs, longest, descriptor)
     except OSError as error:
         os.close(descriptor)
-        raise DataError(f"train.cache: {size / _MIB:.0f} MiB of memory can't be had ({error}); use disk") from None
+        raise DataError(
+            f"train.cache: {size / _MIB:.0f} MiB of memory can't be allocated ({error}); use disk"
+        ) from None
     except DataError:
         os.close(descriptor)
         raise
@@ -143,7 +138,8 @@ def ram_cache(pairs: PairSet, longest: int, workers: int) -> PixelCache:
     return cache
 
 
-def _refuse_too_large(kind: str, size: int, free: int, where: str) -> None:
+def _require_space(kind: str, size: int, free: int, where: str) -> None:
+    """Refuse a cache that would leave too little free."""
     if size + _SPARE > free:
         raise DataError(
             f"train.cache: {kind} needs {size / _GIB:.1f} GiB and {_SPARE // _GIB} spare, "
@@ -151,8 +147,23 @@ def _refuse_too_large(kind: str, size: int, free: int, where: str) -> None:
         )
 
 
-def _fill(file: BinaryIO, pairs: PairSet, longest: int, workers: int) -> Checksums:
-    """Decode every pair into its place of a file that has its size already; the checksum of each."""
+def _write_cache(partial: BinaryIO, folder: Path, pairs: PairSet, longest: int, workers: int) -> int:
+    """Write pixels and checksums to a file of a folder; return its size in bytes."""
+    num_pixel_bytes = _num_bytes(pairs, longest)
+    size = num_pixel_bytes + _CRC.itemsize * len(pairs)
+    free = shutil.disk_usage(folder).free + os.fstat(partial.fileno()).st_blocks * 512
+    _require_space("disk", size, free, f"on the disk of {folder}; set data.cache_dir to another")
+    partial.truncate(0)
+    os.posix_fallocate(partial.fileno(), 0, size)  # a full disk or quota fails here, not with a signal
+    checksums = _write_pixels(partial, pairs, longest, workers)
+    partial.seek(num_pixel_bytes)
+    partial.write(checksums.tobytes())
+    partial.flush()
+    return size
+
+
+def _write_pixels(file: BinaryIO, pairs: PairSet, longest: int, workers: int) -> Checksums:
+    """Decode every pair into its place in an allocated file, and return the checksum of each."""
     sizes_hw, offsets = _layout(pairs, longest)
     pixels = np.memmap(file, dtype=_dtype(pairs), mode="r+", shape=(int(offsets[-1]),))
     checksums = np.zeros(len(pairs), _CRC)
@@ -172,17 +183,16 @@ def _fill(file: BinaryIO, pairs: PairSet, longest: int, workers: int) -> Checksu
     return checksums
 
 
-def _is_whole(path: Path, pairs: PairSet, longest: int) -> bool:
-    """Whether a cache is there, and is what was once written as far as its size and some checksums tell."""
+def _is_valid(path: Path, pairs: PairSet, longest: int) -> bool:
+    """Return whether a cache file exists and has the right size, and some pairs their checksums."""
     offsets = _layout(pairs, longest)[1] * _dtype(pairs).itemsize
-    chosen = np.unique(np.linspace(0, len(pairs) - 1, _CHECKED).round().astype(int))
     try:
         with open_cached(path) as file:
             if os.fstat(file.fileno()).st_size != offsets[-1] + _CRC.itemsize * len(pairs):
-                raise ValueError("its size is another")
+                raise ValueError("its size is wrong")
             file.seek(int(offsets[-1]))
             checksums = np.frombuffer(file.read(), _CRC)
-            for index in chosen.tolist():
+            for index in evenly_spaced(len(pairs), _CHECKED):
                 file.seek(int(offsets[index]))
                 if zlib.crc32(file.read(int(offsets[index + 1] - offsets[index]))) != checksums[index]:
                     raise ValueError("a checksum is wrong")
@@ -194,7 +204,8 @@ def _is_whole(path: Path, pairs: PairSet, longest: int) -> bool:
     return True
 
 
-def _made_of(pairs: PairSet, longest: int) -> str:
+def _cache_key(pairs: PairSet, longest: int) -> str:
+    """Hash all that the pixels depend on."""
     windows = sorted(pairs.ir_windows.items())
     made_of = f"{_FORMAT} {pairs.files_hash} {pairs.fingerprint} {longest} {_dtype(pairs)} {windows}"
     return hashlib.sha256(made_of.encode()).hexdigest()[:24]
@@ -205,12 +216,12 @@ def _dtype(pairs: PairSet) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
 
 
 def _layout(pairs: PairSet, longest: int) -> tuple[IntArray, IntArray]:
-    """Size of each pair in pixels, and where its values start."""
+    """Return the size of each pair in pixels, and the offsets of its values: (N, 2), (N + 1,)."""
     sizes_hw = np.array([training_hw((height, width), longest) for height, width in pairs.sizes_hw.tolist()], np.int64)
     offsets = np.zeros(len(pairs) + 1, np.int64)
     np.cumsum(sizes_hw.prod(axis=1) * _CHANNELS, out=offsets[1:])
     return sizes_hw, offsets
 
 
-def _size(pairs: PairSet, longest: int) -> int:
+def _num_bytes(pairs: PairSet, longest: int) -> int:
     return int(_layout(pairs, longest)[1][-1]) * _dtype(pairs).itemsize

@@ -1,16 +1,22 @@
-"""The epoch's random order, and who is near whom in it: functions of (seed, epoch) alone."""
+"""Choose the samples of each batch: the epoch's order, mosaic partners, and the share of each rank."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections import defaultdict
+from collections.abc import Iterator
 
+import numpy as np
+from torch.utils.data import Sampler
+
+from yolofuse.data.dataset import EvalDataset, SampleKey
+from yolofuse.errors import ConfigError
 from yolofuse.types import IntArray
 
 _ORDER = 0  # purpose of the draw; a sample's own purposes start at 1
 
 
 def epoch_order(seed: int, epoch: int, num: int) -> IntArray:
-    """All indices once, shuffled.
+    """Shuffle all indices of a data set: a function of (seed, epoch) alone.
 
     Shapes:
         -> int64 (num,)
@@ -19,10 +25,10 @@ def epoch_order(seed: int, epoch: int, num: int) -> IntArray:
 
 
 def partner_pools(order: IntArray, size: int) -> list[tuple[int, ...]]:
-    """The group of up to ``size`` neighbours in an epoch's order that each place of the order belongs to.
+    """Return, for each position of an epoch's order, the group of up to ``size`` neighbours that it belongs to.
 
     A batch that holds whole groups decodes each of its images once and shows it in about four mosaics. As the order
-    is random, an image's partners are still random; only the images of one batch are fewer.
+    is random, an image's partners are still random; a batch only shows fewer different images.
 
     Reference:
         Augment your batch, arXiv:1901.09335: several augmented copies of an image in one batch. There they are added
@@ -30,3 +36,99 @@ def partner_pools(order: IntArray, size: int) -> list[tuple[int, ...]]:
     """
     groups = [tuple(order[start : start + size].tolist()) for start in range(0, len(order), size)]
     return [group for group in groups for _ in group]
+
+
+class EpochSampler(Sampler[list[SampleKey]]):
+    """Yield the shuffled training batches of one rank.
+
+    The epoch's order is a function of (seed, epoch), repeated from its start until the last global batch is full.
+    Rank r gets the r-th part of each global batch, so a global batch does not depend on the number of ranks.
+    """
+
+    def __init__(self, num: int, batch: int, seed: int, rank: int = 0, world: int = 1, pool: int = 0) -> None:
+        """Start at epoch 0 with mosaics.
+
+        Args:
+            num: Samples in the data set.
+            batch: Samples per step over all ranks.
+            seed: The run's seed.
+            rank: This process.
+            world: Number of processes.
+            pool: Neighbours in the epoch's order that a mosaic's partners are drawn from; 0: the whole set.
+
+        Raises:
+            ConfigError: If the batch is not a multiple of the number of processes.
+        """
+        if batch % world:
+            raise ConfigError(f"train.batch: must be a multiple of the {world} processes (got {batch})")
+        self._num = num
+        self._batch = batch
+        self._seed = seed
+        self._pool = pool
+        self._share = slice(rank * (batch // world), (rank + 1) * (batch // world))
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int, start_step: int = 0, mosaic: bool = True) -> None:
+        """Set what the next iteration yields: the epoch from ``start_step`` on; skipped steps are never read."""
+        self._epoch = epoch
+        self._mosaic = mosaic
+        self.seek(start_step)
+
+    def seek(self, start_step: int) -> None:
+        """Start the next iteration at a step of the epoch."""
+        self._start_step = start_step
+
+    def __len__(self) -> int:
+        """Return the steps of a whole epoch."""
+        return -(-self._num // self._batch)
+
+    def order(self) -> IntArray:
+        """Return the indices of the epoch's steps over all ranks, (steps, batch)."""
+        return self._steps(epoch_order(self._seed, self._epoch, self._num))
+
+    def _steps(self, order: IntArray) -> IntArray:
+        return np.resize(order, (len(self), self._batch))
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        order = epoch_order(self._seed, self._epoch, self._num)
+        pools = partner_pools(order, self._pool) if self._pool and self._mosaic else [()] * self._num
+        positions = self._steps(np.arange(self._num))
+        for step in positions[self._start_step :, self._share].tolist():
+            yield [SampleKey(self._epoch, int(order[at]), self._mosaic, pools[at]) for at in step]
+
+
+def eval_batches(dataset: EvalDataset, batch: int, rank: int = 0, world: int = 1) -> list[list[int]]:
+    """Group the whole split into batches of equal shape and return those of one rank.
+
+    A batch holds the same images for any number of ranks, so that kernels, and with them the last digits of the
+    scores, are the same too.
+    """
+    by_shape: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    for index in range(len(dataset)):
+        by_shape[dataset.shape_hw(index)].append(index)
+    batches = [
+        indices[start : start + batch]
+        for _, indices in sorted(by_shape.items())
+        for start in range(0, len(indices), batch)
+    ]
+    return batches[rank::world]
+
+
+class EvalSampler(Sampler[list[int]]):
+    """Yield the evaluation batches of one rank, see :func:`eval_batches`."""
+
+    def __init__(self, dataset: EvalDataset, batch: int, rank: int = 0, world: int = 1) -> None:
+        self._batches = eval_batches(dataset, batch, rank, world)
+        self._start = 0
+        self.num_steps = len(eval_batches(dataset, batch, 0, world))
+        """Batches of the rank that has most."""
+
+    def seek(self, start: int) -> None:
+        """Start the next iteration at a batch."""
+        self._start = start
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from self._batches[self._start :]

@@ -278,7 +278,7 @@ def test_ram_cache__gives_its_memory_back(tmp_path: Path, monkeypatch: pytest.Mo
         del cache
     assert _open_files() == before
     monkeypatch.setattr(os, "posix_fallocate", _full)
-    with pytest.raises(DataError, match="of memory can't be had"):
+    with pytest.raises(DataError, match="of memory can't be allocated"):
         ram_cache(pairs, 64, 1)
     assert _open_files() == before
 

@@ -1,4 +1,4 @@
-"""Geometry shared by both modalities: where a pair's pixels and boxes land on the canvas.
+"""Map the pixels and boxes of a pair to the canvas, with one geometry for both modalities.
 
 Every map is one 3x3 matrix from the pixels of the original file to the pixels of the canvas. Resizing, placing in the
 mosaic, random affine, crop and flip are factors of that product, so an image at training size is resampled exactly
@@ -27,7 +27,7 @@ _MIN_VISIBLE = 0.1  # share of a box's area that must be left after clipping
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A rectangle of canvas pixels; empty where ``x1 <= x0`` or ``y1 <= y0``."""
+    """A rectangle of pixels; empty where ``x1 <= x0`` or ``y1 <= y0``."""
 
     x0: int
     y0: int
@@ -36,33 +36,33 @@ class Window:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it holds no pixel."""
+        """Whether it contains no pixel."""
         return self.x1 <= self.x0 or self.y1 <= self.y0
 
     @property
     def size_wh(self) -> tuple[int, int]:
-        """Width and height, as OpenCV wants them."""
+        """Width and height, in the order of OpenCV."""
         return self.x1 - self.x0, self.y1 - self.y0
 
-    def of(self, image: PixelArray) -> PixelArray:
-        """Its pixels of an image: a view."""
+    def view(self, image: PixelArray) -> PixelArray:
+        """Return the pixels of an image inside the window: a view."""
         return image[self.y0 : self.y1, self.x0 : self.x1]
 
 
 def scale_and_shift(scale: float, x: float, y: float) -> Matrix:
-    """The map ``pixel * scale + (x, y)``."""
+    """Return the map ``pixel * scale + (x, y)``."""
     return np.array([[scale, 0.0, x], [0.0, scale, y], [0.0, 0.0, 1.0]])
 
 
 def letterbox(size_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> tuple[float, float, float]:
-    """(gain, pad_left, pad_top) that fit an image into the middle of a canvas; paddings are whole pixels."""
+    """Return (gain, pad_left, pad_top) that centre an image in a canvas; paddings are whole pixels."""
     gain = min(canvas_hw[0] / size_hw[0], canvas_hw[1] / size_hw[1])
     free_y, free_x = (canvas - side * gain for canvas, side in zip(canvas_hw, size_hw, strict=True))
     return gain, float(round(free_x / 2)), float(round(free_y / 2))
 
 
 def mosaic_places(sizes_hw: list[tuple[int, int]], imgsz: int, centre_xy: tuple[float, float]) -> list[Matrix]:
-    """Put four images around a point, each scaled until its longest side is ``imgsz``.
+    """Place four images around a point, each scaled until its longest side is ``imgsz``.
 
     Args:
         sizes_hw: The tiles in the order top left, top right, bottom left, bottom right.
@@ -80,9 +80,9 @@ def mosaic_places(sizes_hw: list[tuple[int, int]], imgsz: int, centre_xy: tuple[
 
 
 def random_affine(rng: np.random.Generator, augment: AugmentConfig, canvas: float, imgsz: int) -> Matrix:
-    """Turn, scale and shear a square canvas about its middle, shift it, and crop the middle ``imgsz`` square.
+    """Draw a map that rotates, scales and shears a square canvas about its centre, then shifts, crops and mirrors it.
 
-    Every draw is made whatever the options are, so that changing one does not change the others' values.
+    Every draw is made for any options, so that changing one option does not change the values of the others.
 
     Args:
         rng: The sample's own generator.
@@ -96,7 +96,7 @@ def random_affine(rng: np.random.Generator, augment: AugmentConfig, canvas: floa
     shift_x, shift_y = rng.uniform(0.5 - augment.translate, 0.5 + augment.translate, size=2) * imgsz
     mirror_x, mirror_y = rng.random(2) < (augment.flip_lr, augment.flip_ud)
 
-    turn = np.array(
+    rotation = np.array(
         [
             [scale * math.cos(angle), scale * math.sin(angle), 0.0],
             [-scale * math.sin(angle), scale * math.cos(angle), 0.0],
@@ -104,8 +104,8 @@ def random_affine(rng: np.random.Generator, augment: AugmentConfig, canvas: floa
         ]
     )
     shear = np.array([[1.0, shear_x, 0.0], [shear_y, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    to_middle = scale_and_shift(1.0, -canvas / 2, -canvas / 2)
-    matrix: Matrix = scale_and_shift(1.0, shift_x, shift_y) @ shear @ turn @ to_middle
+    to_centre = scale_and_shift(1.0, -canvas / 2, -canvas / 2)
+    matrix: Matrix = scale_and_shift(1.0, shift_x, shift_y) @ shear @ rotation @ to_centre
     if mirror_x:
         matrix = np.array([[-1.0, 0.0, imgsz], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]) @ matrix
     if mirror_y:
@@ -114,7 +114,7 @@ def random_affine(rng: np.random.Generator, augment: AugmentConfig, canvas: floa
 
 
 def covered_window(matrix: Matrix, size_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> Window:
-    """The canvas pixels whose centres may lie in the image; empty when the image falls beside the canvas."""
+    """Return the canvas pixels whose centres may lie in the image; empty when the image lies outside the canvas."""
     height, width = size_hw
     (a, b, x), (c, d, y), _ = matrix.tolist()
     # The sides of the upright hull: each term of the sum is smallest, or largest, at one end of the image.
@@ -127,19 +127,19 @@ def covered_window(matrix: Matrix, size_hw: tuple[int, int], canvas_hw: tuple[in
 
 
 def is_upright(matrix: Matrix) -> bool:
-    """Whether a map neither turns nor shears; it may mirror."""
+    """Return whether a map neither rotates nor shears; it may mirror."""
     return bool(abs(matrix[0, 1]) < 1e-9 and abs(matrix[1, 0]) < 1e-9)
 
 
 def snap(matrix: Matrix, window: Window, size_hw: tuple[int, int]) -> tuple[Matrix, Window]:
-    """The nearest map that takes whole pixels of an image to a whole window, and those pixels.
+    """Return the nearest map of whole image pixels to a whole window, and those image pixels.
 
     Such a map is a crop and a resize, which take a third of the time of a warp. It differs from the given one by up to
-    half a pixel of the image; since boxes go through it too, labels stay exact.
+    half a pixel of the image; since boxes are mapped by it too, labels stay exact.
 
     Args:
         matrix: An upright map from image pixels to canvas pixels.
-        window: What the image covers of the canvas; not empty.
+        window: Canvas pixels that the image covers; not empty.
         size_hw: Height and width of the image in pixels.
     """
     scale_x, first_x, last_x = _snap_axis(matrix[0, 0], matrix[0, 2], window.x0, window.x1, size_hw[1])
@@ -150,7 +150,7 @@ def snap(matrix: Matrix, window: Window, size_hw: tuple[int, int]) -> tuple[Matr
 
 
 def _snap_axis(scale: float, shift: float, start: int, stop: int, side: int) -> tuple[float, int, int]:
-    """Scale, first and last + 1 image pixel of one axis."""
+    """Return scale, first and last + 1 image pixel of one axis."""
     one, other = sorted(((start - shift) / scale, (stop - shift) / scale))
     first = min(max(round(one), 0), side - 1)
     last = max(min(round(other), side), first + 1)
@@ -158,18 +158,18 @@ def _snap_axis(scale: float, shift: float, start: int, stop: int, side: int) -> 
 
 
 def paint_crop(canvas: PixelArray, image: PixelArray, matrix: Matrix, window: Window, crop: Window) -> None:
-    """Resize a crop of an image to its window of the canvas, mirrored where the map mirrors, in place; bilinear.
+    """Resize a crop of an image into its window of the canvas, in place and mirrored where the map mirrors; bilinear.
 
     Shapes:
-        canvas: (H, W, 4), image: (h, w, 4), matrix: (3, 3) as :func:`snap` gives it.
+        canvas: (H, W, 4), image: (h, w, 4), matrix: (3, 3) as returned by :func:`snap`.
     """
-    target, part = window.of(canvas), crop.of(image)
+    target, source = window.view(canvas), crop.view(image)
     mirror_x, mirror_y = matrix[0, 0] < 0, matrix[1, 1] < 0
     if not (mirror_x or mirror_y):
-        cv2.resize(part, window.size_wh, dst=target, interpolation=cv2.INTER_LINEAR)
+        cv2.resize(source, window.size_wh, dst=target, interpolation=cv2.INTER_LINEAR)
         return
     code = -1 if mirror_x and mirror_y else 1 if mirror_x else 0
-    cv2.flip(cv2.resize(part, window.size_wh, interpolation=cv2.INTER_LINEAR), code, dst=target)
+    cv2.flip(cv2.resize(source, window.size_wh, interpolation=cv2.INTER_LINEAR), code, dst=target)
 
 
 def paint(canvas: PixelArray, image: PixelArray, matrix: Matrix, window: Window) -> None:
@@ -178,24 +178,24 @@ def paint(canvas: PixelArray, image: PixelArray, matrix: Matrix, window: Window)
     Shapes:
         canvas: (H, W, 4), image: (h, w, 4), matrix: (3, 3) from image pixels to canvas pixels.
     """
-    # warpAffine asks where canvas pixel (0, 0) of the window comes from, counting pixel centres as whole numbers.
+    # warpAffine maps from the window to the image, and counts pixel centres as whole numbers.
     back = np.linalg.inv(matrix) @ scale_and_shift(1.0, window.x0 + 0.5, window.y0 + 0.5)
     back = back[:2] - [[0.0, 0.0, 0.5], [0.0, 0.0, 0.5]]
-    target = window.of(canvas)
+    target = window.view(canvas)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     if is_upright(matrix):
         cv2.warpAffine(image, back, window.size_wh, dst=target, flags=flags, borderMode=cv2.BORDER_REPLICATE)
         return
-    # A turned tile leaves corners of its window to its neighbours. BORDER_TRANSPARENT would keep those too, but it
-    # also leaves out the image's own outermost half pixel; a mask decides by pixel centres, as the window does.
-    turned = cv2.warpAffine(image, back, window.size_wh, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    whole = np.full(image.shape[:2], 255, np.uint8)
-    mask = cv2.warpAffine(whole, back, window.size_wh, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
-    cv2.copyTo(turned, mask, target)
+    # A rotated tile must not touch the corners of its window. BORDER_TRANSPARENT would keep those too, but it also
+    # leaves out the image's own outermost half pixel; a mask decides by pixel centres, as the window does.
+    warped = cv2.warpAffine(image, back, window.size_wh, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    inside = np.full(image.shape[:2], 255, np.uint8)
+    mask = cv2.warpAffine(inside, back, window.size_wh, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    cv2.copyTo(warped, mask, target)
 
 
 def clip_boxes(boxes_xyxy: FloatArray, class_ids: IntArray, canvas_hw: tuple[int, int]) -> tuple[FloatArray, IntArray]:
-    """Boxes that were moved onto a canvas, clipped to it, without those of which too little is left to see.
+    """Clip boxes to a canvas, and drop those that are too small, too narrow or mostly hidden.
 
     Shapes:
         boxes_xyxy: (N, 4), class_ids: (N,) -> (M, 4), (M,) with M <= N

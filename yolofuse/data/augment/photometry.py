@@ -1,35 +1,45 @@
-"""Random colour of the visible half and random gain, offset and noise of the thermal half: separate draws for each."""
+"""Change the colours of the visible half and the gain, offset and noise of the thermal half, in NumPy and in torch.
+
+Each change is here twice, side by side: for one sample on the CPU (uint8 or uint16, rounded after every step), and for
+a batch on any device (float32, rounded once per modality). A new thermal change is a field of :class:`Photometry`, its
+draw in :func:`draw_photometry`, and a line in both versions of :func:`_change_ir`.
+"""
 
 from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.types import ByteArray, PixelArray
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, of R, G, B
-NOISE_STD, NOISE_MEAN = 32.0, 128.0  # of the stored table, in its levels
+_NOISE_STD, _NOISE_MEAN = 32.0, 128.0  # of the stored table, in its levels
 _NOISE_SEED = 114
+
+_Table = TypeVar("_Table", ByteArray, Tensor)
 
 
 @dataclass(frozen=True, slots=True)
 class Photometry:
-    """What is done to a sample's colours.
+    """The photometric changes of one sample.
 
     Attributes:
-        color: (3, 3) for R, G, B columns; None: nothing.
-        ir_gain: The thermal half is multiplied by this,
-        ir_bias: then shifted by this share of full scale,
-        ir_noise: then given Gaussian noise of this standard deviation, as a share of full scale.
-        noise_start: Where in the table of noise, 0..1.
+        color: (3, 3) for R, G, B columns; None: no change.
+        ir_gain: Factor of the thermal half, applied first.
+        ir_bias: Offset of the thermal half, as a share of full scale.
+        ir_noise: Standard deviation of Gaussian noise on the thermal half, as a share of full scale.
+        noise_start: Position in the noise table, 0..1.
     """
 
     color: npt.NDArray[np.float32] | None
@@ -40,14 +50,14 @@ class Photometry:
 
     @property
     def changes_ir(self) -> bool:
-        """Whether anything is done to the thermal half."""
+        """Whether the thermal half changes at all."""
         return self.ir_gain != 1.0 or self.ir_bias != 0.0 or self.ir_noise != 0.0
 
 
 def draw_photometry(augment: AugmentConfig, rng: np.random.Generator) -> Photometry:
-    """Random colours of one sample.
+    """Draw the photometric changes of one sample.
 
-    Every draw is made whatever the options are, so that changing one does not change the others' values.
+    Every draw is made for any options, so that changing one option does not change the values of the others.
     """
     hue, saturation, value, gain, bias = rng.uniform(-1.0, 1.0, size=5) * [
         *(augment.hsv_h, augment.hsv_s, augment.hsv_v),
@@ -60,58 +70,87 @@ def draw_photometry(augment: AugmentConfig, rng: np.random.Generator) -> Photome
 
 
 def apply_photometry(image: PixelArray, photometry: Photometry) -> None:
-    """Change the colours of a sample in place.
+    """Change the colours of one sample in place, on the CPU.
 
     Shapes:
         image: uint8 or uint16 (H, W, 4): R, G, B, IR.
     """
     if photometry.color is None and not photometry.changes_ir:
         return
-    size_hw = image.shape[:2]
-    ir = cv2.extractChannel(image, 3, dst=_buffers.of("ir", size_hw, image.dtype))
+    ir = _buffers.get("ir", image.shape[:2], image.dtype)
+    cv2.extractChannel(image, 3, dst=ir)
     if photometry.color is not None:
-        before, after = (_buffers.of(name, (*size_hw, 3), image.dtype) for name in ("before", "after"))
-        cv2.cvtColor(image, cv2.COLOR_RGBA2RGB, dst=before)
-        cv2.transform(before, photometry.color, dst=after)
-        cv2.cvtColor(after, cv2.COLOR_RGB2RGBA, dst=image)
+        _recolor(image, photometry.color)  # overwrites the fourth channel
     if photometry.changes_ir:
-        full_scale = float(np.iinfo(image.dtype).max)
-        weight = full_scale * photometry.ir_noise / NOISE_STD
-        grain = noise_grain(ir.size, photometry.noise_start).reshape(ir.shape).astype(ir.dtype, copy=False)
-        shift = full_scale * photometry.ir_bias - NOISE_MEAN * weight
-        cv2.addWeighted(ir, photometry.ir_gain, grain, weight, shift, dst=ir)
+        _change_ir(ir, photometry)
     cv2.insertChannel(ir, image, 3)
 
 
-class _Buffers(threading.local):
-    """Arrays that are used again: the page faults of fresh ones take longer than all that is done with them."""
+def apply_photometry_batch(pixels: Tensor, photometry: Sequence[Photometry], full_scale: float) -> None:
+    """Change the colours of a batch in place, on the device of its pixels and without waiting for it.
 
-    def __init__(self) -> None:
-        self._kept: dict[str, PixelArray] = {}
+    Args:
+        pixels: In levels of the files, 0..full_scale.
+        photometry: The changes of each sample.
+        full_scale: 255 or 65535.
 
-    def of(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> PixelArray:
-        """An array of that shape; what it holds is left over from its last use."""
-        kept = self._kept.get(name)
-        if kept is None or kept.shape != shape or kept.dtype != dtype:
-            kept = self._kept[name] = np.empty(shape, dtype)
-        return kept
-
-
-_buffers = _Buffers()
+    Shapes:
+        pixels: float32 (n, 4, S, S): R, G, B, IR.
+    """
+    _recolor_batch(pixels[:, :3], photometry, full_scale)
+    _change_ir_batch(pixels[:, 3], photometry, full_scale)
 
 
-def noise_grain(size: int, start: float) -> ByteArray:
-    """``size`` values of Gaussian noise, mean 128 and standard deviation 32, from a place 0..1 of the table."""
-    table = _noise_table(size)
-    first = int(start * (table.size - size))
-    return table[first : first + size]
+def _recolor(image: PixelArray, color: npt.NDArray[np.float32]) -> None:
+    """Apply a colour matrix to R, G, B in place; the fourth channel is lost."""
+    before, after = (_buffers.get(name, (*image.shape[:2], 3), image.dtype) for name in ("before", "after"))
+    cv2.cvtColor(image, cv2.COLOR_RGBA2RGB, dst=before)
+    cv2.transform(before, color, dst=after)
+    cv2.cvtColor(after, cv2.COLOR_RGB2RGBA, dst=image)
+
+
+def _recolor_batch(rgb: Tensor, photometry: Sequence[Photometry], full_scale: float) -> None:
+    """Apply the colour matrix of each sample in place.
+
+    Written out, because a matrix product may be computed in TF32, which has too few digits for 16 bits.
+
+    Shapes:
+        rgb: (n, 3, S, S)
+    """
+    matrices = np.stack([np.eye(3) if one.color is None else one.color for one in photometry])
+    color = _upload(matrices.tolist(), rgb.device)  # (n, 3, 3)
+    red, green, blue = (color[:, :, channel, None, None] * rgb[:, channel, None] for channel in range(3))
+    rgb.copy_(red.add_(green).add_(blue).round_().clamp_(0, full_scale))
+
+
+def _change_ir(ir: PixelArray, photometry: Photometry) -> None:
+    """Apply gain, bias and noise to a thermal image (H, W) in place."""
+    full_scale = float(np.iinfo(ir.dtype).max)
+    weight = full_scale * photometry.ir_noise / _NOISE_STD
+    shift = full_scale * photometry.ir_bias - _NOISE_MEAN * weight
+    noise = _cut_noise(_noise_table(ir.size), photometry.noise_start).reshape(ir.shape)
+    cv2.addWeighted(ir, photometry.ir_gain, noise.astype(ir.dtype, copy=False), weight, shift, dst=ir)
+
+
+def _change_ir_batch(ir: Tensor, photometry: Sequence[Photometry], full_scale: float) -> None:
+    """Apply gain, bias and noise to thermal images (n, S, S) in place."""
+    gain = _upload([[[one.ir_gain]] for one in photometry], ir.device)  # (n, 1, 1), as the next two
+    bias = _upload([[[one.ir_bias]] for one in photometry], ir.device)
+    std = _upload([[[one.ir_noise]] for one in photometry], ir.device)
+    weight = full_scale / _NOISE_STD * std
+    shift = full_scale * bias - _NOISE_MEAN * weight
+    table = _noise_table_on(ir[0].numel(), ir.device)
+    # The positions are known on the CPU, so that the cuts are views and nothing is indexed.
+    noise = torch.stack([_cut_noise(table, one.noise_start) for one in photometry]).view(ir.shape).to(ir.dtype)
+    ir.mul_(gain).add_(noise.mul_(weight)).add_(shift).round_().clamp_(0, full_scale)
 
 
 def color_matrix(hue: float, saturation: float, value: float) -> npt.NDArray[np.float32]:
-    """Turn hue, stretch saturation and brightness as one matrix, a fifth of the time of a way through HSV and back.
+    """Return one matrix that rotates hue and scales saturation and brightness.
 
-    Grey stays grey: hue turns about the grey axis and saturation stretches away from the pixel's own luma. That is
-    where it differs from the HSV cone of YOLO's jitter, which stretches away from the brightest channel.
+    It takes a fifth of the time of a conversion to HSV and back. Grey stays grey: hue rotates about the grey axis and
+    saturation stretches away from the pixel's own luma. That differs from the HSV cone of YOLO's jitter, which
+    stretches away from the brightest channel.
 
     Args:
         hue: Share of a whole turn of the colour circle.
@@ -124,17 +163,57 @@ def color_matrix(hue: float, saturation: float, value: float) -> npt.NDArray[np.
     angle = 2 * math.pi * hue
     third = (1.0 - math.cos(angle)) / 3.0
     across = math.sin(angle) / math.sqrt(3.0)
-    turn = math.cos(angle) * np.eye(3) + third + across * np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
+    rotation = math.cos(angle) * np.eye(3) + third + across * np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
     grey = np.tile(_LUMA, (3, 1))
     stretch = grey + saturation * (np.eye(3) - grey)
-    return np.asarray(value * stretch @ turn, np.float32)
+    return np.asarray(value * stretch @ rotation, np.float32)
+
+
+def _upload(values: Sequence[Any], device: torch.device) -> Tensor:
+    """Copy numbers to a device as float32; from page-locked memory, so that nothing waits for a GPU."""
+    pin = device.type == "cuda"
+    return torch.tensor(values, dtype=torch.float32, pin_memory=pin).to(device, non_blocking=True)
 
 
 @lru_cache(maxsize=4)
 def _noise_table(size: int) -> ByteArray:
-    """Gaussian noise to cut a frame of ``size`` pixels from, anywhere: drawing it anew takes longer than all the rest.
+    """Return Gaussian noise, mean 128 and standard deviation 32, from which ``size`` values are cut at any position.
 
-    It is the same table in every process; which part a sample uses is the sample's own draw.
+    Drawing noise for each sample takes longer than all other changes. The table is the same in every process; which
+    part a sample uses is the sample's own draw.
+
+    Shapes:
+        -> uint8 (2 * size,)
     """
     noise = np.random.default_rng(_NOISE_SEED).standard_normal(2 * size, dtype=np.float32)
-    return (noise * NOISE_STD + NOISE_MEAN).round().clip(0, 255).astype(np.uint8)
+    return (noise * _NOISE_STD + _NOISE_MEAN).round().clip(0, 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=4)
+def _noise_table_on(size: int, device: torch.device) -> Tensor:
+    """Return the noise table on a device."""
+    return torch.from_numpy(_noise_table(size)).to(device)
+
+
+def _cut_noise(table: _Table, start: float) -> _Table:
+    """Return the half of a noise table that starts at a position 0..1: a view."""
+    size = len(table) // 2
+    first = int(start * size)
+    return table[first : first + size]
+
+
+class _Buffers(threading.local):
+    """Arrays that each thread reuses: the page faults of new ones take longer than the changes themselves."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, PixelArray] = {}
+
+    def get(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> PixelArray:
+        """Return an array of that shape, with the values of its last use."""
+        array = self._arrays.get(name)
+        if array is None or array.shape != shape or array.dtype != dtype:
+            array = self._arrays[name] = np.empty(shape, dtype)
+        return array
+
+
+_buffers = _Buffers()

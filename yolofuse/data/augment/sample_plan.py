@@ -1,4 +1,4 @@
-"""What a sample is made of, decided before a pixel is read: tiles, boxes, colours."""
+"""Plan a training sample before a pixel is read: tiles, boxes and photometric changes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from yolofuse.types import FloatArray, IntArray
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One image of a sample.
+    """One image of a sample and its place on the canvas.
 
     Attributes:
-        index: Of the pair.
+        index: Index of the pair.
         matrix: (3, 3) from pixels of the image at training size to pixels of the canvas.
-        window: What it covers of the canvas.
-        crop: The image's pixels that are resized to the window; None where the map turns or shears.
+        window: Canvas pixels that it covers.
+        crop: Image pixels that are resized to the window; None where the map rotates or shears.
     """
 
     index: int
@@ -40,7 +40,7 @@ class SamplePlan:
         tiles: In the order in which they are painted.
         boxes_xyxy: float32 (N, 4) in canvas pixels.
         class_ids: int64 (N,).
-        photometry: Colour and thermal changes.
+        photometry: Colour and thermal changes of the whole sample.
     """
 
     tiles: tuple[Tile, ...]
@@ -52,7 +52,7 @@ class SamplePlan:
 def plan_tiles(
     pairs: PairSet, placed: Sequence[tuple[int, Matrix]], imgsz: int
 ) -> tuple[tuple[Tile, ...], FloatArray, IntArray]:
-    """Tiles and boxes of pairs that are put on a square canvas.
+    """Return tiles, boxes and class ids of pairs that are placed on a square canvas.
 
     Args:
         pairs: The split.
@@ -67,7 +67,7 @@ def plan_tiles(
     for index, from_frame in placed:
         frame_h, frame_w = pairs.size_hw(index)
         height, width = training_hw((frame_h, frame_w), imgsz)
-        # Divided by a row, so column by column: the same as a product with the inverse of a diagonal matrix.
+        # Divides column by column: the same as a product with the inverse of a diagonal matrix.
         matrix = from_frame / (width / frame_w, height / frame_h, 1.0)
         window = covered_window(matrix, (height, width), canvas_hw)
         if window.is_empty:

@@ -1,4 +1,4 @@
-"""JPEG pairs that travel as they lie on disk and are decoded where they are used."""
+"""Send JPEG pairs as the bytes of their files, and decode them on the training device."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _CHUNK_PIXELS = 1 << 25  # of files that are decoded at once; as floats they tak
 
 
 @dataclass(frozen=True, slots=True)
-class CodedPair:
-    """Both files of a pair, whose bytes stand in one array with those of other pairs.
+class EncodedPair:
+    """Both files of a pair, whose bytes lie in one array with those of other pairs.
 
     Attributes:
         rgb: File of the visible image.
@@ -48,22 +48,22 @@ class CodedPair:
 
 
 def require_decoder() -> None:
-    """Fail before a run, not in its first batch, where torchvision decodes nothing.
+    """Check before a run, not in its first batch, that torchvision can decode JPEG.
 
     Raises:
-        ConfigError: If torchvision has no ``decode_jpeg``; it is announced to go.
+        ConfigError: If torchvision has no ``decode_jpeg``; its removal is announced.
     """
     try:
         from torchvision.io import decode_jpeg  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"train.decode: nvjpeg needs torchvision.io.decode_jpeg, which is not there ({error}); "
+            f"train.decode: nvjpeg needs torchvision.io.decode_jpeg, which is missing ({error}); "
             "install torchvision 0.29, or use train.decode: cpu"
         ) from None
 
 
-def read_coded(record: PairRecord) -> tuple[ByteArray, ByteArray] | None:
-    """The bytes of both files, or None where a device can't be relied on to make of them what OpenCV makes of them.
+def read_encoded(record: PairRecord) -> tuple[ByteArray, ByteArray] | None:
+    """Return the bytes of both files, or None where a device may decode them to other pixels than OpenCV.
 
     That is so for files that are no JPEG, or one of another kind than 8-bit YCbCr (or, thermal, grey), and for pairs
     that are registered or windowed.
@@ -77,72 +77,73 @@ def read_coded(record: PairRecord) -> tuple[ByteArray, ByteArray] | None:
     sides = ((record.rgb, record.rgb_hw, {3}), (record.ir, record.ir_hw, {1, 3}))
     for path, expected_hw, allowed in sides:
         try:
-            coded = np.fromfile(path, np.uint8)
+            encoded = np.fromfile(path, np.uint8)
         except OSError as error:
             raise DataError(f"{path}: can't be read ({error})") from None
-        header = _jpeg_header(coded.tobytes())
+        header = _read_header(encoded.tobytes())
         if header is None or header[1] not in allowed:
             return None
         if header[0] != expected_hw:
             raise DataError(f"{path}: its size changed since it was paired; start again")
-        both.append(coded)
+        both.append(encoded)
     return both[0], both[1]
 
 
-def _jpeg_header(coded: bytes) -> tuple[tuple[int, int], int] | None:
-    """(Height, width) and number of channels of a grey or YCbCr JPEG of 8 bits; None for all else."""
+def _read_header(encoded: bytes) -> tuple[tuple[int, int], int] | None:
+    """Return (height, width) and number of channels of a grey or YCbCr JPEG of 8 bits; None for all else."""
     at = len(_START)
-    if not coded.startswith(_START):
+    if not encoded.startswith(_START):
         return None
-    while at + 4 <= len(coded) and coded[at] == 0xFF:
-        marker = coded[at + 1]
-        if marker == 0xFF:  # a filling byte
+    while at + 4 <= len(encoded) and encoded[at] == 0xFF:
+        marker = encoded[at + 1]
+        if marker == 0xFF:  # a fill byte
             at += 1
             continue
-        body = coded[at + 4 : at + 2 + int.from_bytes(coded[at + 2 : at + 4], "big")]
-        # An Adobe note with transform 0, or channels named R, G, B, say that colours were not made YCbCr.
+        body = encoded[at + 4 : at + 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")]
+        # An Adobe segment with transform 0, or channels named R, G, B, mean that colours were not converted to YCbCr.
         if marker == _SCAN or (marker == _ADOBE and body[:5] == b"Adobe" and body[11:12] == b"\0"):
             return None
         if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:  # a frame; those three are tables
             height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
             channels = body[6:][::3]
-            known = marker in _FRAMES and body[:1] == b"\x08" and height and channels != b"RGB"
-            return ((height, width), len(channels)) if known else None
+            supported = marker in _FRAMES and body[:1] == b"\x08" and height and channels != b"RGB"
+            return ((height, width), len(channels)) if supported else None
         at += 4 + len(body)
     return None
 
 
-def decode_into(images: Tensor, coded: Tensor, pairs: Sequence[CodedPair]) -> None:
-    """Decode pairs on the device of ``images``, bring them to training size, and write them there.
+def decode_into(images: Tensor, encoded: Tensor, pairs: Sequence[EncodedPair]) -> None:
+    """Decode pairs on the device of ``images``, resize them to training size, and write them there.
 
-    The way to training size is that of the pixel route: a whole factor by averaging, the rest between neighbours.
+    They are resized as on the CPU: a whole factor by averaging, the rest by bilinear interpolation.
 
     Args:
         images: Where to; pair i goes to the top left of image i.
-        coded: The bytes of all files, on the CPU.
+        encoded: The bytes of all files, on the CPU.
         pairs: What they are.
 
     Shapes:
-        images: uint8 (N, h, w, 4), coded: uint8 (bytes,)
+        images: uint8 (N, h, w, 4), encoded: uint8 (bytes,)
 
     Raises:
         DataError: If files can't be decoded; all of them are named.
         ConfigError: If this torchvision can't decode on that device at all.
     """
-    for first, part in _chunks(pairs):
-        rgb = _decoded([coded[slice(*pair.rgb_span)] for pair in part], "RGB", images.device, [p.rgb for p in part])
-        ir = _decoded([coded[slice(*pair.ir_span)] for pair in part], "GRAY", images.device, [p.ir for p in part])
+    device = images.device
+    for first, chunk in _chunks(pairs):
+        rgb = _decode_files([encoded[slice(*p.rgb_span)] for p in chunk], "RGB", device, [p.rgb for p in chunk])
+        ir = _decode_files([encoded[slice(*p.ir_span)] for p in chunk], "GRAY", device, [p.ir for p in chunk])
         start = 0
-        for (_, _, (height, width)), run in itertools.groupby(part, lambda p: (p.rgb_hw, p.ir_hw, p.training_hw)):
+        for (_, _, (height, width)), run in itertools.groupby(chunk, lambda p: (p.rgb_hw, p.ir_hw, p.training_hw)):
             stop = start + len(list(run))
             target = images[first + start : first + stop, :height, :width].permute(0, 3, 1, 2)
-            target[:, :3] = _resized(torch.stack(rgb[start:stop]), (height, width))
-            target[:, 3:] = _resized(torch.stack(ir[start:stop]), (height, width))
+            target[:, :3] = _resize(torch.stack(rgb[start:stop]), (height, width))
+            target[:, 3:] = _resize(torch.stack(ir[start:stop]), (height, width))
             start = stop
 
 
-def _chunks(pairs: Sequence[CodedPair]) -> Iterator[tuple[int, Sequence[CodedPair]]]:
-    """Runs of pairs that take no more than the allowed memory, each with the position of its first."""
+def _chunks(pairs: Sequence[EncodedPair]) -> Iterator[tuple[int, Sequence[EncodedPair]]]:
+    """Yield runs of pairs that take no more than the allowed memory, each with the position of its first."""
     first = pixels = 0
     for position, pair in enumerate(pairs):
         own = pair.rgb_hw[0] * pair.rgb_hw[1] + pair.ir_hw[0] * pair.ir_hw[1]
@@ -154,8 +155,8 @@ def _chunks(pairs: Sequence[CodedPair]) -> Iterator[tuple[int, Sequence[CodedPai
         yield first, pairs[first:]
 
 
-def _resized(pixels: Tensor, target_hw: tuple[int, int]) -> Tensor:
-    """Whole images at training size, as ``pair_image`` resizes them.
+def _resize(pixels: Tensor, target_hw: tuple[int, int]) -> Tensor:
+    """Resize whole images to training size, as ``read_pair`` does.
 
     Shapes:
         pixels: uint8 (N, C, H, W) -> uint8 (N, C, *target_hw)
@@ -174,38 +175,43 @@ def _resized(pixels: Tensor, target_hw: tuple[int, int]) -> Tensor:
     return levels.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _decoded(coded: list[Tensor], mode: str, device: torch.device, paths: Sequence[Path]) -> list[Tensor]:
-    """Whole images, uint8 (C, H, W) each. Orientation notes are ignored, as everywhere."""
+def _decode_files(encoded: list[Tensor], mode: str, device: torch.device, paths: Sequence[Path]) -> list[Tensor]:
+    """Decode files, uint8 (C, H, W) each, and name those that are damaged. EXIF orientation is ignored, as everywhere.
+
+    Raises:
+        DataError: If files can't be decoded.
+        ConfigError: If torchvision can't decode on that device at all.
+    """
     try:
-        return _decode(coded, mode, device)
+        return _decode(encoded, mode, device)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        # The batch's error names no file, and may be no file's fault.
-        problem = _fault(_healthy_jpeg(), mode, device)
+        # The batch's error names no file, and the cause may be no file at all.
+        problem = _decode_error(_valid_jpeg(), mode, device)
         if problem:
             raise ConfigError(
                 f"train.decode: nvjpeg: torchvision can't decode JPEG on {device} ({problem}); use train.decode: cpu"
             ) from error
-        faults = ((path, _fault(one, mode, device)) for path, one in zip(paths, coded, strict=True))
+        errors = ((path, _decode_error(one, mode, device)) for path, one in zip(paths, encoded, strict=True))
         hint = "it was whole when it was paired, or data.verify is off"
-        broken = [f"{path}: {fault}; {hint}" for path, fault in faults if fault]
-        if broken:
-            raise DataError(listing("JPEG can't be decoded", broken, "damaged file")) from None
+        damaged = [f"{path}: {message}; {hint}" for path, message in errors if message]
+        if damaged:
+            raise DataError(listing("JPEG can't be decoded", damaged, "damaged file")) from None
         raise
 
 
-def _decode(coded: list[Tensor], mode: str, device: torch.device) -> list[Tensor]:
+def _decode(encoded: list[Tensor], mode: str, device: torch.device) -> list[Tensor]:
     from torchvision.io import ImageReadMode, decode_jpeg
 
-    decoded: Any = decode_jpeg(coded, ImageReadMode[mode], device=device)
+    decoded: Any = decode_jpeg(encoded, ImageReadMode[mode], device=device)
     return list(decoded)
 
 
-def _fault(coded: Tensor, mode: str, device: torch.device) -> str:
-    """What is said about one file; empty where it can be decoded."""
+def _decode_error(encoded: Tensor, mode: str, device: torch.device) -> str:
+    """Decode one file and return the error message; empty if there is none."""
     try:
-        _decode([coded], mode, device)
+        _decode([encoded], mode, device)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
@@ -213,7 +219,7 @@ def _fault(coded: Tensor, mode: str, device: torch.device) -> str:
     return ""
 
 
-def _healthy_jpeg() -> Tensor:
-    done, coded = cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))
+def _valid_jpeg() -> Tensor:
+    done, encoded = cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))
     assert done
-    return torch.from_numpy(coded.ravel())
+    return torch.from_numpy(encoded.ravel())

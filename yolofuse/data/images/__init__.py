@@ -1,1 +1,1 @@
-"""Read the images of a pair as one array."""
+"""Read both images of a pair as one array."""

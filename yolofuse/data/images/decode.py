@@ -1,4 +1,4 @@
-"""Read one image: what its header says, whether the file is whole, and its pixels, smaller where wanted."""
+"""Read one image file: size and depth from its header, a check for damage, and its pixels at a reduced size."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ RawArray = npt.NDArray[Any]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 _JPEG_START = b"\xff\xd8"
-_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # whatever the suffix says: PIL hands an EPS to Ghostscript
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # for any suffix: PIL would start Ghostscript for an EPS
 MAX_PIXELS = 100_000_000
-"""Of an image that is read; a file of a few hundred kilobytes can claim far more. Cut larger ones into tiles."""
+"""Most pixels of an image that is read; a file of a few hundred kilobytes can claim far more."""
 
 _TOO_LARGE = f" is more than {MAX_PIXELS / 1e6:.0f} million pixels; cut it into tiles"
-_LARGE_PIXELS = 16_000_000  # from here on threads decode one at a time: memory is then that of one, not of each
+_LARGE_PIXELS = 16_000_000  # larger images are decoded by one thread at a time, to bound memory
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT, _ORIENTATION = 258, 339, 274  # TIFF tags
 _IS_FLOAT = 3  # a TIFF's sample format
 _PNG_DEPTH_OFFSET = 24  # byte of the bit depth: 8 of signature, 8 of chunk head, 8 of width and height
 
-DAMAGE = (
+DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError, struct.error),
     *(zlib.error, MemoryError, RuntimeError, Image.DecompressionBombError),
 )
-"""What PIL raises on damaged files."""
+"""Errors that PIL raises on damaged files."""
 
-# A camera's orientation note is ignored in both modalities: IR files rarely carry one, and labels mean stored pixels.
+# EXIF orientation is ignored in both modalities: IR files rarely have one, and labels refer to stored pixels.
 _COLOR = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -57,7 +57,7 @@ _GRAY = {
 
 
 class ImageInfo(NamedTuple):
-    """What an image's header says."""
+    """Size and depth from an image's header."""
 
     height: int
     width: int
@@ -66,10 +66,10 @@ class ImageInfo(NamedTuple):
 
 
 def inspect_image(path: Path, verify: bool) -> ImageInfo:
-    """Size in stored pixels and depth, from the header; with ``verify`` the whole file is decoded once.
+    """Return size in stored pixels and depth from the header; with ``verify`` decode the whole file once.
 
     Raises:
-        DataError: If the file is no image, too large, of a depth that is not read, or (with ``verify``) damaged.
+        DataError: If the file is no image, too large, of an unsupported depth, or (with ``verify``) damaged.
     """
     try:
         with open_image(path) as image:
@@ -77,20 +77,20 @@ def inspect_image(path: Path, verify: bool) -> ImageInfo:
             refuse_too_large(path, (height, width))
             bits = _depth(path, image)
             if verify and bits == 8:
-                # For a JPEG an eighth of the size: every coded bit is still read, the costly rest is left out.
+                # A JPEG at an eighth of its size: every encoded bit is still read, the costly rest is left out.
                 image.draft("L", (max(width // 8, 1), max(height // 8, 1)))
-                with _one_large_at_a_time((height, width)):
+                with _large_image_lock((height, width)):
                     image.load()
             is_jpeg = image.format in ("JPEG", "MPO")
-    except DAMAGE as error:
+    except DECODE_ERRORS as error:
         raise DataError(f"{path}: can't be decoded, damaged or no image ({error})") from None
-    if verify and not is_jpeg:  # PIL knows few deep formats, and OpenCV fewer ways of compression than PIL
+    if verify and not is_jpeg:  # PIL supports few deep formats, and OpenCV fewer compressions than PIL
         decode(path, "ir", 1, (height, width))
     return ImageInfo(height, width, bits)
 
 
 def refuse_too_large(path: Path, size_hw: tuple[int, int]) -> None:
-    """Stop before memory is taken for pixels.
+    """Refuse an image before memory is allocated for its pixels.
 
     Raises:
         DataError: If the image has more than ``MAX_PIXELS``.
@@ -101,12 +101,12 @@ def refuse_too_large(path: Path, size_hw: tuple[int, int]) -> None:
 
 
 def open_image(path: Path, content: BinaryIO | None = None) -> Image.Image:
-    """The file, or its content, as PIL sees it, pixels not yet read.
+    """Open a file, or its content, with PIL; pixels are not read yet.
 
-    Raises one of ``DAMAGE`` if it is none of the formats we read.
+    Raises one of ``DECODE_ERRORS`` if it is in none of the supported formats.
 
     Raises:
-        DataError: If it is so large that PIL does not open it.
+        DataError: If it is so large that PIL refuses it.
     """
     try:
         return Image.open(content or path, formats=_FORMATS)
@@ -119,7 +119,7 @@ _large_lock = threading.Lock()
 
 
 @contextmanager
-def _one_large_at_a_time(size_hw: tuple[int, int]) -> Iterator[None]:
+def _large_image_lock(size_hw: tuple[int, int]) -> Iterator[None]:
     if size_hw[0] * size_hw[1] < _LARGE_PIXELS:
         yield
         return
@@ -128,14 +128,14 @@ def _one_large_at_a_time(size_hw: tuple[int, int]) -> Iterator[None]:
 
 
 def _depth(path: Path, image: Image.Image) -> int:
-    """Bits per channel as stored. PIL opens some deep files as if they had 8."""
+    """Return bits per channel as stored. PIL opens some deep files as if they had 8."""
     bits = 16 if image.mode.startswith("I;16") else 8
     if image.format == "PNG":
         with path.open("rb") as stream:
             bits = stream.read(_PNG_DEPTH_OFFSET + 1)[-1]
     elif image.format == "TIFF":
         tags = getattr(image, "tag_v2", {})
-        if tags.get(_ORIENTATION, 1) != 1:  # OpenCV obeys it in TIFF whatever it is told, so labels would not fit
+        if tags.get(_ORIENTATION, 1) != 1:  # OpenCV applies it to TIFF with any flag, so labels would not fit
             raise DataError(
                 f"{path}: stored turned or mirrored (TIFF orientation {tags[_ORIENTATION]}); store it upright"
             )
@@ -144,7 +144,7 @@ def _depth(path: Path, image: Image.Image) -> int:
         sample_format = tags.get(_SAMPLE_FORMAT, (1,))
         is_float = _IS_FLOAT in (sample_format if isinstance(sample_format, tuple) else (sample_format,))
         if bits > 16 and not (bits == 32 and is_float):
-            raise DataError(f"{path}: {bits}-bit integers are not read; store 16 bits, or 32-bit floating point")
+            raise DataError(f"{path}: {bits}-bit integers are not supported; store 16 bits, or 32-bit floating point")
     return 8 if bits <= 8 else 16 if bits <= 16 else 32
 
 
@@ -153,7 +153,7 @@ _strict_lock = threading.Lock()
 
 @contextmanager
 def strict_decoding() -> Iterator[None]:
-    """Make PIL refuse truncated files for a while; other libraries switch that off globally."""
+    """Make PIL refuse truncated files inside the context; other libraries switch that off globally."""
     with _strict_lock:
         before = ImageFile.LOAD_TRUNCATED_IMAGES
         ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -164,9 +164,9 @@ def strict_decoding() -> Iterator[None]:
 
 
 def reduction_for(scale: float, size_hw: tuple[int, int]) -> int:
-    """How many times smaller an image may be decoded and still not be magnified by ``scale``.
+    """Return the largest factor by which an image may be decoded smaller and still not be magnified by ``scale``.
 
-    It divides both sides, so that a smaller image covers exactly what the whole one does.
+    It divides both sides, so that the smaller image covers exactly the same area.
     """
     for factor in (8, 4, 2):
         if scale * factor <= 1.0 + 1e-6 and not (size_hw[0] % factor or size_hw[1] % factor):
@@ -175,13 +175,13 @@ def reduction_for(scale: float, size_hw: tuple[int, int]) -> int:
 
 
 def decode(path: Path, modality: Modality, reduction: int, size_hw: tuple[int, int]) -> RawArray:
-    """The pixels of one file, ``reduction`` times smaller on both sides.
+    """Read the pixels of one file, ``reduction`` times smaller on both sides.
 
-    A JPEG is decoded at the smaller size straight away, which takes two thirds of the time of a 1280x1024 image.
+    A JPEG is decoded directly at the smaller size, which takes two thirds of the time for a 1280x1024 image.
 
     Args:
         path: The file.
-        modality: ``rgb`` gives uint8 B, G, R as OpenCV has it; ``ir`` one channel in the depth that is stored.
+        modality: ``rgb`` returns uint8 B, G, R as OpenCV does; ``ir`` one channel in the stored depth.
         reduction: 1, 2, 4 or 8; divides both sides.
         size_hw: Size of the file when it was paired.
 
@@ -192,21 +192,23 @@ def decode(path: Path, modality: Modality, reduction: int, size_hw: tuple[int, i
         DataError: If the file is gone, damaged, or of another size than when it was paired.
     """
     try:
-        coded = np.fromfile(path, np.uint8)
-        _refuse_other_size(path, coded, size_hw)
-        is_jpeg = coded[:2].tobytes() == _JPEG_START
+        encoded = np.fromfile(path, np.uint8)
+        _refuse_other_size(path, encoded, size_hw)
+        is_jpeg = encoded[:2].tobytes() == _JPEG_START
         flags = _COLOR if modality == "rgb" else _GRAY
         flag = flags[reduction if is_jpeg else 1] | cv2.IMREAD_IGNORE_ORIENTATION
         if modality == "ir" and not is_jpeg:
             flag |= cv2.IMREAD_ANYDEPTH
-        with _one_large_at_a_time(size_hw):
-            pixels = cv2.imdecode(coded, flag)
+        with _large_image_lock(size_hw):
+            pixels = cv2.imdecode(encoded, flag)
     except (OSError, cv2.error) as error:
         raise DataError(f"{path}: can't be read ({error})") from None
     if pixels is None:
-        raise DataError(f"{path}: can't be decoded, damaged or of a kind that is not read; store it as PNG or JPEG")
+        raise DataError(f"{path}: can't be decoded, damaged or of an unsupported kind; store it as PNG or JPEG")
     if pixels.dtype not in (np.uint8, np.uint16, np.float32):
-        raise DataError(f"{path}: {pixels.dtype} pixels are not read; store 8 or 16 bits, or 32-bit floating point")
+        raise DataError(
+            f"{path}: {pixels.dtype} pixels are not supported; store 8 or 16 bits, or 32-bit floating point"
+        )
     expected_hw = (size_hw[0] // reduction, size_hw[1] // reduction)
     if reduction > 1 and not is_jpeg and pixels.shape[:2] == size_hw:
         pixels = cv2.resize(pixels, expected_hw[::-1], interpolation=cv2.INTER_AREA)
@@ -215,12 +217,12 @@ def decode(path: Path, modality: Modality, reduction: int, size_hw: tuple[int, i
     return pixels
 
 
-def _refuse_other_size(path: Path, coded: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> None:
-    """Compare the header with the size that was paired: a file that was put in its place since is not decoded."""
+def _refuse_other_size(path: Path, encoded: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> None:
+    """Compare the header with the size that was paired, so that a file that replaced it is not decoded."""
     try:
-        with open_image(path, io.BytesIO(coded.data)) as image:
+        with open_image(path, io.BytesIO(encoded.data)) as image:
             width, height = image.size
-    except DAMAGE as error:
+    except DECODE_ERRORS as error:
         raise DataError(f"{path}: can't be decoded, damaged or no image ({error})") from None
     if (height, width) != size_hw:
         raise DataError(f"{path}: its size changed since it was paired; start again")

@@ -1,4 +1,4 @@
-"""Read pairs at training size, and remember the last few: that changes the time a sample takes, never its pixels."""
+"""Read pairs at training size, and keep the most recent ones: that saves time and never changes pixels."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from yolofuse.types import PairRecord, PixelArray
 
 
 class Reader(Protocol):
-    """Gives the pixels of pairs at training size."""
+    """Reads the pixels of pairs at training size."""
 
     def read(self, index: int) -> PixelArray:
-        """The pixels of the pair at a position. They are shared: not to be written to.
+        """Return the pixels of the pair at a position. They are shared: do not write to them.
 
         Shapes:
             -> uint8 or uint16 (h, w, 4): R, G, B, IR, with (h, w) of ``training_hw``
@@ -22,16 +22,16 @@ class Reader(Protocol):
         ...
 
 
-class PairReader:
-    """Decodes files, with a memory of the ``capacity`` pairs used last."""
+class LruReader:
+    """Decode files, and keep the ``capacity`` pairs that were used last."""
 
     def __init__(self, records: Sequence[PairRecord], longest: int, capacity: int) -> None:
-        """Keep what is read.
+        """Start with no pair in memory.
 
         Args:
             records: The pairs.
-            longest: What the longest side is brought down to, in pixels.
-            capacity: Pairs to remember.
+            longest: Training size in pixels, see ``training_hw``.
+            capacity: Pairs to keep.
         """
         self._records = records
         self._longest = longest
@@ -39,7 +39,7 @@ class PairReader:
         self._recent: OrderedDict[int, PixelArray] = OrderedDict()
 
     def read(self, index: int) -> PixelArray:
-        """The pixels of the pair at a position, see :class:`Reader`."""
+        """Return the pixels of the pair at a position, see :class:`Reader`."""
         if index not in self._recent:
             record = self._records[index]
             self._recent[index] = read_pair(record, training_hw(record.size_hw, self._longest))

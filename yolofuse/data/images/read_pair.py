@@ -1,4 +1,4 @@
-"""Both files of a pair as one array on the pixels of the frame, at the size that training needs."""
+"""Read both files of a pair as one array on the pixel grid of the frame, at any size up to its own."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from yolofuse.data.images.decode import RawArray, decode, reduction_for
 from yolofuse.types import ByteArray, Modality, PairFormat, PairRecord, PixelArray
 
 PAD = 114
-"""Grey of whatever no image covers, in all four channels, of 255."""
+"""Grey level of pixels that no image covers, in all four channels, of 255."""
 
-_STEPS_OF_8_BITS = 257  # 65535 / 255: what one level of 8 bits is in 16
+_STEPS_OF_8_BITS = 257  # 65535 / 255: one level of 8 bits in levels of 16 bits
 
 
 def pad_value(dtype: np.dtype[np.uint8] | np.dtype[np.uint16]) -> int:
-    """``PAD`` in the depth of an array."""
+    """Return ``PAD`` in the depth of an array."""
     return PAD if dtype == np.uint8 else PAD * _STEPS_OF_8_BITS
 
 
 def pixel_dtype(pair_format: PairFormat) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
-    """The depth of a pair's array."""
+    """Return the data type of a pair's array."""
     return np.dtype(np.uint8) if pair_format.bits == 8 else np.dtype(np.uint16)
 
 
 def fitted_hw(size_hw: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Height and width of a pair whose longest side is brought down to ``longest`` pixels; it is never enlarged."""
+    """Return height and width with the longest side reduced to ``longest`` pixels; a smaller pair keeps its size."""
     scale = min(1.0, longest / max(size_hw))
     height, width = (max(round(side * scale), 1) for side in size_hw)
     return height, width
 
 
 def training_hw(size_hw: tuple[int, int], imgsz: int) -> tuple[int, int]:
-    """Height and width of a pair at training size: 1, 2, 4 or 8 times smaller, its longest side no less than ``imgsz``.
+    """Return height and width at training size: 1, 2, 4 or 8 times smaller, the longest side at least ``imgsz``.
 
-    Only whole steps, which a JPEG's decoder takes for nothing and exactly, so that a sample's pixels are resampled
-    once: bringing the side down to ``imgsz`` itself would be a second blur.
+    Only whole factors, by which a JPEG decoder reduces exactly and at no cost, so that a sample's pixels are resampled
+    once: reducing the side to ``imgsz`` itself would blur a second time.
     """
     reduction = reduction_for(imgsz / max(size_hw), size_hw)
     return size_hw[0] // reduction, size_hw[1] // reduction
 
 
 def read_pair(record: PairRecord, grid_hw: tuple[int, int] | None = None) -> PixelArray:
-    """The pair's pixels over the whole frame, on a grid of ``grid_hw``.
+    """Read the pair's pixels over the whole frame, on a grid of ``grid_hw``.
 
-    The modality that is not the frame is stretched over it or laid by the record's affine map; whatever it does not
-    cover is grey. Thermal counts go through the record's window.
+    The modality that is not the frame is stretched over it or warped by the record's affine map; pixels that it does
+    not cover are grey. Thermal counts are scaled by the record's window.
 
     Args:
         record: The pair.
@@ -68,7 +68,7 @@ def read_pair(record: PairRecord, grid_hw: tuple[int, int] | None = None) -> Pix
 
 
 def _on_grid(record: PairRecord, modality: Modality, target_hw: tuple[int, int]) -> RawArray:
-    """One modality, decoded no larger than needed, on the frame's grid of ``target_hw``."""
+    """Read one modality, decoded no larger than needed, on the frame's grid of ``target_hw``."""
     path, size_hw = (record.rgb, record.rgb_hw) if modality == "rgb" else (record.ir, record.ir_hw)
     affine = record.format.affine if modality != record.format.frame else None
     if affine is None:
@@ -77,7 +77,7 @@ def _on_grid(record: PairRecord, modality: Modality, target_hw: tuple[int, int])
         if pixels.shape[:2] == target_hw:
             return pixels
         ratios = [side / target for side, target in zip(pixels.shape[:2], target_hw, strict=True)]
-        # Less than twofold, two neighbours are enough; a wide ratio, of a large second camera, needs the mean.
+        # Below a factor of two, bilinear is enough; a larger one, of a second camera with more pixels, needs the mean.
         is_wide = min(ratios) >= 1 and max(ratios) > 2
         return cv2.resize(pixels, target_hw[::-1], interpolation=cv2.INTER_AREA if is_wide else cv2.INTER_LINEAR)
     frame_hw = record.size_hw
@@ -88,13 +88,13 @@ def _on_grid(record: PairRecord, modality: Modality, target_hw: tuple[int, int])
     back = np.linalg.inv(matrix @ np.diag([reduction, reduction, 1.0]))
     # Coordinates are areas, and warpAffine counts pixel centres as whole numbers.
     centred = back[:2] @ np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]]) - [[0, 0, 0.5], [0, 0, 0.5]]
-    grey = _grey_of(pixels, record.format)
+    grey = _pad_in_file(pixels, record.format)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(pixels, centred, target_hw[::-1], flags=flags, borderValue=(grey,) * 4)
 
 
-def _grey_of(pixels: RawArray, pair_format: PairFormat) -> float:
-    """``PAD`` in the values of a file, before its window."""
+def _pad_in_file(pixels: RawArray, pair_format: PairFormat) -> float:
+    """Return ``PAD`` in the values of a file, before its window is applied."""
     if pixels.ndim == 2 and pair_format.ir_window is not None:
         low, high = pair_format.ir_window
         return low + (high - low) * PAD / 255
@@ -102,7 +102,7 @@ def _grey_of(pixels: RawArray, pair_format: PairFormat) -> float:
 
 
 def _to_depth(ir: RawArray, pair_format: PairFormat) -> PixelArray:
-    """Counts through the window to the depth of the array; 8 bits without a window are taken as they are."""
+    """Scale counts by the window to the depth of the array; 8 bits without a window stay as they are."""
     dtype = pixel_dtype(pair_format)
     if pair_format.ir_window is None:
         return np.asarray(ir, np.uint8) if dtype == np.uint8 else ir.astype(np.uint16) * np.uint16(_STEPS_OF_8_BITS)

@@ -29,8 +29,9 @@ from tests.support.pairs import Picture, make_pairs, pairs_of, real_data
 from yolofuse.data.dataset import TrainDataset
 from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.data.gpu import jpeg
-from yolofuse.data.gpu.compose import TileDataset, compose
-from yolofuse.data.gpu.jpeg import read_coded
+from yolofuse.data.gpu.batch import TileDataset
+from yolofuse.data.gpu.compose import compose
+from yolofuse.data.gpu.jpeg import read_encoded
 from yolofuse.data.index.pair_set import PairSet, load_pairs
 from yolofuse.errors import ConfigError, DataError
 from yolofuse.types import PairFormat
@@ -50,7 +51,7 @@ def test_nvjpeg__agrees_with_the_pixel_route(tmp_path: Path, imgsz: int) -> None
     keys = keys_of(mosaic=False)
     batch = tiles_of(dataset, keys, "nvjpeg")
     assert len(batch.images) == 0
-    assert len(batch.coded_pairs) == 5
+    assert len(batch.encoded_pairs) == 5
     composed, expected = compose(batch, CPU, imgsz), composed_of(dataset, keys)
     assert_same_but_pixels(composed, expected)
     apart = levels_apart(composed, expected)
@@ -84,7 +85,7 @@ def test_nvjpeg__other_files_come_as_pixels(tmp_path: Path) -> None:
     keys = keys_of(mosaic=True, num=4)
     batch = tiles_of(dataset, keys, "nvjpeg")
     assert batch.images.shape[0] == 2
-    assert sorted(pair.rgb.stem for pair in batch.coded_pairs) == ["train_001", "train_003"]
+    assert sorted(pair.rgb.stem for pair in batch.encoded_pairs) == ["train_001", "train_003"]
     assert levels_apart(compose(batch, CPU, IMGSZ), composed_of(dataset, keys)).mean() < 0.3
 
 
@@ -111,7 +112,7 @@ def test_nvjpeg__only_plain_jpeg_goes_to_the_device(
     dataset = TrainDataset(pairs_of(descriptor), IMGSZ, augmentation(), seed=1)
     keys = keys_of(mosaic=False, num=1)
     batch = tiles_of(dataset, keys, "nvjpeg")
-    assert len(batch.coded_pairs) == int(is_plain)
+    assert len(batch.encoded_pairs) == int(is_plain)
     assert levels_apart(compose(batch, CPU, IMGSZ), composed_of(dataset, keys)).mean() < 0.5
 
 
@@ -137,7 +138,7 @@ def test_nvjpeg__one_sign_of_rgb_is_enough(tmp_path: Path, change: Callable[[byt
     Image.open(record.rgb).convert("RGB").save(record.rgb, keep_rgb=True)
     record.rgb.write_bytes(change(record.rgb.read_bytes()))
     assert Image.open(record.rgb).size == record.rgb_hw[::-1]
-    assert read_coded(record) is None
+    assert read_encoded(record) is None
 
 
 def test_nvjpeg__thermal_files_may_have_three_channels(tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ def test_nvjpeg__thermal_files_may_have_three_channels(tmp_path: Path) -> None:
     Image.open(file).convert("RGB").save(file)
     dataset = TrainDataset(pairs_of(descriptor), IMGSZ, augmentation(), seed=1)
     batch = tiles_of(dataset, keys_of(mosaic=False, num=1), "nvjpeg")
-    assert len(batch.coded_pairs) == 1
+    assert len(batch.encoded_pairs) == 1
     assert levels_apart(compose(batch, CPU, IMGSZ), composed_of(dataset, keys_of(False, num=1)))[:, 3].mean() < 0.3
 
 
@@ -161,8 +162,8 @@ def test_nvjpeg__thermal_files_may_have_three_channels(tmp_path: Path) -> None:
 )
 def test_nvjpeg__registered_and_windowed_pairs_come_as_pixels(jpeg_pairs: PairSet, changed: PairFormat) -> None:
     record = jpeg_pairs.records[0]
-    assert read_coded(record) is not None
-    assert read_coded(replace(record, format=changed)) is None
+    assert read_encoded(record) is not None
+    assert read_encoded(replace(record, format=changed)) is None
 
 
 def test_nvjpeg__ignores_orientation_notes(tmp_path: Path) -> None:
@@ -174,7 +175,7 @@ def test_nvjpeg__ignores_orientation_notes(tmp_path: Path) -> None:
         Image.open(file).save(file, exif=exif, quality=95)
     dataset = TrainDataset(pairs_of(descriptor), IMGSZ, augmentation(), seed=1)
     batch = tiles_of(dataset, keys_of(mosaic=False, num=1), "nvjpeg")
-    assert len(batch.coded_pairs) == 1
+    assert len(batch.encoded_pairs) == 1
     assert levels_apart(compose(batch, CPU, IMGSZ), composed_of(dataset, keys_of(False, num=1))).mean() < 0.5
 
 
@@ -223,10 +224,10 @@ def test_nvjpeg__a_device_without_decoder_is_no_file_s_fault(
 ) -> None:
     batch = tiles_of(TrainDataset(jpeg_pairs, IMGSZ, augmentation(), seed=1), keys_of(mosaic=False), "nvjpeg")
 
-    def refuse(*args: object) -> list[torch.Tensor]:
+    def refuse(*args: object, **options: object) -> list[torch.Tensor]:
         raise RuntimeError("not compiled with nvJPEG")
 
-    monkeypatch.setattr(jpeg, "_decode", refuse)
+    monkeypatch.setattr(torchvision.io, "decode_jpeg", refuse)
     with pytest.raises(ConfigError, match="can't decode JPEG on cpu"):
         compose(batch, CPU, IMGSZ)
 
@@ -238,7 +239,7 @@ def test_nvjpeg__agrees_on_real_pairs(name: str) -> None:
     dataset = TrainDataset(pairs, 320, augmentation(), seed=1)
     keys = keys_of(mosaic=True, epochs=1)
     batch = tiles_of(dataset, keys, "nvjpeg")
-    assert len(batch.coded_pairs) > 10
+    assert len(batch.encoded_pairs) > 10
     composed = compose(batch, CPU, 320)
     assert levels_apart(composed, composed_of(dataset, keys)).mean() < 1
     assert levels_apart(composed, expected_of(dataset, keys)).mean() < 1
