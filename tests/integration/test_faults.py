@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -34,43 +35,35 @@ import yolofuse.engine.train as loop
 from yolofuse.cli.train import main
 
 def send(name):
-    return lambda run: os.kill(os.getpid(), getattr(signal, name))
+    return lambda context, batch: os.kill(os.getpid(), getattr(signal, name))
 
-def flip_a_bit(run):
-    weight = next(run.session.detector.parameters()).data
+def flip_a_bit(context, batch):
+    weight = next(context.detector.parameters()).data
     number = weight[(0,) * weight.dim()]
     number.copy_((number.reshape(1).view(torch.int32) ^ 1).view(torch.float32)[0])
 
-def shrink_memory(run):
+def shrink_memory(context, batch):
     fits = int(os.environ["PAIRS_THAT_FIT"])
 
     def check(module, given):
         if module.training and len(given[0]) > fits:
             raise torch.OutOfMemoryError("pretended")
-    run.session.detector.register_forward_pre_hook(check)
+    context.detector.register_forward_pre_hook(check)
 
-def poison(run):
-    if run.progress.skipped:
-        return
-    take = loop.rescaled
-    loop.rescaled = lambda batch, *rest: poisoned(take(batch, *rest))
+def poison(context, batch):
+    batch.pixels = batch.pixels * float("nan")
 
-    def poisoned(batch):
-        loop.rescaled = take
-        batch.pixels = batch.pixels * float("nan")
-        return batch
-
-strikes = {"nothing": lambda run: None, "flip": flip_a_bit, "memory": shrink_memory, "nan": poison}
+strikes = {"nothing": lambda context, batch: None, "flip": flip_a_bit, "memory": shrink_memory, "nan": poison}
 strike, step = strikes.get(sys.argv[1]) or send(sys.argv[1]), int(sys.argv[2])
-take_step = loop._step
+train_step = loop.train_step
 
-def struck(run, *args, **options):
-    if run.progress.step == step:
-        strike(run)
-    take_step(run, *args, **options)
+def struck(context, state, batch, number, *args):
+    if number == step + 1:
+        strike(context, batch)
+    return train_step(context, state, batch, number, *args)
 
 if os.environ["RANK"] == "1":
-    loop._step = struck
+    loop.train_step = struck
 sys.exit(main(sys.argv[3:]))
 """
 
@@ -166,7 +159,7 @@ def test_resume__keeps_and_tells_where_the_job_before_hung(tmp_path: Path, caplo
     run = train(config)
     (run / "stacks-rank1.txt").write_text("Thread 0x1: in all_reduce")
     (run / "stacks-rank0.txt").write_text("Thread 0x0: in all_reduce")
-    train(config, resume=True)
+    train(config, resume="always")
     assert "ended because it hung" in caplog.text
     kept = sorted(path.read_text() for path in run.glob("hung-*.txt"))
     assert kept == ["Thread 0x0: in all_reduce", "Thread 0x1: in all_reduce"]
@@ -224,25 +217,26 @@ def test_one_rank__without_memory_for_one_pair_is_not_requeued_for_ever(
     assert not (pairs.folder / "hopeless" / "PREEMPTED").exists()
 
 
-@pytest.mark.parametrize("feed", ["feed", "val_source.feed"])
-def test_loader__replaces_a_worker_that_died_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feed: str) -> None:
+@pytest.mark.parametrize("which", ["train", "val"])
+def test_loader__replaces_a_worker_that_died_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str) -> None:
     config = write_config(tmp_path, data={"workers": 2})
     whole = train(load_config(config, [f"train.run={tmp_path / 'whole'}"]))
-    evaluate, passes = loop._evaluate_if_due, 0
+    evaluate, passes = loop.evaluate_epoch, 0
 
     def killing(run: Any) -> Any:
         """After the first evaluation its workers wait for the second; before it those of training wait likewise."""
         nonlocal passes
         passes += 1
-        result = None if feed == "feed" else evaluate(run)
+        training = {process.pid for process in multiprocessing.active_children()}
+        result = evaluate(run)
         if passes == 1:
-            loader: Any = (run.session.feed if feed == "feed" else run.session.val_source.feed)._loader
-            worker = loader._iterator._workers[0]
-            os.kill(worker.pid, signal.SIGKILL)
-            worker.join()
-        return evaluate(run) if feed == "feed" else result
+            workers = multiprocessing.active_children()
+            victim = next(w for w in workers if (w.pid in training) == (which == "train"))
+            os.kill(victim.pid or 0, signal.SIGKILL)
+            victim.join()
+        return result
 
-    monkeypatch.setattr(loop, "_evaluate_if_due", killing)
+    monkeypatch.setattr(loop, "evaluate_epoch", killing)
     run = train(load_config(config, [f"train.run={tmp_path / 'run'}"]))
     a, b = (load_checkpoint(folder / "weights" / "last.pt") for folder in (whole, run))
     assert all(same_tensors(a[key], b[key]) for key in _STATE)
@@ -253,6 +247,6 @@ def test_resume__clears_away_what_interrupted_saves_left(tmp_path: Path) -> None
     weights = train(config) / "weights"
     left = weights / ".step_00000003.pt.0123abcd.part"
     shutil.copy(weights / "last.pt", left)
-    train(config, resume=True)
+    train(config, resume="always")
     assert not left.exists()
     assert (weights / "last.pt").exists()

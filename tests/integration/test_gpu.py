@@ -63,7 +63,7 @@ def test_resume__on_cuda_goes_on(tmp_path: Path) -> None:
     run = train(load_config(config))
     resumed = load_config(run / "config.yaml")
     resumed = resumed.model_copy(update={"train": resumed.train.model_copy(update={"epochs": 3})})
-    train(resumed, resume=True, force=True)
+    train(resumed, resume="always", force=True)
     assert load_checkpoint(run / "weights" / "last.pt")["progress"]["epoch"] == 3
 
 
@@ -85,9 +85,9 @@ def test_device_augmentation__trains_like_the_loader(tmp_path: Path, options: li
 def test_feed__hands_on_what_the_loader_made(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path, train={"device": "cuda"}, data={"workers": 2}))
     with join_ranks("cuda") as ranks:
-        session = build_context(config, ranks)
-        ahead = [batch.pixels.cpu() for batch in session.prefetcher]
-        plain = [batch.to(torch.device("cpu")).pixels for batch in first_batches(session, len(ahead))]
+        context = build_context(config, ranks)
+        ahead = [batch.pixels.cpu() for batch in context.train_loader]
+        plain = [batch.to(torch.device("cpu")).pixels for batch in first_batches(context, len(ahead))]
     assert len(ahead) == 3
     for one, two in zip(ahead, plain, strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=1e-6)

@@ -19,7 +19,7 @@ from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine import train as loop
 from yolofuse.engine.build import build_context
 from yolofuse.engine.diagnostics.init_probe import probe
-from yolofuse.engine.step import forward_backward
+from yolofuse.engine.step import train_step
 from yolofuse.engine.train import train
 
 
@@ -60,18 +60,18 @@ def test_probe__lost_prior_shows_in_the_first_loss(tmp_path: Path) -> None:
 
 def test_probe__leaves_the_session_as_it_was(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path), ["model.base=yolo26n"])
-    session = build_context(config, Ranks(0, 1, torch.device("cpu")))
-    before = {name: tensor.clone() for name, tensor in session.detector.state_dict().items()}
-    modes = [module.training for module in session.detector.modules()]
+    context = build_context(config, Ranks(0, 1, torch.device("cpu")))
+    before = {name: tensor.clone() for name, tensor in context.detector.state_dict().items()}
+    modes = [module.training for module in context.detector.modules()]
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
-    result = probe(session, num_batches=2)
+    result = probe(context, num_batches=2)
     assert result.losses.first.keys() == {"box", "cls", "l1"}
-    assert all(torch.equal(tensor, before[name]) for name, tensor in session.detector.state_dict().items())
-    assert [module.training for module in session.detector.modules()] == modes
-    assert all(parameter.grad is None for parameter in session.detector.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in context.detector.state_dict().items())
+    assert [module.training for module in context.detector.modules()] == modes
+    assert all(parameter.grad is None for parameter in context.detector.parameters())
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # type: ignore[index]  # noqa: NPY002
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in session.detector.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in context.detector.modules())
 
 
 def test_probe__zero_gamma_is_no_finding(tmp_path: Path) -> None:
@@ -103,14 +103,14 @@ def test_first_steps__of_a_resumed_run_equal_the_uninterrupted_ones(
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return forward_backward(*args, **kwargs)
+        return train_step(*args, **kwargs)
 
-    monkeypatch.setattr(loop, "forward_backward", stops)
+    monkeypatch.setattr(loop, "train_step", stops)
     stopped = load_config(config, [*options, f"train.run={tmp_path / 'stopped'}"])
     with pytest.raises(KeyboardInterrupt):
         train(stopped)
     monkeypatch.undo()
-    train(stopped, resume=True)
+    train(stopped, resume="always")
     text = (whole / "first_steps.csv").read_text()
     assert len(text.splitlines()) == 6
     assert (tmp_path / "stopped" / "first_steps.csv").read_text() == text

@@ -15,17 +15,17 @@ _RANK = """
 import sys
 from pathlib import Path
 import torch
-import yolofuse.engine.lifecycle as run
+import yolofuse.engine.lifecycle as lifecycle
 from yolofuse.config import load_config
 from yolofuse.engine.train import train
 
 kept = []
-prepare = run.prepare
-run.prepare = lambda *args, **options: kept.append(prepare(*args, **options)) or kept[0]
+build_context = lifecycle.build_context
+lifecycle.build_context = lambda *args, **options: kept.append(build_context(*args, **options)) or kept[0]
 train(load_config(Path(sys.argv[1]), sys.argv[3:]))
-session = kept[0]
-state = {"model": session.detector.state_dict(), "ema": session.ema.ema.state_dict()}
-torch.save(state, Path(sys.argv[2]) / f"rank{session.ranks.rank}.pt")
+context = kept[0]
+state = {"model": context.detector.state_dict(), "ema": context.ema.ema.state_dict()}
+torch.save(state, Path(sys.argv[2]) / f"rank{context.ranks.rank}.pt")
 """
 
 
@@ -60,5 +60,5 @@ def test_batch__that_cannot_be_dealt_is_refused(tmp_path: Path) -> None:
     config = write_config(tmp_path, train={"batch": 3})
     ended = run_python(REPO / "train_dual.py", "--cfg", str(config), ranks=2)
     assert ended.returncode != 0
-    assert "3 pairs cannot be dealt evenly to 2 ranks" in ended.stderr
+    assert "3 pairs cannot be divided evenly among 2 ranks" in ended.stderr
     assert not (tmp_path / "run").exists()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ import yolofuse.engine.train as loop
 from tests.support.runs import same_tensors, write_config
 from yolofuse.cli import train as cli
 from yolofuse.config import Config, load_config
+from yolofuse.engine.active_run import ActiveRun
+from yolofuse.engine.build import TrainContext
 from yolofuse.engine.evaluator import predict_split
-from yolofuse.engine.lifecycle import Run
+from yolofuse.engine.step import StepState, train_step
 from yolofuse.engine.nan_guard import RollBack
 from yolofuse.engine.recover import recover
 from yolofuse.engine.train import train
@@ -48,21 +52,32 @@ def _events(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
 
 
-def _at_step(monkeypatch: pytest.MonkeyPatch, act: Callable[[Run, Any], Any]) -> None:
-    """Let ``act`` see, and change, the run and the batch before every step."""
-    original = loop._step
+@dataclass
+class _Step:
+    """A step that is about to be made; ``number`` counts from 0."""
 
-    def wrapped(run: Run, batch: PairedBatch, *args: Any, **kwargs: Any) -> None:
-        original(run, act(run, batch) or batch, *args, **kwargs)
+    context: TrainContext
+    state: StepState
+    batch: PairedBatch
+    number: int
 
-    monkeypatch.setattr(loop, "_step", wrapped)
+
+_Act = Callable[[_Step], object]
 
 
-def _poison(*steps: int) -> Callable[[Run, PairedBatch], PairedBatch | None]:
-    def act(run: Run, batch: PairedBatch) -> PairedBatch | None:
-        if run.progress.step in steps:
-            batch.pixels = batch.pixels * float("nan")
-        return None
+def _at_step(monkeypatch: pytest.MonkeyPatch, act: _Act) -> None:
+    """Let ``act`` see, and change, every step's batch and model before the step is made."""
+    def wrapped(context: TrainContext, state: StepState, batch: PairedBatch, number: int, *args: Any) -> Any:
+        act(_Step(context, state, batch, number - 1))
+        return train_step(context, state, batch, number, *args)
+
+    monkeypatch.setattr(loop, "train_step", wrapped)
+
+
+def _poison(*steps: int) -> _Act:
+    def act(step: _Step) -> None:
+        if step.number in steps:
+            step.batch.pixels = step.batch.pixels * float("nan")
 
     return act
 
@@ -91,16 +106,16 @@ def test_not_finite__right_after_a_resume(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.undo()
     stopped = _config(tmp_path, "stopped", "train.save_every=1")
 
-    def stop_then_poison(run: Run, batch: PairedBatch) -> None:
-        if run.progress.step == 3 and not (run.folder.path / "PREEMPTED").exists():
+    def stop_then_poison(step: _Step) -> None:
+        if step.number == 3 and not (stopped.run_dir / "PREEMPTED").exists():
             os.kill(os.getpid(), signal.SIGUSR1)
-        _poison(4)(run, batch)
+        _poison(4)(step)
 
     _at_step(monkeypatch, stop_then_poison)
     with pytest.raises(RunStopped):
         train(stopped)
     assert _end(stopped.run_dir)["progress"]["step"] == 4
-    train(stopped, resume=True)
+    train(stopped, resume="always")
     assert _end(stopped.run_dir)["progress"]["skipped"] == [4]
     assert _same_end(whole.run_dir, stopped.run_dir)
 
@@ -108,17 +123,17 @@ def test_not_finite__right_after_a_resume(tmp_path: Path, monkeypatch: pytest.Mo
 def test_not_finite__again_and_again_ends_with_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _at_step(monkeypatch, _poison(*range(4, 9)))
     config = _config(tmp_path, "run", "train.nan_rollbacks=2")
-    with pytest.raises(RunError, match="having gone back 2 times"):
+    with pytest.raises(RunError, match="after 2 rollbacks"):
         train(config)
     assert [e["event"] for e in _events(config.run_dir)] == ["begun", "rolled_back", "rolled_back", "failed"]
     assert all(bool(t.isfinite().all()) for t in _end(config.run_dir)["model"].values())
 
 
-def _memory_for(pairs: int) -> Callable[[Run, PairedBatch], None]:
+def _memory_for(pairs: int) -> _Act:
     """Let the model's forward pass fail for more pairs at once."""
 
-    def act(run: Run, batch: PairedBatch) -> None:
-        model = run.session.model
+    def act(step: _Step) -> None:
+        model = step.state.model
         call = type(model).forward
 
         def forward(rgb: Tensor, ir: Tensor) -> Any:
@@ -157,8 +172,8 @@ def test_signal__stops_at_the_next_step_and_the_run_goes_on(
     whole = train(_config(tmp_path, "whole"))
     stopped = _config(tmp_path, "stopped")
 
-    def ask(run: Run, batch: PairedBatch) -> None:
-        if run.progress.step == 4:
+    def ask(step: _Step) -> None:
+        if step.number == 4:
             os.kill(os.getpid(), getattr(signal, name))
 
     _at_step(monkeypatch, ask)
@@ -192,18 +207,17 @@ def test_signal__amid_validation_gives_it_up_and_loses_no_step(tmp_path: Path, m
     progress = _end(stopped.run_dir)["progress"]
     assert (progress["epoch"], progress["epoch_step"]) == (0, 3)
     monkeypatch.undo()
-    train(stopped, resume=True)
+    train(stopped, resume="always")
     assert _same_end(whole, stopped.run_dir)
 
 
 def test_loader__replaces_workers_that_were_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(_config(tmp_path, "whole", workers=2))
 
-    def kill(run: Run, batch: PairedBatch) -> None:
-        if run.progress.step in {1, 6} and not killed.get(run.progress.step):
-            killed[run.progress.step] = True
-            iterator: Any = run.session.prefetcher._batches
-            os.kill(iterator._workers[0].pid, signal.SIGKILL)
+    def kill(step: _Step) -> None:
+        if step.number in {1, 6} and not killed.get(step.number):
+            killed[step.number] = True
+            os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
 
     killed: dict[int, bool] = {}
     _at_step(monkeypatch, kill)
@@ -239,22 +253,22 @@ def test_resume__of_another_config_or_code_is_refused_unless_forced(
 def test_resume__by_force_takes_the_changed_decay(tmp_path: Path) -> None:
     run = train(_config(tmp_path, "run", "train.epochs=1"))
     changed = load_config(run / "config.yaml", ["train.epochs=2", "train.weight_decay=0.25"])
-    train(changed, resume=True, force=True)
+    train(changed, resume="always", force=True)
     assert _end(run)["optimizer"]["param_groups"][0]["weight_decay"] == 0.25
 
 
 def test_out_of_memory__in_an_update_goes_back_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = _config(tmp_path, "run")
 
-    def short(run: Run, batch: PairedBatch) -> None:
-        if run.progress.step == 4 and run.micro_batches == 1:
-            monkeypatch.setattr(run.session.optimizer, "step", _no_memory)
+    def short(step: _Step) -> None:
+        if step.number == 4 and step.state.micro_batches == 1:
+            monkeypatch.setattr(step.context.optimizer, "step", _no_memory)
 
-    def mended(run: Run, reason: RollBack) -> None:
+    def recovered(run: ActiveRun, reason: RollBack) -> None:
         monkeypatch.undo()
         recover(run, reason)
 
-    monkeypatch.setattr(loop, "recover", mended)
+    monkeypatch.setattr(loop, "recover", recovered)
     _at_step(monkeypatch, short)
     run = train(config)
     assert json.loads((run / "split_batches.json").read_text()) == {"parts": 2}
@@ -266,13 +280,13 @@ def _no_memory(*args: Any, **kwargs: Any) -> None:
 
 
 def test_run_folder__is_one_jobs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yolofuse.run.lock._PATIENCE", 0.2)
+    monkeypatch.setattr("yolofuse.run.lock._TIMEOUT_S", 0.2)
     config = _config(tmp_path, "run", "train.epochs=1")
     refused: list[str] = []
 
-    def second(run: Run, batch: PairedBatch) -> None:
+    def second(step: _Step) -> None:
         with pytest.raises(RunError, match="another job is working on this run") as caught:
-            train(config, resume=True)
+            train(config, resume="always")
         refused.append(str(caught.value))
 
     _at_step(monkeypatch, second)
@@ -289,7 +303,7 @@ def test_resume__falls_back_from_a_damaged_checkpoint(tmp_path: Path, caplog: py
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)  # and with it last.pt, its second name
-    train(config, resume=True)
+    train(config, resume="always")
     assert "SHA-256 differs" in caplog.text
     assert [e["event"] for e in _events(config.run_dir)][2:] == ["fell_back", "resumed", "finished"]
     assert newest.with_name(f"{newest.name}.damaged").exists()

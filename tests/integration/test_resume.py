@@ -33,7 +33,7 @@ def die_at(function):
     return wrapped
 
 if where == "step":
-    loop.forward_backward = die_at(loop.forward_backward)
+    loop.train_step = die_at(loop.train_step)
 else:  # after the new file is written, before it takes the old one's name
     checkpoint.Path.replace = die_at(checkpoint.Path.replace)
 sys.exit(main(sys.argv[3:]))

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from tests.support.pairs import make_pairs
-from tests.support.runs import REPO, run_python, write_config
+from tests.support.runs import run_module, write_config
 from yolofuse.config import Config, load_config
 from yolofuse.distributed.ranks import join_ranks
 from yolofuse.engine.auto_batch import CudaMemory, StepProbe, automatic_batch
 from yolofuse.engine.build import TrainContext, build_context
 from yolofuse.engine.nan_guard import NanGuard
-from yolofuse.engine.step import forward_backward, update
+from yolofuse.engine.step import StepState, new_scaler, new_step_state, train_step
 from yolofuse.engine.train import train
 
 pytestmark = pytest.mark.gpu
@@ -29,23 +29,28 @@ def _config(folder: Path, num_train: int = 16, **train_options: object) -> Confi
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[TrainContext]:
+def context(tmp_path: Path) -> Iterator[TrainContext]:
     with join_ranks("cuda") as ranks:
         yield build_context(_config(tmp_path), ranks)
 
 
-def test_step__never_waits_for_the_device(session: TrainContext) -> None:
+def _new_state(context: TrainContext, folder: Path) -> StepState:
+    state = new_step_state(context, new_scaler(context), folder / "first_steps.csv", 0, micro_batches=1)
+    state.model.train()
+    context.train_loader.start(0, 0)
+    return state
+
+
+def test_step__never_waits_for_the_device(context: TrainContext, tmp_path: Path) -> None:
     """After a first step, which makes anchors and fills caches, nothing in a step or an update asks for a result."""
-    session.model.train()
-    guard = NanGuard()
+    state = _new_state(context, tmp_path)
     waiting = 0
-    for step, batch in enumerate(session.prefetcher):
+    for step, batch in enumerate(context.train_loader):
         torch.cuda.synchronize()
         torch.cuda.set_sync_debug_mode("error" if step else "default")
         try:
-            _, bad = forward_backward(session, batch, sync=True)
-            guard._noted = None  # the look at the update before waits for that alone, by an event
-            update(session, guard, bad, range(step, step + 1))
+            train_step(context, state, batch, step + 1, range(step, step + 1))
+            state.guard = NanGuard()  # checking the update before waits for that alone, by an event
         finally:
             torch.cuda.set_sync_debug_mode("default")
         waiting += 1
@@ -75,10 +80,10 @@ def test_automatic_batch__memory_that_runs_out_in_earnest(tmp_path: Path) -> Non
     """Whatever the size of the GPU: the allocator refuses long before 80% of it, and that is an answer too."""
     config = _config(tmp_path, imgsz=640)
     with join_ranks("cuda") as ranks:
-        session = build_context(config, ranks)
-        pairs = session.train_pairs
-        found = automatic_batch(session.detector, config, "fp32", pairs, ranks)
-        StepProbe(session.detector, config, "fp32", 4, ranks.device)(found)
+        context = build_context(config, ranks)
+        pairs = context.train_pairs
+        found = automatic_batch(context.detector, config, "fp32", pairs, ranks)
+        StepProbe(context.detector, config, "fp32", 4, ranks.device)(found)
     assert 1 <= found <= len(pairs)
 
 
@@ -87,31 +92,29 @@ def test_automatic_batch__a_run_trains_with_it(tmp_path: Path) -> None:
     assert load_config(run / "config.yaml").train.batch == 16  # all pairs of the set: any GPU holds them
 
 
-def test_step_probe__takes_what_a_step_takes(session: TrainContext) -> None:
+def test_step_probe__takes_what_a_step_takes(context: TrainContext, tmp_path: Path) -> None:
     """The probe's peak is that of a real step of as many pairs, or a little more."""
-    memory = CudaMemory(session.ranks.device)
+    memory = CudaMemory(context.ranks.device)
     memory.reset()
-    guard, session_peak = NanGuard(), 0
-    session.model.train()
-    for step, batch in enumerate(session.prefetcher):
-        _, bad = forward_backward(session, batch, sync=True)
-        update(session, guard, bad, range(step, step + 1))
-        session_peak = torch.cuda.max_memory_allocated()
-    probe = StepProbe(session.detector, session.config, "fp32", 4, session.ranks.device)
+    state, step_peak = _new_state(context, tmp_path), 0
+    for step, batch in enumerate(context.train_loader):
+        train_step(context, state, batch, step + 1, range(step, step + 1))
+        step_peak = torch.cuda.max_memory_allocated()
+    probe = StepProbe(context.detector, context.config, "fp32", 4, context.ranks.device)
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     memory.reset()
     probe(4)
     grown = torch.cuda.max_memory_allocated() - before
     assert grown > 0
-    assert torch.cuda.max_memory_allocated() >= 0.8 * session_peak
+    assert torch.cuda.max_memory_allocated() >= 0.8 * step_peak
 
 
-def test_bench_train__runs_on_cuda(tmp_path: Path) -> None:
+def test_train_benchmark__runs_on_cuda(tmp_path: Path) -> None:
     data = make_pairs(tmp_path / "set", num_train=4, num_val=1, suffixes=(".jpg", ".jpg"))
     options = ["--imgsz", "64", "--batch", "4", "--steps", "4", "--rounds", "1", "--workers", "1", "--bases", "yolo11n"]
     file = tmp_path / "speed.csv"
-    done = run_python(REPO / "scripts" / "bench_train.py", "--data", str(data), *options, "--csv", str(file))
+    done = run_module("scripts.benchmarks.train", "--data", str(data), *options, "--csv", str(file))
     assert done.returncode == 0, done.stderr
     with file.open(newline="") as stream:
         rows = list(csv.DictReader(stream))

@@ -1,4 +1,4 @@
-"""Which device this process has, and what it says to the other ranks of its run."""
+"""Pick this process's device, and exchange values with the other ranks of its run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from yolofuse.errors import ConfigError, RunError, RunStopped, YolofuseError
 T = TypeVar("T")
 
 _PATIENCE = timedelta(hours=2)
-"""How long ranks wait for rank 0, which alone checks the data and scores: on slow disks that takes many minutes."""
+"""How long ranks wait for rank 0, which alone checks the data and computes metrics: many minutes on slow disks."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Ranks:
     """This process among those of its run.
 
     Attributes:
-        rank: Its number; rank 0 writes files and speaks.
-        world: How many there are.
+        rank: Its number; rank 0 writes files and logs.
+        world: Number of ranks.
         device: Where it computes.
         local_rank: Its number among those of its machine.
-        control: The group for what hosts tell each other; None is the default group.
+        control: The group for messages between hosts; None is the default group.
     """
 
     rank: int
@@ -41,11 +41,11 @@ class Ranks:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process writes files and logs."""
         return self.rank == 0
 
     def gather(self, value: T) -> list[T]:
-        """The values of all ranks, in rank order, on every rank."""
+        """Return the values of all ranks, in rank order, on every rank."""
         if self.world == 1:
             return [value]
         gathered: list[Any] = [None] * self.world
@@ -53,7 +53,7 @@ class Ranks:
         return gathered
 
     def from_main(self, value: T) -> T:
-        """Rank 0's value on every rank."""
+        """Return rank 0's value on every rank."""
         if self.world == 1:
             return value
         box = [value]
@@ -61,7 +61,7 @@ class Ranks:
         return box[0]
 
     def run_on_main(self, work: Callable[[], T]) -> T:
-        """What rank 0's ``work`` returns, on every rank; what is the user's to mend is raised on every rank too."""
+        """Run ``work`` on rank 0; return its result, or raise its user error, on every rank."""
         outcome: tuple[T | None, YolofuseError | None] = (None, None)
         if self.is_main:
             try:
@@ -70,28 +70,28 @@ class Ranks:
                 outcome = (None, error)
             except OSError as error:
                 what = f"{error.filename or 'the run folder'}: {error.strerror or error}"
-                outcome = (None, RunError(f"{what}; look at the disk's space and at permissions"))
+                outcome = (None, RunError(f"{what}; check the disk's free space and the permissions"))
         value, problem = self.from_main(outcome)
         if problem is not None:
             raise problem
         return value  # type: ignore[return-value]
 
-    def any_rank(self, *wishes: bool) -> tuple[bool, ...]:
-        """For each wish, whether some rank has it. A message between hosts: no device is waited for."""
+    def any_rank(self, *flags: bool) -> tuple[bool, ...]:
+        """Return for each flag whether any rank has set it. A message between hosts: no device is waited for."""
         if self.world == 1:
-            return wishes
-        told = torch.tensor(wishes, dtype=torch.uint8)
-        dist.all_reduce(told, dist.ReduceOp.MAX, group=self.control)
-        return tuple(bool(wish) for wish in told)
+            return flags
+        message = torch.tensor(flags, dtype=torch.uint8)
+        dist.all_reduce(message, dist.ReduceOp.MAX, group=self.control)
+        return tuple(bool(flag) for flag in message)
 
     def barrier(self) -> None:
-        """Wait until every rank is here."""
+        """Wait for every rank."""
         if self.world > 1:
             dist.barrier(group=self.control)
 
     @torch.no_grad()
     def sum_(self, tensor: Tensor) -> Tensor:
-        """Replace a tensor by its sum over the ranks; returns it."""
+        """Replace a tensor by its sum over the ranks; return it."""
         if self.world > 1:
             dist.all_reduce(tensor)
         return tensor
@@ -133,7 +133,7 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         control = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=_PATIENCE)) if on_cuda else None
         yield Ranks(dist.get_rank(), dist.get_world_size(), chosen, local, control)
     except BaseException as error:
-        if not on_cuda or isinstance(error, RunStopped):  # NCCL would wait for ranks that may never come
+        if not on_cuda or isinstance(error, RunStopped):  # NCCL would wait for ranks that may never answer
             dist.destroy_process_group()
         raise
     else:
@@ -141,7 +141,7 @@ def join_ranks(device: str) -> Iterator[Ranks]:
 
 
 def pick_device(name: str, local_rank: int | None = None) -> torch.device:
-    """The device called ``name``; ``auto`` is CUDA where there is any.
+    """Return the device called ``name``; ``auto`` is CUDA if available.
 
     Raises:
         ConfigError: If there is no such device.
@@ -151,7 +151,7 @@ def pick_device(name: str, local_rank: int | None = None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"train.device: '{name}' is no device; use auto, cpu, cuda or cuda:N") from error
+        raise ConfigError(f"train.device: '{name}' is not a device; use auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if device.index is not None and local_rank is not None:
@@ -166,7 +166,7 @@ def pick_device(name: str, local_rank: int | None = None) -> torch.device:
 
 
 def batchnorm_statistics(model: nn.Module) -> list[Tensor]:
-    """Running means and variances: what differs between ranks after a step, unlike the averaged gradients."""
+    """Return running means and variances: they differ between ranks after a step, unlike averaged gradients."""
     return [
         buffer
         for module in model.modules()

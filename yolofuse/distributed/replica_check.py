@@ -1,4 +1,4 @@
-"""Whether all ranks still hold the same weights: a bit that flipped in one of them would go unnoticed for ever."""
+"""Check that all ranks hold the same weights: a flipped bit on one of them would otherwise go unnoticed."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def check_replicas_equal(modules: Mapping[str, nn.Module], ranks: Ranks) -> None
         f"{prefix}.{name}": value for prefix, module in modules.items() for name, value in module.state_dict().items()
     }
     sums = ranks.gather(torch.stack([checksum(tensor) for tensor in tensors.values()]).tolist())
-    apart = [
+    differences = [
         f"{name}: rank {rank} differs from rank 0"
         for i, name in enumerate(tensors)
         for rank in range(1, ranks.world)
         if sums[rank][i] != sums[0][i]
     ]
-    if apart:
+    if differences:
         raise RunError(
-            f"{listing('the ranks hold different weights', apart, 'difference')}\n  the last checkpoints are rank 0's; "
-            "go on from them with --resume, and if it happens again look for a GPU or a node that computes wrongly"
+            f"{listing('the ranks hold different weights', differences, 'difference')}\n  the last checkpoints are rank 0's; "
+            "resume with --resume; if it happens again, look for a faulty GPU or node"
         )
 
 
 def checksum(tensor: Tensor) -> Tensor:
-    """A number that changes with any bit of a tensor and with the order of its values; stays on the device."""
+    """Return a checksum of a tensor's bits and of the order of its values; it stays on the device."""
     if not tensor.numel():
         return torch.zeros((), dtype=torch.int64, device=tensor.device)
     bits = tensor.detach().contiguous().view(-1).view(_BITS[tensor.element_size()]).to(torch.int64)
     places = torch.arange(1, bits.numel() + 1, device=tensor.device)
-    return (bits * (places * _PRIME + 1)).sum()  # wraps around, which loses nothing
+    return (bits * (places * _PRIME + 1)).sum()  # wraps around without loss

@@ -1,1 +1,1 @@
-"""Training and validation."""
+"""Train and evaluate detectors."""

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: pictures of the first batches, curves, TensorBoard scalars."""
+"""Write a run's images and plots: first batches, curves, TensorBoard scalars."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from yolofuse.run.folder import RunFolder
 from yolofuse.viz.curves import save_curves
 from yolofuse.viz.pairs import save_batch_image
 
-_PICTURED_BATCHES = 2
+_DRAWN_BATCHES = 2
 
 LogScalars = Callable[[Mapping[str, float | None], int], None]
 
 
 def save_first_batches(context: TrainContext, folder: Path) -> None:
-    """Draw the first batches of epoch 0, RGB and IR side by side, as the model will see them."""
-    for number, batch in enumerate(first_batches(context, _PICTURED_BATCHES)):
+    """Draw the first batches of epoch 0, RGB and IR side by side, as the model will read them."""
+    for number, batch in enumerate(first_batches(context, _DRAWN_BATCHES)):
         save_batch_image(batch, context.train_pairs.names, folder / f"train_batch{number}.jpg")
 
 
 def save_run_curves(folder: RunFolder) -> None:
-    """Draw losses and AP over the epochs."""
+    """Plot losses and AP over the epochs."""
     save_curves(folder.results, folder.curves)
 
 
-def open_tensorboard(wanted: bool, folder: Path) -> LogScalars:
-    """A function that logs a row of results; does nothing unless wanted.
+def open_tensorboard(is_enabled: bool, folder: Path) -> LogScalars:
+    """Return a function that logs a row of results to TensorBoard; it does nothing unless ``is_enabled``.
 
     Raises:
-        ConfigError: If it is wanted but not installed.
+        ConfigError: If it is enabled but not installed.
     """
-    if not wanted:
+    if not is_enabled:
         return lambda row, epoch: None
     try:
         from torch.utils.tensorboard import SummaryWriter

@@ -1,4 +1,4 @@
-"""As many pairs per step as fit into the GPU's memory, found by trying."""
+"""Find the largest batch that fits into the GPU's memory, by running trial steps."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ log = logging.getLogger("yolofuse")
 
 _PROBED = (2, 4, 8)  # pairs on one rank
 _MAX_TRIES = 8
-_WORTH_A_TRY = 1.05  # another probe is made for at least so much more
+_WORTH_A_TRY = 1.05  # another trial is made for at least so much more
 _TILES = 4  # images of a mosaic
-_CANVASES = 640 << 20  # bytes that augmentation on the device takes for what it paints at once
+_CANVASES = 640 << 20  # bytes that augmentation on the device uses for the images it composes at once
 _GIB = 2**30
 
 
 class MemoryMeter(Protocol):
-    """Measures how much memory of a device is taken at most."""
+    """Measures the peak memory use of a device."""
 
     def reset(self) -> None:
-        """Begin a measurement."""
+        """Start a measurement."""
 
     def peak(self) -> int:
-        """Most bytes taken since then, by this process and by whatever else is on the device."""
+        """Return the peak in bytes since then, of this process and all others on the device."""
 
 
 class CudaMemory:
-    """What the allocator has reserved, and what lies beside it: the CUDA context, and other processes."""
+    """Memory reserved by torch's allocator, plus the CUDA context and other processes."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -54,13 +54,13 @@ class CudaMemory:
         return torch.cuda.mem_get_info(self._device)[1]
 
     def reset(self) -> None:
-        """Give back what nobody holds, and forget the last peak."""
+        """Free cached memory and reset the peak."""
         gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(self._device)
 
     def peak(self) -> int:
-        """Most bytes taken since :meth:`reset`; waits for the device."""
+        """Return the peak in bytes since :meth:`reset`; waits for the device."""
         torch.cuda.synchronize(self._device)
         free, total = torch.cuda.mem_get_info(self._device)
         beside = total - free - torch.cuda.memory_reserved(self._device)
@@ -68,22 +68,21 @@ class CudaMemory:
 
 
 def automatic_batch(detector: Detector, config: Config, precision: str, pairs: PairSet, ranks: Ranks) -> int:
-    """The number to put in the place of ``train.batch: -1``: pairs per step over all ranks, the same on every rank.
+    """Find the value for ``train.batch: -1``: pairs per step over all ranks, the same on every rank.
 
-    Call it with the detector on its device and in its memory format, before it is wrapped for several ranks. It is
-    left as it is, and so is the global random state: the probe trains a copy, which takes the memory that the moving
-    average takes later.
+    Call it with the detector on its device and in its memory format, before it is wrapped for several ranks. The
+    detector and the global random state stay unchanged: a copy is trained, with the memory that the EMA uses later.
 
     Raises:
         ConfigError: On the CPU, or where not even one pair fits.
     """
     if ranks.device.type != "cuda":
         raise ConfigError(
-            f"train.batch: -1 goes by the memory of a GPU, but the device is {ranks.device}; give a number, such as 16"
+            f"train.batch: -1 needs a GPU, whose memory it depends on, but the device is {ranks.device}; set a number"
         )
     memory = CudaMemory(ranks.device)
     with torch.random.fork_rng(devices=[ranks.device]):
-        probe = StepProbe(detector, config, precision, crowded(pairs, config), ranks.device)
+        probe = StepProbe(detector, config, precision, max_boxes_per_image(pairs, config), ranks.device)
         try:
             return fit_batch(probe, memory, memory.total, ranks.world, num_pairs=len(pairs), gather=ranks.gather)
         finally:
@@ -101,19 +100,19 @@ def fit_batch(
     share: float = 0.8,
     gather: Callable[[int | None], list[int | None]] = lambda value: [value],
 ) -> int:
-    """The largest batch whose step keeps within a share of the memory.
+    """Find the largest batch whose step stays within a share of the memory.
 
-    Peaks of a few small batches lie on a line; the size that it promises is tried as well, and the line drawn anew.
-    Ranks tell each other every peak, so that all of them try the same sizes and find the same: the smallest.
+    Peaks of a few small batches lie on a line; the size that it predicts is tried too, and the line is fitted again.
+    Ranks exchange every peak, so that all of them try the same sizes and find the same one: the smallest.
 
     Args:
-        step: Makes one whole step, update included, with a number of pairs on this rank.
+        step: Runs one whole step, update included, with a number of pairs on this rank.
         memory: Measures it.
         total_bytes: Of this rank's device.
         world: How many ranks there are.
         num_pairs: Size of the data set, which no batch exceeds.
-        share: Of the memory, that a step may take; the rest is for fragments, validation and the unforeseen.
-        gather: What all ranks say, on every rank.
+        share: Of the memory that a step may use; the rest is for fragmentation, validation and unforeseen needs.
+        gather: Returns the values of all ranks.
 
     Returns:
         Pairs over all ranks; an even number on each, unless one is all that fits.
@@ -141,7 +140,7 @@ def fit_batch(
             break
         best = num
     for _ in range(_MAX_TRIES):
-        num = _even(min(_promised(taken, limit), high))
+        num = _even(min(_predict(taken, limit), high))
         if num < max(_WORTH_A_TRY * best, best + 1):
             break
         if fits(num):
@@ -151,19 +150,19 @@ def fit_batch(
     if not best and not (high and fits(1)):
         raise ConfigError(
             f"train.batch: not even one pair fits into {share:.0%} of the memory ({limit / _GIB:.1f} GiB); "
-            "take a smaller train.imgsz or model.base"
+            "use a smaller train.imgsz or model.base"
         )
     best = max(best, 1)
     peak = taken[best] or 0
     log.info(
-        "train.batch: %d, %d on each rank; a step takes %.1f GiB, of %.1f that it may (%.0f%% of the memory)",
+        "train.batch: %d, %d on each rank; a step uses %.1f of %.1f GiB allowed (%.0f%% of the memory)",
         best * world, best, peak / _GIB, limit / _GIB, 100 * share,
     )  # fmt: skip
     return best * world
 
 
 def _peak(step: Callable[[int], None], memory: MemoryMeter, num: int) -> int | None:
-    """Most bytes taken in a step; None where the memory was too small for it."""
+    """Return the peak of a step in bytes; None if the memory was too small for it."""
     memory.reset()
     try:
         step(num)
@@ -172,11 +171,11 @@ def _peak(step: Callable[[int], None], memory: MemoryMeter, num: int) -> int | N
     return memory.peak()
 
 
-def _promised(taken: Mapping[int, int | None], limit: float) -> int:
-    """The batch at which the memory should be full to the limit, by the two sizes nearest to it.
+def _predict(taken: Mapping[int, int | None], limit: float) -> int:
+    """Predict the batch that uses the memory up to the limit, from the two sizes nearest to it.
 
     Args:
-        taken: What each size that was tried took; None where that was too much to be known.
+        taken: Peak in bytes of each size tried; None if it did not fit at all.
         limit: Bytes.
     """
     known = sorted((num, peak) for num, peak in taken.items() if peak is not None)
@@ -191,7 +190,7 @@ def _promised(taken: Mapping[int, int | None], limit: float) -> int:
     if above is not None and peak_above is not None:
         return best + int((limit - low) * (above - best) / (peak_above - low))
     few, lower = fitting[-2] if len(fitting) > 1 else (0, 0)
-    if low <= lower:  # what small batches take is hidden by something larger
+    if low <= lower:  # the memory of small batches is hidden by something larger
         return 4 * best
     return best + int((limit - low) * (best - few) / (low - lower))
 
@@ -201,9 +200,9 @@ def _even(num: int) -> int:
 
 
 class StepProbe:
-    """Makes whole training steps on a copy of a detector, with images of one grey and as many boxes as there may be.
+    """Runs whole training steps on a copy of a detector, with uniform images and as many boxes as can be expected.
 
-    A compiled model needs no more than this one, which isn't compiled.
+    The copy is not compiled; a compiled model needs no more memory.
     """
 
     def __init__(
@@ -213,9 +212,9 @@ class StepProbe:
 
         Args:
             detector: On its device and in its memory format.
-            config: The run; its batch size is not looked at.
+            config: The run; its batch size is not read.
             precision: fp32, bf16 or fp16.
-            num_boxes: Of each image; the assignment of boxes to cells takes memory for each of them.
+            num_boxes: Of each image; the assignment of boxes to anchors uses memory for each of them.
             device: Where the detector is.
         """
         train = config.train.model_copy(update={"batch": config.train.nominal_batch})
@@ -228,15 +227,15 @@ class StepProbe:
         self._optimizer = build_optimizer(self._detector, train)
 
     def __call__(self, num: int) -> None:
-        """Make one step of ``num`` pairs."""
+        """Run one step of ``num`` pairs."""
         try:
-            beside = self._beside(num)
+            prefetched = self._allocate_prefetched(num)
             batch = self._batch(num)
             with autocast(self._device, self._precision):
                 outputs = self._detector(batch.rgb, batch.ir)
             self._criterion(outputs, batch).total.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
-            del beside
+            del prefetched
         finally:
             self._optimizer.zero_grad(set_to_none=True)
 
@@ -253,8 +252,8 @@ class StepProbe:
             letterboxes=torch.tensor([[1.0, 0.0, 0.0]]).repeat(num, 1),
         )
 
-    def _beside(self, num: int) -> list[Tensor]:
-        """What lies in memory while a step is computed: the next batch, and what it is made from."""
+    def _allocate_prefetched(self, num: int) -> list[Tensor]:
+        """Allocate what else is in memory during a step: the next batch, and what it is made from."""
         pixels = 4 * num * self._train.imgsz**2
         sizes = [pixels, 4 * pixels]  # as loaded, as floats
         if self._train.augment_on == "device":
@@ -262,8 +261,8 @@ class StepProbe:
         return [torch.empty(size, dtype=torch.uint8, device=self._device) for size in sizes]
 
 
-def crowded(pairs: PairSet, config: Config) -> int:
-    """Most boxes that an image of an epoch is likely to have: of one pair, or of a mosaic of several."""
+def max_boxes_per_image(pairs: PairSet, config: Config) -> int:
+    """Estimate the largest number of boxes in an image of an epoch: of one pair, or of a mosaic of several."""
     counts = np.diff(pairs.scan.offsets)
     most = int(counts.max())
     if config.train.augment.mosaic and config.train.close_mosaic < config.train.epochs:

@@ -1,4 +1,4 @@
-"""From a detector and a split to COCO figures, on one process or sharded over ranks with equal results."""
+"""Compute COCO metrics of a detector on a split, on one process or sharded over ranks with equal results."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from yolofuse.eval.coco import CocoJson, CocoMatches, CocoResult, ground_truth, 
 from yolofuse.eval.coco_backends import require_backend
 from yolofuse.eval.decision_fusion import merge
 from yolofuse.eval.postprocess import postprocess, to_detections
-from yolofuse.eval.slices import by_tag_of
+from yolofuse.eval.slices import evaluate_slices
 from yolofuse.model import Detector
 from yolofuse.types import Detections, PairedBatch
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of a split and what they were computed from.
+    """Metrics of a split and what they were computed from.
 
     Attributes:
-        result: The COCO figures.
+        result: The COCO metrics.
         slices: The same for parts of the split, by ``tag=value``.
         ground_truth: COCO JSON of the labels.
         predictions: COCO JSON of the detections.
@@ -57,7 +57,7 @@ def _in_eval_mode(detector: Detector) -> Iterator[None]:
 
 
 def predict_batch(detector: Detector, batch: PairedBatch, config: Config) -> list[Detections]:
-    """Detections of a batch (on the detector's device, pixels 0..1) in original pixels.
+    """Detect objects in a batch (on the detector's device, pixels 0..1); boxes are in original pixels.
 
     The detector must be in eval mode.
     """
@@ -85,9 +85,9 @@ def predict_batch(detector: Detector, batch: PairedBatch, config: Config) -> lis
 def evaluate_split(
     detector: Detector, pairs: PairSet, config: Config, ranks: Ranks, *, with_slices: bool = True
 ) -> Evaluation | None:
-    """Judge a detector on a split; None on every rank but 0.
+    """Evaluate a detector on a split; None on every rank but 0.
 
-    A batch's content never depends on the number of ranks, so neither do the figures.
+    A batch's content never depends on the number of ranks, so neither do the metrics.
 
     Raises:
         ConfigError: If the package of ``val.backend`` is missing.
@@ -99,7 +99,7 @@ def evaluate_split(
 
 @dataclass(frozen=True)
 class SplitPredictions:
-    """What this rank detected, in a split's order, and the seconds that took."""
+    """Detections of this rank, in the split's order, and the seconds they took."""
 
     detections: list[Detections]
     seconds: float
@@ -107,53 +107,53 @@ class SplitPredictions:
 
 def predict_split(
     detector: Detector,
-    source: EvalLoader,
+    loader: EvalLoader,
     config: Config,
     ranks: Ranks,
-    between: Callable[[], object] = lambda: None,
+    on_batch_end: Callable[[], object] = lambda: None,
 ) -> SplitPredictions:
-    """Detections in this rank's part of a split.
+    """Detect objects in this rank's part of a split.
 
     Args:
-        detector: The model; its mode is put back.
-        source: The split's batches.
+        detector: The model; its mode is restored.
+        loader: The split's batches.
         config: The run.
         ranks: This process among the run's.
-        between: Called after each batch, equally often on every rank; it may raise to give up.
+        on_batch_end: Called after each batch, equally often on every rank; it may raise to stop.
     """
     for head in detector.heads.values():
-        head.max_det = config.val.max_det  # end-to-end heads choose their best themselves
+        head.max_det = config.val.max_det  # end-to-end heads select their best boxes themselves
     found: list[Detections] = []
     seconds = 0.0
-    source.prefetcher.start()
-    batches = iter(source.prefetcher)
+    loader.prefetcher.start()
+    batches = iter(loader.prefetcher)
     hidden = None if ranks.is_main else True  # None: silent when stderr is no terminal
     with _in_eval_mode(detector):
-        for _ in tqdm(range(source.num_steps), desc="validate", leave=False, disable=hidden, unit="batch"):
+        for _ in tqdm(range(loader.num_steps), desc="validate", leave=False, disable=hidden, unit="batch"):
             if (batch := next(batches, None)) is not None:
                 started = time.perf_counter()
                 found += predict_batch(detector, batch, config)  # ends on the CPU, so the clock sees finished work
                 seconds += time.perf_counter() - started
-            between()
+            on_batch_end()
     return SplitPredictions(found, seconds)
 
 
 def compute_metrics(
-    found: SplitPredictions, pairs: PairSet, config: Config, ranks: Ranks, *, with_slices: bool = True
+    predictions: SplitPredictions, pairs: PairSet, config: Config, ranks: Ranks, *, with_slices: bool = True
 ) -> Evaluation | None:
-    """COCO figures of what all ranks detected; None on every rank but 0."""
-    gathered = ranks.gather(found)
+    """Compute the COCO metrics of what all ranks detected; None on every rank but 0."""
+    gathered = ranks.gather(predictions)
     if not ranks.is_main:
         return None
     detections = sorted((d for part in gathered for d in part.detections), key=lambda d: d.image_id)
     truth = ground_truth(pairs.records, pairs.labels, pairs.names, pairs.ignored)
-    predictions = prediction_rows(detections)
-    matches = CocoMatches(truth, predictions, config.val.backend)
+    rows = prediction_rows(detections)
+    matches = CocoMatches(truth, rows, config.val.backend)
     return Evaluation(
         result=matches.result(),
-        slices=by_tag_of(matches, pairs.records) if with_slices else {},
+        slices=evaluate_slices(matches, pairs.records) if with_slices else {},
         ground_truth=truth,
-        predictions=predictions,
+        predictions=rows,
         detections=detections,
         ms_per_pair=1000 * sum(part.seconds for part in gathered) / max(len(detections), 1),
     )

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import logging
-import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,20 +13,21 @@ import torch
 from yolofuse.config import Config
 from yolofuse.config.load import plain_config
 from yolofuse.distributed.ranks import Ranks, join_ranks
-from yolofuse.engine.artifacts import LogScalars, open_tensorboard, save_first_batches
+from yolofuse.engine.active_run import ActiveRun, position, write_marker
+from yolofuse.engine.artifacts import open_tensorboard, save_first_batches
 from yolofuse.engine.build import TrainContext, build_context
 from yolofuse.engine.diagnostics.profiler import Profile
 from yolofuse.engine.preemption import StopRequest, stop_requests
-from yolofuse.engine.step import StepState, new_scaler, new_step_state
+from yolofuse.engine.step import new_scaler, new_step_state
 from yolofuse.engine.watchdog import Watchdog, read_hang
 from yolofuse.errors import RunStopped, YolofuseError
-from yolofuse.files import save_json
 from yolofuse.run.checkpointer import AsyncCheckpointer, newest_checkpoint
+from yolofuse.run.events import append_event, describe_last_exit
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.lock import run_lock
-from yolofuse.run.resume_check import check_resumable, code_fingerprint
-from yolofuse.run.status_writer import StatusFile, append_event, describe_last_exit
-from yolofuse.run.train_state import RESTORED, LossMeter, TrainState, capture, restore
+from yolofuse.run.resume_check import check_resumable
+from yolofuse.run.status_writer import StatusWriter
+from yolofuse.run.train_state import RESTORED, TrainState, restore
 from yolofuse.weights import load_checkpoint
 
 log = logging.getLogger("yolofuse")
@@ -39,109 +36,8 @@ Resume = Literal["never", "auto", "always"]
 """Whether to resume a run: never start over a used folder, resume if it was started before, or fail if it was not."""
 
 
-@dataclass
-class Run:
-    """An open run on one rank: its fixed parts, its state, and its files.
-
-    Attributes:
-        context: What stays the same.
-        state: Counters, scores and losses so far; part of every checkpoint.
-        step: What changes from step to step outside of checkpoints.
-        folder: Names of the run's files.
-        checkpointer: Writes checkpoints beside training.
-        watchdog: Ends the process if it hangs.
-        stop: Whether this process was asked to stop.
-        status: Writes ``status.json``; None on every rank but 0.
-        profile: Traces a few steps, if the config asks for it.
-        log_scalars: Writes a row of results to TensorBoard, if the config asks for it.
-        saved_at: When the last checkpoint was saved, in seconds of the monotonic clock.
-    """
-
-    context: TrainContext
-    state: TrainState
-    step: StepState
-    folder: RunFolder
-    checkpointer: AsyncCheckpointer
-    watchdog: Watchdog
-    stop: StopRequest
-    status: StatusFile | None
-    profile: Profile
-    log_scalars: LogScalars
-    saved_at: float = field(default_factory=time.monotonic)
-
-    @property
-    def should_continue(self) -> bool:
-        """Whether there is another epoch to train."""
-        train = self.context.config.train
-        return self.state.epoch < train.epochs and not self.state.is_stale(train.patience)
-
-    def write_status(self, activity: Any) -> None:
-        """Write to ``status.json`` what the run is doing."""
-        if self.status is not None:
-            self.status.update(activity, self.state)
-
-    def log_event(self, event: Any, **facts: Any) -> None:
-        """Append an event to ``events.jsonl`` on rank 0."""
-        if self.context.ranks.is_main:
-            append_event(self.folder.path, event, **position(self), **facts)
-
-    def save(self, meter: LossMeter | None = None) -> None:
-        """Save a checkpoint; it is written while training continues.
-
-        Args:
-            meter: The losses of the running epoch, in mid-epoch.
-        """
-        if meter is not None:
-            self.state.loss_sums = self.context.ranks.gather(meter.plain())
-        self.state.last_save = self.state.step
-        self.saved_at = time.monotonic()
-        if self.context.ranks.is_main:
-            self.checkpointer.save_last(self.checkpoint(), self.state.step)
-
-    def checkpoint(self) -> dict[str, Any]:
-        """Return everything that a checkpoint holds."""
-        context = self.context
-        state = capture(context.detector, context.ema, context.optimizer, self.step.scaler, self.state)
-        return checkpoint_header(self) | state
-
-    def wants_save(self) -> bool:
-        """Return whether rank 0 finds a checkpoint due by time."""
-        minutes = self.context.config.train.save_minutes
-        return self.context.ranks.is_main and minutes > 0 and time.monotonic() - self.saved_at > 60 * minutes
-
-    def raise_if_stopped(self) -> None:
-        """End the run if any rank was asked to stop; only where all ranks know the same.
-
-        Raises:
-            RunStopped: If so.
-        """
-        if self.context.consensus.stop:
-            name = self.stop.name or "another rank's signal"
-            raise RunStopped(name, f"stopped by {name} at step {self.state.step}")
-
-
-def position(run: Run) -> dict[str, int]:
-    """Return the epoch, step and number of ranks, which every event records."""
-    return {"epoch": run.state.epoch, "step": run.state.step, "world": run.context.ranks.world}
-
-
-def checkpoint_header(run: Run) -> dict[str, Any]:
-    """Return what a checkpoint records about its run: enough to build the model and to know where it is from."""
-    context = run.context
-    return {
-        "config": plain_config(context.config),
-        "names": list(context.train_pairs.names),
-        "data_hash": context.train_pairs.fingerprint,
-        "code": code_fingerprint(),
-        "world": context.ranks.world,
-        "ir_windows": {name: list(window) for name, window in context.train_pairs.ir_windows.items()},
-        "epoch": run.state.epoch,
-        "ap": run.state.best_ap,
-    }
-
-
 @contextmanager
-def open_run(config: Config, *, resume: Resume, force: bool) -> Iterator[Run | None]:
+def open_run(config: Config, *, resume: Resume, force: bool) -> Iterator[ActiveRun | None]:
     """Start a run or resume it; None if it is finished already and ``resume`` is ``auto``.
 
     Args:
@@ -171,7 +67,7 @@ def open_run(config: Config, *, resume: Resume, force: bool) -> Iterator[Run | N
         yield from _record_exit(run)
 
 
-def _start(folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, stop: StopRequest) -> Run:
+def _start(folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, stop: StopRequest) -> ActiveRun:
     """Start a run in an unused folder."""
     ranks.run_on_main(folder.check_unused)  # before minutes are spent on checking data
     context = build_context(config, ranks)
@@ -188,7 +84,7 @@ def _start(folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, st
     return run
 
 
-def _write_initial_artifacts(run: Run) -> None:
+def _write_initial_artifacts(run: ActiveRun) -> None:
     """Write what a run leaves before its first step: images, the weights report, and a checkpoint to go back to."""
     context = run.context
     if context.ranks.is_main:
@@ -202,7 +98,7 @@ def _write_initial_artifacts(run: Run) -> None:
 
 def _resume(
     folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, stop: StopRequest, *, force: bool
-) -> Run:
+) -> ActiveRun:
     """Resume a run from its newest whole checkpoint, or from its start if it has none."""
     ranks.run_on_main(lambda: _acquire_run_folder(folder, stack))
     saved = ranks.run_on_main(folder.load_config)
@@ -255,7 +151,7 @@ def restore_context(
     return state
 
 
-def _report_resume(run: Run, last_exit: dict[str, Any], problems: list[str], changes: list[str]) -> None:
+def _report_resume(run: ActiveRun, last_exit: dict[str, Any], problems: list[str], changes: list[str]) -> None:
     """Record in log and events from where and after what a run is resumed; remove the markers of its last exit."""
     if not run.context.ranks.is_main:
         return
@@ -282,15 +178,17 @@ def _assemble(
     scaler: torch.amp.GradScaler,
     stop: StopRequest,
     stack: ExitStack,
-) -> Run:
+) -> ActiveRun:
     """Open everything around a built context: checkpointer, status, watchdog, profile, monitor."""
     config, ranks = context.config.train, context.ranks
     checkpointer = AsyncCheckpointer(folder, config.keep)
     stack.callback(checkpointer.close)
     steps = len(context.train_loader)
-    status = StatusFile(folder.path, epochs=config.epochs, steps_per_epoch=steps, batch=config.batch, world=ranks.world)
+    status = StatusWriter(
+        folder.path, epochs=config.epochs, steps_per_epoch=steps, batch=config.batch, world=ranks.world
+    )
     micro_batches = ranks.run_on_main(folder.read_micro_batches)
-    run = Run(
+    run = ActiveRun(
         context=context,
         state=state,
         step=new_step_state(context, scaler, folder.first_steps, state.step, micro_batches),
@@ -312,7 +210,7 @@ def _assemble(
     return run
 
 
-def _record_exit(run: Run) -> Iterator[Run]:
+def _record_exit(run: ActiveRun) -> Iterator[ActiveRun]:
     """Record in the run's folder and events how it ended."""
     try:
         yield run
@@ -332,12 +230,6 @@ def _record_exit(run: Run) -> Iterator[Run]:
         raise
 
 
-def _record_failure(run: Run, error: BaseException) -> None:
+def _record_failure(run: ActiveRun, error: BaseException) -> None:
     run.write_status("failed")
     run.log_event("failed", why=f"{type(error).__name__}: {error}")
-
-
-def write_marker(run: Run, path: Path, **facts: str) -> None:
-    """Write a file by which job scripts know how the run ended."""
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    save_json(path, {**facts, **position(run), "time": now, "host": socket.gethostname()})

@@ -1,4 +1,4 @@
-"""Being asked to stop: by a scheduler (SIGTERM, SIGUSR1) or by Ctrl-C. The handler only takes note of it."""
+"""Turn SIGTERM, SIGUSR1 (sent by schedulers) and Ctrl-C into requests to stop at the next step."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _PREEMPTION = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopRequest:
-    """Whether this process was asked to stop, and by what.
+    """Whether this process was asked to stop, and by which signal.
 
     Attributes:
-        name: The signal's name; None while nobody asked.
+        name: The signal's name; None if there was none.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class StopRequest:
         return self.name is not None
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Take note. A second Ctrl-C ends the process at once."""
+        """Record a signal. A second Ctrl-C ends the process at once."""
         del frame
         if number == signal.SIGINT and self.name == "SIGINT":
             raise KeyboardInterrupt
@@ -34,10 +34,10 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Take SIGTERM, SIGUSR1 and Ctrl-C as requests to stop at the next step, as long as the block lasts."""
+    """Handle SIGTERM, SIGUSR1 and Ctrl-C as requests to stop, as long as the block lasts."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield request  # only a main thread has signal handlers
+        yield request  # only the main thread may set signal handlers
         return
     before = {number: signal.signal(number, request.handle) for number in (*_PREEMPTION, signal.SIGINT)}
     try:

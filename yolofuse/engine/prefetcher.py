@@ -1,7 +1,7 @@
-"""Batches on the device, one ahead of the step that needs them, and how long the loop waited for them.
+"""Prefetch batches to the device, one ahead of the step that needs it, and measure how long the loop waits.
 
-A loader's worker that is killed, for instance for want of memory, costs a restart of the loader at the batch that is
-due, and no more: what is in a batch depends on its number alone.
+If a loader's worker is killed, for example by the kernel for lack of memory, the loader is restarted at the batch that
+is due; nothing else changes, since the content of a batch depends on its number alone.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from yolofuse.types import PairedBatch
 
 log = logging.getLogger("yolofuse")
 
-_MAX_RESTARTS = 3  # of loaders in the life of a feed
-_DEATHS = (RuntimeError, ConnectionError, EOFError)
-"""What torch's loader raises when a worker is gone; the last two if it died before its batch was taken over."""
+_MAX_RESTARTS = 3  # of the loader, in the life of a prefetcher
+_WORKER_EXITS = (RuntimeError, ConnectionError, EOFError)
+"""What torch's loader raises when a worker exited; the last two if it did before its batch was received."""
 
 
 class DevicePrefetcher:
-    """Goes through a loader; on CUDA the next batch is copied and scaled while the current one is computed.
+    """Iterates over a loader; on CUDA the next batch is copied and scaled while the current one is computed.
 
     Attributes:
-        wait_s: Seconds of the last pass in which no step could be given out: waiting for the loader, and bringing
-            its batches to the device as far as that is the host's work.
-        restarts: How often workers died so far.
-        on_restart: Called with what is known of such a death.
+        wait_s: Seconds of the last pass without a batch for the loop: waiting for the loader, and the host's part of
+            copying batches to the device.
+        restarts: How often the loader was restarted so far.
+        on_restart: Called with the reason of a restart.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class DevicePrefetcher:
         to_device: Callable[[Any], PairedBatch],
         device: torch.device,
     ) -> None:
-        """Keep what is iterated.
+        """Keep the loader to iterate over.
 
         Args:
-            open_loader: Makes a loader, with workers of its own. It yields what ``to_device`` takes, in page-locked
+            open_loader: Creates a loader with its own workers. It yields what ``to_device`` takes, in page-locked
                 memory where the copy is to overlap.
-            seek: Says at which batch the loader's next iteration begins, counted from 0.
-            to_device: Brings one batch to the device, without waiting for the copy.
+            seek: Sets the batch at which the loader's next iteration begins, counted from 0.
+            to_device: Copies one batch to the device without waiting for the copy.
             device: Where the step computes.
         """
         self._open_loader = open_loader
@@ -66,24 +66,24 @@ class DevicePrefetcher:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a loader, with workers."""
+        """Whether a loader exists, with its workers."""
         return self._loader is not None
 
     def start(self, position: int = 0) -> None:
-        """Let the workers begin at a batch, before anybody asks for it. The next iteration begins there."""
+        """Let the workers begin at a batch before it is requested; the next iteration begins there."""
         self._position = position
         self._batches = None
         while self._batches is None:
             self._seek(position)
             self._loader = self._loader or self._open_loader()
             try:
-                with _no_handler_of_dead_workers():
-                    self._batches = iter(self._loader)  # workers from before answer here
-            except _DEATHS as error:
-                self._note_death(error)
+                with _without_sigchld_handler():
+                    self._batches = iter(self._loader)  # existing workers answer here
+            except _WORKER_EXITS as error:
+                self._handle_worker_exit(error)
 
     def close(self) -> None:
-        """Put the loader away, and its workers with it."""
+        """Close the loader and its workers."""
         self._loader = self._batches = None
 
     def __iter__(self) -> Iterator[PairedBatch]:
@@ -100,7 +100,7 @@ class DevicePrefetcher:
             current = torch.cuda.current_stream(self._stream.device)
             current.wait_stream(self._stream)
             for tensor in (batch.pixels, batch.boxes_xyxy, batch.class_ids, batch.batch_index):
-                tensor.record_stream(current)  # its memory is not used again before the step is done with it
+                tensor.record_stream(current)  # keeps its memory from being reused before the step is done with it
             ahead = self._next()
             yield batch
 
@@ -115,14 +115,14 @@ class DevicePrefetcher:
         return batch
 
     def _load(self) -> Any:
-        """The loader's next batch, None at its end; workers that died are replaced a few times."""
+        """Return the loader's next batch, None at its end; restart the loader if a worker exited."""
         while True:
             assert self._batches is not None
             try:
                 raw = next(self._batches, None)
-            except _DEATHS as error:
-                self._note_death(error)
-            if self._batches is None:  # outside of the handler, which holds on to the old loader
+            except _WORKER_EXITS as error:
+                self._handle_worker_exit(error)
+            if self._batches is None:  # outside of the handler, which keeps the old loader alive
                 self.start(self._position)
                 continue
             if raw is None:
@@ -130,28 +130,28 @@ class DevicePrefetcher:
             self._position += 1
             return raw
 
-    def _note_death(self, error: Exception) -> None:
-        """Put a loader away whose worker died; whatever else went wrong is raised again."""
+    def _handle_worker_exit(self, error: Exception) -> None:
+        """Close the loader of a worker that exited; any other error is raised again."""
         if isinstance(error, RuntimeError) and not str(error).startswith(("DataLoader worker", "Pin memory thread")):
             raise error
         self.restarts += 1
         if self.restarts > _MAX_RESTARTS:
             raise RunError(
-                f"data.workers: loader processes died {self.restarts} times ({error}); the usual reason is memory: "
-                "take fewer data.workers, or train.cache: none"
+                f"data.workers: worker processes exited {self.restarts} times ({error}); the usual reason is memory: "
+                "use fewer data.workers, or train.cache: none"
             ) from error
         why = str(error) or type(error).__name__
-        log.warning("warning: a loader process died (%s); the loader starts again at the batch that is due", why)
+        log.warning("warning: a worker process exited (%s); the loader is restarted at the batch that is due", why)
         self.on_restart(why)
-        self._loader = self._batches = None  # its other workers end with it
+        self._loader = self._batches = None  # its other workers exit with it
 
 
 @contextmanager
-def _no_handler_of_dead_workers() -> Iterator[None]:
-    """Let the loader find out for itself, within seconds, that a worker died.
+def _without_sigchld_handler() -> Iterator[None]:
+    """Keep torch from installing its SIGCHLD handler; the loader finds an exited worker itself within seconds.
 
-    The handler that torch sets raises wherever the main thread happens to be, for instance between an update of the
-    weights and that of their average.
+    That handler raises wherever the main thread happens to be, for example between an update of the weights and that of
+    the EMA.
     """
     before = signal.getsignal(signal.SIGCHLD)
     try:

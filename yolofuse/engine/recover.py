@@ -7,19 +7,20 @@ from typing import NoReturn
 
 import torch
 
-from yolofuse.engine.lifecycle import Run, position, restore_context, write_marker
+from yolofuse.engine.active_run import ActiveRun, position, write_marker
+from yolofuse.engine.lifecycle import restore_context
 from yolofuse.engine.nan_guard import NotFinite, RollBack
 from yolofuse.engine.step import new_scaler, new_step_state
 from yolofuse.errors import RunError
 from yolofuse.run.checkpointer import newest_checkpoint
-from yolofuse.run.status_writer import append_event
+from yolofuse.run.events import append_event
 from yolofuse.run.train_state import RESTORED
 from yolofuse.weights import load_checkpoint
 
 log = logging.getLogger("yolofuse")
 
 
-def recover(run: Run, reason: RollBack) -> None:
+def recover(run: ActiveRun, reason: RollBack) -> None:
     """Bring the run back to a state from which it can continue, on every rank alike.
 
     Raises:
@@ -31,7 +32,7 @@ def recover(run: Run, reason: RollBack) -> None:
         _split_batches(run)
 
 
-def _skip_batches(run: Run, reason: NotFinite) -> None:
+def _skip_batches(run: ActiveRun, reason: NotFinite) -> None:
     """Go back, and skip the batches whose loss or gradients were not finite."""
     before, most = run.state, run.context.config.train.nan_rollbacks
     steps = f"step {reason.steps.start + 1}"
@@ -59,14 +60,14 @@ def _skip_batches(run: Run, reason: NotFinite) -> None:
     run.log_event("rolled_back", reached=max(before.step, reason.steps.stop), left_out=steps, why=origin)
 
 
-def _locate(run: Run, reason: NotFinite) -> str:
+def _locate(run: ActiveRun, reason: NotFinite) -> str:
     """Describe where values stop being finite; a GPU reports it one update later, when the batch is gone."""
     if run.step.monitor.batch_step not in reason.steps:
         return "found one update later, when its batch was gone (on the CPU the layer would be named)"
     return run.step.monitor.where_not_finite()
 
 
-def _split_batches(run: Run) -> None:
+def _split_batches(run: ActiveRun) -> None:
     """Go back, and compute every batch in twice as many micro-batches, whose gradients add up."""
     before, micro_batches = run.state, _more_micro_batches(run)
     run.context.ranks.run_on_main(lambda: run.folder.write_micro_batches(micro_batches))
@@ -81,7 +82,7 @@ def _split_batches(run: Run) -> None:
     run.log_event("out_of_memory", reached=before.step, parts=micro_batches)
 
 
-def end_job_out_of_memory(run: Run, reason: torch.OutOfMemoryError) -> NoReturn:
+def end_job_out_of_memory(run: ActiveRun, reason: torch.OutOfMemoryError) -> NoReturn:
     """End this rank, and with it the job, so that the next one starts with smaller micro-batches.
 
     Raises:
@@ -97,7 +98,7 @@ def end_job_out_of_memory(run: Run, reason: torch.OutOfMemoryError) -> NoReturn:
     ) from reason
 
 
-def _more_micro_batches(run: Run) -> int:
+def _more_micro_batches(run: ActiveRun) -> int:
     """Return twice as many micro-batches, up to one for each pair of a rank.
 
     Raises:
@@ -111,7 +112,7 @@ def _more_micro_batches(run: Run) -> int:
     return min(2 * run.step.micro_batches, most)
 
 
-def _roll_back(run: Run, micro_batches: int) -> None:
+def _roll_back(run: ActiveRun, micro_batches: int) -> None:
     """Restore the last checkpoint, and replace everything that the failed step may have left unusable.
 
     Raises:

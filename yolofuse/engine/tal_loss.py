@@ -1,8 +1,8 @@
-"""The loss of one branch of a head, as ultralytics defines it, without asking the device how large anything is.
+"""Compute the loss of one branch of a head (task-aligned assignment) without waiting for the device.
 
-ultralytics' own waits for the device several times per branch and step: for the boxes of the fullest image, the
-candidate anchors, the positive ones, and for small constants and anchors that it makes anew each time. Here the host
-says beforehand how much room each of them can need, and the anchors of an image size are made once.
+The values are those of ultralytics' loss, which waits for the device several times per branch and step: for the number
+of boxes in the fullest image, of candidate anchors and of positive ones, and for constants that it creates each time.
+Here the host computes upper bounds of those sizes beforehand, and the anchors of an image size are created once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from yolofuse.upstream import TaskAlignedAssigner, bbox2dist, bbox_iou, make_anc
 
 @dataclass(frozen=True)
 class TargetBounds:
-    """Upper bounds of what a batch's loss has to hold.
+    """Upper bounds of the sizes that a batch's loss needs.
 
     Attributes:
         boxes: Boxes of the batch; exact.
@@ -36,14 +36,14 @@ class TargetBounds:
 def target_bounds(
     boxes_xyxy: Tensor, batch_index: Tensor, size_hw: tuple[int, int], strides: Sequence[float], least_side: float
 ) -> TargetBounds:
-    """How much room a batch can need.
+    """Compute the bounds of a batch on the host.
 
     Args:
         boxes_xyxy: (M, 4) in pixels, on the CPU.
         batch_index: (M,), on the CPU.
         size_hw: Height and width of the batch's images in pixels.
         strides: Of the head's levels in pixels.
-        least_side: What smaller box sides are enlarged to in pixels before anchors are looked for.
+        least_side: Smaller box sides are enlarged to this many pixels before anchors are searched.
     """
     if not len(boxes_xyxy):
         return TargetBounds(0, 0, 0)
@@ -63,45 +63,45 @@ class Targets:
         labels: (B, n, 1) as floats.
         boxes_xyxy: (B, n, 4) in pixels.
         is_box: (B, n, 1), 1 where there is one.
-        room: Its bounds.
+        bounds: Of the batch.
     """
 
     labels: Tensor
     boxes_xyxy: Tensor
     is_box: Tensor
-    room: TargetBounds
+    bounds: TargetBounds
 
 
 def pad_targets(
-    boxes_xyxy: Tensor, class_ids: Tensor, batch_index: Tensor, num_images: int, room: TargetBounds
+    boxes_xyxy: Tensor, class_ids: Tensor, batch_index: Tensor, num_images: int, bounds: TargetBounds
 ) -> Targets:
-    """Boxes in a row per image.
+    """Arrange a batch's boxes in one padded row per image.
 
     Args:
         boxes_xyxy: (M, 4) in pixels.
         class_ids: (M,).
-        batch_index: (M,), rising.
+        batch_index: (M,), ascending.
         num_images: Images of the batch.
-        room: Its bounds.
+        bounds: Of the batch.
     """
-    padded = boxes_xyxy.new_zeros(num_images, room.per_image, 5)
-    if room.boxes:
+    padded = boxes_xyxy.new_zeros(num_images, bounds.per_image, 5)
+    if bounds.boxes:
         counts = batch_index.new_zeros(num_images + 1).scatter_add_(0, batch_index + 1, torch.ones_like(batch_index))
-        within = torch.arange(room.boxes, device=batch_index.device) - counts.cumsum(0)[batch_index]
+        within = torch.arange(bounds.boxes, device=batch_index.device) - counts.cumsum(0)[batch_index]
         padded[batch_index, within] = torch.cat([class_ids[:, None].to(padded.dtype), boxes_xyxy], 1)
     labels, boxes = padded[..., :1], padded[..., 1:]
-    return Targets(labels, boxes, (boxes.sum(2, keepdim=True) > 0).to(boxes.dtype), room)
+    return Targets(labels, boxes, (boxes.sum(2, keepdim=True) > 0).to(boxes.dtype), bounds)
 
 
 class StaticShapeAssigner(TaskAlignedAssigner):
-    """ultralytics' assigner, told how many candidates there can be. :attr:`candidates` is set before each call."""
+    """ultralytics' assigner with tensors of a fixed size. Set :attr:`candidates`, an upper bound, before each call."""
 
     candidates = 0
 
     def select_candidates_in_gts(
         self, xy_centers: Tensor, gt_bboxes: Tensor, mask_gt: Tensor, eps: float = 1e-9
     ) -> Tensor:
-        """Whether an anchor's centre is in a box, small boxes enlarged: (B, n, A)."""
+        """Return whether an anchor's centre is in a box, small boxes enlarged: (B, n, A)."""
         centers, sides = (gt_bboxes[..., :2] + gt_bboxes[..., 2:]) / 2, gt_bboxes[..., 2:] - gt_bboxes[..., :2]
         half = torch.where(mask_gt.bool(), sides.clamp_min(self.stride_val), sides) / 2
         (left, top), (right, bottom) = (side.unbind(2) for side in (centers - half, centers + half))  # (B, n)
@@ -121,24 +121,24 @@ class StaticShapeAssigner(TaskAlignedAssigner):
         mask_gt: Tensor,
         **extra: Any,
     ) -> tuple[Tensor, Tensor]:
-        """How well candidates fit, and their overlaps: (B, n, A) each, zero elsewhere."""
+        """Return the alignment metric and the IoU of candidates: (B, n, A) each, zero elsewhere."""
         shape, num = mask_gt.shape, mask_gt.numel()
-        found = torch.nonzero_static(mask_gt.bool().flatten(), size=self.candidates, fill_value=num)[:, 0]  # (K,)
-        at = found.clamp_max(num - 1)  # what fills up is computed like the last pair, and written past the end
+        index = torch.nonzero_static(mask_gt.bool().flatten(), size=self.candidates, fill_value=num)[:, 0]  # (K,)
+        at = index.clamp_max(num - 1)  # padding is computed like the last pair, and written past the end
         pair, anchor = at // shape[2], at % shape[2]
         image, box = pair // shape[1], pair % shape[1]
         scores = pd_scores[image, anchor, gt_labels[image, box, 0].long()]
         overlaps = self.iou_calculation(gt_bboxes[image, box], pd_bboxes[image, anchor])  # type: ignore[no-untyped-call]
-        fits = scores.pow(self.alpha) * overlaps.pow(self.beta)
-        spread = [values.new_zeros(num + 1).scatter_(0, found, values)[:num].view(shape) for values in (fits, overlaps)]
-        return spread[0], spread[1]
+        alignment = scores.pow(self.alpha) * overlaps.pow(self.beta)
+        dense = [values.new_zeros(num + 1).scatter_(0, index, values)[:num] for values in (alignment, overlaps)]
+        return dense[0].view(shape), dense[1].view(shape)
 
 
 class BranchLoss(v8DetectionLoss):
-    """ultralytics' loss of one branch, before it is divided by what was assigned."""
+    """ultralytics' loss of one branch, before the division by the sum of the assigned scores."""
 
     def __init__(self, model: Any, tal_topk: int = 10, tal_topk2: int | None = None) -> None:
-        """Take what ultralytics' constructor takes."""
+        """Take the arguments of ultralytics' constructor."""
         super().__init__(model, tal_topk, tal_topk2)
         known, gains = self.assigner, cast(Any, self.hyp)
         self.assigner = self._assigner = StaticShapeAssigner(
@@ -155,9 +155,9 @@ class BranchLoss(v8DetectionLoss):
         self._grids: dict[tuple[tuple[int, ...], ...], tuple[Tensor, Tensor, Tensor]] = {}
 
     def __call__(self, preds: Mapping[str, Any], targets: Targets) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """The terms box, cls and dfl (or l1), and the sum of the assigned scores, of all images.
+        """Compute the terms box, cls and dfl (or l1), and the sum of the assigned scores, over all images.
 
-        ultralytics' loss is their quotient, the sum being 1 at least.
+        ultralytics' loss is their quotient, with a sum of at least 1.
 
         Args:
             preds: The branch's raw output in training, in float32.
@@ -167,7 +167,7 @@ class BranchLoss(v8DetectionLoss):
         logits = preds["scores"].permute(0, 2, 1).contiguous()  # (B, A, classes)
         anchors, strides, size_whwh = self._grid(preds["feats"])
         boxes = self.bbox_decode(anchors, distances)
-        self._assigner.candidates = targets.room.candidates
+        self._assigner.candidates = targets.bounds.candidates
         _, target_boxes, target_scores, is_positive, _ = self._assigner(
             logits.detach().sigmoid(),
             boxes.detach() * strides,
@@ -177,30 +177,32 @@ class BranchLoss(v8DetectionLoss):
             targets.is_box,
         )
         cls = self.bce(logits, target_scores).sum()
-        if not targets.room.boxes:
+        if not targets.bounds.boxes:
             zero = distances.sum() * 0  # keeps every output in the graph
             return torch.stack([zero, cls, zero]) * self._gains, target_scores.sum()
 
-        # Positives in one row, (P, ...), filled up with others that weigh nothing.
-        room = min(targets.room.boxes * self._assigner.topk2, is_positive.numel())
-        found = torch.nonzero_static(is_positive.flatten(), size=room, fill_value=-1)[:, 0]
-        is_real, at = (found >= 0)[:, None], found.clamp_min(0)
+        # Positives in one row, (P, ...), padded with others of weight zero.
+        bound = min(targets.bounds.boxes * self._assigner.topk2, is_positive.numel())
+        index = torch.nonzero_static(is_positive.flatten(), size=bound, fill_value=-1)[:, 0]
+        is_real, at = (index >= 0)[:, None], index.clamp_min(0)
         anchor, size_stride = anchors[at % len(anchors)], strides[at % len(anchors)]
         weight = torch.where(is_real, target_scores.flatten(0, 1)[at].sum(1, keepdim=True), 0.0)
-        wanted = torch.where(is_real, target_boxes.flatten(0, 1)[at] / size_stride, self._unit_box)
-        given = torch.where(is_real, boxes.flatten(0, 1)[at], self._unit_box)  # a gradient of zero, and never 0 * inf
-        box = ((1 - bbox_iou(given, wanted, xywh=False, CIoU=True)) * weight).sum()
+        target = torch.where(is_real, target_boxes.flatten(0, 1)[at] / size_stride, self._unit_box)
+        predicted = torch.where(
+            is_real, boxes.flatten(0, 1)[at], self._unit_box
+        )  # a gradient of zero, and never 0 * inf
+        box = ((1 - bbox_iou(predicted, target, xywh=False, CIoU=True)) * weight).sum()
         sides = distances.flatten(0, 1)[at]
-        far = bbox2dist(anchor, wanted, self.reg_max - 1 if self.use_dfl else None)
+        target_sides = bbox2dist(anchor, target, self.reg_max - 1 if self.use_dfl else None)
         if self.bbox_loss.dfl_loss is not None:
-            dfl = self.bbox_loss.dfl_loss(sides.view(-1, self.reg_max), far)
-        else:  # of the image's size
+            dfl = self.bbox_loss.dfl_loss(sides.view(-1, self.reg_max), target_sides)
+        else:  # relative to the image's size
             share = size_stride / size_whwh
-            dfl = functional.l1_loss(sides * share, far * share, reduction="none").mean(1, keepdim=True)
+            dfl = functional.l1_loss(sides * share, target_sides * share, reduction="none").mean(1, keepdim=True)
         return torch.stack([box, cls, (dfl * weight).sum()]) * self._gains, target_scores.sum()
 
     def _grid(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Anchors (A, 2) in strides, strides (A, 1), and w, h, w, h of the image in pixels; made once per size."""
+        """Return anchors (A, 2) in strides, strides (A, 1), and w, h, w, h of the image in pixels; cached per size."""
         key = tuple(tuple(feature.shape[2:]) for feature in features)
         if key not in self._grids:
             anchors, strides = make_anchors(features, self._assigner.stride, 0.5)  # type: ignore[no-untyped-call]

@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from yolofuse.config import Config
 from yolofuse.distributed.replica_check import check_replicas_equal
+from yolofuse.engine.active_run import ActiveRun, checkpoint_header, write_marker
 from yolofuse.engine.artifacts import save_run_curves
 from yolofuse.engine.build import TrainContext
 from yolofuse.engine.diagnostics.profiler import profile_span
 from yolofuse.engine.evaluator import compute_metrics, predict_split
-from yolofuse.engine.lifecycle import Resume, Run, checkpoint_header, open_run, write_marker
+from yolofuse.engine.lifecycle import Resume, open_run
 from yolofuse.engine.nan_guard import OutOfMemory, RollBack
 from yolofuse.engine.optim import freeze_batchnorm_statistics
 from yolofuse.engine.recover import end_job_out_of_memory, recover
@@ -64,7 +65,7 @@ def train(config: Config, *, resume: Resume = "never", force: bool = False) -> P
     return config.run_dir
 
 
-def train_epoch(run: Run) -> dict[str, float | None]:
+def train_epoch(run: ActiveRun) -> dict[str, float | None]:
     """Train for an epoch, or for what is left of it after a resume; return its row of results.csv."""
     context, state, loader = run.context, run.state, run.context.train_loader
     ranks, schedule = context.ranks, context.schedule
@@ -107,7 +108,7 @@ def train_epoch(run: Run) -> dict[str, float | None]:
     }
 
 
-def _finish_step(run: Run, meter: LossMeter, *, is_update: bool) -> None:
+def _finish_step(run: ActiveRun, meter: LossMeter, *, is_update: bool) -> None:
     """Count a step and report it; after an update also compare the ranks, save and stop, where that is due."""
     context, state, config = run.context, run.state, run.context.config.train
     state.step += 1
@@ -133,13 +134,13 @@ def _check_replicas(context: TrainContext) -> None:
     check_replicas_equal({"model": context.detector, "average": context.ema.ema}, context.ranks)
 
 
-def _is_evaluated(run: Run) -> bool:
+def _is_evaluated(run: ActiveRun) -> bool:
     """Return whether the epoch that was just trained is evaluated."""
     config, epoch = run.context.config.train, run.state.epoch + 1
     return epoch == config.epochs or (config.val_every > 0 and epoch % config.val_every == 0)
 
 
-def evaluate_epoch(run: Run) -> CocoResult | None:
+def evaluate_epoch(run: ActiveRun) -> CocoResult | None:
     """Evaluate the EMA, while the training loader's workers begin with the next epoch; return the metrics.
 
     Raises:
@@ -171,10 +172,10 @@ def evaluate_epoch(run: Run) -> CocoResult | None:
             return context.ranks.from_main(evaluation.result if evaluation else None)
 
 
-def finish_epoch(run: Run, row: dict[str, float | None], result: CocoResult | None) -> None:
+def finish_epoch(run: ActiveRun, row: dict[str, float | None], result: CocoResult | None) -> None:
     """Record the epoch and save. ``best`` goes first: a kill between the two must not lose it."""
     context, state = run.context, run.state
-    metrics = result.figures() if result else {}
+    metrics = result.metrics() if result else {}
     row |= {f"val/{name}": metrics.get(name) for name in ("AP", "AP50", "AP75")}
     state.finish_epoch(row, metrics.get("AP"))
     context.criterion.end_epoch()
@@ -196,7 +197,7 @@ def _format_row(row: dict[str, float | None]) -> str:
     return text + (f"  waited {waited:.0%} for data" if waited > _WAIT_WORTH_LOGGING else "")
 
 
-def _finish(run: Run) -> None:
+def _finish(run: ActiveRun) -> None:
     """Wait for the disk, draw the curves, and mark the run as finished."""
     state, folder, config = run.state, run.folder, run.context.config.train
     if run.context.ranks.is_main:
@@ -211,7 +212,7 @@ def _finish(run: Run) -> None:
     run.context.ranks.barrier()
 
 
-def _progress_bar(run: Run) -> tqdm[Any]:
+def _progress_bar(run: ActiveRun) -> tqdm[Any]:
     return tqdm(
         total=len(run.context.train_loader),
         initial=run.state.epoch_step,

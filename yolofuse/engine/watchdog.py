@@ -1,7 +1,7 @@
-"""A process that hangs ends itself, and leaves behind where it hung.
+"""End a process that hangs, and write the stacks of its threads to a file.
 
-A rank whose partner is gone or stopped waits in a collective, in C, where no Python code runs any more. So this is
-``faulthandler``'s own C thread, which needs nothing of Python.
+A rank whose partner is gone or stopped waits in a collective, in C, where no Python code runs any more. The watchdog is
+therefore ``faulthandler``'s C thread, which does not need the interpreter.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-_FIRST = 4.0  # times the patience for the first step, in which models are compiled and kernels chosen
+_FIRST = 4.0  # times the patience for the first step, which compiles models and chooses kernels
 
 
 class Watchdog:
-    """Ends the process when :meth:`beat` was not called for too long, with the stacks of all threads in a file."""
+    """Ends the process if :meth:`beat` is not called for too long, and writes the stacks of all threads."""
 
     def __init__(self, path: Path, patience: float) -> None:
-        """Set it up; :meth:`watching` starts it.
+        """Keep the settings; :meth:`watching` starts it.
 
         Args:
-            path: Where the stacks go; removed again if all goes well.
+            path: File for the stacks; removed again if the process ends normally.
             patience: Seconds without a beat; 0 switches it off.
         """
         self._path = path
@@ -46,13 +46,13 @@ class Watchdog:
                 self._path.unlink(missing_ok=True)
 
     def beat(self) -> None:
-        """Say that work goes on. Costs a look at the clock, mostly."""
+        """Report progress. Mostly costs one reading of the clock."""
         if time.monotonic() - self._armed > self._patience / 20:
             self._arm(self._patience)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do not watch: one rank works, or the disk does, and the others wait."""
+        """Suspend the watchdog, for example while one rank works and the others wait."""
         if self._file is not None:
             faulthandler.cancel_dump_traceback_later()
         try:
@@ -67,5 +67,5 @@ class Watchdog:
 
 
 def read_hang(path: Path) -> str | None:
-    """The stacks that a watchdog left, if one did; a process that was killed leaves an empty file."""
+    """Read the stacks that a watchdog wrote, if any; a process that was killed leaves an empty file."""
     return path.read_text(encoding="utf-8") or None if path.exists() else None

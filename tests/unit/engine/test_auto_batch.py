@@ -14,7 +14,7 @@ from tests.support.pairs import make_pairs, pairs_of
 from tests.support.runs import write_config
 from yolofuse.config import Config, ModelConfig, load_config
 from yolofuse.distributed.ranks import Ranks
-from yolofuse.engine.auto_batch import StepProbe, automatic_batch, crowded, fit_batch
+from yolofuse.engine.auto_batch import StepProbe, automatic_batch, fit_batch, max_boxes_per_image
 from yolofuse.errors import ConfigError
 from yolofuse.model import build_detector
 
@@ -76,7 +76,7 @@ def test_fit__knows_the_straight_line(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "yolofuse"):
         assert fit_batch(memory.step, memory, memory.total, num_pairs=10_000) == 202  # (8000 - 500) / 37 = 202.7
     assert memory.tried == [2, 4, 8, 202]
-    assert "train.batch: 202, 202 on each rank; a step takes 7.8 GiB, of 7.8" in caplog.text
+    assert "train.batch: 202, 202 on each rank; a step uses 7.8 of 7.8 GiB allowed" in caplog.text
 
 
 def test_fit__share_is_an_option() -> None:
@@ -155,7 +155,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 def test_automatic_batch__is_refused_on_the_cpu(config: Config) -> None:
     detector = build_detector(config.model, num_classes=1)
     pairs = pairs_of(Path(config.data.descriptor))
-    with pytest.raises(ConfigError, match=r"train\.batch: -1 goes by the memory of a GPU, but the device is cpu"):
+    with pytest.raises(
+        ConfigError, match=r"train\.batch: -1 needs a GPU, whose memory it depends on, but the device is cpu"
+    ):
         automatic_batch(detector, config, "fp32", pairs, Ranks(0, 1, _CPU))
 
 
@@ -184,7 +186,7 @@ def test_step_probe__shows_as_many_boxes_as_asked_for(config: Config) -> None:
 
 def test_crowded__counts_mosaics_where_there_are_any(tmp_path: Path, config: Config) -> None:
     pairs = pairs_of(make_pairs(tmp_path, num_train=5, num_val=0))  # a box in each
-    assert crowded(pairs, config) == 4
+    assert max_boxes_per_image(pairs, config) == 4
     augment = config.train.augment.model_copy(update={"mosaic": 0.0})
     plain = config.model_copy(update={"train": config.train.model_copy(update={"augment": augment})})
-    assert crowded(pairs, plain) == 1
+    assert max_boxes_per_image(pairs, plain) == 1

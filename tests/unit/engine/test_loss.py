@@ -89,7 +89,7 @@ def test_loss__is_that_of_ultralytics(base: str, counts: list[int]) -> None:
     raw = raw_outputs(outputs["trunk"])
     wanted, wanted_terms = stock_loss(detector, outputs, batch)
     wanted_grads = torch.autograd.grad(wanted, raw, retain_graph=True)
-    total, terms = DetectionLoss(detector, LossConfig(), 3)(outputs, batch)
+    total, terms, _ = DetectionLoss(detector, LossConfig(), 3)(outputs, batch)
     grads = torch.autograd.grad(total, raw)
     torch.testing.assert_close(total, wanted, rtol=1e-6, atol=1e-6)
     assert [f"{name}_loss" for name in terms] == list(wanted_terms)
@@ -110,7 +110,7 @@ def test_loss__trained_outputs_are_assigned_as_by_ultralytics() -> None:
             branch["boxes"] = (torch.rand(branch["boxes"].shape) * 6).requires_grad_()
             branch["scores"] = torch.randn(branch["scores"].shape).requires_grad_()
         wanted, _ = stock_loss(detector, outputs, batch)
-        total, _ = DetectionLoss(detector, LossConfig(), 3)(outputs, batch)
+        total = DetectionLoss(detector, LossConfig(), 3)(outputs, batch).total
         raw = raw_outputs(outputs["trunk"])
         torch.testing.assert_close(total, wanted, rtol=2e-6, atol=1e-6)
         both = torch.autograd.grad(total, raw), torch.autograd.grad(wanted, raw)
@@ -122,7 +122,7 @@ def test_loss__parts_of_ranks_add_up_to_the_whole(base: str) -> None:
     torch.manual_seed(0)
     detector, batch = build(base, cut="decision"), random_batch([1, 0, 9, 14])
     outputs = detector(batch.rgb, batch.ir)
-    whole, whole_terms = DetectionLoss(detector, LossConfig(), 3)(outputs, batch)
+    whole, whole_terms, _ = DetectionLoss(detector, LossConfig(), 3)(outputs, batch)
     rows = [part(batch, 0, 2), part(batch, 2, 4)]
     halves = [sliced(outputs, 0, 2), sliced(outputs, 2, 4)]
     messages: list[Tensor] = []
@@ -131,13 +131,12 @@ def test_loss__parts_of_ranks_add_up_to_the_whole(base: str) -> None:
         messages.append(message)
         return message
 
-    for half, own in zip(halves, rows, strict=True):
-        DetectionLoss(detector, LossConfig(), 3, keep)(half, own)
+    criterion = DetectionLoss(detector, LossConfig(), 3)
+    sums = [criterion.branch_sums(half, own) for half, own in zip(halves, rows, strict=True)]
+    for of_rank in sums:
+        criterion.reduce(of_rank, keep)
     total = messages[0] + messages[1]
-    found = [
-        DetectionLoss(detector, LossConfig(), 3, lambda _: total)(half, own)
-        for half, own in zip(halves, rows, strict=True)
-    ]
+    found = [criterion.reduce(of_rank, lambda _: total) for of_rank in sums]
     torch.testing.assert_close(found[0][0] + found[1][0], whole, rtol=1e-6, atol=0)
     for name, value in whole_terms.items():
         torch.testing.assert_close((found[0][1][name] + found[1][1][name]) / 2, value, rtol=1e-5, atol=1e-7)
@@ -160,17 +159,13 @@ def test_loss__not_finite_on_one_rank_is_known_to_all() -> None:
     detector, batch = build("yolov8n", streams="rgb"), random_batch([2, 2])
     outputs = detector(batch.rgb, batch.ir)
     criterion = DetectionLoss(detector, LossConfig(), 3)
-    criterion(outputs, batch)
-    assert not criterion.bad
-    other = torch.tensor([4.0, 1.0, 1.0])  # its assigned scores, its verdict, and that it is one rank
-    criterion = DetectionLoss(detector, LossConfig(), 3, lambda message: message + other)
-    total, _ = criterion(outputs, batch)
-    assert criterion.bad
-    assert total.isfinite()
+    assert not criterion(outputs, batch).non_finite
+    other = torch.tensor([4.0, 1.0, 1.0])  # its assigned scores, that its loss is not finite, and that it is one rank
+    loss = criterion.reduce(criterion.branch_sums(outputs, batch), lambda message: message + other)
+    assert loss.non_finite
+    assert loss.total.isfinite()
     outputs["trunk"]["scores"] = outputs["trunk"]["scores"] * float("nan")
-    criterion = DetectionLoss(detector, LossConfig(), 3)
-    criterion(outputs, batch)
-    assert criterion.bad
+    assert criterion(outputs, batch).non_finite
 
 
 def test_room__holds_every_candidate() -> None:
@@ -276,7 +271,7 @@ def test_step__never_waits_for_a_pretended_gpu(
     with FakeTensorMode(allow_non_fake_inputs=True):
         on_pretended_cuda(detector)
         on_pretended_cuda(average.ema)
-        criterion = DetectionLoss(detector, LossConfig(), 3, lambda message: message * 2)
+        criterion = DetectionLoss(detector, LossConfig(), 3)
         optimizer = build_optimizer(detector, TrainConfig(run="r", optimizer=name))
         on_gpu = PairedBatch(
             pixels=torch.rand(2, 4, 64, 64, device="cuda"),
@@ -286,12 +281,14 @@ def test_step__never_waits_for_a_pretended_gpu(
             image_ids=batch.image_ids,
             sizes_hw=batch.sizes_hw,
             letterboxes=batch.letterboxes,
+            on_host=(batch.boxes_xyxy, batch.batch_index),
         )
         for parameter in detector.parameters():
             parameter.grad = torch.empty_like(parameter)
         for _ in range(2):
             with _Watch() as watch:
-                total, _ = criterion(detector(on_gpu.rgb, on_gpu.ir), on_gpu, (batch.boxes_xyxy, batch.batch_index))
+                sums = criterion.branch_sums(detector(on_gpu.rgb, on_gpu.ir), on_gpu)
+                total = criterion.reduce(sums, lambda message: message * 2).total
                 assert total.device.type == "cuda"
                 update(detector, optimizer, average)
             copies.append(watch.seen)
@@ -305,12 +302,12 @@ def test_step__asks_for_no_value_and_no_size(base: str, name: Any, monkeypatch: 
     batch, room = random_batch([2, 5], side=64), TargetBounds(7, 5, 300)
     monkeypatch.setattr(loss_module, "target_bounds", lambda *_: room)  # asked on the host, whatever trains
     detector = build(base)
-    criterion = DetectionLoss(detector, LossConfig(), 3, lambda message: message * 2)
+    criterion = DetectionLoss(detector, LossConfig(), 3)
     average = ModelEma(detector, 0.9999, 2000)
     optimizer = build_optimizer(detector, TrainConfig(run="r", optimizer=name))
     with _Watch() as watch:
-        total, _ = criterion(detector(batch.rgb, batch.ir), batch)
-        total.backward()  # type: ignore[no-untyped-call]
+        sums = criterion.branch_sums(detector(batch.rgb, batch.ir), batch)
+        criterion.reduce(sums, lambda message: message * 2).total.backward()  # type: ignore[no-untyped-call]
         update(detector, optimizer, average)
     assert watch.seen == []
 

@@ -169,7 +169,7 @@ def test_loss__decision_sums_both_heads() -> None:
     batch = random_batch()
     detector = build_detector(ModelConfig(base="yolov8n", cut="decision"), num_classes=3).train()
     outputs = detector(batch.rgb, batch.ir)
-    total, terms = DetectionLoss(detector, LossConfig(), 3)(outputs, batch)
+    total, terms, _ = DetectionLoss(detector, LossConfig(), 3)(outputs, batch)
     parts = []
     for name in ("rgb", "ir"):
         alone = DetectionLoss(detector, LossConfig(), 3)

@@ -39,7 +39,7 @@ def random_batch(side: int = 64) -> PairedBatch:
 def step(detector: Detector) -> tuple[float, dict[str, torch.Tensor | None]]:
     detector.train()
     batch = random_batch()
-    total, _ = DetectionLoss(detector, LossConfig(), epochs=3)(detector(batch.rgb, batch.ir), batch)
+    total = DetectionLoss(detector, LossConfig(), epochs=3)(detector(batch.rgb, batch.ir), batch).total
     total.backward()  # type: ignore[no-untyped-call]
     return float(total.detach()), {n: p.grad for n, p in detector.named_parameters() if p.requires_grad}
 

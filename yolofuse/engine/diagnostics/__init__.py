@@ -1,1 +1,1 @@
-"""Look into a model while it trains: activations, gradients, first losses, and where the time goes."""
+"""Diagnose a model before and during training: activations, gradients, first losses, step times."""

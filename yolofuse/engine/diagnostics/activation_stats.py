@@ -1,4 +1,4 @@
-"""Figures of layers' outputs, added up over batches as they pass by."""
+"""Collect statistics of layers' outputs over several batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FP16_MAX = torch.finfo(torch.float16).max
 
 @dataclass
 class ActivationStats:
-    """Sums over the batches of one layer's output."""
+    """Statistics of one layer's output, summed over batches."""
 
     module: nn.Module
     order: int
@@ -57,7 +57,7 @@ class ActivationStats:
         return math.sqrt(max(self.square / self.count - mean * mean, 0.0)) if math.isfinite(self.square) else math.nan
 
     def dead(self) -> float | None:
-        """Share of channels that are the same everywhere, or never above zero where an activation clips there."""
+        """Return the share of channels that are constant, or never positive after a ReLU; None if no activation."""
         if not is_activation(self.module) or self.low is None or self.high is None or self.values_per_channel < 2:
             return None
         is_dead = self.high - self.low <= 1e-6 * self.std
@@ -68,19 +68,19 @@ class ActivationStats:
 
 @dataclass
 class ActivationRecorder:
-    """Tallies of one kind of pass, by layer."""
+    """Records the statistics of every layer during one kind of pass."""
 
-    tallies: dict[str, ActivationStats] = field(default_factory=dict)
+    stats: dict[str, ActivationStats] = field(default_factory=dict)
     last: tuple[str, Tensor] | None = None
 
-    def before(self, name: str, module: nn.Module, given: Tensor) -> None:
-        """See what a layer is given: whether a norm takes the last output."""
-        if self.last is not None and given is self.last[1] and is_norm(module):
-            self.tallies[self.last[0]].before_norm = True
+    def before(self, name: str, module: nn.Module, inputs: Tensor) -> None:
+        """Note whether a normalisation layer reads the last recorded output."""
+        if self.last is not None and inputs is self.last[1] and is_norm(module):
+            self.stats[self.last[0]].before_norm = True
 
     def after(self, name: str, module: nn.Module, output: Tensor) -> None:
-        """See what a layer gives."""
+        """Add a layer's output to its statistics."""
         self.last = None
         if output.is_floating_point() and (is_activation(module) or any(True for _ in module.parameters(False))):
-            self.tallies.setdefault(name, ActivationStats(module, len(self.tallies))).add(output)
+            self.stats.setdefault(name, ActivationStats(module, len(self.stats))).add(output)
             self.last = (name, output)

@@ -1,4 +1,4 @@
-"""The first steps of a run: losses and gradient norms in a file, and a warning where they look wrong."""
+"""Record losses and gradient norms of a run's first steps in a file, and warn where they look wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("yolofuse")
 
-_READ_EVERY = 10  # steps whose figures stay on the device until they are read at once
+_READ_EVERY = 10  # steps whose values stay on the device until they are read together
 _SPIKE, _MEMORY = 3.0, 10  # times the median of this many steps
 _SKIPS = 3
 _NOT_TERMS = {"step", "total", "grad_norm"}
@@ -37,7 +37,7 @@ class Step:
     Attributes:
         number: Counted from 1.
         terms: The loss terms per pair, by name.
-        grad_norm: Norm of all gradients before clipping; None where the weights were not updated.
+        grad_norm: Norm of all gradients before clipping; None if the weights were not updated.
     """
 
     number: int
@@ -52,24 +52,24 @@ class Step:
 
 @dataclass(frozen=True)
 class Alarm:
-    """Something to warn of, once per kind."""
+    """A warning, given once per kind."""
 
     kind: str
     text: str
 
 
 def detect_anomalies(steps: Sequence[Step], window: int, *, scaled: bool = False, since: int = 0) -> list[Alarm]:
-    """What the steps from index ``since`` on give reason to warn of.
+    """Return the warnings for the steps from index ``since`` on.
 
     Args:
         steps: All steps so far, from the first one on.
-        window: How many steps are watched; only when all are there is it asked whether the loss has fallen.
+        window: Number of steps to watch; only at its end is the loss required to have fallen.
         scaled: Whether a gradient scaler skips updates whose gradients are not finite.
-        since: Steps before it were judged already.
+        since: Steps before it were checked already.
     """
     alarms: list[Alarm] = []
     for i in range(since, len(steps)):
-        alarms += _judge_one(steps[: i + 1] if i < _MEMORY else steps[i - _MEMORY : i + 1], scaled)
+        alarms += _check_step(steps[: i + 1] if i < _MEMORY else steps[i - _MEMORY : i + 1], scaled)
     if scaled:
         alarms += _skipped(steps, since)
     if since < window <= len(steps):
@@ -77,7 +77,7 @@ def detect_anomalies(steps: Sequence[Step], window: int, *, scaled: bool = False
     return alarms
 
 
-def _judge_one(recent: Sequence[Step], scaled: bool) -> list[Alarm]:
+def _check_step(recent: Sequence[Step], scaled: bool) -> list[Alarm]:
     *past, step = recent
     if not math.isfinite(step.total):
         names = [name for name, value in step.terms.items() if not math.isfinite(value)]
@@ -127,7 +127,7 @@ def _not_falling(steps: Sequence[Step]) -> list[Alarm]:
 
 
 class Monitor:
-    """Watches the first steps of a run without waiting for the device, and writes them down."""
+    """Records the first steps of a run without waiting for the device."""
 
     def __init__(
         self,
@@ -139,20 +139,20 @@ class Monitor:
         is_main: bool = True,
         locate_nan: Callable[[PairedBatch], str] | None = None,
     ) -> None:
-        """Take up what is known of the steps up to ``step``.
+        """Read what the file holds of the steps up to ``step``.
 
         Args:
             path: The CSV file.
-            window: How many steps are watched; 0 for none.
+            window: Number of steps to record; 0 for none.
             step: Where the run stands; what the file says of later steps is dropped, for they will be taken again.
             scaled: Whether a gradient scaler skips updates whose gradients are not finite.
             is_main: Whether to write and warn; rank 0 does.
-            locate_nan: Says where a batch's values stop being finite.
+            locate_nan: Describes where a batch's values stop being finite.
         """
         self._path = path
         self._window = window if is_main else 0
         self._scaled = scaled
-        self._blame = locate_nan
+        self._locate_nan = locate_nan
         self.batch: PairedBatch | None = None
         """The batch that is being trained on, to look for the first values that are not finite."""
         self.batch_step = -1
@@ -160,28 +160,24 @@ class Monitor:
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
         self._norms: dict[int, Tensor] = {}
         self._steps = [known for known in read_steps(path) if known.number <= step] if self._window else []
-        self._said = {alarm.kind for alarm in detect_anomalies(self._steps, window, scaled=scaled)}
+        self._warned = {alarm.kind for alarm in detect_anomalies(self._steps, window, scaled=scaled)}
         if self._window and path.exists():
             save_text(path, _header(self._steps) + _lines(self._steps)) if self._steps else path.unlink()
 
     def add(self, step: int, terms: dict[str, Tensor]) -> None:
-        """Note the loss terms of a step, counted from 1."""
+        """Record the loss terms of a step, counted from 1."""
         if step > self._window or len(self._pending) >= _READ_EVERY:
             self.read()
         if step <= self._window:
             self._pending.append((step, dict(terms)))
 
-    def wants_norm(self, step: int) -> bool:
-        """Whether the norm of a step's gradients is worth computing."""
-        return step <= self._window
-
     def add_norm(self, step: int, norm: Tensor | None) -> None:
-        """Note the norm of the gradients that a step updated the weights with."""
+        """Record the norm of the gradients with which a step updated the weights."""
         if norm is not None and step <= self._window:
             self._norms[step] = norm.detach()
 
     def read(self) -> None:
-        """Read what waits on the device, write it down, and warn. Before each checkpoint, so that none is ahead."""
+        """Read pending values from the device, write them, and warn. Call it before each checkpoint is saved."""
         if not self._pending:
             return
         tensors = [v for number, terms in self._pending for v in (*terms.values(), *self._norm_of(number))]
@@ -196,14 +192,14 @@ class Monitor:
         self._steps += new
         self._write(new)
         for alarm in detect_anomalies(self._steps, self._window, scaled=self._scaled, since=since):
-            if alarm.kind not in self._said:
-                self._said.add(alarm.kind)
+            if alarm.kind not in self._warned:
+                self._warned.add(alarm.kind)
                 log.warning("warning: %s", alarm.text)
 
     def where_not_finite(self) -> str:
-        """In words: where the values of ``batch`` stop being finite. Reads first, so that the file tells the rest."""
+        """Describe where the values of ``batch`` stop being finite; pending values are written first."""
         self.read()
-        return self._blame(self.batch) if self._blame and self.batch is not None else "its batch is not there any more"
+        return self._locate_nan(self.batch) if self._locate_nan and self.batch is not None else "its batch is gone"
 
     def _norm_of(self, number: int) -> list[Tensor]:
         return [self._norms[number]] if number in self._norms else []
@@ -235,7 +231,7 @@ def open_monitor(context: TrainContext, path: Path, step: int) -> Monitor:
 
 
 def read_steps(path: Path) -> list[Step]:
-    """The steps that a monitor wrote down, in order; a line that a kill cut short ends them."""
+    """Read the recorded steps in order; a line cut short by a kill ends them."""
     if not path.exists():
         return []
     whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
@@ -257,6 +253,6 @@ def _header(steps: Sequence[Step]) -> str:
 def _lines(steps: Sequence[Step]) -> str:
     lines = []
     for step in steps:
-        figures = [f"{value:.9g}" for value in (*step.terms.values(), step.total)]  # all that a float32 has
-        lines.append([str(step.number), *figures, "" if step.grad_norm is None else f"{step.grad_norm:.9g}"])
+        values = [f"{value:.9g}" for value in (*step.terms.values(), step.total)]  # every digit of a float32
+        lines.append([str(step.number), *values, "" if step.grad_norm is None else f"{step.grad_norm:.9g}"])
     return "".join(",".join(line) + "\n" for line in lines)

@@ -1,4 +1,4 @@
-"""Looking into a detector while it computes, without leaving a trace in it."""
+"""Watch the layers of a detector while it computes, and leave it as it was."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ After = Callable[[str, nn.Module, Tensor], None]
 
 @contextmanager
 def preserve_state(detector: Detector) -> Iterator[None]:
-    """Whatever is computed inside: statistics, modes, gradients and the global random state are put back after it."""
+    """Restore buffers, modes, gradients and the global random state at the end of the block."""
     buffers = [(buffer, buffer.detach().clone()) for buffer in detector.buffers()]
     modes = [(module, module.training) for module in detector.modules()]
     gradients = [(parameter, parameter.grad) for parameter in detector.parameters()]
@@ -43,7 +43,7 @@ def preserve_state(detector: Detector) -> Iterator[None]:
 def layer_hooks(detector: Detector, before: Before, after: After) -> Iterator[None]:
     """Call ``before`` and ``after`` around each layer (a module without children) in the order they are computed.
 
-    One activation object may serve many blocks, so a layer is named by where it is called, not by where it was first
+    One activation module may serve many blocks, so a layer is named by where it is called, not by where it was first
     registered.
     """
     registered: dict[nn.Module, str] = {module: name for name, module in detector.named_modules()}
@@ -81,21 +81,21 @@ def _is_layer(module: nn.Module) -> bool:
 
 
 def count_not_finite(tensor: Tensor) -> int:
-    """How many values are NaN or infinite; waits for the device."""
+    """Count the values that are NaN or infinite; waits for the device."""
     return int(tensor.numel() - tensor.isfinite().sum())
 
 
 def where_not_finite(detector: Detector, run: Callable[[], object]) -> str:
-    """In words: the layer in which values stop being finite, or the parameter that already isn't.
+    """Describe in which layer values stop being finite, or which parameter is not finite.
 
     Args:
         detector: The model, in the mode in which it happened.
-        run: Makes the forward pass again.
+        run: Runs the forward pass again.
     """
     found: list[str] = []
 
-    def before(name: str, module: nn.Module, given: Tensor) -> None:
-        if not found and count_not_finite(given):
+    def before(name: str, module: nn.Module, inputs: Tensor) -> None:
+        if not found and count_not_finite(inputs):
             found.append(f"it began in the operations right before {name} ({type(module).__name__})")
 
     def after(name: str, module: nn.Module, output: Tensor) -> None:

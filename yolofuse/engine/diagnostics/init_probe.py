@@ -1,4 +1,4 @@
-"""What a detector does with one real batch before it is trained: activations, gradients, first loss."""
+"""Probe an untrained detector with one real batch: activations, gradients, first loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from yolofuse.engine.build import TrainContext, first_batches
 from yolofuse.engine.diagnostics.activation_stats import ActivationRecorder
 from yolofuse.engine.diagnostics.hooks import count_not_finite, layer_hooks, preserve_state
-from yolofuse.engine.diagnostics.thresholds import Finding, LayerFigures, Losses, find_alarms
+from yolofuse.engine.diagnostics.thresholds import Finding, LayerStats, Losses, find_anomalies
 from yolofuse.engine.optim import freeze_batchnorm_statistics
 from yolofuse.engine.precision import autocast, resolve_precision
 from yolofuse.param_init import InitOptions
@@ -23,23 +23,23 @@ from yolofuse.weights import policy_of
 from yolofuse.weights.init.policy import find_init_specs
 
 _FIRST_SCALE = 65536.0
-"""What a gradient scaler starts with."""
+"""Initial scale of a gradient scaler."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What was measured, and what is wrong with it.
+    """The measurements of a probe and what is wrong with them.
 
     Attributes:
         layers: In the order they are computed.
-        losses: The first loss and what it should be.
+        losses: The first loss and its expected value.
         gradient_ratio: Norm of the gradient of each stream's first layer over that of the head's last layers.
-        fp16: ``autocast``, or ``cast`` where figures of fp32 were cast, which is all that a CPU can do in good time.
-        findings: What is wrong.
-        notes: What is worth knowing and not wrong.
+        fp16: ``autocast``, or ``cast`` where fp32 values were cast, as on the CPU, where fp16 is too slow.
+        findings: Values out of bounds.
+        notes: Further remarks.
     """
 
-    layers: tuple[LayerFigures, ...]
+    layers: tuple[LayerStats, ...]
     losses: Losses
     gradient_ratio: dict[str, float]
     fp16: str
@@ -48,29 +48,29 @@ class Probe:
 
     @property
     def verdict(self) -> str:
-        """In a word or a few."""
+        """The kinds of findings, or ``healthy``."""
         if not self.findings:
             return "healthy"
         return ", ".join(dict.fromkeys(finding.kind for finding in self.findings))
 
     def plain(self) -> dict[str, Any]:
-        """Everything, for JSON, in which numbers that are not finite are words."""
+        """Return everything for JSON; numbers that are not finite become strings."""
         plain: dict[str, Any] = _jsonable({"verdict": self.verdict, **asdict(self)})
         return plain
 
 
 def probe(context: TrainContext, num_batches: int = 1) -> Probe:
-    """Measure a freshly prepared run without training it; the context is left as it was.
+    """Probe a run that was just built, without training it; everything is left as it was.
 
     Args:
         context: A run on one rank.
-        num_batches: How many batches to look at.
+        num_batches: Number of batches to run.
     """
     batches = [batch.to(context.ranks.device) for batch in first_batches(context, num_batches)]
     passes = _Passes(context)
     with preserve_state(context.detector):
-        evaluated = passes.look(batches, "fp32", train=False)
-        halved = passes.look(batches, "bf16", train=True)
+        evaluated = passes.forward(batches, "fp32", train=False)
+        halved = passes.forward(batches, "bf16", train=True)
         predicted = passes.predicted_loss(batches)
         trained, first = passes.with_gradients(batches, "fp32", scale=1.0)
         gradients = passes.gradients()
@@ -81,26 +81,26 @@ def probe(context: TrainContext, num_batches: int = 1) -> Probe:
         else:
             in_fp16, fp16 = trained, "cast"
             scaled = {name: (g * _FIRST_SCALE).half() for name, g in gradients.items()}
-    quiet = _zero_on_purpose(context)
+    starting_at_zero = _blocks_starting_at_zero(context)
     layers = []
-    for name, tally in trained.tallies.items():
-        gradient, other = gradients.get(name), evaluated.tallies.get(name)
-        bf16, fp16_tally = halved.tallies.get(name), in_fp16.tallies.get(name)
-        layer = LayerFigures(
+    for name, stats in trained.stats.items():
+        gradient, other = gradients.get(name), evaluated.stats.get(name)
+        bf16, fp16_stats = halved.stats.get(name), in_fp16.stats.get(name)
+        layer = LayerStats(
             name=name,
             part=name.split(".")[0],
-            kind=type(tally.module).__name__,
-            mean=tally.mean / tally.count,
-            std=tally.std,
+            kind=type(stats.module).__name__,
+            mean=stats.mean / stats.count,
+            std=stats.std,
             eval_mean=other.mean / other.count if other else None,
             eval_std=other.std if other else None,
-            dead=None if name.rpartition(".")[0] in quiet else tally.dead(),
-            judged=not tally.before_norm and name.rpartition(".")[0] not in quiet,
+            dead=None if name.rpartition(".")[0] in starting_at_zero else stats.dead(),
+            judged=not stats.before_norm and name.rpartition(".")[0] not in starting_at_zero,
             not_finite={
-                "fp32": tally.not_finite,
+                "fp32": stats.not_finite,
                 "eval": other.not_finite if other else 0,
                 "bf16": bf16.not_finite if bf16 else 0,
-                "fp16": (fp16_tally.not_finite if fp16_tally else 0) + (tally.fp16_overflow if fp16 == "cast" else 0),
+                "fp16": (fp16_stats.not_finite if fp16_stats else 0) + (stats.fp16_overflow if fp16 == "cast" else 0),
                 "gradient": count_not_finite(gradient) if gradient is not None else 0,
             },
         )
@@ -113,12 +113,12 @@ def probe(context: TrainContext, num_batches: int = 1) -> Probe:
     losses = Losses(first=first, predicted=predicted, prior_kept=passes.prior_kept)
     ratio = _gradient_ratio(layers, passes.ends)
     used = resolve_precision(context.ranks.device, context.config.train.precision)
-    findings, notes = find_alarms(layers, losses, ratio, precision=used, fp16=fp16)
+    findings, notes = find_anomalies(layers, losses, ratio, precision=used, fp16=fp16)
     return Probe(tuple(layers), losses, ratio, fp16, tuple(findings), tuple(notes))
 
 
 class _Passes:
-    """The kinds of passes that a batch is sent on."""
+    """Runs the probe's forward and backward passes."""
 
     def __init__(self, context: TrainContext) -> None:
         self._context = context
@@ -130,8 +130,8 @@ class _Passes:
             torch.equal(self._priors[name], m.bias) for name, m in self.ends.items() if m.bias is not None
         )
 
-    def look(self, batches: Iterable[PairedBatch], precision: str, *, train: bool) -> ActivationRecorder:
-        """Forward passes alone."""
+    def forward(self, batches: Iterable[PairedBatch], precision: str, *, train: bool) -> ActivationRecorder:
+        """Run forward passes only; record the activations."""
         recorder = ActivationRecorder()
         self._mode(train)
         with torch.no_grad(), layer_hooks(self._detector, recorder.before, recorder.after):
@@ -142,7 +142,7 @@ class _Passes:
     def with_gradients(
         self, batches: list[PairedBatch], precision: str, *, scale: float
     ) -> tuple[ActivationRecorder, dict[str, float]]:
-        """Passes as training makes them; gradients add up. Also the mean of each loss term."""
+        """Run forward and backward passes as in training; return the activations and the mean of each loss term."""
         recorder = ActivationRecorder()
         sums: dict[str, float] = {}
         self._mode(train=True)
@@ -155,7 +155,7 @@ class _Passes:
         return recorder, sums
 
     def predicted_loss(self, batches: list[PairedBatch]) -> dict[str, float]:
-        """The loss if the head's raw outputs were its biases everywhere: those loaded, else those the prior names."""
+        """Return the loss if the head's raw outputs were its biases everywhere: as loaded, else those of the prior."""
         sums: dict[str, float] = {}
         self._mode(train=True)
         with torch.no_grad(), _replaced({module: self._priors[name] for name, module in self.ends.items()}):
@@ -164,7 +164,7 @@ class _Passes:
         return sums
 
     def gradients(self) -> dict[str, Tensor]:
-        """Of each layer's weight, by the layer's name."""
+        """Return the gradient of each layer's weight, by the layer's name."""
         return {
             name: weight.grad.detach()
             for name, module in self._detector.named_modules()
@@ -172,7 +172,7 @@ class _Passes:
         }
 
     def drop_gradients(self) -> None:
-        """Start anew; what :meth:`gradients` gave stays with whoever holds it."""
+        """Clear all gradients; those returned by :meth:`gradients` stay valid."""
         for parameter in self._detector.parameters():
             parameter.grad = None
 
@@ -204,23 +204,23 @@ def _last_convolutions(heads: Iterable[Any]) -> list[nn.Conv2d]:
 
 
 def _prior_biases(context: TrainContext, ends: dict[str, nn.Conv2d]) -> dict[str, Tensor]:
-    """Biases of the last convolutions: as loaded, else as the prior wants them, whatever a policy made of them."""
+    """Return the biases of the last convolutions: as loaded, else those of the prior, whatever the policy set."""
     options: InitOptions = policy_of(context.config).options
-    starts = find_init_specs(context.detector, options)
-    fates = context.weights_report.statuses if context.weights_report is not None else {}
+    specs = find_init_specs(context.detector, options)
+    statuses = context.weights_report.statuses if context.weights_report is not None else {}
     found: dict[str, Tensor] = {}
     for name, module in ends.items():
-        bias, start = module.bias, starts.get(f"{name}.bias")
+        bias, spec = module.bias, specs.get(f"{name}.bias")
         assert bias is not None
         found[name] = bias.detach()
-        if start is not None and start.fill is not None and fates.get(f"{name}.bias") == "initialised":
-            found[name] = start.fill(bias, None).to(bias)
+        if spec is not None and spec.fill is not None and statuses.get(f"{name}.bias") == "initialised":
+            found[name] = spec.fill(bias, None).to(bias)
     return found
 
 
 @contextmanager
 def _replaced(outputs: dict[nn.Conv2d, Tensor]) -> Iterator[None]:
-    """Let convolutions give a constant per channel instead of what they compute."""
+    """Let convolutions output a constant per channel instead of their result."""
 
     def hook_for(values: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
         return lambda module, args, output: values.view(1, -1, 1, 1).expand_as(output).contiguous()
@@ -233,14 +233,14 @@ def _replaced(outputs: dict[nn.Conv2d, Tensor]) -> Iterator[None]:
             hook.remove()
 
 
-def _zero_on_purpose(context: TrainContext) -> set[str]:
-    """Blocks whose norm was declared to start at zero: they are silent at first, and not dead."""
-    entries = context.weights_report.entries if context.weights_report is not None else ()
+def _blocks_starting_at_zero(context: TrainContext) -> set[str]:
+    """Return the blocks whose norm is meant to start at zero: their output is zero at first, but they are not dead."""
+    entries = context.weights_report.records if context.weights_report is not None else ()
     return {entry.module.rpartition(".")[0] for entry in entries if entry.rule == "zero gamma"}
 
 
-def _gradient_ratio(layers: list[LayerFigures], ends: Iterable[str]) -> dict[str, float]:
-    """First layers' gradients over those of the head's ends; empty where the ends have none, as in a frozen head."""
+def _gradient_ratio(layers: list[LayerStats], ends: Iterable[str]) -> dict[str, float]:
+    """Divide the gradients of the first layers by those of the head's last ones; empty for a frozen head."""
     norms = {layer.name: layer.grad_norm for layer in layers if layer.grad_norm is not None}
     at_ends = [norms[name] for name in ends if name in norms]
     if not at_ends:

@@ -1,4 +1,4 @@
-"""Where the time of training steps goes: names for a step's parts, and a profile of a few steps by those names."""
+"""Profile a few training steps by named spans: data, forward, loss, backward, optimizer, EMA, evaluation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _open: Profile | None = None
 
 
 def profile_span(name: Part) -> AbstractContextManager[Any]:
-    """A block of the loop under its name; does nothing unless a profile is open. Parts never stand in each other."""
+    """Mark a block of the loop with a name; does nothing unless a profile is open. Spans are never nested."""
     return _FREE if _open is None else _open.profile_span(name)
 
 
@@ -57,7 +57,7 @@ class Profile:
             skip: Steps before the profiler starts: the first ones choose kernels, compile, and fill the allocator.
         """
         self._folder = folder
-        self._wanted = steps
+        self._num_steps = steps
         self._device = device
         self._skip = max(skip, 1)
         self._seen = 0
@@ -68,8 +68,8 @@ class Profile:
         self._evaluated = False
 
     def __enter__(self) -> Profile:
-        global _open  # part() is called where no profile can be handed to, and must cost nothing
-        if self._wanted:
+        global _open  # profile_span() is called where no profile can be passed in, and must cost nothing
+        if self._num_steps:
             _open = self
         return self
 
@@ -79,16 +79,16 @@ class Profile:
         global _open
         if _open is self:
             _open = None
-            self._finish(write=kind is None)  # a run that breaks off has better things to do
+            self._finish(write=kind is None)  # nothing is written for a run that fails
 
     def step(self) -> None:
-        """Say that a step is done. The first steps are only counted."""
-        if _open is not self or not self._wanted or self._times is not None:
+        """Mark the end of a step. The first steps are only counted."""
+        if _open is not self or not self._num_steps or self._times is not None:
             return
         if self._profiler is not None:
             self._recorded += 1
             self._mark.close()
-            if self._recorded == self._wanted + SETTLING:
+            if self._recorded == self._num_steps + SETTLING:
                 self._finish()
                 return
             self._mark.enter_context(record_function(STEP))
@@ -98,9 +98,9 @@ class Profile:
             self._start()
 
     def profile_span(self, name: Part) -> AbstractContextManager[Any]:
-        """The block called ``name``: recorded in profiled steps, timed where it is the first evaluation after them."""
+        """Return the context of a span: recorded in profiled steps, timed if it is the first evaluation after them."""
         if name == "evaluation":
-            self._finish()  # an evaluation has so many operations that no trace of it could be looked at
+            self._finish()  # an evaluation has too many operations for a trace that can be opened
             return _Timed(self) if self._times is not None and not self._evaluated else _FREE
         return record_function(PREFIX + name) if self._profiler is not None else _FREE
 
@@ -119,13 +119,13 @@ class Profile:
         activities = [ProfilerActivity.CPU]
         if self._device.type == "cuda":
             activities.append(ProfilerActivity.CUDA)
-            torch.cuda.synchronize(self._device)  # else kernels of earlier steps would be booked on the first one
+            torch.cuda.synchronize(self._device)  # otherwise kernels of earlier steps would count for the first one
         self._profiler = torch.profiler.profile(activities=activities)
         self._profiler.start()
         self._mark.enter_context(record_function(STEP))
 
     def _finish(self, *, write: bool = True) -> None:
-        """Stop recording; an epoch too short for one whole measured step is tried again in the next."""
+        """Stop recording; after an epoch too short for one whole step, recording is tried again in the next."""
         profiler, self._profiler = self._profiler, None
         if profiler is None:
             return
@@ -143,7 +143,9 @@ class Profile:
             return
         log.info("profile: in %s\n%s", self._folder, format_times(self._times))
         if self._device.type == "cuda" and self._times.busy is None:
-            log.warning("warning: the profile has no kernels; may this user read the GPU's performance counters?")
+            log.warning(
+                "warning: the profile has no kernels; check that this user may read the GPU's performance counters"
+            )
 
     def _save(self, profiler: torch.profiler.profile, recorded: int) -> StepTimes:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -156,9 +158,9 @@ class Profile:
         return times
 
     def _give_up(self, error: Exception) -> None:
-        """Tell that the disk is full, or whatever it is: the run is worth more than its profile."""
+        """Log why the profile could not be written, and stop profiling: the run continues without it."""
         log.warning("warning: %s: the profile could not be written (%s)", self._folder, error)
-        self._wanted = 0
+        self._num_steps = 0
 
     def _write(self, times: StepTimes) -> None:
         save_text(self._folder / "parts.csv", times_as_csv(times))

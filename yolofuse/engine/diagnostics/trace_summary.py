@@ -1,4 +1,4 @@
-"""Where the time of training steps went, read from a trace of torch.profiler."""
+"""Summarise a trace of torch.profiler: how long each part of a training step took."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ OTHER = "other"
 PREFIX = "yolofuse."
 STEP = f"{PREFIX}step"
 SETTLING = 1
-"""Recorded steps that are left out, because in them the profiler itself starts up."""
+"""Recorded steps that are left out, because the profiler itself starts in them."""
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class PartTime:
-    """What one part took.
+    """Time of one part.
 
     Attributes:
         name: One of ``PARTS``, or ``other`` for the loop's own work between them.
@@ -45,7 +45,7 @@ class StepTimes:
     """Means over the profiled steps.
 
     Attributes:
-        num_steps: How many there were.
+        num_steps: Number of profiled steps.
         step_ms: Wall time of a step.
         parts: In the order of ``PARTS``, then ``other``; parts that did not occur are left out.
         busy: Share of the wall time in which at least one kernel ran; None without CUDA.
@@ -58,11 +58,11 @@ class StepTimes:
 
 
 def read_step_times(trace: dict[str, Any], recorded: int) -> StepTimes:
-    """The times in a Chrome trace that holds the marks of :class:`~yolofuse.engine.diagnostics.profiler.Profile`.
+    """Read the times from a Chrome trace with the marks of :class:`~yolofuse.engine.diagnostics.profiler.Profile`.
 
     Args:
         trace: The parsed file.
-        recorded: How many whole steps were recorded; one that was broken off may follow them.
+        recorded: Number of whole steps recorded; an incomplete one may follow.
 
     Raises:
         ValueError: If no whole step is in it.
@@ -104,7 +104,7 @@ def read_step_times(trace: dict[str, Any], recorded: int) -> StepTimes:
 def _kernel_times(
     events: Sequence[dict[str, Any]], ranges: Sequence[tuple[float, float, str]], window: Interval
 ) -> dict[str, float]:
-    """Microseconds of kernels by part.
+    """Sum the microseconds of kernels by part.
 
     A kernel belongs to the part in which the host launched it, on whatever thread: the backward pass launches from a
     thread of autograd while the main one waits inside of the part.
@@ -131,7 +131,7 @@ def _correlation(event: dict[str, Any]) -> int:
 
 
 def covered(intervals: Sequence[Interval], first: float, last: float) -> float:
-    """How much of ``first .. last`` lies in at least one interval: kernels of several streams overlap."""
+    """Return how much of ``first .. last`` is covered by at least one interval: kernels of several streams overlap."""
     total, until = 0.0, first
     for start, end in sorted(intervals):
         start, end = max(start, until), min(end, last)
@@ -142,7 +142,7 @@ def covered(intervals: Sequence[Interval], first: float, last: float) -> float:
 
 
 def owner(named: Sequence[tuple[float, float, str]], moment: float) -> str | None:
-    """The name of the interval that a moment lies in; None between them.
+    """Return the name of the interval that contains a moment; None between intervals.
 
     Args:
         named: (start, end, name), sorted; they must not overlap.
@@ -153,7 +153,7 @@ def owner(named: Sequence[tuple[float, float, str]], moment: float) -> str | Non
 
 
 def format_times(times: StepTimes) -> str:
-    """The times as a table to read."""
+    """Format the times as a text table."""
     on_cuda = times.busy is not None
     lines = [f"{'part':<12}{'host ms':>10}{'share':>8}" + (f"{'device ms':>12}{'share':>8}" if on_cuda else "")]
     for row in times.parts:
@@ -169,7 +169,7 @@ def format_times(times: StepTimes) -> str:
 
 
 def times_as_csv(times: StepTimes) -> str:
-    """The times as a CSV: a row for each part and one for the whole step."""
+    """Format the times as CSV: a row for each part and one for the whole step."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["part", "host_ms", "host_share", "device_ms", "device_share", "steps", "gpu_busy"])

@@ -91,8 +91,6 @@ def test_monitor__writes_the_window_and_no_more(tmp_path: Path) -> None:
     assert len(lines) == 26
     assert lines[1] == "1,5,5,10,"
     assert lines[2].endswith(",0.200000003")
-    assert monitor.wants_norm(25)
-    assert not monitor.wants_norm(26)
 
 
 @pytest.mark.parametrize("stop", [0, 3, 10, 17, 25, 30])
@@ -117,16 +115,15 @@ def test_monitor__warns_once_per_kind_even_over_a_resume(tmp_path: Path, caplog:
         assert len(caplog.messages) == 1
 
 
-@pytest.mark.parametrize(("window", "speaks"), [(0, True), (40, False)], ids=["off", "not-rank-0"])
+@pytest.mark.parametrize(("window", "is_main"), [(0, True), (40, False)], ids=["off", "not-rank-0"])
 def test_monitor__silent_one_writes_nothing(
-    tmp_path: Path, window: int, speaks: bool, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, window: int, is_main: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "first_steps.csv"
-    monitor = Monitor(file, window, is_main=speaks)
+    monitor = Monitor(file, window, is_main=is_main)
     _feed(monitor, [1.0] * 10 + [30.0])
     assert not file.exists()
     assert caplog.messages == []
-    assert not monitor.wants_norm(1)
 
 
 def test_read_steps__of_nothing(tmp_path: Path) -> None:
