@@ -1,10 +1,9 @@
-"""pycocotools, run by itself on the files of a report, gives every digit of the report."""
+"""pycocotools alone, run on the files of a report, reproduces every digit of the report."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,13 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
-from yolofuse.eval.coco import FIGURES, evaluate, ground_truth, prediction_rows
+from tests.support.pairs import real_data
+from yolofuse.eval.coco import METRICS, CocoMatches, ground_truth, prediction_rows
 from yolofuse.eval.report import EvalReport, write_report
-from yolofuse.eval.slices import by_tag
+from yolofuse.eval.slices import evaluate_slices
 from yolofuse.types import Detections, FloatArray, IntArray, PairRecord
 
-ROOT = Path(__file__).resolve().parents[2]
-REAL = Path(os.environ.get("YOLOFUSE_REAL_DATA", ROOT.parent / "shared" / "data")) / "roadscene-flir"
 NAMES = ("person", "bicycle", "car")
 
 Label = tuple[FloatArray, IntArray]
@@ -38,15 +36,15 @@ print(json.dumps(scorer.stats.tolist()))
 
 
 def rescore(folder: Path, image_ids: Sequence[int] = ()) -> list[float]:
-    """The twelve figures from the two JSON files, in a process that never imports yolofuse."""
+    """Compute the twelve metrics from the two JSON files, in a process that never imports yolofuse."""
     files = [str(folder / name) for name in ("ground_truth.json", "predictions.json")]
     command = [sys.executable, "-c", RESCORE, *files, json.dumps(list(image_ids))]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout
-    figures: list[float] = json.loads(printed.splitlines()[-1])
-    return figures
+    metrics: list[float] = json.loads(printed.splitlines()[-1])
+    return metrics
 
 
-def made_up(num_pairs: int, seed: int) -> tuple[list[PairRecord], list[Label]]:
+def drawn_pairs(num_pairs: int, seed: int) -> tuple[list[PairRecord], list[Label]]:
     rng = np.random.default_rng(seed)
     records, labels = [], []
     for image_id in range(1, num_pairs + 1):
@@ -62,18 +60,18 @@ def made_up(num_pairs: int, seed: int) -> tuple[list[PairRecord], list[Label]]:
     return records, labels
 
 
-def real() -> tuple[list[PairRecord], list[Label]]:
-    with (REAL / "meta.csv").open(newline="") as file:
+def real_pairs(folder: Path) -> tuple[list[PairRecord], list[Label]]:
+    with (folder / "meta.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     daynight = {next(iter(row.values())): row["daynight"] for row in rows if "daynight" in row}
     records, labels = [], []
-    for image_id, rgb in enumerate(sorted((REAL / "images" / "val").iterdir()), start=1):
-        label = REAL / "labels" / "val" / f"{rgb.stem}.txt"
-        picture = cv2.imread(str(rgb))
-        assert picture is not None
-        height, width = picture.shape[:2]
+    for image_id, rgb in enumerate(sorted((folder / "images" / "val").iterdir()), start=1):
+        label = folder / "labels" / "val" / f"{rgb.stem}.txt"
+        image = cv2.imread(str(rgb))
+        assert image is not None
+        height, width = image.shape[:2]
         tags = {"daynight": daynight[rgb.stem]} if rgb.stem in daynight else {}
-        ir = REAL / "imagesIR" / "val" / rgb.name
+        ir = folder / "imagesIR" / "val" / rgb.name
         records.append(PairRecord(image_id, rgb.stem, rgb, ir, label, (height, width), (height, width), tags=tags))
         table = np.array([line.split() for line in label.read_text().splitlines()], dtype=np.float32).reshape(-1, 5)
         labels.append((table[:, 1:].copy(), table[:, 0].astype(np.int64)))
@@ -81,7 +79,7 @@ def real() -> tuple[list[PairRecord], list[Label]]:
 
 
 def imperfect(records: Sequence[PairRecord], labels: Sequence[Label], seed: int) -> list[Detections]:
-    """Most boxes a little off, some twice, and false alarms; scores are rounded, so that there are ties."""
+    """Build detections: most boxes a little off, some twice, some false; rounded scores, so that there are ties."""
     rng = np.random.default_rng(seed)
     found = []
     for record, (boxes_xywhn, class_ids) in zip(records, labels, strict=True):
@@ -98,26 +96,26 @@ def imperfect(records: Sequence[PairRecord], labels: Sequence[Label], seed: int)
     return found
 
 
-def check(folder: Path, records: list[PairRecord], labels: list[Label]) -> None:
+def check_report(folder: Path, records: list[PairRecord], labels: list[Label]) -> None:
     truth = ground_truth(records, labels.__getitem__, NAMES)
     predictions = prediction_rows(imperfect(records, labels, seed=1))
-    result, slices = evaluate(truth, predictions), by_tag(records, truth, predictions)
+    matches = CocoMatches(truth, predictions)
+    result, slices = matches.result(), evaluate_slices(matches, records)
     write_report(folder, EvalReport(result, slices), truth, predictions)
     saved = json.loads((folder / "report.json").read_text())
     assert 0.05 < result.AP < 0.95
-    assert [saved[name] for name in FIGURES] == rescore(folder)
+    assert [saved[name] for name in METRICS] == rescore(folder)
     assert len(slices) == 2
-    for name in slices:
-        tag, value = name.split("=")
+    for part in slices:
+        tag, value = part.split("=")
         image_ids = [record.image_id for record in records if record.tags.get(tag) == value]
-        assert [saved["slices"][name][figure] for figure in FIGURES] == rescore(folder, image_ids)
+        assert [saved["slices"][part][name] for name in METRICS] == rescore(folder, image_ids)
 
 
-def test_rescore__made_up_pairs(tmp_path: Path) -> None:
-    check(tmp_path, *made_up(num_pairs=30, seed=0))
+def test_rescore__drawn_pairs(tmp_path: Path) -> None:
+    check_report(tmp_path, *drawn_pairs(num_pairs=30, seed=0))
 
 
 @pytest.mark.real
-@pytest.mark.skipif(not REAL.is_dir(), reason="needs roadscene-flir of YOLOFUSE_REAL_DATA")
 def test_rescore__real_pairs(tmp_path: Path) -> None:
-    check(tmp_path, *real())
+    check_report(tmp_path, *real_pairs(real_data("roadscene-flir")))

@@ -1,1 +1,1 @@
-"""From a detector's raw output to figures and pictures: decode, merge, score with cocoapi, report, draw."""
+"""Evaluate detections: postprocess a detector's output, fuse two detectors, compute COCO metrics, write reports."""

@@ -1,4 +1,4 @@
-"""The one metric: cocoapi's AP and AR, computed from exactly what the JSON files hold."""
+"""Compute COCO metrics: AP and AR by cocoapi, from exactly what the JSON files of a report hold."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy as np
 import numpy.typing as npt
 
 from yolofuse.config.schema import CocoBackend
-from yolofuse.eval.coco_backends import Curves, collector_paused, make_scorer
+from yolofuse.eval.coco_backends import Curves, gc_paused, make_scorer
 from yolofuse.types import Detections, FloatArray, IntArray, PairRecord
 
 CocoJson = dict[str, Any]
 Labels = Callable[[int], tuple[FloatArray, IntArray]]
 
-FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-"""Names of the twelve figures, in cocoapi's order."""
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+"""Names of the twelve metrics, in cocoapi's order."""
 
 _AREA_ALL, _MAX_DETS_100, _IOU_50 = 0, -1, 0
 
 
 @dataclass(frozen=True, slots=True)
 class CocoResult:
-    """cocoapi's twelve figures, 0..1; -1 where there is no box that could have been found.
+    """The twelve metrics of cocoapi, 0..1; -1 where there is no box to find.
 
     ``AP`` is the mean over IoU 0.50:0.05:0.95; s, m and l are boxes below 32 x 32, below 96 x 96 and above, in original
     pixels; ``AR1`` is the recall with one detection per image and class. ``per_class`` has (AP, AP50) by name;
-    ``num_boxes`` counts what is to be found, without ignore regions.
+    ``num_boxes`` counts the true boxes, without ignore regions.
     """
 
     AP: float
@@ -47,29 +47,29 @@ class CocoResult:
     num_images: int
     num_boxes: int
 
-    def figures(self) -> dict[str, float]:
-        """The twelve by name."""
-        return {name: getattr(self, name) for name in FIGURES}
+    def metrics(self) -> dict[str, float]:
+        """Return the twelve metrics by name."""
+        return {name: getattr(self, name) for name in METRICS}
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, as plain JSON values."""
+        """Return all fields as plain JSON values."""
         return {**asdict(self), "per_class": {n: {"AP": ap, "AP50": ap50} for n, (ap, ap50) in self.per_class.items()}}
 
 
 def ground_truth(
     records: Sequence[PairRecord], labels: Labels, names: Sequence[str], ignored: Labels | None = None
 ) -> CocoJson:
-    """What there is to be found, as a COCO annotation file.
+    """Build the COCO annotation file of a split.
 
-    Images keep the record's id, which is unique even where two folders share a stem. Categories count from 1,
-    classes from 0.
+    Images keep the record's id, which is unique even where two folders share a stem. Category ids start at 1, class
+    ids at 0.
 
     Args:
         records: The pairs of one split.
-        labels: Gives boxes_xywhn (N, 4) and class_ids (N,) of the pair at a position of ``records``.
+        labels: Returns boxes_xywhn (N, 4) and class_ids (N,) of the pair at a position of ``records``.
         names: Class names, by class id.
-        ignored: Gives regions in the same form where a detection of their class is neither right nor wrong, such as
-            a crowd of people that nobody counted: ``iscrowd: 1``.
+        ignored: Returns ignore regions in the same form: a detection of their class inside counts neither as true nor
+            as false positive, such as in a crowd of people that nobody counted (``iscrowd: 1``).
     """
     annotations: list[dict[str, Any]] = []
     for position, record in enumerate(records):
@@ -97,9 +97,9 @@ def ground_truth(
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-@collector_paused()
+@gc_paused()
 def prediction_rows(detections: Iterable[Detections]) -> list[dict[str, Any]]:
-    """What was found, as the rows of a COCO result file; each float32 becomes the same Python float."""
+    """Build the rows of a COCO result file; each float32 becomes the same Python float."""
     rows: list[dict[str, Any]] = []
     for found in detections:
         boxes = found.boxes_xyxy.astype(np.float64)
@@ -110,16 +110,16 @@ def prediction_rows(detections: Iterable[Detections]) -> list[dict[str, Any]]:
 
 
 class CocoMatches:
-    """Predictions beside the ground truth, to be scored on all images or on parts of them.
+    """Match predictions to the ground truth once, then compute metrics on all images or on subsets of them.
 
-    pycocotools matches boxes once, here; a part then costs only its curves, and its figures are those of an
-    evaluation of the part alone, to the last digit.
+    With pycocotools a subset costs only its curves, and its metrics equal those of an evaluation of the subset alone,
+    to the last digit.
 
     Args:
-        ground_truth: As :func:`ground_truth` makes it; not changed.
-        predictions: As :func:`prediction_rows` makes them; not changed.
-        backend: Who computes; see ``val.backend``.
-        image_ids: Images that will be asked for. None: all.
+        ground_truth: As :func:`ground_truth` builds it; not changed.
+        predictions: As :func:`prediction_rows` builds them; not changed.
+        backend: Library that computes; see ``val.backend``.
+        image_ids: Images that may be evaluated later. None: all.
 
     Raises:
         ConfigError: If the backend's package is missing.
@@ -134,17 +134,17 @@ class CocoMatches:
         image_ids: Iterable[int] | None = None,
     ) -> None:
         known = frozenset(image["id"] for image in ground_truth["images"])
-        self._image_ids = _chosen(known, image_ids)
+        self._image_ids = _select_images(known, image_ids)
         self._truth = ground_truth
         self._scorer = make_scorer(backend, ground_truth, predictions, self._image_ids)
 
     def curves(self, image_ids: Iterable[int] | None = None) -> Curves:
-        """The precision and recall that the figures of these images come from. None: all."""
-        return self._scorer.curves(_chosen(self._image_ids, image_ids))
+        """Return precision and recall over these images. None: all."""
+        return self._scorer.curves(_select_images(self._image_ids, image_ids))
 
     def result(self, image_ids: Iterable[int] | None = None) -> CocoResult:
-        """The figures of these images. None: all."""
-        scored = _chosen(self._image_ids, image_ids)
+        """Return the metrics of these images. None: all."""
+        scored = _select_images(self._image_ids, image_ids)
         curves = self._scorer.curves(scored)
         precision = curves.precision[:, :, :, _AREA_ALL, _MAX_DETS_100]
         names = {category["id"]: category["name"] for category in self._truth["categories"]}
@@ -153,7 +153,7 @@ class CocoMatches:
             for column, category_id in enumerate(sorted(names))
         }
         return CocoResult(
-            **dict(zip(FIGURES, curves.figures.tolist(), strict=True)),
+            **dict(zip(METRICS, curves.stats.tolist(), strict=True)),
             per_class=per_class,
             num_images=len(scored),
             num_boxes=sum(a["image_id"] in scored and not a["iscrowd"] for a in self._truth["annotations"]),
@@ -167,13 +167,13 @@ def evaluate(
     *,
     backend: CocoBackend = "pycocotools",
 ) -> CocoResult:
-    """cocoapi's figures for these predictions; neither argument is changed.
+    """Compute cocoapi's metrics of these predictions; neither argument is changed.
 
     Args:
-        ground_truth: As :func:`ground_truth` makes it.
-        predictions: As :func:`prediction_rows` makes them.
-        image_ids: Score these images only. None: all.
-        backend: Who computes; see ``val.backend``.
+        ground_truth: As :func:`ground_truth` builds it.
+        predictions: As :func:`prediction_rows` builds them.
+        image_ids: Evaluate these images only. None: all.
+        backend: Library that computes; see ``val.backend``.
 
     Raises:
         ConfigError: If the backend's package is missing.
@@ -183,7 +183,7 @@ def evaluate(
 
 
 def _xywhn_to_corner(boxes_xywhn: FloatArray, size_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """Normalised centre boxes (N, 4), clipped to the image, to left, top, width, height in pixels (N, 4)."""
+    """Convert normalised centre boxes (N, 4), clipped to the image, to left, top, width, height in pixels (N, 4)."""
     height, width = size_hw
     centres, halves = np.split(boxes_xywhn.astype(np.float64).reshape(-1, 4), [2], axis=1)
     halves = halves / 2
@@ -192,15 +192,15 @@ def _xywhn_to_corner(boxes_xywhn: FloatArray, size_hw: tuple[int, int]) -> npt.N
     return boxes * np.array([width, height, width, height], dtype=np.float64)
 
 
-def _chosen(known: frozenset[int], image_ids: Iterable[int] | None) -> frozenset[int]:
-    """The images asked for; None: all."""
-    chosen = known if image_ids is None else frozenset(image_ids)
-    if strangers := sorted(chosen - known):
-        raise ValueError(f"cannot score {len(strangers)} images that were not matched: {strangers[:5]}")
-    return chosen
+def _select_images(known: frozenset[int], image_ids: Iterable[int] | None) -> frozenset[int]:
+    """Return the requested image ids, checked against the known ones; None: all known."""
+    selected = known if image_ids is None else frozenset(image_ids)
+    if unknown := sorted(selected - known):
+        raise ValueError(f"cannot score {len(unknown)} images that were not matched: {unknown[:5]}")
+    return selected
 
 
 def _mean(precision: npt.NDArray[np.float64]) -> float:
-    """Mean of what is defined, -1 where nothing is; the same operations as in cocoapi's summary."""
+    """Return the mean of all defined values, -1 if there is none; the same operations as in cocoapi's summary."""
     defined = precision[precision > -1]
     return float(np.mean(defined)) if defined.size else -1.0

@@ -1,7 +1,7 @@
-"""cocoapi's matching and its curves, by pycocotools or by faster-coco-eval, which does the same in C++.
+"""Match boxes and compute precision and recall with pycocotools, or with faster-coco-eval, its C++ equivalent.
 
-Both get the same rows, trimmed to the fields they need: either would let a stray ``ignore``, ``is_crowd`` or
-``lvis_mark`` change its figures, each in its own way.
+Both get the same rows, trimmed to the fields they need: a stray ``ignore``, ``is_crowd`` or ``lvis_mark`` would change
+the metrics of either, each in its own way.
 """
 
 from __future__ import annotations
@@ -29,56 +29,56 @@ Row = Mapping[str, Any]
 _PACKAGES: Mapping[CocoBackend, str] = {"pycocotools": "pycocotools", "faster": "faster-coco-eval"}
 
 _MAX_DETS = 100
-"""cocoapi scores that many detections per image and class, the best; the others never meet a label."""
+"""cocoapi evaluates the best detections of each image and class up to this number; it never matches the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """What cocoapi accumulates; -1 where there is nothing to be found.
+    """What cocoapi accumulates; -1 where there is no box to find.
 
     Shapes:
         precision: (10 IoU thresholds, 101 recall steps, classes, 4 areas, 3 detection limits)
         recall: (10, classes, 4, 3)
-        figures: (12,), in cocoapi's order
+        stats: (12,), in cocoapi's order
     """
 
     precision: npt.NDArray[np.float64]
     recall: npt.NDArray[np.float64]
-    figures: npt.NDArray[np.float64]
+    stats: npt.NDArray[np.float64]
 
 
 class Scorer(Protocol):
-    """Scores the predictions on any of the images that it was made for."""
+    """Computes the curves of any subset of the images that it was made for."""
 
     def curves(self, image_ids: Collection[int]) -> Curves:
-        """Precision and recall over these images."""
+        """Return precision and recall over these images."""
         ...
 
 
 def require_backend(backend: CocoBackend) -> None:
-    """Stop before any work is done, not after an epoch, where the backend's package is missing.
+    """Check, before any work is done, that the backend's package is installed.
 
     Raises:
-        ConfigError: If it is.
+        ConfigError: If it is missing.
     """
     if backend == "faster" and importlib.util.find_spec("faster_coco_eval") is None:
         raise ConfigError(
             "val.backend: 'faster' needs the package faster-coco-eval, which is not installed; "
-            "pip install 'yolofuse[fast-coco]', or set val.backend=pycocotools for the same figures"
+            "pip install 'yolofuse[fast-coco]', or set val.backend=pycocotools for the same metrics"
         )
 
 
 def backend_version(backend: CocoBackend) -> str:
-    """Package and version that compute the figures, for reports: ``pycocotools 2.0.11``."""
+    """Return package and version that compute the metrics, for reports: ``pycocotools 2.0.11``."""
     package = _PACKAGES[backend]
     return f"{package} {metadata.version(package)}"
 
 
 @contextlib.contextmanager
-def collector_paused() -> Iterator[None]:
-    """Build many rows without the cycle collector, which would look through all of them again and again.
+def gc_paused() -> Iterator[None]:
+    """Pause the garbage collector's cycle detection while many rows are built.
 
-    Rows hold no cycles; for a million of them it is the larger part of the time.
+    Rows hold no cycles, and scanning a million of them repeatedly would take most of the time.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -89,17 +89,17 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-@collector_paused()
+@gc_paused()
 def make_scorer(
     backend: CocoBackend, ground_truth: Mapping[str, Any], predictions: Sequence[Row], image_ids: Collection[int]
 ) -> Scorer:
-    """A scorer of these predictions; neither argument is changed.
+    """Create a scorer of these predictions; neither argument is changed.
 
     Args:
-        backend: Who computes.
+        backend: Library that computes.
         ground_truth: A COCO annotation file.
         predictions: Rows of a COCO result file.
-        image_ids: Images that will be asked for; others are not matched.
+        image_ids: Images that may be evaluated later; others are not matched.
 
     Raises:
         ConfigError: If the backend's package is missing.
@@ -114,11 +114,11 @@ def make_scorer(
         ],
     }
     found = {**ground_truth, "annotations": _result_annotations(truth, predictions)}
-    return (_Faster if backend == "faster" else _Reference)(truth, found, image_ids)
+    return (_FasterScorer if backend == "faster" else _PycocotoolsScorer)(truth, found, image_ids)
 
 
-class _Reference:
-    """pycocotools. The images are matched once; each call accumulates those that it asks for."""
+class _PycocotoolsScorer:
+    """Scorer by pycocotools: matches all images once; each call accumulates a subset."""
 
     def __init__(self, truth: dict[str, Any], found: dict[str, Any], image_ids: Collection[int]) -> None:
         with _silence():
@@ -128,10 +128,10 @@ class _Reference:
         self._params = copy.copy(self._scorer.params)
 
     def curves(self, image_ids: Collection[int]) -> Curves:
-        wanted = set(image_ids)
+        selected = set(image_ids)
         params = copy.copy(self._params)
-        # accumulate takes the matches at the positions whose id was matched: a None leaves that image out.
-        params.imgIds = [image_id if image_id in wanted else None for image_id in self._params.imgIds]
+        # accumulate uses the matches at the positions whose id was matched: a None leaves that image out.
+        params.imgIds = [image_id if image_id in selected else None for image_id in self._params.imgIds]
         with _silence():
             self._scorer.accumulate(params)
             self._scorer.summarize()
@@ -139,19 +139,19 @@ class _Reference:
         return Curves(result["precision"], result["recall"], self._scorer.stats)
 
 
-class _Faster:
-    """faster-coco-eval. It matches anew in each call: that takes less time than to hand matches over to Python."""
+class _FasterScorer:
+    """Scorer by faster-coco-eval: matches again in each call, which is faster than passing matches to Python."""
 
     def __init__(self, truth: dict[str, Any], found: dict[str, Any], image_ids: Collection[int]) -> None:
         import faster_coco_eval  # optional, and cv2 comes with it
 
         self._make = faster_coco_eval.COCOeval_faster
-        self._truth = faster_coco_eval.COCO(truth, print_function=_say_nothing)
-        self._found = faster_coco_eval.COCO(found, print_function=_say_nothing)
+        self._truth = faster_coco_eval.COCO(truth, print_function=_discard)
+        self._found = faster_coco_eval.COCO(found, print_function=_discard)
 
-    @collector_paused()
+    @gc_paused()
     def curves(self, image_ids: Collection[int]) -> Curves:
-        scorer = self._make(self._truth, self._found, "bbox", print_function=_say_nothing)
+        scorer = self._make(self._truth, self._found, "bbox", print_function=_discard)
         scorer.params.imgIds = sorted(image_ids)
         scorer.evaluate()
         scorer.accumulate()
@@ -160,14 +160,14 @@ class _Faster:
 
 
 def _result_annotations(truth: Mapping[str, Any], predictions: Sequence[Row]) -> list[dict[str, Any]]:
-    """The rows that can count, as loadRes makes them, but without the outlines that only masks need."""
+    """Return the rows that can count, as loadRes builds them, but without the outlines that only masks need."""
     num_rows = len(predictions)
     image_ids = np.fromiter((row["image_id"] for row in predictions), np.int64, num_rows)
     category_ids = np.fromiter((row["category_id"] for row in predictions), np.int64, num_rows)
     scores = np.fromiter((row["score"] for row in predictions), np.float64, num_rows)
     boxes = np.array([row["bbox"] for row in predictions], dtype=np.float64).reshape(-1, 4)
     _check_rows(truth, image_ids, scores, boxes)
-    kept = _best(image_ids, category_ids, scores)
+    kept = _best_positions(image_ids, category_ids, scores)
     areas = (boxes[kept, 2] * boxes[kept, 3]).tolist()
     return [
         {
@@ -188,7 +188,7 @@ def _check_rows(
     scores: npt.NDArray[np.float64],
     boxes: npt.NDArray[np.float64],
 ) -> None:
-    """Refuse what pycocotools and faster-coco-eval would score differently, or without a word."""
+    """Refuse rows that pycocotools and faster-coco-eval would evaluate differently, or accept silently."""
     broken = np.flatnonzero(~(np.isfinite(scores) & np.isfinite(boxes).all(axis=1)))
     if broken.size:
         first = int(broken[0])
@@ -196,20 +196,20 @@ def _check_rows(
             f"{broken.size} of {len(scores)} predictions have a score or box that is not finite; the first is row "
             f"{first} (image {image_ids[first]}, score {scores[first]}, bbox {boxes[first].tolist()})"
         )
-    strangers = np.setdiff1d(image_ids, [image["id"] for image in truth["images"]])
-    if strangers.size:
+    unknown = np.setdiff1d(image_ids, [image["id"] for image in truth["images"]])
+    if unknown.size:
         raise ValueError(
-            f"predictions for {strangers.size} images that the ground truth does not have: "
-            f"{', '.join(str(image_id) for image_id in strangers[:5])}; are both of one split?"
+            f"predictions for {unknown.size} images that the ground truth does not have: "
+            f"{', '.join(str(image_id) for image_id in unknown[:5])}; are both of one split?"
         )
 
 
-def _best(
+def _best_positions(
     image_ids: npt.NDArray[np.int64], category_ids: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.intp]:
-    """Positions of the best hundred of each image and class, ascending; of equal scores the first wins.
+    """Return the positions of the best hundred rows of each image and class, ascending; of equal scores the first wins.
 
-    That is cocoapi's own choice, made early: it saves the index of two million rows when max_det is 300.
+    cocoapi makes the same choice later; made here, it saves the index of two million rows when max_det is 300.
     """
     order = np.lexsort((-scores, category_ids, image_ids))
     groups = np.stack((image_ids[order], category_ids[order]))
@@ -228,9 +228,9 @@ def _index(dataset: dict[str, Any]) -> COCO:
 
 
 def _silence() -> contextlib.redirect_stdout[io.StringIO]:
-    """pycocotools reports its progress by print."""
+    """Suppress what pycocotools prints about its progress."""
     return contextlib.redirect_stdout(io.StringIO())
 
 
-def _say_nothing(*_words: object) -> None:
-    """In place of faster-coco-eval's log lines, which would stand among ours."""
+def _discard(*_message: object) -> None:
+    """Drop the log lines of faster-coco-eval."""

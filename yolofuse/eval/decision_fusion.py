@@ -1,4 +1,4 @@
-"""Decision fusion: two complete detectors, one list of boxes."""
+"""Fuse the boxes of two complete detectors (decision fusion): joint NMS or probabilistic ensembling."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from yolofuse.config.schema import MergeName
-from yolofuse.eval.postprocess import MAX_CANDIDATES, best_first, candidates, postprocess, suppress, survivors
+from yolofuse.eval.postprocess import MAX_CANDIDATES, decode_candidates, nms, nms_indices, postprocess, sort_by_score
 
-_SATURATED = 1e-12
-"""Scores are kept this far from 0 and 1, so that a detector that is quite sure can still be contradicted."""
+_LOGIT_EPS = 1e-12
+"""Scores are clamped this far from 0 and 1, so that their logits stay finite and a saturated score can be lowered."""
 
 
 def merge(
@@ -26,16 +26,16 @@ def merge(
     max_det: int,
     end2end: bool,
 ) -> list[Tensor]:
-    """One list of boxes per image out of what two detectors say, best first, in pixels of the network's input.
+    """Merge the outputs of two detectors into one list of boxes per image, best first, in pixels of the input.
 
     Args:
         name: ``nms`` or ``proben``.
         rgb_predictions: Output of the RGB detector's head, as :func:`yolofuse.eval.postprocess.postprocess` takes it.
         ir_predictions: Output of the IR detector's head for the same pairs.
-        conf: Boxes above this score count as seen.
+        conf: Boxes with a score above this count as detected.
         iou: Overlap above which two boxes of a class are the same object.
-        max_det: Rows per image at most.
-        end2end: Both heads return finished boxes.
+        max_det: Maximum number of rows per image.
+        end2end: Both heads return final boxes.
 
     Shapes:
         rgb_predictions, ir_predictions: (B, 4 + nc, A), or (B, K, 6) when ``end2end``; A and K may differ.
@@ -47,25 +47,25 @@ def merge(
 def merge_nms(
     rgb_predictions: Tensor, ir_predictions: Tensor, *, conf: float, iou: float, max_det: int, end2end: bool
 ) -> list[Tensor]:
-    """Joint NMS: all candidates of both detectors compete, the stronger box of an object wins whole.
+    """Merge by joint NMS over the candidates of both detectors: of each object only the stronger box is kept.
 
-    End-to-end heads settle duplicates only within themselves, so that their union goes through NMS too.
+    End-to-end heads resolve duplicates only within themselves, so that their union goes through NMS too.
     """
-    decode = partial(candidates, conf=conf, end2end=end2end)
+    decode = partial(decode_candidates, conf=conf, end2end=end2end)
     unions = (
-        best_first(torch.cat((decode(rgb), decode(ir))))[:MAX_CANDIDATES]
+        sort_by_score(torch.cat((decode(rgb), decode(ir))))[:MAX_CANDIDATES]
         for rgb, ir in zip(rgb_predictions, ir_predictions, strict=True)
     )
-    return [suppress(union, iou=iou, max_det=max_det) for union in unions]
+    return [nms(union, iou=iou, max_det=max_det) for union in unions]
 
 
 def merge_proben(
     rgb_predictions: Tensor, ir_predictions: Tensor, *, conf: float, iou: float, max_det: int, end2end: bool
 ) -> list[Tensor]:
-    """Probabilistic ensembling: an object that both detectors see gets a fused score and a fused box.
+    """Merge by probabilistic ensembling: an object that both detectors see gets a fused score and a fused box.
 
-    Each detector first finishes on its own (its own NMS and ``max_det``); then :func:`fuse_rows` joins the two lists.
-    A fused score that is not above ``conf`` is dropped like any other.
+    Each detector is postprocessed alone (its own NMS and ``max_det``); then :func:`fuse_rows` fuses the two lists.
+    Rows whose fused score is not above ``conf`` are dropped.
     """
     rgb_rows, ir_rows = (
         postprocess(predictions, conf=conf, iou=iou, max_det=max_det, end2end=end2end)
@@ -79,20 +79,20 @@ _MERGES: dict[MergeName, Callable[..., list[Tensor]]] = {"nms": merge_nms, "prob
 
 
 def fuse_rows(rgb: Tensor, ir: Tensor, *, iou: float) -> Tensor:
-    """ProbEn of one image: cluster the two lists by overlap and fuse each cluster's best RGB and best IR box.
+    """Fuse two lists of one image by ProbEn: cluster by overlap, fuse each cluster's best RGB and best IR box.
 
-    Clusters are those of NMS: the strongest box is a head and takes every weaker box of its class that overlaps it by
-    more than ``iou``. Of each modality only the best member counts. With scores p and q taken as independent
-    evidence and a uniform prior, Bayes gives ``p q / (p q + (1 - p) (1 - q))``, a sum of logits (the prior's logit
-    would be subtracted, and is 0). The box is the average weighted by score. A box that one modality alone
-    sees stays as it is.
+    Clusters are those of NMS: the strongest box is a head and absorbs every weaker box of its class that overlaps it by
+    more than ``iou``. Of each modality only the best member counts. With scores p and q as independent evidence and a
+    uniform prior, Bayes' rule gives ``p q / (p q + (1 - p) (1 - q))``, a sum of logits (the prior's logit would be
+    subtracted, and is 0). The box is the average weighted by score. A box of one modality without a partner in the
+    other is unchanged.
 
     Reference:
         Multimodal Object Detection via Probabilistic Ensembling, arXiv:2104.02904. What differs here: YOLO scores each
         class by itself, so that fusion is binary, class by class (p against 1 - p), where the paper fuses a softmax
         over classes and background. Boxes are averaged as in its "s-avg"; its "v-avg" needs a predicted variance,
-        which the head does not give. A weak partner speaks *against* (0.9 and 0.1 give 0.5, while 0.9 alone stays
-        0.9), so that ``conf`` decides which weak boxes have a say.
+        which the head does not give. A weak partner lowers the score (0.9 and 0.1 give 0.5, while 0.9 alone stays
+        0.9), so that ``conf`` decides which weak boxes count as evidence.
 
     Shapes:
         rgb: (N, 6), ir: (M, 6), each best first -> (K, 6), K <= N + M, best first
@@ -101,26 +101,26 @@ def fuse_rows(rgb: Tensor, ir: Tensor, *, iou: float) -> Tensor:
     from_ir = torch.arange(len(rows), device=rows.device) >= len(rgb)
     order = torch.sort(rows[:, 4], descending=True, stable=True).indices
     rows, from_ir = rows[order], from_ir[order]
-    head, partner = _pairs(rows, from_ir, iou)
+    head, partner = _find_partners(rows, from_ir, iou)
     paired = partner >= 0
     head_rows, partner_rows = rows[head[paired]].double(), rows[partner[paired]].double()
     fused = rows[head].double()
     scores = torch.stack((head_rows[:, 4], partner_rows[:, 4]))
-    fused[paired, 4] = torch.logit(scores, eps=_SATURATED).sum(dim=0).sigmoid()
+    fused[paired, 4] = torch.logit(scores, eps=_LOGIT_EPS).sum(dim=0).sigmoid()
     share = scores[0] / scores.sum(dim=0)
     fused[paired, :4] = torch.lerp(partner_rows[:, :4], head_rows[:, :4], share[:, None])
-    return best_first(fused).float()
+    return sort_by_score(fused).float()
 
 
-def _pairs(rows: Tensor, from_ir: Tensor, iou: float) -> tuple[Tensor, Tensor]:
-    """Index of each cluster's head, and of its best member from the other modality (-1: none).
+def _find_partners(rows: Tensor, from_ir: Tensor, iou: float) -> tuple[Tensor, Tensor]:
+    """Return the index of each cluster's head, and of its best member from the other modality (-1: none).
 
     Shapes:
         rows: (N, 6) best first, from_ir: (N,) bool -> (K,), (K,)
     """
     num_rows = len(rows)
     index = torch.arange(num_rows, device=rows.device)
-    head = survivors(rows, iou=iou)
+    head = nms_indices(rows, iou=iou)
     overlap = box_iou(rows[head, :4].double(), rows[:, :4].double()) > iou  # (K, N)
     member = overlap & (rows[head, 5:6] == rows[:, 5]) & (head[:, None] < index)
     member &= member.cumsum(dim=0) == 1  # a box belongs to the strongest head that overlaps it

@@ -1,4 +1,4 @@
-"""From a YOLO head's output to boxes: candidates, non-maximum suppression, back to original pixels."""
+"""Convert a YOLO head's output to boxes: candidates, non-maximum suppression, back to original pixels."""
 
 from __future__ import annotations
 
@@ -9,37 +9,36 @@ from torchvision.ops import batched_nms, box_convert
 from yolofuse.types import Detections
 
 MAX_CANDIDATES = 30_000
-"""Boxes of one image that go into NMS at most, best first."""
+"""Maximum number of boxes of one image that enter NMS, best first."""
 
 _PREFIX = 2048
-"""Rows that NMS looks at first."""
+"""Number of rows of the first NMS pass."""
 
 
 def postprocess(predictions: Tensor, *, conf: float, iou: float, max_det: int, end2end: bool) -> list[Tensor]:
-    """Boxes of each image, best first, in pixels of the network's input.
+    """Return the boxes of each image, best first, in pixels of the network's input.
 
-    The same input gives the same rows whatever else the machine does: there is no time limit, and equal scores keep
-    the order in which the head lists them.
+    The result depends on the input alone: there is no time limit, and equal scores keep the order of the head.
 
     Args:
-        predictions: What the head returns in evaluation.
-        conf: A class whose score is above this is a candidate; one anchor can stand for several classes.
+        predictions: Output of the head in eval mode.
+        conf: A class whose score is above this is a candidate; one anchor can give candidates of several classes.
         iou: Overlap above which NMS drops the weaker box of a class. Unused when ``end2end``.
-        max_det: Rows per image at most.
-        end2end: The head has settled duplicates itself and returns finished boxes.
+        max_det: Maximum number of rows per image.
+        end2end: The head resolves duplicates itself and returns final boxes.
 
     Shapes:
         predictions: (B, 4 + nc, A), centre boxes and class probabilities; when ``end2end`` (B, K, 6) like the rows.
         returns: B x (N, 6) float32, each row x1, y1, x2, y2, score, class.
     """
-    rows = [candidates(prediction, conf=conf, end2end=end2end) for prediction in predictions]
+    rows = [decode_candidates(prediction, conf=conf, end2end=end2end) for prediction in predictions]
     if end2end:
         return [image_rows[:max_det] for image_rows in rows]
-    return [suppress(image_rows, iou=iou, max_det=max_det) for image_rows in rows]
+    return [nms(image_rows, iou=iou, max_det=max_det) for image_rows in rows]
 
 
-def candidates(prediction: Tensor, *, conf: float, end2end: bool) -> Tensor:
-    """Every (box, class) of one image whose score is above ``conf``, best first; rows that are not finite are dropped.
+def decode_candidates(prediction: Tensor, *, conf: float, end2end: bool) -> Tensor:
+    """Return every (box, class) of one image with a score above ``conf``, best first; drop rows that are not finite.
 
     Shapes:
         prediction: (4 + nc, A), or (K, 6) when ``end2end`` -> (N, 6) float32
@@ -52,47 +51,47 @@ def candidates(prediction: Tensor, *, conf: float, end2end: bool) -> Tensor:
         anchors, classes = torch.where(scores > conf)
         boxes = box_convert(prediction[:4].T[anchors], "cxcywh", "xyxy")
         rows = torch.cat((boxes, scores[anchors, classes, None], classes[:, None].to(boxes)), dim=1)
-    return best_first(rows[rows.isfinite().all(dim=1)])[:MAX_CANDIDATES]
+    return sort_by_score(rows[rows.isfinite().all(dim=1)])[:MAX_CANDIDATES]
 
 
-def suppress(rows: Tensor, *, iou: float, max_det: int) -> Tensor:
-    """What per-class NMS leaves of one image's rows; they come and go best first.
+def nms(rows: Tensor, *, iou: float, max_det: int) -> Tensor:
+    """Apply per-class NMS to one image's rows.
 
     Shapes:
-        rows: (N, 6) -> (M, 6), M <= max_det
+        rows: (N, 6), best first -> (M, 6), best first, M <= max_det
     """
-    # What the strongest rows leave of each other does not depend on weaker ones, so that a prefix mostly settles it.
+    # Which of the strongest rows are kept does not depend on weaker ones, so that a prefix is mostly enough.
     size = _PREFIX
-    keep = survivors(rows[:size], iou=iou)
+    keep = nms_indices(rows[:size], iou=iou)
     while len(keep) < max_det and size < len(rows):
         size *= 4
-        keep = survivors(rows[:size], iou=iou)
+        keep = nms_indices(rows[:size], iou=iou)
     return rows[keep[:max_det]]
 
 
-def survivors(rows: Tensor, *, iou: float) -> Tensor:
-    """Row numbers that per-class NMS keeps, rising: a box falls to a stronger one of its class that overlaps it more.
+def nms_indices(rows: Tensor, *, iou: float) -> Tensor:
+    """Return the ascending indices of the rows that per-class NMS keeps.
 
     Shapes:
         rows: (N, 6), best first -> (M,) int64
     """
     if not len(rows):
         return torch.zeros(0, dtype=torch.int64, device=rows.device)
-    # batched_nms keeps classes apart by shifting them: that needs coordinates from 0 on and costs float32 digits.
+    # batched_nms separates classes by an offset: that needs coordinates >= 0 and costs float32 precision.
     boxes = rows[:, :4].double()
     keep: Tensor = batched_nms(boxes - boxes.min(), rows[:, 4].double(), rows[:, 5].long(), iou)
     return keep.sort().values
 
 
-def best_first(rows: Tensor) -> Tensor:
-    """Rows (N, 6) by falling score; equal scores keep their order."""
+def sort_by_score(rows: Tensor) -> Tensor:
+    """Sort rows (N, 6) by descending score; equal scores keep their order."""
     return rows[torch.sort(rows[:, 4], descending=True, stable=True).indices]
 
 
 def to_detections(
     rows: Tensor, *, image_id: int, size_hw: tuple[int, int], letterbox: tuple[float, float, float]
 ) -> Detections:
-    """One image's rows in original pixels, clipped to the image; what lies wholly in the padding is dropped.
+    """Convert one image's rows to original pixels, clipped to the image; drop boxes wholly in the padding.
 
     Args:
         rows: (N, 6) as :func:`postprocess` returns them.

@@ -1,4 +1,4 @@
-"""cocoapi's figures: ids, hand-computed values, empty cases, slices."""
+"""COCO metrics: ids, values computed by hand, empty cases."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolofuse.eval.coco import FIGURES, evaluate, ground_truth, prediction_rows
-from yolofuse.eval.slices import by_tag
+from yolofuse.eval.coco import METRICS, evaluate, ground_truth, prediction_rows
 from yolofuse.types import Detections, FloatArray, IntArray, PairRecord
 
 NAMES = ("person", "car")
@@ -62,6 +61,26 @@ def test_ground_truth__ids_names_and_pixels() -> None:
     assert (first["image_id"], first["category_id"], first["iscrowd"]) == (1, 1, 0)
     assert first["bbox"] == [75.0, 50.0, 50.0, 100.0]
     assert first["area"] == 5000.0
+
+
+def test_ground_truth__ignore_regions_are_crowds_and_not_counted() -> None:
+    def labels(_: int) -> tuple[FloatArray, IntArray]:
+        return np.array([[0.5, 0.5, 0.2, 0.4]], dtype=np.float32), np.array([0])
+
+    def ignored(position: int) -> tuple[FloatArray, IntArray]:
+        regions = np.array([[0.25, 0.5, 0.5, 1.0]], dtype=np.float32)[: 1 - position]
+        return regions, np.array([1])[: 1 - position]
+
+    records = [record(7, "a"), record(9, "b")]
+    truth = ground_truth(records, labels, NAMES, ignored)
+    assert [(a["id"], a["image_id"], a["category_id"], a["iscrowd"]) for a in truth["annotations"]] == [
+        (1, 7, 1, 0), (2, 7, 2, 1), (3, 9, 1, 0),
+    ]  # fmt: skip
+    assert truth["annotations"][1]["bbox"] == [0.0, 0.0, 200.0, 200.0]
+    result = evaluate(truth, [])
+    assert result.num_boxes == 2
+    assert result.per_class["car"] == (-1.0, -1.0)  # only a crowd of it: nothing to be found
+    assert ground_truth(records, labels, NAMES) == ground_truth(records, labels, NAMES, None)
 
 
 def test_prediction_rows__floats_are_exact() -> None:
@@ -121,8 +140,8 @@ def test_evaluate__no_predictions_is_zero() -> None:
 def test_evaluate__no_boxes_stays_minus_one(with_predictions: bool) -> None:
     coco = ground_truth(RECORDS, lambda _: label(), NAMES)
     result = evaluate(coco, perfect() if with_predictions else [])
-    assert set(result.figures().values()) == {-1.0}
-    assert list(result.figures()) == list(FIGURES)
+    assert set(result.metrics().values()) == {-1.0}
+    assert list(result.metrics()) == list(METRICS)
     assert result.num_boxes == 0
 
 
@@ -137,22 +156,3 @@ def test_evaluate__a_false_alarm_on_a_background_image_costs() -> None:
     result = evaluate(truth(), [alarm, *perfect()])
     assert result.per_class["person"][0] == pytest.approx(0.5)
     assert result.per_class["car"][0] == pytest.approx(1.0)
-
-
-def test_by_tag__equals_a_filtered_file() -> None:
-    predictions = [row | {"bbox": [row["bbox"][0] + 9.0, *row["bbox"][1:]]} for row in perfect()]
-    slices = by_tag(RECORDS, truth(), predictions)
-    assert list(slices) == ["daynight=day", "daynight=night"]
-    for (name, result), image_id in zip(slices.items(), (1, 2), strict=True):
-        coco = truth()
-        coco["images"] = [image for image in coco["images"] if image["id"] == image_id]
-        coco["annotations"] = [a for a in coco["annotations"] if a["image_id"] == image_id]
-        kept = [row for row in predictions if row["image_id"] == image_id]
-        assert result == evaluate(coco, kept), name
-
-
-def test_by_tag__only_tags_worth_a_table() -> None:
-    records = [record(i, str(i), camera="one", scene=f"s{i}") for i in range(1, 21)]
-    coco = ground_truth(records, lambda _: label(), NAMES)
-    assert by_tag(records, coco, []) == {}
-    assert len(by_tag(records, coco, [], ["scene"])) == 20

@@ -24,7 +24,7 @@ def end_to_end(*table: tuple[list[float], float, int]) -> Tensor:
     return rows(*table)[None]
 
 
-def test_fuse_rows__two_witnesses_by_hand() -> None:
+def test_fuse_rows__both_modalities_by_hand() -> None:
     fused = fuse_rows(rows((BOX, 0.8, 0)), rows((NEAR, 0.7, 0)), iou=0.5)
     # 0.8 * 0.7 / (0.8 * 0.7 + 0.2 * 0.3) = 0.56 / 0.62
     assert fused[0, 4].item() == pytest.approx(0.9032258, abs=1e-6)
@@ -34,13 +34,13 @@ def test_fuse_rows__two_witnesses_by_hand() -> None:
 
 
 @pytest.mark.parametrize("partner", [(FAR, 0.7, 0), (NEAR, 0.7, 1)], ids=["elsewhere", "another class"])
-def test_fuse_rows__one_witness_is_left_as_it_is(partner: tuple[list[float], float, int]) -> None:
+def test_fuse_rows__a_box_of_one_modality_is_unchanged(partner: tuple[list[float], float, int]) -> None:
     rgb, ir = rows((BOX, 0.8, 0)), rows(partner)
     assert torch.equal(fuse_rows(rgb, ir, iou=0.5), torch.cat((rgb, ir)))
     assert torch.equal(fuse_rows(ir, rgb, iou=0.5), torch.cat((rgb, ir)))
 
 
-def test_fuse_rows__does_not_care_which_modality_is_first() -> None:
+def test_fuse_rows__is_symmetric_in_the_modalities() -> None:
     generator = torch.Generator().manual_seed(0)
     corners = torch.rand(60, 2, generator=generator) * 100
     sizes = torch.rand(60, 2, generator=generator) * 40 + 20
@@ -120,7 +120,7 @@ def test_merge_nms__is_nms_of_all_anchors() -> None:
 
 @pytest.mark.parametrize("name", ["nms", "proben"])
 @pytest.mark.parametrize("end2end", [False, True])
-def test_merge__a_blind_modality_changes_nothing(name: MergeName, end2end: bool) -> None:
+def test_merge__an_empty_modality_changes_nothing(name: MergeName, end2end: bool) -> None:
     rgb = end_to_end((BOX, 0.8, 0), (FAR, 0.7, 1)) if end2end else torch.tensor([[[50.0], [50], [20], [10], [0.9]]])
     alone = postprocess(rgb, conf=0.1, iou=0.5, max_det=10, end2end=end2end)
     blind = torch.zeros_like(rgb)

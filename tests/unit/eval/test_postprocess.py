@@ -1,4 +1,4 @@
-"""From head output to boxes, and back to original pixels."""
+"""Postprocessing: from head output to boxes, and back to original pixels."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_postprocess__agrees_with_torchvision_nms_class_by_class() -> None:
     assert (rows[:, 4].diff() <= 0).all()
 
 
-def test_postprocess__one_anchor_can_stand_for_two_classes() -> None:
+def test_postprocess__one_anchor_can_give_boxes_of_two_classes() -> None:
     (rows,) = postprocess(head_output([[50, 50, 20, 10, 0.9, 0.6]]), conf=0.5, iou=0.5, max_det=10, end2end=False)
     expected = [[40, 45, 60, 55, 0.9, 0], [40, 45, 60, 55, 0.6, 1]]
     torch.testing.assert_close(rows, torch.tensor(expected))
@@ -67,7 +67,7 @@ def test_postprocess__only_the_best_candidates_and_max_det_rows(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("max_det", [5, 40, 10_000])
-def test_postprocess__looking_at_a_prefix_first_changes_nothing(max_det: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_postprocess__a_first_pass_on_a_prefix_changes_nothing(max_det: int, monkeypatch: pytest.MonkeyPatch) -> None:
     output = random_output(num_classes=2, num_anchors=500)
     whole = postprocess(output, conf=0.1, iou=0.3, max_det=max_det, end2end=False)
     monkeypatch.setattr(postprocess_module, "_PREFIX", 8)
