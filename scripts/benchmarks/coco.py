@@ -108,7 +108,7 @@ def _measure(backend: CocoBackend, images: int, detections: int, num_classes: in
     seconds = [float(gap) for gap in np.diff(laps)]
     stages = dict(zip(("inputs_s", "score_s", "parts_s"), seconds, strict=True))
     peaks = {"inputs_mib": memory[1] - memory[0], "score_mib": memory[-1] - memory[1]}
-    return {**stages, **peaks, **whole.figures()}
+    return {**stages, **peaks, **whole.metrics()}
 
 
 def _warm_up(backend: CocoBackend) -> None:
