@@ -1,4 +1,4 @@
-"""How a block says, beside its own code, which of its parameters begin in a way of their own."""
+"""Declare initial values of parameters beside the block that owns them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import Generator, Tensor, nn
 ZERO_GAMMA_OFF = "init.zero_gamma: false"
 FusionInit = Literal["average", "rgb", "ir", "scheme"]
 Fill = Callable[[Tensor, Generator | None], Tensor]
-"""From a parameter (its shape is read) and a generator to its first values, float32 on the CPU."""
+"""From a parameter (only its shape is read) and a generator to its initial values, float32 on the CPU."""
 
 
 @dataclass(frozen=True)
 class InitOptions:
-    """What a run wants of the blocks that have a say in how they begin.
+    """Options of a run that blocks read when they declare initial values.
 
     Attributes:
-        fusion: What a fusion block hands on at first: the mean of both streams, one of them, or whatever the rules for
-            ordinary weights make of it.
+        fusion: Output of a fresh fusion block: the mean of both streams, one of them, or the result of the ordinary
+            rules (``scheme``).
         head_std: Standard deviation of the last convolution of each head branch; None leaves it to the rules.
         prior_objects: Objects per image that the class biases of a fresh head expect.
-        prior_imgsz: Side in pixels of the image that they are expected in.
+        prior_imgsz: Side in pixels of that image.
         zero_gamma: Whether the last norm of every residual branch starts at zero.
     """
 
@@ -37,49 +37,57 @@ class InitOptions:
 
 @dataclass(frozen=True)
 class InitSpec:
-    """How one parameter begins.
+    """Initial values of one parameter.
 
     Attributes:
-        what: For the report, such as ``average of both streams``.
+        description: For the report, such as ``average of both streams``.
         fill: Makes the values; None where the parameter is fixed: neither drawn nor trained.
         disabled_by: The option that leaves the parameter to the rules instead; "" where none does.
         std: Standard deviation that the values are drawn with; None where they are not drawn.
     """
 
-    what: str
+    description: str
     fill: Fill | None
     disabled_by: str = ""
     std: float | None = None
 
 
-def fixed(what: str) -> InitSpec:
-    """A parameter that stays as it was constructed, whatever is loaded or drawn."""
-    return InitSpec(what, None)
+def fixed(description: str) -> InitSpec:
+    """Declare a parameter that always stays as constructed."""
+    return InitSpec(description, None)
 
 
-def constant(value: float, what: str, freed_by: str = "") -> InitSpec:
-    """A parameter that starts with one value everywhere."""
-    return InitSpec(what, lambda like, _: torch.full(like.shape, value, dtype=torch.float32, device="cpu"), freed_by)
+def constant(value: float, description: str, disabled_by: str = "") -> InitSpec:
+    """Declare a parameter that starts with one value everywhere."""
+
+    def fill(like: Tensor, _: Generator | None) -> Tensor:
+        return torch.full(like.shape, value, dtype=torch.float32, device="cpu")
+
+    return InitSpec(description, fill, disabled_by)
 
 
-def normal(std: float, what: str, freed_by: str = "") -> InitSpec:
-    """A parameter drawn from N(0, std^2); in float64, whose draws are the same on every kind of CPU."""
+def normal(std: float, description: str, disabled_by: str = "") -> InitSpec:
+    """Declare a parameter drawn from N(0, std^2); in float64, whose draws are the same on every kind of CPU."""
 
     def fill(like: Tensor, generator: Generator | None) -> Tensor:
         return torch.empty(like.shape, dtype=torch.float64, device="cpu").normal_(0.0, std, generator=generator).float()
 
-    return InitSpec(what, fill, freed_by, std)
+    return InitSpec(description, fill, disabled_by, std)
 
 
-def exactly(values: Tensor, what: str, freed_by: str = "") -> InitSpec:
-    """A parameter that starts with given values."""
-    return InitSpec(what, lambda like, _: values.to("cpu", torch.float32).expand(like.shape).contiguous(), freed_by)
+def from_tensor(values: Tensor, description: str, disabled_by: str = "") -> InitSpec:
+    """Declare a parameter that starts with the given values."""
+
+    def fill(like: Tensor, _: Generator | None) -> Tensor:
+        return values.to("cpu", torch.float32).expand(like.shape).contiguous()
+
+    return InitSpec(description, fill, disabled_by)
 
 
 @torch.no_grad()
-def apply_init(module: nn.Module, starts: Mapping[str, InitSpec]) -> None:
-    """Give a block's parameters their declared starts, for whoever builds the block alone."""
-    for name, start in starts.items():
-        if start.fill is not None:
+def apply_init(module: nn.Module, specs: Mapping[str, InitSpec]) -> None:
+    """Write declared initial values into a block, for code that builds the block by itself."""
+    for name, spec in specs.items():
+        if spec.fill is not None:
             parameter = module.get_parameter(name)
-            parameter.copy_(start.fill(parameter, None))
+            parameter.copy_(spec.fill(parameter, None))

@@ -63,28 +63,28 @@ def saved_by_ultralytics(
 
 def check(detector: Detector, report: WeightsReport, source: dict[str, Tensor], head: str) -> None:
     """Backbone and neck: loaded and equal, or an inflated stem. Nothing else is fresh but fusion and head."""
-    entries = {entry.name: entry for entry in report.entries}
+    entries = {entry.name: entry for entry in report.records}
     counted = 0
     for name, tensor in detector.state_dict().items():
         if not tensor.is_floating_point():
             continue
         part, _, rest = name.partition(".layers.")
         if part.startswith("fusion"):
-            assert entries[name].fate == "initialised", name
+            assert entries[name].status == "initialised", name
         elif rest.startswith(f"{head}."):
-            if entries[name].fate == "loaded":
+            if entries[name].status == "loaded":
                 assert torch.equal(tensor, source[rest]), name
         else:
             counted += 1
             if source[rest].shape == tensor.shape:
-                assert entries[name].fate == "loaded", name
+                assert entries[name].status == "loaded", name
                 assert torch.equal(tensor, source[rest]), name
             else:
-                assert entries[name].fate == "inflated", name
+                assert entries[name].status == "inflated", name
                 assert torch.equal(tensor, source[rest].sum(1, keepdim=True)), name
-    body = [e for e in report.entries if not e.head and e.part != "fusion"]
-    assert counted == len(body) == sum(e.fate in {"loaded", "inflated"} for e in body)
-    assert sum(e.fate == "inflated" for e in body) == 1
+    body = [e for e in report.records if not e.head and e.part != "fusion"]
+    assert counted == len(body) == sum(e.status in {"loaded", "inflated"} for e in body)
+    assert sum(e.status == "inflated" for e in body) == 1
     assert report.share_loaded() == 1.0
 
 
@@ -121,7 +121,7 @@ def test_coco_checkpoint__of_a_small_model_leaves_only_the_class_branch(tmp_path
     source = saved_by_ultralytics(tmp_path / "w.pt", "yolov8n", names)
     detector, report = begin("model.base=yolov8n", f"weights.pretrained={tmp_path / 'w.pt'}")
     check(detector, report, source, "22")
-    fresh = [e.name for e in report.entries if e.fate == "initialised" and e.part != "fusion"]
+    fresh = [e.name for e in report.records if e.status == "initialised" and e.part != "fusion"]
     assert fresh
     assert all(".cv3." in name for name in fresh)
     assert any("class branch" in warning for warning in report.warnings)

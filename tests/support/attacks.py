@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from tests.support.runs import REPO
-from yolofuse.weights.seal import seal
+from yolofuse.weights.checkpoint import append_checksum
 
 Container = Literal["zip", "legacy", "pickle"]
 
@@ -38,7 +38,7 @@ def plant_pickle(file: Path, marker: Path, content: Mapping[str, Any], container
     torch.save(harmful, file, _use_new_zipfile_serialization=container != "legacy")
     if container == "zip":
         with file.open("r+b") as stream:
-            seal(stream)
+            append_checksum(stream)
 
 
 def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:

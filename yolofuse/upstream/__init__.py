@@ -1,4 +1,4 @@
-"""The only importer of ultralytics: its environment, its models, and every name taken from it."""
+"""Wrap ultralytics: this package alone imports it, and exports every name that yolofuse takes from it."""
 
 from yolofuse.upstream.environment import SUPPORTED, version  # isort: skip - first: the others import ultralytics too
 
@@ -10,7 +10,13 @@ from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, make_anchors
 from ultralytics.utils.torch_utils import ModelEMA
 
 from yolofuse.upstream.catalogue import Base, build_layers, list_bases, resolve_base
-from yolofuse.upstream.heads import ClassBranch, class_branch, declared_init_specs, detection_loss, init_like
+from yolofuse.upstream.heads import (
+    ClassBranch,
+    detection_loss,
+    list_class_branch_tensors,
+    shared_init_name,
+    upstream_init_specs,
+)
 
 __all__ = [
     "SUPPORTED",
@@ -24,13 +30,13 @@ __all__ = [
     "bbox2dist",
     "bbox_iou",
     "build_layers",
-    "class_branch",
-    "declared_init_specs",
     "detection_loss",
-    "init_like",
     "list_bases",
+    "list_class_branch_tensors",
     "make_anchors",
     "resolve_base",
+    "shared_init_name",
+    "upstream_init_specs",
     "v8DetectionLoss",
     "version",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +13,7 @@ import yaml
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
-from yolofuse.errors import ConfigError
+from yolofuse.errors import ConfigError, did_you_mean
 
 _HEADS = {"Detect", "v10Detect"}
 _MODELS = Path(ultralytics.__file__).parent / "cfg" / "models"
@@ -36,20 +35,20 @@ class Base:
     scale: str
 
     def read(self) -> dict[str, Any]:
-        """The model YAML with the scale filled in."""
+        """Read the model YAML and fill in the scale."""
         content: dict[str, Any] = yaml.safe_load(self.file.read_text(encoding="utf-8"))
         content["scale"] = self.scale
         return content
 
     @property
     def num_backbone_layers(self) -> int:
-        """How many layers ultralytics lists under ``backbone``."""
+        """Number of layers that ultralytics lists under ``backbone``."""
         return len(self.read()["backbone"])
 
 
 @lru_cache(maxsize=1)
 def _catalogue() -> dict[str, Base]:
-    """Every detection model that the installed ultralytics can build, by name with size."""
+    """List every detection model that the installed ultralytics can build, by its name with size."""
     found: dict[str, Base] = {}
     for file in sorted(_MODELS.rglob("yolo*.yaml")):
         parts = _NAME.fullmatch(file.stem)
@@ -67,12 +66,12 @@ def _catalogue() -> dict[str, Base]:
 
 
 def list_bases() -> list[str]:
-    """Names of every base model, sizes included."""
+    """List the names of all base models, sizes included."""
     return list(_catalogue())
 
 
 def resolve_base(name: str) -> Base:
-    """The base model called ``name``.
+    """Return the base model called ``name``.
 
     Raises:
         ConfigError: If the family or the size is unknown, or the size is missing (ultralytics would build ``n``).
@@ -86,8 +85,7 @@ def resolve_base(name: str) -> Base:
         if family:
             problem = "has no size" if not parts["size"] else f"has an unknown size '{parts['size']}'"
             raise ConfigError(f"model.base: '{name}' {problem}; use one of {', '.join(family)}")
-    close = difflib.get_close_matches(name, catalogue, n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    hint = did_you_mean(name, catalogue, count=3, cutoff=0.5) or "."
     raise ConfigError(
         f"model.base: unknown model '{name}'{hint} Known: the detection models of yolov5, v8, v9, v10, 11, 12, 26, "
         "with a size letter, for example yolo11n"
@@ -100,13 +98,13 @@ def _same_family(known: str, family: str, variant: str) -> bool:
 
 
 def build_layers(base: Base, *, channels: int, num_classes: int) -> list[nn.Module]:
-    """The layers of a single-stream model, freshly initialised by ultralytics.
+    """Build the layers of a single-stream model, initialised by ultralytics.
 
     Each layer carries its number ``.i`` and its sources ``.f``; the last one is the detection head, with strides and
     prior biases set.
 
     Args:
-        base: Which model.
+        base: The model.
         channels: Channels of the image that layer 0 reads.
         num_classes: Number of classes.
     """

@@ -23,7 +23,7 @@ SUPPORTED = ((8, 4, 190), (8, 5, 0))
 
 
 def _private_config_dir() -> Path:
-    """A settings folder of our own, with the font that ultralytics would otherwise download for its drawings."""
+    """Return a settings folder for yolofuse alone, with the font that ultralytics would otherwise download."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "yolofuse" / "upstream"
     try:
@@ -47,14 +47,14 @@ def _place_font(font: Path) -> None:
 
 
 def _import_ultralytics() -> None:
-    """Import ultralytics offline, then put back what its import changes for everybody.
+    """Import ultralytics offline, then restore the process-wide state that its import changes.
 
-    That is thread counts, print options, and functions that it replaces: among them ``PIL.Image.open``, which then
-    wants to install a package when it meets a broken image, and ``torch.save``, which then retries on a full disk.
+    That state is thread counts, print options, and functions that it replaces: among them ``PIL.Image.open``, which
+    then tries to install a package on a broken image, and ``torch.save``, which then retries on a full disk.
     """
     os.environ["YOLO_OFFLINE"] = "true"
     os.environ["YOLO_AUTOINSTALL"] = "false"
-    os.environ["ULTRALYTICS_SAFE_LOAD"] = "true"  # nothing here opens a checkpoint through it; should it do so itself
+    os.environ["ULTRALYTICS_SAFE_LOAD"] = "true"  # yolofuse opens no checkpoint through it; in case it does so itself
     os.environ.setdefault("YOLO_VERBOSE", "false")
     os.environ["YOLO_CONFIG_DIR"] = str(_private_config_dir())
     omp, torch_threads, cv_threads = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads(), cv2.getNumThreads()
@@ -69,11 +69,11 @@ def _import_ultralytics() -> None:
     if not SUPPORTED[0] <= version < SUPPORTED[1]:
         low, high = (".".join(map(str, bound)) for bound in SUPPORTED)
         raise YolofuseError(
-            f"ultralytics {ultralytics.__version__} is installed, but this yolofuse needs >={low},<{high}: "
+            f"ultralytics {ultralytics.__version__} is installed, but this yolofuse requires >={low},<{high}: "
             f"pip install 'ultralytics>={low},<{high}'"
         )
     for module, name, value in ((checks, "AUTOINSTALL", False), (tasks, "SAFE_LOAD", True)):
-        setattr(module, name, value)  # where somebody imported it before us
+        setattr(module, name, value)  # ultralytics may have been imported before, without the variables
     dict.update(SETTINGS, {key: False for key in SETTINGS if isinstance(SETTINGS[key], bool)})  # in memory only
     for module, name, function in originals:
         setattr(module, name, function)

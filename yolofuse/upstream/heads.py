@@ -1,4 +1,4 @@
-"""What ultralytics' blocks and heads declare: initial values, class rows, and the loss that belongs to a head."""
+"""Describe ultralytics' blocks and heads: initial values, class rows, and the loss of a head."""
 
 from __future__ import annotations
 
@@ -23,21 +23,23 @@ _RESIDUAL_ENDS: dict[type[nn.Module], tuple[str, ...]] = {
     block.SPPF: ("cv2.bn",),
     block.GhostBottleneck: ("conv.2.cv1.bn", "conv.2.cv2.bn"),
 }
-"""Last norms of each residual branch, for blocks that add their input (all of them, or where ``add`` says so)."""
+"""Last norms of each residual branch, for blocks that add their input (always, or where their ``add`` is true)."""
+
+_TWINS = ("", "one2one_")  # prefixes of a head's branches; the second exists in end-to-end heads alone
 
 
-def declared_init_specs(module: nn.Module, options: InitOptions) -> dict[str, InitSpec]:
-    """What ultralytics' blocks say of their own parameters in their constructors, written down as declarations.
+def upstream_init_specs(module: nn.Module, options: InitOptions) -> dict[str, InitSpec]:
+    """Return the initial values that ultralytics' constructors give their own parameters, as declarations.
 
     Args:
-        module: One module; its children are asked on their own.
-        options: What the run wants.
+        module: One module; its children have to be passed on their own.
+        options: The run's options.
 
     Returns:
-        Parameters by their name below ``module``.
+        Declarations by the parameter's name below ``module``.
     """
     if isinstance(module, Detect):
-        return _head_starts(module, options)
+        return _head_init_specs(module, options)
     if isinstance(module, block.DFL):
         return {"conv.weight": fixed("DFL's 0 .. reg_max-1")}
     specs: dict[str, InitSpec] = {}
@@ -49,19 +51,15 @@ def declared_init_specs(module: nn.Module, options: InitOptions) -> dict[str, In
         specs["gamma"] = constant(0.01, "residual scale 0.01")
     if options.zero_gamma and getattr(module, "add", True):
         ends = next((ends for kind, ends in _RESIDUAL_ENDS.items() if isinstance(module, kind)), ())
-        norms = [end for end in ends if _is_norm(module.get_submodule(end))]
+        norms = [end for end in ends if isinstance(module.get_submodule(end), nn.BatchNorm2d)]  # none with norm: none
         specs |= {f"{end}.weight": constant(0.0, "zero gamma", ZERO_GAMMA_OFF) for end in norms}
     return specs
 
 
-def _is_norm(module: nn.Module) -> bool:
-    return isinstance(module, nn.BatchNorm2d)  # not where the model was built without
-
-
-def _head_starts(head: Any, options: InitOptions) -> dict[str, InitSpec]:
-    """Small last weights, and biases that expect few objects: ``-log`` of cells per object and class, box side 2."""
+def _head_init_specs(head: Any, options: InitOptions) -> dict[str, InitSpec]:
+    """Declare small last weights, and biases that expect few objects: ``-log`` of cells per object and class, box 2."""
     specs: dict[str, InitSpec] = {}
-    for twin in ("", "one2one_"):
+    for twin in _TWINS:
         boxes, classes = getattr(head, f"{twin}cv2", None) or (), getattr(head, f"{twin}cv3", None) or ()
         for i, (box, cls) in enumerate(zip(boxes, classes, strict=True)):
             box_end, cls_end = f"{twin}cv2.{i}.{len(box) - 1}", f"{twin}cv3.{i}.{len(cls) - 1}"
@@ -71,31 +69,31 @@ def _head_starts(head: Any, options: InitOptions) -> dict[str, InitSpec]:
             specs[f"{cls_end}.bias"] = constant(prior, f"prior: {options.prior_objects:g} objects per image")
             if options.head_std is not None:
                 for end in (box_end, cls_end):
-                    what = f"head output N(0, {options.head_std:g})"
-                    specs[f"{end}.weight"] = normal(options.head_std, what, "init.head_std: rules")
+                    description = f"head output N(0, {options.head_std:g})"
+                    specs[f"{end}.weight"] = normal(options.head_std, description, "init.head_std: rules")
     return specs
 
 
 ClassBranch = Literal["rows", "inner"]
+"""``rows``: a tensor with a row per class. ``inner``: one whose width follows the number of classes."""
 
 
-def class_branch(model: nn.Module) -> Iterator[tuple[str, ClassBranch]]:
-    """Parameters and buffers of every head's class branch: its last layer has a row per class, the ``inner`` ones have
-    a width that follows the number of classes."""
+def list_class_branch_tensors(model: nn.Module) -> Iterator[tuple[str, ClassBranch]]:
+    """Yield the name and the kind of every parameter and buffer in the class branches of a model's heads."""
     for head_name, head in model.named_modules():
         if not isinstance(head, Detect):
             continue
-        for twin in ("", "one2one_"):
+        for twin in _TWINS:
             for i, branch in enumerate(getattr(head, f"{twin}cv3", None) or ()):
                 for name in branch.state_dict():
                     is_last = name.split(".")[0] == str(len(branch) - 1)
                     yield f"{head_name}.{twin}cv3.{i}.{name}", "rows" if is_last else "inner"
 
 
-def init_like(name: str) -> str:
-    """The parameter that ``name`` begins as a copy of: an end-to-end head's one-to-one branch of its one-to-many one.
+def shared_init_name(name: str) -> str:
+    """Return the name whose initial values a parameter shares.
 
-    Any other name is returned as it is.
+    An end-to-end head's one-to-one branch starts as a copy of its one-to-many branch; any other name is its own.
     """
     return name.replace(".one2one_cv", ".cv")
 
@@ -104,7 +102,7 @@ Branch = TypeVar("Branch", bound=v8DetectionLoss)
 
 
 def detection_loss(head: nn.Module, gains: Mapping[str, float], epochs: int, kind: type[Branch]) -> Branch | E2ELoss:
-    """The loss that belongs to ``head``: one branch, or ultralytics' pair where the head has a one-to-one branch.
+    """Build the loss of ``head``: one branch, or ultralytics' pair where the head has a one-to-one branch.
 
     Args:
         head: On its final device.

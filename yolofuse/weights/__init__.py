@@ -1,16 +1,14 @@
-"""Files of weights, what of them reaches a model, and what everything else begins with."""
+"""Read and write files of weights, load them into a model, and initialise the rest."""
 
-from yolofuse.weights.checkpoint import file_sha256, load_checkpoint, load_state, save_checkpoint
+from yolofuse.weights.checkpoint import file_sha256, load_checkpoint, load_state, save_checkpoint, verify_checksum
 from yolofuse.weights.load import load_and_initialise, policy_of
 from yolofuse.weights.report import WeightsReport
 from yolofuse.weights.safetensors_io import save_safetensors
-from yolofuse.weights.seal import check_seal
 from yolofuse.weights.sources import Source, load_source
 
 __all__ = [
     "Source",
     "WeightsReport",
-    "check_seal",
     "file_sha256",
     "load_and_initialise",
     "load_checkpoint",
@@ -19,4 +17,5 @@ __all__ = [
     "policy_of",
     "save_checkpoint",
     "save_safetensors",
+    "verify_checksum",
 ]

@@ -1,12 +1,19 @@
-"""Checkpoints of ours: tensors and plain data, written atomically and with a checksum."""
+"""Write and read checkpoints of yolofuse: tensors and plain data, written atomically and with a checksum.
+
+The checksum is the SHA-256 of everything before it, in the comment of the zip file. ``torch.load`` reads a file with
+flipped bits without an error, because its zip reader leaves out the check of the archive's own checksums; and a second
+file with the checksum could be lost, or belong to the previous checkpoint.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import nn
@@ -14,15 +21,19 @@ from torch import nn
 from yolofuse.errors import DamagedError, WeightsError
 from yolofuse.files import replacing
 from yolofuse.weights.safe_load import open_plain
-from yolofuse.weights.seal import check_seal, seal
 
 FORMAT = "yolofuse-checkpoint"
 FORMAT_VERSION = 2
-_UNSEALED_VERSION = 1  # written before checkpoints had checksums
+_VERSION_WITHOUT_CHECKSUM = 1
+_MARK = b"yolofuse sha256 "
+_COMMENT_BYTES = len(_MARK) + 2 * hashlib.sha256().digest_size
+_END_RECORD = b"PK\x05\x06"  # of a zip file: 22 bytes, the last two of which are the length of the comment
+_END_RECORD_BYTES = 22
+_BLOCK_BYTES = 1 << 20
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint so that a kill at any moment leaves either the old file or the new one, whole.
+    """Write a checkpoint so that a kill at any moment leaves either the old file or the new one, complete.
 
     Args:
         path: The file; its folder must exist.
@@ -34,58 +45,57 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     try:
         with replacing(path, durable=True) as file:
             torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **content}, file)
-            seal(file)
+            append_checksum(file)
     except (OSError, RuntimeError) as error:
         free = shutil.disk_usage(path.parent).free / (1 << 20)
-        reason = str(error).splitlines()[0]  # torch's own words for a full disk do not say that it is
+        reason = str(error).splitlines()[0]  # torch's message for a full disk does not say so
         raise WeightsError(
-            f"{path}: cannot be written ({reason}; {free:.0f} MiB are free on its disk); the file from before is "
-            "untouched"
+            f"{path}: cannot be written ({reason}; {free:.0f} MiB are free on its disk); the previous file is unchanged"
         ) from error
 
 
 def load_checkpoint(path: Path, needs: Collection[str] = ()) -> dict[str, Any]:
-    """A checkpoint of ours.
+    """Read a checkpoint of yolofuse.
 
     Args:
         path: The file.
         needs: Keys that must be in it.
 
     Raises:
-        WeightsError: If the file is missing, damaged, holds code, is not ours, or lacks a key.
+        WeightsError: If the file is missing, damaged, holds code, is no yolofuse checkpoint, or lacks a key.
     """
-    sealed = path.is_file() and check_seal(path)
+    has_checksum = path.is_file() and verify_checksum(path)
     content = open_plain(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WeightsError(f"{path}: not a yolofuse checkpoint; single-stream weights go into weights.pretrained")
-    check_version(path, content, sealed=sealed)
-    lacking = [key for key in needs if key not in content]
-    if lacking:
-        raise WeightsError(f"{path}: damaged, it lacks {', '.join(lacking)}; use another checkpoint of the run")
+    check_version(path, content, has_checksum=has_checksum)
+    missing = [key for key in needs if key not in content]
+    if missing:
+        raise WeightsError(f"{path}: damaged, it lacks {', '.join(missing)}; use another checkpoint of the run")
     return content
 
 
-def check_version(path: Path, content: Mapping[str, Any], *, sealed: bool) -> None:
-    """Refuse a checkpoint of ours of another format, or of this one without its checksum.
+def check_version(path: Path, content: Mapping[str, Any], *, has_checksum: bool) -> None:
+    """Refuse a yolofuse checkpoint of another format, or one of this format without its checksum.
 
     Args:
         path: The file.
-        content: What it holds.
-        sealed: What :func:`check_seal` said of it.
+        content: Its content.
+        has_checksum: Result of :func:`verify_checksum`.
 
     Raises:
         DamagedError: If the checksum is missing.
         WeightsError: If it is of another format.
     """
     version = content.get("format_version")
-    if version not in {FORMAT_VERSION, _UNSEALED_VERSION}:
+    if version not in {FORMAT_VERSION, _VERSION_WITHOUT_CHECKSUM}:
         raise WeightsError(f"{path}: checkpoint format {version}, but this yolofuse reads {FORMAT_VERSION}")
-    if version == FORMAT_VERSION and not sealed:
+    if version == FORMAT_VERSION and not has_checksum:
         raise DamagedError(f"{path}: damaged, its checksum is missing; use another checkpoint or copy")
 
 
 def load_state(model: nn.Module, state: Any, path: Path) -> None:
-    """Put a checkpoint's tensors into the model they were taken from.
+    """Load a checkpoint's tensors into the model that they were saved from.
 
     Raises:
         WeightsError: If they are not exactly the model's.
@@ -99,14 +109,53 @@ def load_state(model: nn.Module, state: Any, path: Path) -> None:
         ) from error
 
 
+def append_checksum(stream: BinaryIO) -> None:
+    """Add the checksum to a zip file without a comment; ``stream`` must be readable and hold the whole file."""
+    end = stream.seek(-_END_RECORD_BYTES, os.SEEK_END) + _END_RECORD_BYTES
+    assert stream.read(4) == _END_RECORD
+    stream.seek(end - 2)
+    stream.write(struct.pack("<H", _COMMENT_BYTES))
+    digest = _sha256_of_first(stream, end)
+    stream.write(_MARK + digest.encode())
+
+
+def verify_checksum(path: Path) -> bool:
+    """Compare a file with the checksum inside it; return False where it holds none.
+
+    Raises:
+        DamagedError: If the file is not as it was written.
+        WeightsError: If it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            if size < _COMMENT_BYTES + _END_RECORD_BYTES:
+                return False
+            stream.seek(size - _COMMENT_BYTES)
+            comment = stream.read(_COMMENT_BYTES)
+            if not comment.startswith(_MARK):
+                return False
+            intact = comment == _MARK + _sha256_of_first(stream, size - _COMMENT_BYTES).encode()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    if not intact:
+        raise DamagedError(
+            f"{path}: damaged: its content is not what was saved (SHA-256 differs); use another checkpoint or copy"
+        )
+    return True
+
+
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+    """Return the SHA-256 of a file's content, in hex."""
+    with path.open("rb") as stream:
+        return _sha256_of_first(stream, stream.seek(0, os.SEEK_END))
 
 
-def _digest(file: Any) -> str:
+def _sha256_of_first(stream: BinaryIO, size: int) -> str:
+    """Return the SHA-256 of the first ``size`` bytes, in hex; leaves the stream right behind them."""
     digest = hashlib.sha256()
-    while block := file.read(1 << 20):
+    stream.seek(0)
+    while size and (block := stream.read(min(size, _BLOCK_BYTES))):
         digest.update(block)
+        size -= len(block)
     return digest.hexdigest()

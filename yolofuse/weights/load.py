@@ -1,4 +1,4 @@
-"""From a freshly built detector to one that is ready to train: load, then initialise the rest, then report."""
+"""Prepare a freshly built detector for training: load its weights, initialise the rest, and report both."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Collection, Sequence
 from yolofuse.config import Config
 from yolofuse.model import Detector
 from yolofuse.upstream import Detect
-from yolofuse.weights.init.policy import Policy, find_init_specs, initialise, resolve_policy
-from yolofuse.weights.report import WeightsReport, close
+from yolofuse.weights.init.apply_policy import apply_policy
+from yolofuse.weights.init.policy import Policy, find_init_specs, resolve_policy
+from yolofuse.weights.report import WeightsReport, build_report
 from yolofuse.weights.resolve_sources import load_sources
 from yolofuse.weights.tensor_log import TensorLog
 from yolofuse.weights.transfer import transfer
 
 
 def policy_of(config: Config) -> Policy:
-    """The run's initialisation policy, checked by itself.
+    """Return the run's initialisation policy, checked without a model.
 
     Raises:
         ConfigError: If its rules contradict themselves.
@@ -26,11 +27,11 @@ def policy_of(config: Config) -> Policy:
 def load_and_initialise(
     detector: Detector, config: Config, names: Sequence[str] | None = None, frozen: Collection[str] = ()
 ) -> WeightsReport:
-    """Load what the config's files hold, give everything else its first values, and say what became of each tensor.
+    """Load the tensors of the config's files, initialise all others, and report the status of each.
 
     Args:
-        detector: As built, anywhere; its values are replaced.
-        config: The run.
+        detector: As built, on any device; its values are replaced.
+        config: The run's config.
         names: The data set's classes, for class rows by name.
         frozen: Parameters that will not be trained, for the report.
 
@@ -42,13 +43,13 @@ def load_and_initialise(
     sources = load_sources(config.weights, tuple(detector.parts))
     specs = find_init_specs(detector, policy.options)
     heads = tuple(name for name, module in detector.named_modules() if isinstance(module, Detect))
-    fixed = frozenset(name for name, start in specs.items() if start.fill is None)
-    ledger = TensorLog(detector, fixed=fixed, heads=heads)
-    sees = config.model.streams if config.model.streams != "both" else None
-    found = transfer(ledger, detector, sources, names=names, base=config.model.base, sees=sees)
-    warnings = initialise(policy, detector, ledger, specs)
+    fixed = frozenset(name for name, spec in specs.items() if spec.fill is None)
+    tensor_log = TensorLog(detector, fixed=fixed, heads=heads)
+    modality = config.model.streams if config.model.streams != "both" else None
+    warnings = transfer(tensor_log, detector, sources, names=names, base=config.model.base, input_modality=modality)
+    warnings += apply_policy(policy, detector, tensor_log, specs)
     for name in frozen:
-        ledger.entries[name].frozen = True
-    report = close(ledger, sources, policy, [*found, *warnings])
+        tensor_log.records[name].frozen = True
+    report = build_report(tensor_log, sources, policy, warnings)
     report.require(config.weights.require)
     return report

@@ -1,4 +1,4 @@
-"""What became of every tensor of a model, as a table, as JSON, and as warnings where something smells."""
+"""Report the status of every tensor of a model, as a table, as JSON, and as warnings."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from typing import Any
 from yolofuse.errors import WeightsError
 from yolofuse.weights.init.policy import Policy
 from yolofuse.weights.sources import Source
-from yolofuse.weights.tensor_log import Entry, TensorLog, TensorStatus
+from yolofuse.weights.tensor_log import TensorLog, TensorRecord, TensorStatus
 
 _COLUMNS: tuple[TensorStatus, ...] = ("loaded", "inflated", "partial", "initialised", "constructor", "fixed")
-_SMELLS_BELOW = 0.5  # share of a backbone
+_TITLES = {"partial": "partly", "constructor": "as built"}
+_WARN_BELOW = 0.5  # share of a part's backbone and neck
 
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """The closed ledger of a model.
+    """Final status of every tensor of a model.
 
     Attributes:
-        entries: One per tensor: parameters and BatchNorm statistics; counters are left out.
+        records: One per tensor: parameters and BatchNorm statistics; counters are left out.
         sources: The source of each part that has one.
         policy: Name of the preset.
         seed: Of the draws.
-        warnings: What smells.
+        warnings: What the user should check.
     """
 
-    entries: tuple[Entry, ...]
+    records: tuple[TensorRecord, ...]
     sources: dict[str, Source]
     policy: str
     seed: int
@@ -36,51 +37,52 @@ class WeightsReport:
 
     @property
     def statuses(self) -> dict[str, TensorStatus]:
-        """What became of each tensor, by its name."""
-        return {entry.name: entry.fate for entry in self.entries}
+        """Status of each tensor, by its name."""
+        return {record.name: record.status for record in self.records}
 
     def count(self, part: str) -> Counter[TensorStatus]:
-        """How many tensors of a part met which fate."""
-        return Counter(entry.fate for entry in self.entries if entry.part == part)
+        """Count the tensors of a part by status."""
+        return Counter(record.status for record in self.records if record.part == part)
 
     def share_loaded(self, part: str | None = None) -> float:
-        """Share of the elements of backbone and neck (heads and fusion blocks are left out) that came from a file.
+        """Return the share of the elements of backbone and neck that came from a file.
+
+        Heads and fusion blocks are left out.
 
         Args:
             part: One part alone; None for all.
         """
-        asked = [e for e in self.entries if e.part == part or (part is None and e.part != "fusion")]
-        body = [entry for entry in asked if entry.trainable and not entry.head]
-        total = sum(entry.num_elements for entry in body)
-        return sum(entry.num_loaded for entry in body) / total if total else 0.0
+        selected = [r for r in self.records if r.part == part or (part is None and r.part != "fusion")]
+        body = [record for record in selected if record.trainable and not record.head]
+        total = sum(record.num_elements for record in body)
+        return sum(record.num_loaded for record in body) / total if total else 0.0
 
     def format(self, *, modules: bool = False) -> str:
-        """The counts of tensors as a table.
+        """Format the counts of tensors as a table.
 
         Args:
-            modules: A row for each layer or fusion block, with the rules and spreads of what was drawn, instead of one
-                for each part.
+            modules: A row for each layer or fusion block, with the rules and standard deviations of its drawn tensors,
+                instead of one for each part.
         """
         files = dict.fromkeys(source.path for source in self.sources.values())
         lines = [f"weights from {path}" for path in files] or ["no pretrained weights"]
-        groups: dict[str, list[Entry]] = {}
-        for entry in self.entries:
-            groups.setdefault(_layer(entry) if modules else entry.part, []).append(entry)
+        groups: dict[str, list[TensorRecord]] = {}
+        for record in self.records:
+            groups.setdefault(_layer_of(record) if modules else record.part, []).append(record)
         width = max(map(len, groups)) + 2
-        titles = {"partial": "partly", "constructor": "as built"}
-        shown = [fate for fate in _COLUMNS if any(entry.fate == fate for entry in self.entries)]
-        head = "".join(f"{titles.get(fate, fate):>13}" for fate in shown)
+        columns = [status for status in _COLUMNS if any(record.status == status for record in self.records)]
+        head = "".join(f"{_TITLES.get(status, status):>13}" for status in columns)
         lines.append(f"{'layer' if modules else 'part':<{width}}{head}{'frozen':>8}" + "  drawn by" * modules)
-        for name, entries in groups.items():
-            counts = Counter(entry.fate for entry in entries)
-            row = "".join(f"{counts[fate]:>13}" for fate in shown) + f"{sum(e.frozen for e in entries):>8}"
-            lines.append(f"{name:<{width}}{row}" + (f"  {_drawn(entries)}" if modules else ""))
+        for name, records in groups.items():
+            counts = Counter(record.status for record in records)
+            row = "".join(f"{counts[status]:>13}" for status in columns) + f"{sum(r.frozen for r in records):>8}"
+            lines.append(f"{name:<{width}}{row}" + (f"  {_format_rules(records)}" if modules else ""))
         lines.append(f"{self.share_loaded():.1%} of backbone and neck loaded; the rest by policy {self.policy}")
         return "\n".join(lines)
 
     def plain(self) -> dict[str, Any]:
-        """Everything, for JSON."""
-        parts = list(dict.fromkeys(entry.part for entry in self.entries))
+        """Return the report as plain data for JSON."""
+        parts = list(dict.fromkeys(record.part for record in self.records))
         return {
             "policy": self.policy,
             "seed": self.seed,
@@ -91,7 +93,7 @@ class WeightsReport:
             },
             "warnings": list(self.warnings),
             "parts": {part: dict(self.count(part)) for part in parts},
-            "tensors": [_plain(entry) for entry in self.entries],
+            "tensors": [_plain_record(record) for record in self.records],
         }
 
     def require(self, share: float) -> None:
@@ -103,71 +105,77 @@ class WeightsReport:
         if self.share_loaded() < share:
             raise WeightsError(
                 f"weights.require: {share:.1%} of backbone and neck must be loaded, but {self.share_loaded():.1%} was; "
-                f"give weights of the model's own base, or ask for less\n{self.format()}"
+                f"give weights of the model's own base, or lower weights.require\n{self.format()}"
             )
 
 
-def close(ledger: TensorLog, sources: dict[str, Source], policy: Policy, warnings: Sequence[str]) -> WeightsReport:
-    """The report of a ledger that nothing will be written to any more; adds the warnings that the counts give."""
-    report = WeightsReport(tuple(ledger), sources, policy.config.preset, policy.seed, ())
-    smells = () if policy.preset.naive else _smells(report)  # that one's own warning says it all
-    return replace(report, warnings=(*warnings, *smells))
+def build_report(
+    tensor_log: TensorLog, sources: dict[str, Source], policy: Policy, warnings: Sequence[str]
+) -> WeightsReport:
+    """Build the report of a completed log; adds the warnings that follow from the counts."""
+    report = WeightsReport(tuple(tensor_log), sources, policy.config.preset, policy.seed, ())
+    own = () if policy.preset.overwrites_all else _find_warnings(report)  # that preset has a warning of its own
+    return replace(report, warnings=(*warnings, *own))
 
 
-def _smells(report: WeightsReport) -> Iterable[str]:
-    parts = list(dict.fromkeys(entry.part for entry in report.entries))
+def _find_warnings(report: WeightsReport) -> Iterable[str]:
+    parts = list(dict.fromkeys(record.part for record in report.records))
     for part in parts:
         source = report.sources.get(part)
         if source is None or part == "fusion":
             if report.sources and part != "fusion":
                 yield f"{part}: has no pretrained weights, other parts have"
             continue
-        mine = [entry for entry in report.entries if entry.part == part]
+        of_part = [record for record in report.records if record.part == part]
+        if all(record.head for record in of_part):  # after a late cut; its head may be of other classes
+            continue
         share = report.share_loaded(part)
-        if not any(entry.num_loaded for entry in mine):
-            if not all(entry.head for entry in mine):  # a head alone, after a late cut, may be another's
-                yield f"{part}: nothing was loaded from {source.path}"
-        elif share < _SMELLS_BELOW and not all(entry.head for entry in mine):
+        if not any(record.num_loaded for record in of_part):
+            yield f"{part}: nothing was loaded from {source.path}"
+        elif share < _WARN_BELOW:
             yield f"{part}: only {share:.0%} of its backbone and neck was loaded from {source.path}"
-    never = [e for e in report.entries if e.frozen and e.fate in {"initialised", "constructor"} and len(e.shape) > 1]
-    if never:
-        yield f"train.freeze: {never[0].name} and {len(never) - 1} more are frozen, but were never loaded"
+    fresh = [r for r in report.records if r.status in {"initialised", "constructor"}]
+    frozen = [r for r in fresh if r.frozen and len(r.shape) > 1]
+    if frozen:
+        yield f"train.freeze: {frozen[0].name} and {len(frozen) - 1} more are frozen, but were never loaded"
 
 
-def _layer(entry: Entry) -> str:
-    """``rgb.layers.4`` of ``rgb.layers.4.cv1.conv.weight``; ``fusion.4`` of ``fusion.4.conv.weight``."""
-    words = entry.name.split(".")
+def _layer_of(record: TensorRecord) -> str:
+    """Return ``rgb.layers.4`` of ``rgb.layers.4.cv1.conv.weight``, ``fusion.4`` of ``fusion.4.conv.weight``."""
+    words = record.name.split(".")
     return ".".join(words[: 3 if words[1] == "layers" else 2])
 
 
-def _drawn(entries: Sequence[Entry]) -> str:
-    """The layer's rules, with how many tensors each filled and the range of its spreads, expected and measured."""
+def _format_rules(records: Sequence[TensorRecord]) -> str:
+    """Format a layer's rules: how many tensors each filled, and the range of expected and measured deviations."""
     texts = []
-    by_rule: dict[str, list[Entry]] = {}
-    for entry in entries:
-        if entry.rule is not None:
-            by_rule.setdefault(entry.rule, []).append(entry)
+    by_rule: dict[str, list[TensorRecord]] = {}
+    for record in records:
+        if record.rule is not None:
+            by_rule.setdefault(record.rule, []).append(record)
     for rule, drawn in by_rule.items():
-        expected = [entry.expected_std for entry in drawn if entry.expected_std is not None]
-        measured = [entry.measured_std for entry in drawn if entry.measured_std is not None]
+        expected = [record.expected_std for record in drawn if record.expected_std is not None]
+        measured = [record.measured_std for record in drawn if record.measured_std is not None]
         text = f"{len(drawn)} x {rule}"
         if expected:
-            text += f" std {_range(expected)} (measured {_range(measured)})"
+            text += f" std {_format_range(expected)} (measured {_format_range(measured)})"
         texts.append(text)
     return "; ".join(texts)
 
 
-def _range(values: Sequence[float]) -> str:
+def _format_range(values: Sequence[float]) -> str:
     low, high = f"{min(values):.4f}", f"{max(values):.4f}"
     return low if low == high else f"{low}..{high}"
 
 
-def _plain(entry: Entry) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": entry.name, "shape": list(entry.shape), "fate": entry.fate, "frozen": entry.frozen}
+def _plain_record(record: TensorRecord) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": record.name, "shape": list(record.shape), "fate": record.status, "frozen": record.frozen
+    }  # fmt: skip
     for key in ("source", "rule", "expected_std", "measured_std"):
-        value = getattr(entry, key)
+        value = getattr(record, key)
         if value is not None:
             row[key] = value
-    if entry.rows is not None:
-        row["rows_loaded"] = [i for i, loaded in enumerate(entry.rows.tolist()) if loaded]
+    if record.rows is not None:
+        row["rows_loaded"] = [i for i, loaded in enumerate(record.rows.tolist()) if loaded]
     return row

@@ -1,4 +1,4 @@
-"""Which file serves which part of a model."""
+"""Choose the file of weights for each part of a model, and read it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def load_sources(config: WeightsConfig, parts: Sequence[str]) -> dict[str, Sourc
         WeightsError: If a file cannot be read.
     """
     streams = {"rgb": config.rgb, "ir": config.ir}
-    idle = [name for name, path in streams.items() if path and name not in parts]
-    if idle:
+    unused = [name for name, path in streams.items() if path and name not in parts]
+    if unused:
         raise ConfigError(
-            f"weights.{idle[0]}: this model has no {idle[0]} stream of its own (its parts: {', '.join(parts)}); "
+            f"weights.{unused[0]}: this model has no {unused[0]} stream of its own (its parts: {', '.join(parts)}); "
             "use weights.pretrained"
         )
     if config.trunk and "trunk" not in parts:
@@ -38,7 +38,7 @@ def load_sources(config: WeightsConfig, parts: Sequence[str]) -> dict[str, Sourc
     used = {part: path for part in parts if (path := chosen[part])}
     for key in ("name_map", "class_names"):
         if getattr(config, key) is not None and not used:
-            raise ConfigError(f"weights.{key}: there is no file to use it on; give weights.pretrained")
+            raise ConfigError(f"weights.{key}: there is no file to apply it to; give weights.pretrained")
     name_map = _read_name_map(Path(config.name_map)) if config.name_map else None
     files = dict.fromkeys(used.values())
     loaded = {path: load_source(Path(path), name_map=name_map, class_names=config.class_names) for path in files}

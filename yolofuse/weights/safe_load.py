@@ -1,9 +1,9 @@
 """Open a file that ``torch.save`` wrote, without importing or running anything it names.
 
-``torch.load(weights_only=True)`` alone does not do: it obeys an allow-list of the whole process, and other libraries
-add to that list for good. Ultralytics does so when it opens a checkpoint, and among the classes it adds is one whose
-constructor evaluates text, so that the *next* file could run code. Here the list is ours for the time of one load, and
-what it allows are not classes at all but one stand-in that keeps tensors and calls nothing.
+``torch.load(weights_only=True)`` alone is not enough: it uses an allow-list of the whole process, and other libraries
+add to that list permanently. Ultralytics does so when it opens a checkpoint, and among the classes it adds is one whose
+constructor evaluates text, so that the *next* file could run code. Here the list is replaced during one load, and all
+names that it allows mean one stub, which keeps tensors and calls nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MODEL_CLASSES = re.compile(
     r"|ultralytics(\.\w+)+"
     r"|torch\.nn\.modules(\.\w+)+"
 )
-_BYSTANDERS = {  # what stands beside the model in such files, and is not needed
+_IGNORED = {  # beside the model in such files, and not needed
     "builtins.getattr",
     "numpy.core.multiarray._reconstruct",
     "numpy.core.multiarray.scalar",
@@ -43,19 +43,19 @@ _SAFE_TORCH = (2, 10)
 _lock = threading.RLock()
 
 
-class StandIn:
-    """Takes the place of every class, function and object that a file names; keeps what a module's state holds.
+class ModuleStub:
+    """Replacement of every class, function and object that a file names; keeps parts of a module's state.
 
     Attributes:
-        kept: Of the state: parameters, buffers, submodules, class names, and the description of the model.
+        kept: Parameters, buffers, submodules, class names, and the description of the model.
     """
 
     KEPT = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "names", "yaml", "yaml_file")
 
     kept: dict[str, Any]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> StandIn:
-        """Whatever the real one would be called with is dropped."""
+    def __new__(cls, *args: Any, **kwargs: Any) -> ModuleStub:
+        """Create an empty stub; all arguments are ignored."""
         made = super().__new__(cls)
         made.kept = {}
         return made
@@ -69,7 +69,7 @@ class StandIn:
 
 
 def open_plain(path: Path) -> Any:
-    """The content of a file of tensors, numbers, strings, and dicts, lists and tuples of them.
+    """Read a file of tensors, numbers, strings, and dicts, lists and tuples of them.
 
     Raises:
         WeightsError: If the file is missing, damaged, or holds anything else.
@@ -78,7 +78,7 @@ def open_plain(path: Path) -> Any:
 
 
 def open_models(path: Path) -> Any:
-    """Like :func:`open_plain` for a file that may hold whole models: each is a :class:`StandIn`.
+    """Read a file that may also hold whole models: each is returned as a :class:`ModuleStub`.
 
     Raises:
         WeightsError: If the file is missing, damaged, or names other classes than ultralytics', YOLOv5's, torch.nn's.
@@ -90,36 +90,36 @@ def _open(path: Path, *, with_models: bool) -> Any:
     _refuse_old_torch()
     _refuse_other_formats(path)
     with _allowing([]):
-        named = _named_in(path)
-        known = [name for name in named if with_models and (_MODEL_CLASSES.fullmatch(name) or name in _BYSTANDERS)]
-        unknown = sorted(set(named) - set(known))
+        globals_ = _list_globals(path)
+        known = [name for name in globals_ if with_models and (_MODEL_CLASSES.fullmatch(name) or name in _IGNORED)]
+        unknown = sorted(set(globals_) - set(known))
         if unknown:
             more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-            what = (
+            allowed = (
                 "tensors, plain data and models of ultralytics or YOLOv5" if with_models else "tensors and plain data"
             )
             raise WeightsError(
-                f"{path}: names {_shown(unknown[:3])}{more}, which is more than {what}, so it is not opened; "
-                f"give {_STATE_DICT}"
+                f"{path}: names {_quote_unprintable(unknown[:3])}{more}, which is more than {allowed}, so it is not "
+                f"opened; give {_STATE_DICT}"
             )
         with _allowing(known):
             return _load(path)
 
 
 def _refuse_old_torch() -> None:
-    """Up to 2.9, files got round ``weights_only`` (CVE-2025-32434, CVE-2026-24747)."""
+    """Refuse torch up to 2.9, in which files could evade ``weights_only`` (CVE-2025-32434, CVE-2026-24747)."""
     found = re.match(r"(\d+)\.(\d+)", torch.__version__)
     if found is None or (int(found[1]), int(found[2])) < _SAFE_TORCH:
-        wanted = ".".join(map(str, _SAFE_TORCH))
-        raise WeightsError(f"torch {torch.__version__} can't open weights safely: pip install 'torch>={wanted}'")
+        needed = ".".join(map(str, _SAFE_TORCH))
+        raise WeightsError(f"torch {torch.__version__} can't open weights safely: pip install 'torch>={needed}'")
 
 
-def _shown(names: list[str]) -> str:
+def _quote_unprintable(names: list[str]) -> str:
     return ", ".join(name if name.isprintable() else repr(name) for name in names)
 
 
 def _refuse_other_formats(path: Path) -> None:
-    """Say what a file is instead, before torch reads it."""
+    """Refuse files that torch.save did not write, before torch reads them."""
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file; check the path")
     if path.suffix == ".safetensors":
@@ -155,23 +155,23 @@ def _refuse_other_zips(path: Path) -> None:
 
 @contextmanager
 def _allowing(names: list[str]) -> Iterator[None]:
-    """Let ``torch.load`` know our stand-in under ``names`` and nothing else that the process allows, for a while."""
+    """Make ``torch.load`` resolve ``names`` to :class:`ModuleStub`, and no other name, within the context."""
     with _lock:
         before = torch.serialization.get_safe_globals()
         torch.serialization.clear_safe_globals()
         try:
-            torch.serialization.add_safe_globals([(StandIn, name) for name in names])
+            torch.serialization.add_safe_globals([(ModuleStub, name) for name in names])
             yield
         finally:
             torch.serialization.clear_safe_globals()
             torch.serialization.add_safe_globals(before)
 
 
-def _named_in(path: Path) -> list[str]:
-    """The classes and functions that a file names beyond torch's own for tensors; found without unpickling."""
+def _list_globals(path: Path) -> list[str]:
+    """List the classes and functions that a file names, without torch's own for tensors and without unpickling."""
     try:
         return torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    except ValueError:  # not a zip file: from before torch 1.6. What it names stays refused
+    except ValueError:  # not a zip file: from before torch 1.6. What it names is refused by torch.load
         return []
     except Exception as error:  # a damaged file can trip the reader anywhere
         raise WeightsError(f"{path}: damaged or not a weights file ({_reason(error)}); copy it again") from error
@@ -189,7 +189,7 @@ def _load(path: Path) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """What torch says, without its advice on how to open the file all the same."""
+    """Return torch's message without its advice to open the file with ``weights_only=False``."""
     text = " ".join(str(error).split()) or type(error).__name__
     named = re.search(r"GLOBAL (\S+) (was not|whose module)", text)
     text = f"it names {named[1]}" if named else text.rpartition("WeightsUnpickler error: ")[2]

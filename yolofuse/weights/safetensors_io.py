@@ -1,7 +1,7 @@
-"""safetensors, the format for weights that go to or come from others: tensors and words, no way to name code.
+"""Read and write safetensors, the format for weights from or for others: tensors and text, which cannot name code.
 
-Tensors are called as in a state_dict: ``model.<layer>.<rest>`` of a single-stream model, ``rgb.layers.<layer>.<rest>``
-and so on of ours. What else a file of ours says stands in its metadata: ``names``, a JSON list, and ``base``.
+Tensors are named as in a state_dict: ``model.<layer>.<rest>`` of a single-stream model, ``rgb.layers.<layer>.<rest>``
+and so on of a yolofuse model. The metadata of a file by yolofuse holds ``names``, a JSON list, and ``base``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DAMAGE = (SafetensorError, OSError, ValueError, KeyError, RuntimeError, MemoryE
 
 
 def open_safetensors(path: Path) -> dict[str, Any]:
-    """The tensors of a file under ``state_dict``; beside them ``names`` and ``yaml``, where the file has them.
+    """Read a file: its tensors under ``state_dict``, and ``names`` and ``yaml`` where its metadata has them.
 
     Raises:
         WeightsError: If the file is missing, damaged or of another format.
@@ -34,20 +34,20 @@ def open_safetensors(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{path}: no such weights file; check the path")
     try:
         with safe_open(path, "pt") as file:
-            said: Mapping[str, str] = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+            metadata: Mapping[str, str] = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
     except _DAMAGE as error:
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(f"{path}: damaged or no safetensors file ({reason}); copy it again") from error
     content: dict[str, Any] = {"state_dict": state}
-    names = said.get("names", "")
+    names = metadata.get("names", "")
     if 0 < len(names) <= MAX_BYTES:
         try:
-            content["names"] = parse_yaml(names)  # JSON is YAML, and that reader takes no bombs
+            content["names"] = parse_yaml(names)  # JSON is YAML, and this reader refuses alias bombs
         except yaml.YAMLError as error:
             raise WeightsError(f"{path}: names in its metadata can't be read; write them as a JSON list") from error
-    if "base" in said:
-        content["yaml"] = {"yaml_file": f"{said['base']}.yaml"}
+    if "base" in metadata:
+        content["yaml"] = {"yaml_file": f"{metadata['base']}.yaml"}
     return content
 
 
@@ -70,20 +70,20 @@ def save_safetensors(
         WeightsError: If it has another suffix, or can't be written.
     """
     if path.suffix != SUFFIX:
-        raise WeightsError(f"{path}: call it *{SUFFIX}; by that it is known")
+        raise WeightsError(f"{path}: the name must end in {SUFFIX}, by which the format is recognised; rename it")
     prefixes = {"trunk": "model."} if set(parts) == {"trunk"} else {part: f"{part}.layers." for part in parts}
     state = {
         ("fusion." if part == "fusion" else prefixes[part]) + name: tensor.detach().cpu().contiguous().clone()
         for part, tensors in parts.items()
         for name, tensor in tensors.items()
     }
-    said = {"format": "pt"}
+    metadata = {"format": "pt"}
     if names is not None:
-        said["names"] = json.dumps(list(names), ensure_ascii=False)
+        metadata["names"] = json.dumps(list(names), ensure_ascii=False)
     if base is not None:
-        said["base"] = base
+        metadata["base"] = base
     try:
         with replacing(path, durable=True) as file:
-            file.write(safetensors.torch.save(state, said))
+            file.write(safetensors.torch.save(state, metadata))
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be written ({error}); the file from before is untouched") from error
+        raise WeightsError(f"{path}: cannot be written ({error}); the previous file is unchanged") from error

@@ -1,4 +1,4 @@
-"""What a file of weights says of itself: the model it is, its classes, and how many of them its head scores."""
+"""Read the metadata of a file of weights: its base model, its class names, and the number of classes it scores."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _STEM = re.compile(r"(?P<family>yolov?\d+)(?P<size>[a-z]?)(?P<variant>(?:-[a-z0-
 
 
 def base_of(description: Any) -> str | None:
-    """Our name of the model that a checkpoint's ``yaml`` describes; None where it is none of ours, or does not say.
+    """Return the name of the base model that a checkpoint's ``yaml`` describes; None where it is none of the catalogue.
 
     Args:
         description: The mapping, or its text. Ultralytics names the model's file and scale; YOLOv5 gives depth, width
-            and layers, which are then compared with ours.
+            and layers, which are then compared with those of the catalogue.
     """
     if isinstance(description, str) and len(description) <= MAX_BYTES:
         try:
@@ -42,12 +42,12 @@ def base_of(description: Any) -> str | None:
 
 
 def _is_yolov5(name: str, description: Mapping[Any, Any]) -> bool:
-    """Whether the layers before the head are those of our base; the head itself is another one there."""
+    """Return whether the layers before the head are those of a base; YOLOv5's own head is another one."""
     if not name.startswith("yolov5"):
         return False
-    ours = resolve_base(name).read()
+    base = resolve_base(name).read()
     multiples = [description.get("depth_multiple"), description.get("width_multiple")]
-    return bool(multiples == ours["scales"][ours["scale"]][:2]) and _layers(description) == _layers(ours)
+    return bool(multiples == base["scales"][base["scale"]][:2]) and _layers(description) == _layers(base)
 
 
 def _layers(description: Mapping[Any, Any]) -> list[Any] | None:
@@ -58,14 +58,14 @@ def _layers(description: Mapping[Any, Any]) -> list[Any] | None:
 
 
 def _without_none(value: Any) -> Any:
-    """YOLOv5 writes a missing size as None, ultralytics as the word."""
+    """Replace None by the text "None": YOLOv5 writes the former for a missing size, ultralytics the latter."""
     if isinstance(value, list | tuple):
         return [_without_none(item) for item in value]
     return "None" if value is None else value
 
 
 def read_names(names: Any) -> tuple[str, ...] | None:
-    """Class names from a list, or a mapping by class number. None where they are no such thing, or placeholders."""
+    """Return class names from a list, or from a mapping by class number; None for anything else, and placeholders."""
     if isinstance(names, dict):
         try:
             by_number = {int(number): name for number, name in names.items()}
@@ -74,12 +74,12 @@ def read_names(names: Any) -> tuple[str, ...] | None:
         names = [by_number.get(number) for number in range(len(names))]
     if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str | int) for name in names):
         return None
-    words = tuple(str(name) for name in names)
-    return None if words == tuple(str(number) for number in range(len(words))) else words
+    texts = tuple(str(name) for name in names)
+    return None if texts == tuple(str(number) for number in range(len(texts))) else texts
 
 
 def class_rows(tensors: Mapping[str, Tensor]) -> int | None:
-    """How many classes the head scores, where its shapes show it: the heads of ultralytics and of YOLOv5.
+    """Return how many classes the head scores; None where its shapes do not show it (they do for ultralytics, YOLOv5).
 
     Args:
         tensors: Of one part, by ``<layer>.<rest>``.
@@ -88,7 +88,7 @@ def class_rows(tensors: Mapping[str, Tensor]) -> int | None:
         return None
     head = max(int(name.partition(".")[0]) for name in tensors)
     if any(name.startswith((f"{head}.cv4.", f"{head}.proto.")) for name in tensors):
-        return None  # a head for masks, or for words: its rows are no classes
+        return None  # a head for masks, or for text prompts: its rows are no classes
     last = [t.shape[0] for name, t in tensors.items() if re.fullmatch(rf"{head}\.cv3\.\d+\.2\.bias", name) and t.ndim]
     anchors = tensors.get(f"{head}.anchors")
     if not last and anchors is not None and anchors.ndim == 3:

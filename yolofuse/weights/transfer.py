@@ -1,4 +1,4 @@
-"""Weights of files into a model, through the cut: layer i goes to every part that has a layer i."""
+"""Copy the tensors of files into a model, through the cut: layer i goes to every part that has a layer i."""
 
 from __future__ import annotations
 
@@ -13,220 +13,225 @@ from torch import Tensor, nn
 from yolofuse.errors import WeightsError, listing
 from yolofuse.model import Detector
 from yolofuse.types import Modality
-from yolofuse.upstream import ClassBranch, class_branch, init_like
+from yolofuse.upstream import ClassBranch, list_class_branch_tensors, shared_init_name
 from yolofuse.weights.sources import Source
-from yolofuse.weights.tensor_log import Entry, TensorLog
+from yolofuse.weights.tensor_log import TensorLog, TensorRecord
 
 _NAME = re.compile(r"^(?P<part>\w+)\.(?:layers\.)?(?P<rest>\w+\..+)$")
-_STRANGE = 0.05  # share of a file's tensors without a place, from which it is of another family
-_LOOK_IN = {
+_MAX_UNKNOWN = 0.05  # share of a file's tensors without a place; above it the file is of another family
+_SOURCE_PARTS = {
     "rgb": ("rgb", "trunk"),
     "ir": ("ir", "rgb", "trunk"),
     "trunk": ("trunk", "rgb", "ir"),
     "fusion": ("fusion",),
 }
-"""Where a part finds its layers in a source. A single-stream source has a trunk alone; a dual one has each layer in its
-streams or its trunk, wherever its own cut was."""
+"""Parts of a source in which a part of the model finds its layers. A single-stream source has a trunk alone; a dual one
+has each layer in its streams or its trunk, depending on its own cut."""
 
 
 def transfer(
-    ledger: TensorLog,
+    tensor_log: TensorLog,
     detector: Detector,
     sources: Mapping[str, Source],
     *,
     names: Sequence[str] | None = None,
     base: str | None = None,
-    sees: Modality | None = None,
+    input_modality: Modality | None = None,
 ) -> list[str]:
-    """Copy every tensor of the sources that has a place in the model; returns what the user should know.
+    """Copy every tensor of the sources that has a place in the model; returns warnings.
 
     A first convolution that reads other channels than its source is inflated: for one channel the sum of the three RGB
-    filters (equal to showing grey three times), for four the RGB filters and their mean, for three from one a third
-    each. Rows of the classes go by name. Only the class branch, whose width depends on the number of classes, may
-    differ in shape; it then stays missing.
+    filters (equal to a grey image in all three channels), for four the RGB filters and their mean, for three from one a
+    third each. Class rows go by name. Only the class branch, whose width depends on the number of classes, may differ
+    in shape; it then stays missing.
 
     Args:
-        ledger: The model's book.
+        tensor_log: The model's log.
         detector: The model.
         sources: The source of each part.
         names: The model's classes in order; None where they are not known.
         base: The model's base; None where it is not known.
-        sees: The one image that a single-stream model reads; None for a model that reads both.
+        input_modality: The one image that a single-stream model reads; None for a model that reads both.
 
     Raises:
         WeightsError: If a file is of another family, a tensor has another shape than its place, or nothing fits.
             Nothing is written then.
     """
-    branches = dict(class_branch(detector))
-    plans = _plan(ledger, detector, sources, branches, names, sees)
-    warnings = _refuse_other_families(ledger, sources, base)
-    if sources and not plans:
-        files = ", ".join(str(source.path) for source in _each(sources))
+    branches = dict(list_class_branch_tensors(detector))
+    copies = _plan_copies(tensor_log, detector, sources, branches, names, input_modality)
+    warnings = _refuse_other_families(tensor_log, sources, base)
+    if sources and not copies:
+        files = ", ".join(str(source.path) for source in _distinct(sources))
         raise WeightsError(
             f"{files}: no tensor in it has a place in this model; is model.base of the same family and size?"
         )
-    for plan in _whole_layers(plans, branches):
-        plan.write(ledger)
-    warnings += _class_warnings(ledger, sources, branches, names)
+    for copy in _drop_lone_biases(copies, branches):
+        copy.write(tensor_log)
+    warnings += _class_warnings(tensor_log, sources, branches)
     if "rgb" in sources and sources["rgb"].input_modality == "ir":
         warnings.append(f"rgb: {sources['rgb'].path} was trained on IR images; are weights.rgb and ir swapped?")
     return warnings
 
 
-def _plan(
-    ledger: TensorLog,
-    detector: Detector,
-    sources: Mapping[str, Source],
-    branches: Mapping[str, ClassBranch],
-    names: Sequence[str] | None,
-    sees: Modality | None,
-) -> list[_Plan]:
-    """How each tensor that has a place goes there; refuses files with tensors that fit nowhere."""
-    plans: list[_Plan] = []
-    misfits: dict[Path, list[str]] = {}
-    for entry in ledger:
-        source = sources.get(entry.part)
-        picked = _pick(source, entry, sees) if source else None
-        if source is None or picked is None or entry.fate == "fixed":
-            continue
-        key, value = picked
-        stem = _is_stem(detector, entry, sees)
-        plan = _fit(entry, value, f"{source.path}: {key}", branches.get(entry.name), source.names, names, stem)
-        if isinstance(plan, _Plan):
-            plans.append(plan)
-        elif plan == "misfit":
-            held = _shape(value) if value.is_floating_point() else f"{_shape(value)} of {value.dtype}"
-            problem = f"{key}: {held} in the file, {_shape(entry.shape)} in the model's {entry.name}"
-            misfits.setdefault(source.path, []).append(problem)
-    for path, problems in misfits.items():
-        held = next((s.base for s in sources.values() if s.path == path and s.base), "another family or size")
-        raise WeightsError(
-            listing(f"{path}: does not fit model.base (the file holds {held})", problems, "wrong shape")
-            + "\nGive weights of the model's own family and size, or change model.base"
-        )
-    return plans
-
-
-def _refuse_other_families(ledger: TensorLog, sources: Mapping[str, Source], base: str | None) -> list[str]:
-    """Look for layers of a file that this model does not have at all; a few are worth a warning.
-
-    Shapes alone cannot tell families apart: most of yolov10n's layers fit into yolov8n.
-    """
-    places = {match["rest"] for entry in ledger if (match := _NAME.match(entry.name))}
-    warnings = []
-    for source in _each(sources):
-        held = [(part, key, t) for part, tensors in source.parts.items() for key, t in tensors.items()]
-        body = [key for part, key, tensor in held if part != "fusion" and tensor.is_floating_point()]
-        last = max((int(key.split(".")[0]) for key in body), default=0)
-        body = [key for key in body if int(key.split(".")[0]) < last]
-        strange = [key for key in body if key not in places]
-        reasons = []
-        if base is not None and source.base not in {None, base}:
-            reasons.append(f"it holds {source.base}, but model.base is {base}")
-        if len(strange) > _STRANGE * len(body):
-            examples = ", ".join(strange[:3])
-            reasons.append(f"{len(strange)} of its {len(body)} tensors before the head have no place here ({examples})")
-        if reasons:
-            raise WeightsError(
-                f"{source.path}: {'; '.join(reasons)}. Give weights of the model's own family and size, trained with "
-                "the same model.norm, or change model.base"
-            )
-        if strange:
-            warnings.append(f"{source.path}: {len(strange)} tensors have no place in this model: {strange[0]}, ...")
-    return warnings
-
-
-def _each(sources: Mapping[str, Source]) -> list[Source]:
-    """Every source once, whatever parts it serves."""
-    return list({source.path: source for source in sources.values()}.values())
-
-
-def _is_stem(detector: Detector, entry: Entry, sees: Modality | None) -> bool:
-    """Whether a tensor is the weight of a convolution that reads the image."""
-    owner = detector.get_submodule(entry.module)
-    channels = {"rgb": 3, "ir": 1}.get(sees or entry.part, 4)
-    return isinstance(owner, nn.Conv2d) and owner.groups == 1 and owner.in_channels == channels
-
-
 @dataclass(frozen=True)
-class _Plan:
-    entry: Entry
+class _Copy:
+    """A tensor of a file, ready to be written to its place."""
+
+    record: TensorRecord
     values: Tensor
     origin: str
     inflated: bool = False
     rows: Tensor | None = None
 
-    def write(self, ledger: TensorLog) -> None:
+    def write(self, tensor_log: TensorLog) -> None:
         if self.rows is None:
-            ledger.load(self.entry.name, self.values, self.origin, inflated=self.inflated)
+            tensor_log.load(self.record.name, self.values, self.origin, inflated=self.inflated)
         else:
-            ledger.load_rows(self.entry.name, self.values, self.rows, self.origin)
+            tensor_log.load_rows(self.record.name, self.values, self.rows, self.origin)
 
 
-def _whole_layers(plans: Sequence[_Plan], branches: Mapping[str, ClassBranch]) -> list[_Plan]:
-    """The plans without class rows of which only the bias fits: it belongs to weights of another width."""
-    fitting = {plan.entry.name for plan in plans}
-    halved = {name.rpartition(".")[0] for name, branch in branches.items() if branch == "rows" and name not in fitting}
-    return [plan for plan in plans if branches.get(plan.entry.name) != "rows" or plan.entry.module not in halved]
+def _plan_copies(
+    tensor_log: TensorLog,
+    detector: Detector,
+    sources: Mapping[str, Source],
+    branches: Mapping[str, ClassBranch],
+    names: Sequence[str] | None,
+    input_modality: Modality | None,
+) -> list[_Copy]:
+    """Find the copy for each tensor that has one; refuses files with tensors that do not fit their place."""
+    copies: list[_Copy] = []
+    misfits: dict[Path, list[str]] = {}
+    for record in tensor_log:
+        source = sources.get(record.part)
+        found = _find_tensor(source, record, input_modality) if source else None
+        if source is None or found is None or record.status == "fixed":
+            continue
+        key, value = found
+        stem = _is_stem(detector, record, input_modality)
+        copy = _fit(record, value, f"{source.path}: {key}", branches.get(record.name), source.names, names, stem)
+        if isinstance(copy, _Copy):
+            copies.append(copy)
+        elif copy == "misfit":
+            shape = _format_shape(value)
+            shape = shape if value.is_floating_point() else f"{shape} of {value.dtype}"
+            problem = f"{key}: {shape} in the file, {_format_shape(record.shape)} in the model's {record.name}"
+            misfits.setdefault(source.path, []).append(problem)
+    for path, problems in misfits.items():
+        family = next((s.base for s in sources.values() if s.path == path and s.base), "another family or size")
+        raise WeightsError(
+            listing(f"{path}: does not fit model.base (the file holds {family})", problems, "wrong shape")
+            + "\nGive weights of the model's own family and size, or change model.base"
+        )
+    return copies
 
 
-def _pick(source: Source, entry: Entry, sees: Modality | None) -> tuple[str, Tensor] | None:
-    """The tensor of a source that belongs in a place, with its name in the file."""
-    match = _NAME.match(entry.name)
+def _refuse_other_families(tensor_log: TensorLog, sources: Mapping[str, Source], base: str | None) -> list[str]:
+    """Refuse a file with many layers that this model does not have; returns a warning for a file with a few.
+
+    Shapes alone cannot distinguish families: most of yolov10n's layers fit into yolov8n.
+    """
+    places = {match["rest"] for record in tensor_log if (match := _NAME.match(record.name))}
+    warnings = []
+    for source in _distinct(sources):
+        tensors = [(part, key, t) for part, by_key in source.parts.items() for key, t in by_key.items()]
+        body = [key for part, key, tensor in tensors if part != "fusion" and tensor.is_floating_point()]
+        head = max((int(key.split(".")[0]) for key in body), default=0)
+        body = [key for key in body if int(key.split(".")[0]) < head]
+        unknown = [key for key in body if key not in places]
+        reasons = []
+        if base is not None and source.base not in {None, base}:
+            reasons.append(f"it holds {source.base}, but model.base is {base}")
+        if len(unknown) > _MAX_UNKNOWN * len(body):
+            examples = ", ".join(unknown[:3])
+            reasons.append(f"{len(unknown)} of its {len(body)} tensors before the head have no place here ({examples})")
+        if reasons:
+            raise WeightsError(
+                f"{source.path}: {'; '.join(reasons)}. Give weights of the model's own family and size, trained with "
+                "the same model.norm, or change model.base"
+            )
+        if unknown:
+            warnings.append(f"{source.path}: {len(unknown)} tensors have no place in this model: {unknown[0]}, ...")
+    return warnings
+
+
+def _distinct(sources: Mapping[str, Source]) -> list[Source]:
+    """List every file once, however many parts it serves."""
+    return list({source.path: source for source in sources.values()}.values())
+
+
+def _is_stem(detector: Detector, record: TensorRecord, input_modality: Modality | None) -> bool:
+    """Return whether a tensor is the weight of a convolution that reads the image."""
+    owner = detector.get_submodule(record.module)
+    channels = {"rgb": 3, "ir": 1}.get(input_modality or record.part, 4)
+    return isinstance(owner, nn.Conv2d) and owner.groups == 1 and owner.in_channels == channels
+
+
+def _drop_lone_biases(copies: Sequence[_Copy], branches: Mapping[str, ClassBranch]) -> list[_Copy]:
+    """Drop class rows of a bias whose weight does not fit: it belongs to weights of another width."""
+    fitting = {copy.record.name for copy in copies}
+    incomplete = {
+        name.rpartition(".")[0] for name, branch in branches.items() if branch == "rows" and name not in fitting
+    }
+    return [copy for copy in copies if branches.get(copy.record.name) != "rows" or copy.record.module not in incomplete]
+
+
+def _find_tensor(source: Source, record: TensorRecord, input_modality: Modality | None) -> tuple[str, Tensor] | None:
+    """Return the tensor of a source that belongs in a place, with its name in the file."""
+    match = _NAME.match(record.name)
     if match is None:
         return None
-    order = _LOOK_IN[entry.part]
-    if entry.part == "trunk" and sees is not None:
-        order = ("trunk", sees, "rgb")
+    order = _SOURCE_PARTS[record.part]
+    if record.part == "trunk" and input_modality is not None:
+        order = ("trunk", input_modality, "rgb")
     for part in order:
-        held = source.parts.get(part, {})
-        for key in (match["rest"], init_like(f".{match['rest']}")[1:]):
-            if key in held:
-                return f"{part}.{key}" if len(source.parts) > 1 else key, held[key]
+        tensors = source.parts.get(part, {})
+        for key in (match["rest"], shared_init_name(f".{match['rest']}")[1:]):
+            if key in tensors:
+                return f"{part}.{key}" if len(source.parts) > 1 else key, tensors[key]
     return None
 
 
 def _fit(
-    entry: Entry,
+    record: TensorRecord,
     value: Tensor,
     origin: str,
     branch: ClassBranch | None,
     from_names: Sequence[str] | None,
     to_names: Sequence[str] | None,
     is_stem: bool,
-) -> _Plan | str | None:
-    """How a tensor goes to its place; None if it stays away, ``misfit`` if it must not."""
+) -> _Copy | str | None:
+    """Make the copy of a tensor to its place; None if it is to be left out, ``misfit`` if it may not be."""
     if not value.is_floating_point():
         return "misfit"
     if branch == "rows":
-        return _fit_rows(entry, value, origin, from_names, to_names)
-    if tuple(value.shape) == entry.shape:
-        return _Plan(entry, value, origin)
+        return _fit_rows(record, value, origin, from_names, to_names)
+    if tuple(value.shape) == record.shape:
+        return _Copy(record, value, origin)
     if branch == "inner":
         return None
-    inflated = _inflate(value, entry.shape) if is_stem else None
-    return "misfit" if inflated is None else _Plan(entry, inflated, origin, inflated=True)
+    inflated = _inflate(value, record.shape) if is_stem else None
+    return "misfit" if inflated is None else _Copy(record, inflated, origin, inflated=True)
 
 
 def _fit_rows(
-    entry: Entry, value: Tensor, origin: str, from_names: Sequence[str] | None, to_names: Sequence[str] | None
-) -> _Plan | None:
-    """Rows by class name; by order where the file does not name its classes but has as many."""
-    if tuple(value.shape[1:]) != entry.shape[1:]:
+    record: TensorRecord, value: Tensor, origin: str, from_names: Sequence[str] | None, to_names: Sequence[str] | None
+) -> _Copy | None:
+    """Match rows by class name; by order where the file does not name its classes but has as many."""
+    if tuple(value.shape[1:]) != record.shape[1:]:
         return None
     if from_names is None or to_names is None or len(from_names) != len(value):
-        return _Plan(entry, value, origin) if len(value) == entry.shape[0] else None
-    known = {name.casefold().strip(): row for row, name in reversed(list(enumerate(from_names)))}
-    rows = [known.get(name.casefold().strip()) for name in to_names]
+        return _Copy(record, value, origin) if len(value) == record.shape[0] else None
+    row_of = {name.casefold().strip(): row for row, name in reversed(list(enumerate(from_names)))}
+    rows = [row_of.get(name.casefold().strip()) for name in to_names]
     is_known = torch.tensor([row is not None for row in rows])
     if not is_known.any():
         return None
     values = value[torch.tensor([row or 0 for row in rows])]
-    return _Plan(entry, values, origin, rows=None if is_known.all() else is_known)
+    return _Copy(record, values, origin, rows=None if is_known.all() else is_known)
 
 
 def _inflate(value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
-    """Filters of a first convolution for another number of channels; None if that is not what differs."""
+    """Convert filters of a first convolution to another number of channels; None if anything else differs."""
     if value.ndim != 4 or len(shape) != 4 or value.shape[0] != shape[0] or tuple(value.shape[2:]) != shape[2:]:
         return None
     have, want = value.shape[1], shape[1]
@@ -242,28 +247,27 @@ def _inflate(value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
 
 
 def _class_warnings(
-    ledger: TensorLog,
+    tensor_log: TensorLog,
     sources: Mapping[str, Source],
     branches: Mapping[str, ClassBranch],
-    names: Sequence[str] | None,
 ) -> list[str]:
-    """What became of the rows of the classes, where a file had some."""
+    """Warn where a file's class rows were copied by order, or not at all."""
     warnings = []
     for part, source in sources.items():
-        rows = [name for name, branch in branches.items() if branch == "rows" and ledger.entries[name].part == part]
-        held = {key for tensors in source.parts.values() for key in tensors}
-        if not any(name.split(".layers.")[-1] in held for name in rows):
+        rows = [n for n, branch in branches.items() if branch == "rows" and tensor_log.records[n].part == part]
+        keys = {key for tensors in source.parts.values() for key in tensors}
+        if not any(name.split(".layers.")[-1] in keys for name in rows):
             continue
-        fates = {ledger.entries[name].fate for name in rows}
-        known = {ledger.entries[name].rows is not None for name in rows}
-        if source.names is None and "loaded" in fates:
+        statuses = {tensor_log.records[name].status for name in rows}
+        has_rows = {tensor_log.records[name].rows is not None for name in rows}
+        if source.names is None and "loaded" in statuses:
             warnings.append(
-                f"{source.path} does not name its classes: they were taken in the order of yours; if that is not "
-                "right, say theirs in weights.class_names"
+                f"{source.path} does not name its classes: its class rows were copied in the order of your classes; if "
+                "that is not right, list its classes in weights.class_names"
             )
-        elif fates == {"missing"} and known == {False}:
+        elif statuses == {"missing"} and has_rows == {False}:
             why = (
-                "it does not name its classes; say them in weights.class_names"
+                "it does not name its classes; list them in weights.class_names"
                 if source.names is None
                 else "no class is in both lists, or the class branch, whose width follows their number, is wider there"
             )
@@ -271,5 +275,5 @@ def _class_warnings(
     return warnings
 
 
-def _shape(value: Tensor | tuple[int, ...]) -> str:
+def _format_shape(value: Tensor | tuple[int, ...]) -> str:
     return " x ".join(map(str, value if isinstance(value, tuple) else value.shape)) or "scalar"

@@ -127,8 +127,8 @@ def test_transfer__ir_run_into_an_rgb_stem_and_a_stacked_one(tmp_path: Path) -> 
         (("model.share=true", "weights.ir=FILE"), "no ir stream of its own"),
         (("model.cut=decision", "weights.trunk=FILE"), "a decision model has no trunk"),
         (("weights.trunk=ir", "weights.rgb=FILE"), "the ir stream has no source"),
-        (("weights.name_map=FILE",), "no file to use it on"),
-        (("weights.class_names=[a]",), "no file to use it on"),
+        (("weights.name_map=FILE",), "no file to apply it to"),
+        (("weights.class_names=[a]",), "no file to apply it to"),
         (("model.cut=decision", "weights.rgb=FILE", "weights.ir=FILE", "weights.pretrained=other.pt"), "leave it out"),
     ],
 )
@@ -146,8 +146,8 @@ def test_classes__rows_go_by_name_and_the_rest_is_new(tmp_path: Path) -> None:
     for key in ("22.cv3.0.2.weight", "22.cv3.0.2.bias"):
         tensor, drawn = detector.state_dict()[f"trunk.layers.{key}"], fresh.state_dict()[f"trunk.layers.{key}"]
         assert torch.equal(tensor, torch.stack([source[key][2], drawn[1], source[key][0]]))  # person, bicycle, car
-    entry = next(e for e in report.entries if e.name == "trunk.layers.22.cv3.0.2.weight")
-    assert entry.fate == "partial"
+    entry = next(e for e in report.records if e.name == "trunk.layers.22.cv3.0.2.weight")
+    assert entry.status == "partial"
     assert entry.num_loaded == 2 * 64
     assert entry.rows is not None
     assert entry.rows.tolist() == [True, False, True]

@@ -1,20 +1,11 @@
-"""The mathematics of drawing weights: fans, gains, schemes, and a generator per tensor. It knows no model."""
+"""Initialise weights: fans, gains, schemes, a generator per tensor, and the policy that applies them to a model."""
 
 from yolofuse.weights.init.fans import Fans, fans_of
+from yolofuse.weights.init.fillers import fill, fill_bias_default
 from yolofuse.weights.init.gains import NONLINEARITIES, gain_of, named_gain
 from yolofuse.weights.init.rng import POLICY_VERSION, generator_for
-from yolofuse.weights.init.schemes import (
-    OPTIONS,
-    SCHEMES,
-    Scheme,
-    expected_mean,
-    expected_std,
-    fill,
-    fill_bias_default,
-    measured_std,
-    misfit,
-    standard_error,
-)
+from yolofuse.weights.init.scheme_stats import expected_mean, expected_std, measured_std, standard_error
+from yolofuse.weights.init.schemes import OPTIONS, SCHEMES, Scheme, misfit
 
 __all__ = [
     "NONLINEARITIES",

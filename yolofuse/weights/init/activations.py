@@ -1,4 +1,4 @@
-"""Which activation really follows each layer, found by watching one pass."""
+"""Find the activation that follows each layer, by tracing one forward pass."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ _NOT_ELEMENTWISE = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.GLU,
 
 
 def activations_after(detector: Detector) -> dict[str, nn.Module]:
-    """The detector's activation that takes each layer's output, through norms and identities, by the layer's name.
+    """Return the activation that reads each layer's output, through norms and identities, by the layer's name.
 
-    A layer without an entry is followed by none: its output is added, concatenated, split, or an output of the model.
-    An activation that a block calls as a function is not seen. The detector is watched in a copy that holds no data.
+    A layer without an entry has none: its output is added, concatenated, split, or an output of the model. An
+    activation that a block calls as a function is not found. The traced model is a copy on the meta device.
     """
     meta = copy.deepcopy(detector).to("meta").eval()
     for head in meta.heads.values():
-        head.training = True  # decoding boxes reads values, which there are none of
+        head.training = True  # decoding boxes reads values, and the meta device has none
     names = {module: name for name, module in meta.named_modules()}
-    came_from: dict[int, str] = {}
-    seen: list[Tensor] = []  # kept alive, so that no id is given twice
+    origins: dict[int, str] = {}
+    alive: list[Tensor] = []  # so that no id is used twice
     found: dict[str, str] = {}
 
-    def watch(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def trace(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         given = args[0] if args else None
-        layer = came_from.get(id(given))
-        seen.extend(t for t in (given, output) if isinstance(t, Tensor))
+        layer = origins.get(id(given))
+        alive.extend(t for t in (given, output) if isinstance(t, Tensor))
         if layer is not None and is_activation(module):
             found.setdefault(layer, names[module])
-            came_from.pop(id(output), None)  # in place, it is the tensor that came in
-        elif layer is not None and _hands_on(module):
-            came_from[id(output)] = layer
+            origins.pop(id(output), None)  # in place, it is the tensor that came in
+        elif layer is not None and _is_transparent(module):
+            origins[id(output)] = layer
         elif any(True for _ in module.parameters(recurse=False)):
-            came_from[id(output)] = names[module]
+            origins[id(output)] = names[module]
 
-    hooks = [m.register_forward_hook(watch) for m in meta.modules() if not any(True for _ in m.children())]
+    hooks = [m.register_forward_hook(trace) for m in meta.modules() if not any(True for _ in m.children())]
     kind = next(meta.parameters()).dtype
     rgb, ir = (torch.zeros(1, channels, _SIDE, _SIDE, device="meta", dtype=kind) for channels in (3, 1))
     with torch.no_grad():
@@ -51,14 +51,14 @@ def activations_after(detector: Detector) -> dict[str, nn.Module]:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether a module normalises: torch's norms, and everybody's, have an ``eps``."""
+    """Return whether a module is a norm: torch's and everybody else's have an ``eps``."""
     return hasattr(module, "eps")
 
 
-def _hands_on(module: nn.Module) -> bool:
+def _is_transparent(module: nn.Module) -> bool:
     return is_norm(module) or isinstance(module, nn.Identity | nn.Dropout)
 
 
 def is_activation(module: nn.Module) -> bool:
-    """Whether a module is one of torch's elementwise activations."""
+    """Return whether a module is one of torch's elementwise activations."""
     return type(module).__module__ == nn.ReLU.__module__ and not isinstance(module, _NOT_ELEMENTWISE)

@@ -1,4 +1,4 @@
-"""How many weights an output, and an input, is connected to."""
+"""Count the weights that an output, and an input, of a layer is connected to (fan_in and fan_out)."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 @dataclass(frozen=True)
 class Fans:
-    """Mean numbers of weights: that one output sums over (``fan_in``), that one input's gradient sums over."""
+    """Mean number of weights that one output sums over (``fan_in``), and that one input's gradient sums over."""
 
     fan_in: float
     fan_out: float
 
     @property
     def fan_avg(self) -> float:
-        """The compromise between both directions, as Xavier's rule takes it."""
+        """Mean of both, for Xavier's rule."""
         return (self.fan_in + self.fan_out) / 2
 
 
 def groups_of(module: nn.Module) -> int:
-    """The groups of a convolution; 1 for everything else. The first dimension of its weight is what is grouped."""
+    """Return the groups of a convolution, in the first dimension of its weight; 1 for everything else."""
     return module.groups if isinstance(module, CONVOLUTIONS + TRANSPOSED) else 1
 
 
 def fans_of(module: nn.Module, weight: Tensor) -> Fans | None:
-    """The fans of a weight away from the image's border, or None for one with fewer than two dimensions.
+    """Return the fans of a weight away from the image's border, or None for one with fewer than two dimensions.
 
-    ``torch.nn.init`` sees a shape only and so misses three things: an input channel of a grouped convolution reaches
-    out/groups output channels instead of all; a stride of s lets an input of a convolution reach (and an output of a
-    transposed convolution come from) one in s positions of the kernel on average; and a transposed convolution's
+    ``torch.nn.init`` reads a shape only and so misses three things: an input channel of a grouped convolution reaches
+    out/groups output channels instead of all; with a stride of s an input of a convolution reaches (and an output of a
+    transposed convolution comes from) one in s positions of the kernel on average; and a transposed convolution's
     weight has its input channels first.
 
     Args:
@@ -54,5 +54,5 @@ def fans_of(module: nn.Module, weight: Tensor) -> Fans | None:
 
 
 def torch_fan_in(weight: Tensor) -> int:
-    """What ``torch.nn.init`` calls fan_in, for the sake of drawing what torch's constructors draw."""
+    """Return the fan_in of ``torch.nn.init``, which torch's constructors draw by."""
     return math.prod(weight.shape[1:])

@@ -1,4 +1,4 @@
-"""Named policies. Each is a few rules and switches; a run's own rules come before them."""
+"""Define the named policies: each is a few rules and switches, which follow the run's own rules."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from yolofuse.config.weights_schema import PresetName
 
 @dataclass(frozen=True)
 class Preset:
-    """What a preset says.
+    """A named policy.
 
     Attributes:
         rules: For everything that a run's own rules do not match.
         head_std: Standard deviation of the head's last convolutions; None leaves them to the rules.
         zero_gamma: Whether the last norm of every residual branch starts at zero.
-        naive: Whether it overwrites fixed, declared and loaded tensors.
-        loses: For a naive one: the warning.
+        overwrites_all: Whether the rules overwrite fixed, declared and loaded tensors.
+        warning: For a preset that does.
     """
 
     rules: tuple[InitRule, ...]
     head_std: float | None = 0.01
     zero_gamma: bool = False
-    naive: bool = False
-    loses: str = ""
+    overwrites_all: bool = False
+    warning: str = ""
 
 
 PRESETS: dict[PresetName, Preset] = {
@@ -34,10 +34,10 @@ PRESETS: dict[PresetName, Preset] = {
     "xavier": Preset((InitRule(scheme="xavier_normal", nonlinearity="linear"),)),
     # What ultralytics starts from: torch's own defaults, and its priors.
     "ultralytics": Preset((InitRule(scheme="torch_default", bias="torch_default"),), head_std=None),
-    # After torchvision's ResNet, with the zero gamma of Goyal et al., arXiv:1706.02677. The fan_out here is the true
-    # one: it counts stride and groups, so that a convolution of stride 2 has twice torchvision's spread.
+    # After torchvision's ResNet, with the zero gamma of Goyal et al., arXiv:1706.02677. The fan_out here counts stride
+    # and groups, so that a convolution of stride 2 has twice torchvision's standard deviation.
     "resnet": Preset((InitRule(scheme="kaiming_normal", mode="fan_out", nonlinearity="relu"),), zero_gamma=True),
-    # After torchvision's VGG; of its fan_out the same is true.
+    # After torchvision's VGG; the same is true of its fan_out.
     "vgg": Preset(
         (
             InitRule(type="Linear", scheme="normal", std=0.01),
@@ -51,9 +51,10 @@ PRESETS: dict[PresetName, Preset] = {
             InitRule(type="BatchNorm2d", scheme="ones"),
         ),
         head_std=None,
-        naive=True,
-        loses="init.preset article overwrites every convolution and BatchNorm: the DFL layer's fixed weights (without "
-        "them no box is ever right), the head's prior biases (the first loss is many times too high), declared starts "
-        "of fusion blocks, and everything that was loaded. It is there to be compared with, not to be trained",
+        overwrites_all=True,
+        warning="init.preset article overwrites every convolution and BatchNorm: the DFL layer's fixed weights "
+        "(without them no box is ever right), the head's prior biases (the first loss is many times too high), the "
+        "declared initial values of fusion blocks, and everything that was loaded. It is there for comparison, not "
+        "for training",
     ),
 }

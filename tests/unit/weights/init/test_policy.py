@@ -20,7 +20,7 @@ from yolofuse.errors import ConfigError
 from yolofuse.model import Detector, build_detector
 from yolofuse.nn import FUSIONS
 from yolofuse.param_init import InitOptions
-from yolofuse.upstream import declared_init_specs
+from yolofuse.upstream import upstream_init_specs
 from yolofuse.weights import load_and_initialise, load_source, policy_of
 from yolofuse.weights.init import NONLINEARITIES, SCHEMES, fans_of, gain_of
 from yolofuse.weights.init.activations import activations_after
@@ -125,18 +125,18 @@ def test_loaded__is_never_changed_by_one_bit(preset: str, tmp_path: Path) -> Non
     ruled, _ = begin(*words, rules)
     state, other = detector.state_dict(), ruled.state_dict()
     source = load_source(file).parts["trunk"]
-    loaded = [e for e in report.entries if e.fate == "loaded"]
+    loaded = [e for e in report.records if e.status == "loaded"]
     assert len(loaded) > 400
     for entry in loaded:
         assert torch.equal(state[entry.name], source[entry.name.split(".layers.")[1]])
         assert torch.equal(state[entry.name], other[entry.name])
     fresh = state_of(f"init.preset={preset}")  # initialise everything first, then load over it
-    for entry in report.entries:
-        if entry.fate == "loaded":
+    for entry in report.records:
+        if entry.status == "loaded":
             fresh[entry.name] = source[entry.name.split(".layers.")[1]]
-        elif entry.fate == "inflated":
+        elif entry.status == "inflated":
             fresh[entry.name] = source["0.conv.weight"].sum(1, keepdim=True)
-        elif entry.fate == "partial":
+        elif entry.status == "partial":
             rows = source[entry.name.split(".layers.")[1]]
             fresh[entry.name][0], fresh[entry.name][2] = rows[2], rows[0]  # person and car
     assert differing(fresh, state) == set()
@@ -169,7 +169,7 @@ def test_declared__survives_every_honest_preset(preset: str, base: str) -> None:
 def test_declared__residual_scale_of_area_attention() -> None:
     from ultralytics.nn.modules.block import A2C2f
 
-    starts = declared_init_specs(A2C2f(64, 64, residual=True), InitOptions())
+    starts = upstream_init_specs(A2C2f(64, 64, residual=True), InitOptions())
     assert starts["gamma"].fill is not None
     assert (starts["gamma"].fill(torch.empty(64), None) == 0.01).all()
 
@@ -234,7 +234,7 @@ def test_rules__first_match_wins_by_type_and_name() -> None:
     assert (state["rgb.layers.1.bn.bias"] == 1.5).all()
     assert (state["trunk.layers.22.cv2.0.0.bn.bias"] == 9).all()
     assert (state["trunk.layers.22.cv2.0.0.bn.weight"] == 1).all()
-    entries = {entry.name: entry for entry in report.entries}
+    entries = {entry.name: entry for entry in report.records}
     assert entries["rgb.layers.1.conv.weight"].rule == "init.rules.1: constant"
     assert entries["ir.layers.1.conv.weight"].rule == "preset kaiming: kaiming_normal fan_in gain 1.6765 (SiLU)"
 
@@ -266,7 +266,7 @@ def test_auto__is_the_activation_that_really_follows() -> None:
 def test_norm_free__has_no_norm_and_begins_without_one() -> None:
     detector, report = begin("model.norm=none")
     assert not any(isinstance(module, nn.BatchNorm2d) for module in detector.modules())
-    entry = next(e for e in report.entries if e.name == "rgb.layers.1.conv.weight")
+    entry = next(e for e in report.records if e.name == "rgb.layers.1.conv.weight")
     assert entry.rule is not None
     assert "SiLU" in entry.rule
     detector.train()(torch.rand(2, 3, 64, 64), torch.rand(2, 1, 64, 64))
@@ -295,8 +295,8 @@ def test_rules__wrong_ones_are_told_before_a_model_is_there(rule: str, message: 
     [
         ("{type: Conv3d, scheme: zeros}", "no module with weights of its own is a Conv3d; did you mean Conv2d"),
         ("{name: 'rbg.*', scheme: zeros}", "no module or parameter has such a name; names look like 'rgb.layers.0"),
-        ("{name: 'fusion.*', scheme: zeros}", "has a start of its own .average of both streams.; init.fusion: scheme"),
-        ("{name: '*.dfl.*', scheme: zeros}", "has a start of its own .DFL.*nothing may change it"),
+        ("{name: 'fusion.*', scheme: zeros}", "has declared initial values .average of both streams.; init.fusion: scheme"),
+        ("{name: '*.dfl.*', scheme: zeros}", "has declared initial values .DFL.*nothing may change it"),
         ("{name: '*.one2one_cv2.*', scheme: zeros}", "no module or parameter has such a name"),
         ("{type: Conv2d, scheme: eye}", "use dirac"),
     ],
@@ -313,7 +313,7 @@ def test_rules__shadowed_is_refused() -> None:
 
 def test_rules__say_what_keeps_its_own_start() -> None:
     _, report = begin("model.fusion=gated", "init.rules=[{name: 'fusion.*', scheme: xavier_normal}]")
-    assert any("fusion.4.gate.excite.weight too, which keeps its own start" in warning for warning in report.warnings)
+    assert any("fusion.4.gate.excite.weight too, which keeps its declared initial values" in warning for warning in report.warnings)
 
 
 def test_zero_gamma__without_residual_branches_is_refused() -> None:
@@ -336,7 +336,7 @@ def test_auto__reads_the_slopes_of_a_prelu() -> None:
     detector = build_detector(config_of().model, num_classes=3)
     detector.get_submodule("rgb.layers.0").act = nn.PReLU(init=0.5)
     report = load_and_initialise(detector, config_of(), ("a", "b", "c"))
-    entry = next(e for e in report.entries if e.name == "rgb.layers.0.conv.weight")
+    entry = next(e for e in report.records if e.name == "rgb.layers.0.conv.weight")
     assert entry.rule is not None
     assert f"gain {math.sqrt(2 / 1.25):.4f} (PReLU)" in entry.rule
 
