@@ -1,107 +1,30 @@
-"""What the fault scripts share: tiny data, processes that can be killed, full disks, damaged files, the table.
+"""Provide what all fault tests share: tiny data, processes that can be killed, full disks, damaged files.
 
-Processes are forked from one that has imported torch already, because the import takes longer than a tiny run does.
+Processes are forked from one that has already imported torch, because the import takes longer than a tiny run.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import signal
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 import torch
 import yaml
-from scripts.benchmarks.results_table import REPO, commit, machine
 
 from yolofuse.errors import RunError
-from yolofuse.files import save_text
-
-TABLE = REPO / "results" / "faults.csv"
-FAULTS: dict[str, tuple[str, str]] = {
-    "sigkill": ("SIGKILL at any moment", "at most save_every steps lost; the end result is bit-identical"),
-    "sigkill_in_save": ("SIGKILL inside a save", "the newest whole checkpoint loads"),
-    "bit_flip": ("one bit of a checkpoint flipped", "found by checksum; falls back to the one before and says so"),
-    "truncation": ("a checkpoint cut short", "found; falls back to the one before and says so"),
-    "disk_full": ("full disk", "old checkpoints intact, clear error, space checked before training"),
-    "signal": ("SIGTERM or SIGUSR1 in mid-epoch", "saved at the next step, marker left, goes on after requeue"),
-    "rank_dies": ("one rank dies", "the job fails within a minute, and resumes"),
-    "rank_hangs": ("a rank hangs", "a watchdog of minutes, stacks dumped"),
-    "drift": ("ranks drift apart", "found by hashes of the parameters; abort naming the tensors"),
-    "nan_mid": ("NaN in mid-run", "found before the update; bounded rollback"),
-    "nan_first": ("NaN at the first step", "found before the update; bounded rollback"),
-    "nan_resumed": ("NaN right after a resume", "found before the update; bounded rollback"),
-    "oom_forward": ("out of memory in the forward pass", "micro-batch halved, accumulation doubled, on all ranks"),
-    "oom_backward": ("out of memory in the backward pass", "micro-batch halved, accumulation doubled, on all ranks"),
-    "worker_dies": ("a loader worker is killed", "goes on from the step, bounded retries"),
-    "config_changed": ("config changed on resume", "fingerprint compared; refused unless forced"),
-    "data_changed": ("data changed on resume", "fingerprint compared; refused unless forced"),
-    "code_changed": ("code changed on resume", "fingerprint compared; refused unless forced"),
-    "two_jobs": ("two jobs, one run folder", "a lock, one refuses"),
-}
-"""Every row of the table: the fault, and what is promised of this project's trainer."""
-
-_COLUMNS = ("fault", "promise", "ours", "figures", "stock", "stock_figures", "stock_version")
-Side = Literal["ours", "stock"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one fault.
-
-    Attributes:
-        fault: Key of the table.
-        text: What happened, in a line.
-        figures: What was measured, by name.
-    """
-
-    fault: str
-    text: str
-    figures: Mapping[str, object] = field(default_factory=dict)
-
-
-def book(outcomes: Sequence[Outcome], side: Side, version: str = "", table: Path = TABLE) -> None:
-    """Put outcomes into their rows of the table, beside what the other side's columns say already."""
-    rows: dict[str, dict[str, str]] = {}
-    if table.exists():
-        with table.open(newline="") as stream:
-            rows = {row["fault"]: dict(row) for row in csv.DictReader(stream)}
-    about = {"date": datetime.now(timezone.utc).date().isoformat(), "commit": commit(), "machine": machine()}
-    for outcome in outcomes:
-        title, promise = FAULTS[outcome.fault]
-        row = rows.setdefault(title, dict.fromkeys(_COLUMNS, ""))
-        figures = "; ".join(f"{name} {value}" for name, value in outcome.figures.items())
-        told = {"ours": outcome.text, "figures": figures} if side == "ours" else {}
-        if side == "stock":
-            told = {"stock": outcome.text, "stock_figures": figures, "stock_version": version}
-        row.update({"fault": title, "promise": promise} | told | (about if side == "ours" or "date" not in row else {}))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*_COLUMNS, *about], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows[title] for title, _ in FAULTS.values() if title in rows)
-    save_text(table, text.getvalue())
-
-
-def tell(outcome: Outcome) -> None:
-    """Print an outcome as soon as it is there."""
-    figures = "; ".join(f"{name} {value}" for name, value in outcome.figures.items())
-    print(f"{FAULTS[outcome.fault][0]}: {outcome.text} [{figures}]", flush=True)
 
 
 def write_pairs(root: Path, num_train: int, num_val: int, side: int = 64) -> Path:
-    """A paired data set of noise with one bright box each; returns its descriptor.
+    """Write pairs of noise with one bright box each; return the descriptor.
 
     ``rgb.yaml`` beside it describes the RGB half for ultralytics.
     """
@@ -110,8 +33,8 @@ def write_pairs(root: Path, num_train: int, num_val: int, side: int = 64) -> Pat
         for number in range(first, first + count):
             _write_pair(root, split, number, side)
         splits[split] = {"rgb": f"images/{split}", "ir": f"ir/{split}", "labels": f"labels/{split}"}
-    stock = {"path": str(root), "train": "images/train", "val": "images/val", "names": {0: "person"}}
-    (root / "rgb.yaml").write_text(yaml.safe_dump(stock))
+    rgb_half = {"path": str(root), "train": "images/train", "val": "images/val", "names": {0: "person"}}
+    (root / "rgb.yaml").write_text(yaml.safe_dump(rgb_half))
     descriptor = root / "data.yaml"
     descriptor.write_text(yaml.safe_dump({"root": ".", "names": {0: "person"}, "splits": splits}))
     return descriptor
@@ -129,7 +52,7 @@ def _write_pair(root: Path, split: str, number: int, side: int) -> None:
         file = root / kind / split / f"{number:04d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         if not cv2.imwrite(str(file), pixels):
-            raise RunError(f"{file}: cannot be written")
+            raise RunError(f"{file}: cannot write the image")
     label = root / "labels" / split / f"{number:04d}.txt"
     label.parent.mkdir(parents=True, exist_ok=True)
     box = ((x0 + box_w / 2) / side, (y0 + box_h / 2) / side, box_w / side, box_h / side)
@@ -137,15 +60,15 @@ def _write_pair(root: Path, split: str, number: int, side: int) -> None:
 
 
 class Job:
-    """A forked process that leads a group of its own, with what it prints in a file."""
+    """Run a function in a forked process that leads its own process group; its output goes to a file."""
 
     def __init__(self, work: Callable[[], object], log: Path, environment: Mapping[str, str] | None = None) -> None:
-        """Fork; the child works, and ends without returning here.
+        """Fork; the child runs ``work`` and exits.
 
         Args:
-            work: What the child does. An int that it returns is the exit code.
-            log: File that gets stdout and stderr.
-            environment: More variables for the child.
+            work: Function to run. An int that it returns is the exit code.
+            log: File for stdout and stderr.
+            environment: Additional variables for the child.
         """
         self.log = log
         self.started = time.monotonic()
@@ -154,10 +77,10 @@ class Job:
         sys.stderr.flush()
         self.pid = os.fork()
         if not self.pid:
-            _become(work, log, environment or {})
+            _run_child(work, log, environment or {})
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs."""
+        """Return the exit code, negative for a signal; None while the process runs."""
         if self.code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -165,36 +88,36 @@ class Job:
         return self.code
 
     def wait(self, seconds: float = 120.0) -> int | None:
-        """The exit code; None if it still runs after that time."""
+        """Wait for the end; return the exit code, or None if the process still runs after that time."""
         end = time.monotonic() + seconds
         while self.poll() is None and time.monotonic() < end:
             time.sleep(0.002)
         return self.code
 
-    def wait_for(self, is_there: Callable[[], bool], seconds: float = 120.0) -> bool:
-        """Wait until something is there, or the process ended, or the time is over; whether it is there."""
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 120.0) -> bool:
+        """Wait until a condition holds, the process ends or the time is over; return whether the condition holds."""
         end = time.monotonic() + seconds
-        while not is_there() and self.poll() is None and time.monotonic() < end:
+        while not condition() and self.poll() is None and time.monotonic() < end:
             time.sleep(0.002)
-        return is_there()
+        return condition()
 
     def send(self, number: int) -> None:
         """Send a signal to this process alone."""
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL to the whole group, workers included, and wait for the end."""
-        with suppress(ProcessLookupError):  # the group is gone already
+        """Send SIGKILL to the whole group, including loader workers, and wait for the end."""
+        with suppress(ProcessLookupError):  # the group has ended
             os.killpg(self.pid, signal.SIGKILL)
         self.wait()
 
-    def said(self) -> str:
-        """What it has printed so far."""
+    def output(self) -> str:
+        """Return what the process has printed so far."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
-def _become(work: Callable[[], object], log: Path, environment: Mapping[str, str]) -> None:
-    """Be the child: never returns."""
+def _run_child(work: Callable[[], object], log: Path, environment: Mapping[str, str]) -> None:
+    """Run ``work`` in the forked child, and exit: it never returns."""
     code = 1
     try:
         os.setsid()
@@ -206,7 +129,7 @@ def _become(work: Callable[[], object], log: Path, environment: Mapping[str, str
         code = result if isinstance(result, int) else 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
-    except BaseException:  # whatever it was is told in the log, and the parent sees the code
+    except BaseException:  # any error goes to the log; the parent gets the exit code
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -216,7 +139,7 @@ def _become(work: Callable[[], object], log: Path, environment: Mapping[str, str
 
 @contextmanager
 def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
-    """A file system of that size at ``folder``, gone afterwards. Needs root."""
+    """Mount a file system of that size at ``folder``, and unmount it afterwards. Needs root."""
     folder.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)], check=True)  # noqa: S607
     try:
@@ -226,18 +149,18 @@ def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
 
 
 def fill(file: Path) -> int:
-    """Write to ``file`` until the disk is full; returns the bytes that went in."""
+    """Write to ``file`` until the disk is full; return the number of bytes written."""
     written = 0
     with file.open("ab", buffering=0) as stream:
         for block in (1 << 20, 1 << 12, 1):
-            with suppress(OSError):  # that is what full means
+            with suppress(OSError):  # the disk is full
                 while True:
                     written += stream.write(b"\0" * block)
     return written
 
 
 def flip_bit(file: Path, position: int) -> None:
-    """Turn one bit of a file over; ``position`` counts bits from its beginning."""
+    """Flip one bit of a file; ``position`` counts bits from its start."""
     with file.open("r+b") as stream:
         stream.seek(position // 8)
         byte = stream.read(1)[0]
@@ -246,12 +169,12 @@ def flip_bit(file: Path, position: int) -> None:
 
 
 def difference(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> float:
-    """The largest difference between two sets of weights of the same names; NaN where one has NaN."""
+    """Return the largest difference between two sets of weights of equal names; NaN if one has NaN."""
     return float(torch.stack([(a[name].double() - b[name].double()).abs().max() for name in a]).max())
 
 
-def quiet_parent() -> None:
-    """Make this process fit to be forked: one thread in every library, so that no lock is held elsewhere."""
+def limit_threads() -> None:
+    """Use one thread in every library: forking is then safe, since no other thread can hold a lock."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -1,4 +1,4 @@
-"""Tiny runs of this project's trainer in forked processes, and what is left of them in their folders."""
+"""Run this project's trainer in forked processes, and inspect the folders of the runs."""
 
 from __future__ import annotations
 
@@ -19,32 +19,34 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from scripts.faults.lab import Job, write_pairs
 
 import yolofuse.cli.train as cli
+from scripts.faults.lab import Job, write_pairs
 from yolofuse import upstream
 from yolofuse.errors import YolofuseError
 from yolofuse.run.records import Event, read_events
 from yolofuse.run.resume_check import code_fingerprint
 from yolofuse.weights import load_checkpoint
 
-loop: Any = importlib.import_module("yolofuse.engine.train")  # whose functions are replaced, which types forbid
-saver: Any = importlib.import_module("yolofuse.run.checkpointer")
+loop: Any = importlib.import_module("yolofuse.engine.train")  # Any: its functions are replaced
+checkpointer: Any = importlib.import_module("yolofuse.run.checkpointer")
 
 STEPS, EPOCHS, BATCH = 6, 3, 4
-"""Of the runs: six steps of four pairs in each of three epochs."""
-_RESUMED = ("model", "ema", "ema_updates", "optimizer", "scaler")
+"""Budget of a run: three epochs of six steps of four pairs."""
+MID = 2 * STEPS + 2
+"""A step in the middle of the third epoch."""
+_STATE = ("model", "ema", "ema_updates", "optimizer", "scaler")
 _TIMED = {"seconds", "data_wait"}
 
 
-class TensorLog:
-    """What a run notes of itself in memory that outlives its process, since it is shared with this one.
+class SharedProgress:
+    """Record the progress of a run in memory shared with this process, so that it outlives the run's process.
 
-    Attributes:
-        saving: Checkpoints that are being written.
-        validating: Evaluations that are going on.
-        first: Steps that had been made when the process began with its first; -1 before that.
-        step: Steps that have been made, those of the processes before included; -1 before the first.
+    Items:
+        saving: Number of checkpoints being written.
+        validating: Number of evaluations running.
+        first: Steps done before the first step of this process; -1 until then.
+        step: Steps done, including those of earlier processes; -1 before the first.
     """
 
     _FIELDS = ("saving", "validating", "first", "step")
@@ -55,7 +57,7 @@ class TensorLog:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, before a process starts."""
+        """Reset all items before a process starts."""
         self._values[:] = (0, 0, -1, -1)
 
     def __getitem__(self, name: str) -> int:
@@ -65,61 +67,62 @@ class TensorLog:
         self._values[self._FIELDS.index(name)] = value
 
     def phase(self) -> str:
-        """What the process was doing when it last noted anything."""
+        """Return what the process was doing at its last update."""
         if self["first"] < 0:
             return "starting"
-        doing = "validating" if self["validating"] else "training"
-        return f"saving while {doing}" if self["saving"] else doing
+        activity = "validating" if self["validating"] else "training"
+        return f"saving while {activity}" if self["saving"] else activity
 
-    def watch(self) -> None:
-        """Have this process's training note what it does."""
-        take_step = loop._step
+    def track(self) -> None:
+        """Wrap the training functions of this process so that they update the items."""
+        train_step = loop.train_step
 
-        def counted(run: Any, *args: Any, **options: Any) -> None:
+        def counted_step(context: Any, state: Any, batch: Any, number: int, *args: Any) -> Any:
             if self["first"] < 0:
-                self["first"] = self["step"] = run.progress.step
-            take_step(run, *args, **options)
-            self["step"] = run.progress.step
+                self["first"] = self["step"] = number - 1
+            terms = train_step(context, state, batch, number, *args)
+            self["step"] = number
+            return terms
 
-        loop._step = counted
-        saver.save_checkpoint = self._noting("saving", saver.save_checkpoint)
-        loop._evaluate_if_due = self._noting("validating", loop._evaluate_if_due)
+        loop.train_step = counted_step
+        checkpointer.save_checkpoint = self._counted("saving", checkpointer.save_checkpoint)
+        loop.evaluate_epoch = self._counted("validating", loop.evaluate_epoch)
 
-    def _noting(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(*args: Any, **options: Any) -> Any:
+    def _counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **options: Any) -> Any:
             self[name] += 1
             try:
                 return function(*args, **options)
             finally:
                 self[name] -= 1
 
-        return noted
+        return counted
 
 
 @dataclass
-class Runs:
-    """A data set and the runs on it.
+class OurRuns:
+    """Start, finish and inspect runs on one small data set.
 
     Attributes:
-        root: Folder of everything.
-        workers: Loader processes of a rank.
-        options: Overrides of every run.
+        root: Folder of the data set and all runs.
+        workers: Loader workers per rank.
+        overrides: Overrides of every run.
     """
 
     root: Path
     workers: int = 0
-    options: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.descriptor = write_pairs(self.root / "data", BATCH * STEPS, 6)
         self.config = self.root / "config.yaml"
-        self.config.write_text(yaml.safe_dump(self._content()))
+        self.config.write_text(yaml.safe_dump(self._config_content()))
         self._jobs: list[Job] = []
-        upstream.resolve_base("yolov8n")  # its catalogue, and libraries that a run imports late, are read once, here
+        upstream.resolve_base("yolov8n")  # cached here once, as are the lazy imports of a run, before any fork
         importlib.import_module("matplotlib.pyplot")
         code_fingerprint()
 
-    def _content(self) -> dict[str, dict[str, object]]:
+    def _config_content(self) -> dict[str, dict[str, object]]:
         return {
             "data": {
                 "descriptor": str(self.descriptor),
@@ -144,39 +147,39 @@ class Runs:
         }
 
     def folder(self, name: str) -> Path:
-        """Folder of a run."""
+        """Return the folder of a run."""
         return self.root / "runs" / name
 
     def start(
         self,
         name: str,
-        *options: str,
+        *overrides: str,
         ranks: int = 1,
-        ledger: TensorLog | None = None,
-        act: Callable[[int], object] | None = None,
+        progress: SharedProgress | None = None,
+        inject: Callable[[int], object] | None = None,
         arguments: tuple[str, ...] | None = None,
     ) -> list[Job]:
-        """Begin a run or go on with it, one process for each rank.
+        """Start or resume a run, one process per rank.
 
         Args:
             name: Of the run.
-            *options: Overrides.
-            ranks: How many processes.
-            ledger: What rank 0 is to note.
-            act: Called with the rank before training, to hang a fault on it.
-            arguments: Of the command, instead of ``--cfg FILE --auto-resume`` and overrides.
+            *overrides: Of the config.
+            ranks: Number of processes.
+            progress: Where rank 0 records its progress.
+            inject: Called with the rank before training, to set up a fault.
+            arguments: Of the command, instead of ``--cfg FILE --auto-resume`` and the overrides of all runs.
         """
-        said = arguments or ("--cfg", str(self.config), "--auto-resume", f"train.run={self.folder(name)}")
-        argv = [*said, *((*self.options, *options) if arguments is None else options)]
+        own = arguments or ("--cfg", str(self.config), "--auto-resume", f"train.run={self.folder(name)}")
+        argv = [*own, *((*self.overrides, *overrides) if arguments is None else overrides)]
         port = free_port()
-        if ledger is not None:
-            ledger.reset()
+        if progress is not None:
+            progress.reset()
 
         def work(rank: int) -> int:
-            if ledger is not None and rank == 0:
-                ledger.watch()
-            if act is not None:
-                act(rank)
+            if progress is not None and rank == 0:
+                progress.track()
+            if inject is not None:
+                inject(rank)
             return cli.main(argv)
 
         jobs = [
@@ -187,22 +190,22 @@ class Runs:
         return jobs
 
     def log(self, name: str, rank: int = 0) -> Path:
-        """What a run's rank printed, over all its processes."""
+        """Return the log of a run's rank, over all its processes."""
         self.folder(name).parent.mkdir(parents=True, exist_ok=True)
         return self.folder(name).with_name(f"{name}.rank{rank}.log")
 
-    def finish(self, name: str, *options: str, ranks: int = 1, ledger: TensorLog | None = None) -> float:
-        """Let a run go on to its end; returns the seconds it took."""
+    def finish(self, name: str, *overrides: str, ranks: int = 1, progress: SharedProgress | None = None) -> float:
+        """Start or resume a run and wait for its successful end; return the seconds it took."""
         started = time.monotonic()
-        jobs = self.start(name, *options, ranks=ranks, ledger=ledger)
+        jobs = self.start(name, *overrides, ranks=ranks, progress=progress)
         for job in jobs:
             if job.wait() != 0:
                 self.end_all()
-                raise SystemExit(f"{name}: should end well, but ended with {job.code}:\n{job.said()[-4000:]}")
+                raise SystemExit(f"{name}: expected exit code 0, got {job.code}:\n{job.output()[-4000:]}")
         return time.monotonic() - started
 
     def end_all(self) -> None:
-        """Kill whatever is left of all processes and their workers."""
+        """Kill all remaining processes and their workers."""
         for job in self._jobs:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(job.pid, signal.SIGKILL)
@@ -210,33 +213,33 @@ class Runs:
         self._jobs.clear()
 
     def events(self, name: str, kind: str) -> list[Event]:
-        """Events of a kind that a run noted."""
+        """Return the events of a kind that a run has logged."""
         return [event for event in read_events(self.folder(name))[0] if event.event == kind]
 
 
 def _environment(rank: int, ranks: int, port: int) -> dict[str, str]:
-    """What torchrun tells a process."""
+    """Return the variables that torchrun sets for a process."""
     if ranks == 1:
         return {}
-    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "MASTER_PORT": port}
-    return {"MASTER_ADDR": "127.0.0.1"} | {name: str(value) for name, value in told.items()}
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "MASTER_PORT": port}
+    return {"MASTER_ADDR": "127.0.0.1"} | {name: str(value) for name, value in numbers.items()}
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Return a free TCP port of this machine."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Every checkpoint of a run; one of two names of the same file."""
+    """Return all checkpoints of a run; of hard links to one file, only one."""
     files = sorted((folder / "weights").glob("*.pt"))
     return list({file.stat().st_ino: file for file in files}.values())
 
 
-def damaged(folder: Path) -> list[str]:
-    """What is wrong with those of a run's checkpoints that do not load."""
+def checkpoint_errors(folder: Path) -> list[str]:
+    """Return the errors of the checkpoints of a run that do not load."""
     problems = []
     for file in checkpoints(folder):
         try:
@@ -247,57 +250,62 @@ def damaged(folder: Path) -> list[str]:
 
 
 def state_hash(folder: Path) -> str:
-    """SHA-256 over all that a run ends with: weights, EMA, optimizer, losses and scores of every epoch."""
+    """Return the SHA-256 of a run's final state: weights, EMA, optimizer, losses and metrics of every epoch."""
     content = load_checkpoint(folder / "weights" / "last.pt")
     progress = content["progress"]
     history = [{name: value for name, value in row.items() if name not in _TIMED} for row in progress["history"]]
     digest = hashlib.sha256()
-    for part in _bytes([*(content[name] for name in _RESUMED), history, progress["best_ap"], progress["best_epoch"]]):
-        digest.update(part)
+    for chunk in _to_bytes([*(content[name] for name in _STATE), history, progress["best_ap"], progress["best_epoch"]]):
+        digest.update(chunk)
     return digest.hexdigest()
 
 
-def _bytes(value: Any) -> Iterator[bytes]:
-    """A nested structure as bytes, tensors by their exact content."""
+def _to_bytes(value: Any) -> Iterator[bytes]:
+    """Yield a nested structure as bytes, tensors by their exact content."""
     if isinstance(value, torch.Tensor):
         yield f"{value.dtype}{tuple(value.shape)}".encode()
         yield value.detach().contiguous().numpy().tobytes()
     elif isinstance(value, dict):
         for name, item in value.items():
             yield repr(name).encode()
-            yield from _bytes(item)
+            yield from _to_bytes(item)
     elif isinstance(value, list | tuple):
         yield f"{len(value)}".encode()
         for item in value:
-            yield from _bytes(item)
+            yield from _to_bytes(item)
     else:
         yield repr(value).encode()
 
 
-def told(text: str) -> None:
-    """A line of progress, on stderr."""
+def describe_end(folder: Path, reference: Path) -> str:
+    """Return whether a run has ended in the same state as another one."""
+    return "bit-identical" if state_hash(folder) == state_hash(reference) else "DIFFERENT"
+
+
+def log_progress(text: str) -> None:
+    """Print a line to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def at_step(step: int, action: Callable[[Any, Any], object]) -> None:
-    """Have this process's training do something right before a step, with its session and batch."""
-    take_step = loop._step
+    """Call ``action(context, batch)`` right before a step of this process's training; steps count from 0."""
+    train_step = loop.train_step
 
-    def struck(run: Any, batch: Any, *args: Any, **options: Any) -> None:
-        if run.progress.step == step:
-            action(run.session, batch)
-        take_step(run, batch, *args, **options)
+    def hooked_step(context: Any, state: Any, batch: Any, number: int, *args: Any) -> Any:
+        if number == step + 1:
+            action(context, batch)
+        return train_step(context, state, batch, number, *args)
 
-    loop._step = struck
+    loop.train_step = hooked_step
 
 
 def send_self(number: signal.Signals) -> Callable[[Any, Any], object]:
-    """An action: a signal to this process."""
-    return lambda session, batch: os.kill(os.getpid(), number)
+    """Return an action that sends a signal to this process."""
+    return lambda context, batch: os.kill(os.getpid(), number)
 
 
 def last_line(job: Job) -> str:
-    """The end of what a process said, or the line that tells its error, in a line."""
-    lines = [line.strip() for line in job.said().splitlines() if line.strip()]
+    """Return the last error line that a process has printed, or else its last line."""
+    lines = [line.strip() for line in job.output().splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error:")]
-    return (errors or lines or ["nothing said"])[-1][:200]
+    return (errors or lines or ["no output"])[-1][:200]

@@ -1,4 +1,4 @@
-"""Tiny runs of ultralytics' own trainer, on the RGB half of the pairs, in forked processes and off the network."""
+"""Run ultralytics' trainer on the RGB half of the pairs, in forked processes and offline, and inspect its runs."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scripts.faults.lab import Job, difference, write_pairs
 
+from scripts.faults.lab import Job, difference, write_pairs
 from yolofuse import upstream  # noqa: F401 - sets the offline environment up before ultralytics is imported
 
 EPOCHS, STEPS, BATCH = 5, 4, 4
-"""Of the runs: four steps in each of five epochs."""
+"""Budget of a run: five epochs of four steps of four images."""
 MID = STEPS * 2 + 2
 """A step in the middle of the third epoch."""
 
 Trainer = Any
-"""ultralytics' trainer; it has no types."""
-Act = Callable[[Trainer], None]
+"""ultralytics' trainer, which has no types."""
+Hook = Callable[[Trainer], None]
 
 
 def _restore_patches() -> None:
-    """Give ultralytics its own ``torch.save`` back, which tries again when a write fails: it is its behaviour."""
+    """Restore ultralytics' own ``torch.save``, which retries failed writes: that is part of what is measured."""
     patches: Any = importlib.import_module("ultralytics.utils.patches")
     torch.save = patches.torch_save
 
 
 @dataclass
-class Stock:
-    """A data set and the runs on it, each in a folder of its own."""
+class UltralyticsRuns:
+    """Start runs on one small data set, each in its own folder."""
 
     root: Path
 
@@ -42,24 +42,24 @@ class Stock:
         self.data = write_pairs(self.root / "data", STEPS * BATCH, 4).with_name("rgb.yaml")
         _restore_patches()
 
-    def run(self, name: str) -> Path:
-        """Folder of a run."""
+    def folder(self, name: str) -> Path:
+        """Return the folder of a run."""
         return self.root / "runs" / name
 
     def last(self, name: str) -> Path:
-        """The run's checkpoint."""
-        return self.run(name) / "weights" / "last.pt"
+        """Return the run's last checkpoint."""
+        return self.folder(name) / "weights" / "last.pt"
 
     def start(
-        self, name: str, act: Act | None = None, *, resume: bool = False, log: str = "", **changes: object
+        self, name: str, inject: Hook | None = None, *, resume: bool = False, log: str = "", **changes: object
     ) -> Job:
-        """Begin or resume a run in a process of its own.
+        """Start or resume a run in its own process.
 
         Args:
             name: Of the run.
-            act: Gets the trainer before it starts, to hang a fault on it.
-            resume: Go on from ``last.pt``.
-            log: Name of the log; the run's if empty.
+            inject: Gets the trainer before it starts, to set up a fault.
+            resume: Resume from ``last.pt``.
+            log: Name of the log; by default the run's.
             **changes: Options of the trainer.
         """
         options: dict[str, object] = {
@@ -88,170 +88,171 @@ class Stock:
             options = {"resume": str(self.last(name))}
 
         def work() -> None:
-            let_it_speak()
+            enable_logging()
             detect: Any = importlib.import_module("ultralytics.models.yolo.detect")
             trainer = detect.DetectionTrainer(overrides=options | changes)
-            trainer.add_callback("on_train_start", keep_begin(self.root / f"{log or name}.begin.pt"))
-            trainer.add_callback("on_fit_epoch_end", keep_end(self.root / f"{log or name}.end.pt"))
-            if act is not None:
-                act(trainer)
+            trainer.add_callback("on_train_start", save_weights_to(self.root / f"{log or name}.begin.pt"))
+            trainer.add_callback("on_fit_epoch_end", save_final_weights_to(self.root / f"{log or name}.end.pt"))
+            if inject is not None:
+                inject(trainer)
             trainer.train()
 
         return Job(work, self.root / f"{log or name}.log")
 
-    def begin(self, name: str) -> dict[str, torch.Tensor]:
-        """The weights that a process began with, as in ``end``."""
-        return self._kept(f"{name}.begin.pt")
+    def initial_weights(self, name: str) -> dict[str, torch.Tensor]:
+        """Return the weights at the start of a process: EMA and model, in full precision."""
+        return self._load_weights(f"{name}.begin.pt")
 
-    def end(self, name: str) -> dict[str, torch.Tensor]:
-        """The weights that a run ended with, in full precision: the EMA's and the live model's."""
-        return self._kept(f"{name}.end.pt")
+    def final_weights(self, name: str) -> dict[str, torch.Tensor]:
+        """Return the weights at the end of a run: EMA and model, in full precision."""
+        return self._load_weights(f"{name}.end.pt")
 
-    def _kept(self, name: str) -> dict[str, torch.Tensor]:
+    def _load_weights(self, name: str) -> dict[str, torch.Tensor]:
         content: dict[str, torch.Tensor] = torch.load(self.root / name, weights_only=True)
         return {name: value for name, value in content.items() if value.is_floating_point()}
 
 
-def let_it_speak() -> None:
-    """Have ultralytics print its warnings and notes; imported through ``upstream`` it is silent."""
-    speaker = logging.getLogger("ultralytics")
-    speaker.setLevel(logging.INFO)
-    for handler in speaker.handlers:
+def enable_logging() -> None:
+    """Let ultralytics print its warnings and messages; imported through ``upstream`` it is silent."""
+    log = logging.getLogger("ultralytics")
+    log.setLevel(logging.INFO)
+    for handler in log.handlers:
         handler.setLevel(logging.INFO)
 
 
 def finish(job: Job) -> None:
-    """Wait for a run that has to end well."""
+    """Wait for a run that must succeed."""
     if job.wait() != 0:
-        raise SystemExit(f"a run that should end well ended with {job.code}:\n{job.said()[-3000:]}")
+        raise SystemExit(f"a run expected to succeed ended with {job.code}:\n{job.output()[-3000:]}")
 
 
-def killed(stock: Stock, name: str) -> Path:
-    """A run killed in its third epoch; returns its ``last.pt``, which holds two."""
-    job = stock.start(name, at_step(MID, kill_self()))
+def start_and_kill(runs: UltralyticsRuns, name: str) -> Path:
+    """Start a run and kill it in its third epoch; return its ``last.pt``, which holds two epochs."""
+    job = runs.start(name, at_step(MID, kill_self()))
     if job.wait() != -signal.SIGKILL:
-        raise SystemExit(f"a run that should be killed ended with {job.code}:\n{job.said()[-3000:]}")
-    if epochs_of(stock.last(name)) != 2:
-        raise SystemExit(f"{name}: two epochs should be saved, but there are {epochs_of(stock.last(name))}")
-    return stock.last(name)
+        raise SystemExit(f"a run expected to be killed ended with {job.code}:\n{job.output()[-3000:]}")
+    if saved_epochs(runs.last(name)) != 2:
+        raise SystemExit(f"{name}: expected two saved epochs, got {saved_epochs(runs.last(name))}")
+    return runs.last(name)
 
 
-def off(stock: Stock, name: str, reference: str = "whole") -> str:
-    """How far a run's final EMA is from another's."""
+def weight_difference(runs: UltralyticsRuns, name: str, reference: str = "whole") -> str:
+    """Return the largest difference between the final EMA weights of two runs."""
     a, b = (
-        {key: value for key, value in stock.end(run).items() if key.startswith("ema.")} for run in (reference, name)
+        {key: value for key, value in runs.final_weights(run).items() if key.startswith("ema.")}
+        for run in (reference, name)
     )
     return f"{difference(a, b):.3g}"
 
 
-def keep_begin(file: Path) -> Act:
-    """A callback that keeps the weights."""
+def save_weights_to(file: Path) -> Hook:
+    """Return a callback that saves the weights of EMA and model."""
 
-    def keep(trainer: Trainer) -> None:
+    def save(trainer: Trainer) -> None:
         state = {f"ema.{name}": value for name, value in trainer.ema.ema.state_dict().items()}
         torch.save(state | {f"model.{name}": value for name, value in trainer.model.state_dict().items()}, file)
 
-    return keep
+    return save
 
 
-def keep_end(file: Path) -> Act:
-    """A callback that keeps what the last epoch ended with; ``last.pt`` holds it in half precision only."""
+def save_final_weights_to(file: Path) -> Hook:
+    """Return a callback that saves the weights of the last epoch; ``last.pt`` has them in half precision only."""
 
-    def keep(trainer: Trainer) -> None:
-        if trainer.epoch == trainer.epochs - 1 and not file.exists():  # the last evaluation calls it again
-            keep_begin(file)(trainer)
+    def save(trainer: Trainer) -> None:
+        if trainer.epoch == trainer.epochs - 1 and not file.exists():  # called again by the final evaluation
+            save_weights_to(file)(trainer)
 
-    return keep
+    return save
 
 
-def at_step(step: int, action: Act) -> Act:
-    """Do something right before a step, counted from 0 over the epochs of the process."""
+def at_step(step: int, action: Hook) -> Hook:
+    """Return a hook that runs ``action`` right before a step, counted from 0 over the epochs of the process."""
 
-    def act(trainer: Trainer) -> None:
-        seen = 0
+    def install(trainer: Trainer) -> None:
+        num_steps = 0
 
         def count(trainer: Trainer) -> None:
-            nonlocal seen
-            if seen == step:
+            nonlocal num_steps
+            if num_steps == step:
                 action(trainer)
-            seen += 1
+            num_steps += 1
 
         trainer.add_callback("on_train_batch_start", count)
 
-    return act
+    return install
 
 
-def kill_self(number: int = signal.SIGKILL) -> Act:
-    """Send a signal to the training process."""
+def kill_self(number: int = signal.SIGKILL) -> Hook:
+    """Return a hook that sends a signal to the training process."""
     return lambda _: os.kill(os.getpid(), number)
 
 
-def poison_pixels(step: int) -> Act:
-    """NaN in the pixels of one batch, counted from 0 over the epochs of the process."""
+def poison_pixels(step: int) -> Hook:
+    """Return a hook that puts NaN into the pixels of one batch, counted from 0 over the epochs of the process."""
 
-    def act(trainer: Trainer) -> None:
-        prepare, seen = trainer.preprocess_batch, 0
+    def install(trainer: Trainer) -> None:
+        prepare, num_batches = trainer.preprocess_batch, 0
 
         def poisoned(batch: dict[str, Any]) -> dict[str, Any]:
-            nonlocal seen
+            nonlocal num_batches
             batch = prepare(batch)
-            if seen == step:
+            if num_batches == step:
                 batch["img"] = batch["img"] * float("nan")
-            seen += 1
+            num_batches += 1
             return batch
 
         trainer.preprocess_batch = poisoned
 
-    return act
+    return install
 
 
-def run_out_of_memory(step: int, *, backward: bool) -> Act:
-    """A pretended lack of memory, once, in a step counted from 0 over the steps that were begun."""
+def run_out_of_memory(step: int, *, backward: bool) -> Hook:
+    """Return a hook that simulates one out-of-memory error, in a step counted from 0 over all started steps."""
 
-    def act(trainer: Trainer) -> None:
-        prepare, seen = trainer.preprocess_batch, 0
+    def install(trainer: Trainer) -> None:
+        prepare, num_batches = trainer.preprocess_batch, 0
 
         def fail(_: object) -> None:
-            raise torch.OutOfMemoryError("CUDA out of memory (pretended)")
+            raise torch.OutOfMemoryError("CUDA out of memory (simulated)")
 
-        def short(batch: dict[str, Any]) -> dict[str, Any]:
-            nonlocal seen
+        def failing(batch: dict[str, Any]) -> dict[str, Any]:
+            nonlocal num_batches
             batch = prepare(batch)
-            seen += 1
-            if seen - 1 == step:
+            num_batches += 1
+            if num_batches - 1 == step:
                 if not backward:
                     fail(None)
-                batch["img"] = batch["img"].requires_grad_()  # the last gradient that backward comes to
+                batch["img"] = batch["img"].requires_grad_()  # its gradient is the last that backward computes
                 batch["img"].register_hook(fail)
             return batch
 
-        trainer.preprocess_batch = short
+        trainer.preprocess_batch = failing
 
-    return act
+    return install
 
 
 def with_workers(trainer: Trainer, workers: int) -> None:
-    """Loader workers, which the trainer takes for GPUs only."""
+    """Set the number of loader workers, which the trainer would use with GPUs only."""
     trainer.args.workers = workers
 
 
 def kill_worker(trainer: Trainer) -> None:
-    """SIGKILL to a worker of the training loader."""
+    """Kill a worker of the training loader."""
     os.kill(trainer.train_loader.iterator._workers[0].pid, signal.SIGKILL)
 
 
-def epochs_of(checkpoint: Path) -> int | None:
-    """Finished epochs in a checkpoint of ultralytics; None if it does not load."""
+def saved_epochs(checkpoint: Path) -> int | None:
+    """Return the number of finished epochs in a checkpoint of ultralytics; None if it does not load."""
     load: Any = importlib.import_module("ultralytics.nn.tasks").load_checkpoint
     try:
         _, content = load(checkpoint)
-    except Exception:  # whatever a damaged pickle raises
+    except Exception:  # a damaged pickle can raise anything
         return None
     return int(content["epoch"]) + 1
 
 
-def zeroed_in(checkpoint: Path) -> tuple[int, int]:
-    """How many of a checkpoint's weight tensors are nothing but zeros, of how many."""
+def count_zeroed(checkpoint: Path) -> tuple[int, int]:
+    """Return how many of a checkpoint's weight tensors are all zeros, and how many there are."""
     load: Any = importlib.import_module("ultralytics.nn.tasks").load_checkpoint
     model, _ = load(checkpoint)
     weights = [value for value in model.parameters() if value.dim() > 1]
