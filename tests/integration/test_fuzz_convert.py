@@ -175,7 +175,7 @@ def test_splits__names_that_lead_elsewhere_are_refused(tmp_path: Path, split: st
     src = tmp_path / "a" / "b" / "src"
     _general(src)
     options = {**_OPTIONS["voc"], "rgb": "rgb/{split}/../rgb", "splits": (split,)}
-    with nothing_written(tmp_path), pytest.raises(DataError, match="is no name of a folder"):
+    with nothing_written(tmp_path), pytest.raises(DataError, match="is not the name of a folder"):
         prepare("voc", src, tmp_path / "x" / "y" / "out", options=options)
 
 
@@ -215,6 +215,6 @@ def test_cut__an_image_of_another_depth_is_told(tmp_path: Path) -> None:
     done, coded = cv2.imencode(".png", np.zeros((712, 840), np.uint16))
     assert done
     coded.tofile(file)
-    with pytest.raises(DataError, match=r"00001\.jpg: uint16 pixels can't be cut"):
+    with pytest.raises(DataError, match=r"00001\.jpg: uint16 pixels can't be cropped"):
         prepare("dronevehicle", tmp_path / "src", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Text annotations of Piotr Dollar's toolbox, bbGt version 3: ``label x y w h occ vx vy vw vh ignore angle``."""
+"""Read text annotations of Piotr Dollar's toolbox, bbGt version 3: ``label x y w h occ vx vy vw vh ignore angle``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolofuse.convert.conversion_plan import Corners
-from yolofuse.convert.origin import Origin
+from yolofuse.convert.source_folder import SourceFolder
 
 _HEAD = "% bbGt version=3"
 _NUM_FIELDS = 12
@@ -24,12 +24,12 @@ class BbgtLine:
     where: str
 
 
-def read_bbgt(origin: Origin, path: Path) -> list[BbgtLine]:
-    """Objects of one file. What is wrong with it is put among the origin's problems."""
-    lines = origin.lines(path)
+def read_bbgt(source: SourceFolder, path: Path) -> list[BbgtLine]:
+    """Return the objects of one file; its errors become problems of the source."""
+    lines = source.lines(path)
     if not lines or lines[0].strip().lower() != _HEAD.lower():
         found = lines[0][:40] if lines else "an empty file"
-        origin.problems.append(f"{path}:1: expected {_HEAD!r} (got {found!r})")
+        source.problems.append(f"{path}:1: expected {_HEAD!r} (got {found!r})")
         return []
     objects = []
     for number, line in enumerate(lines[1:], start=2):
@@ -38,11 +38,11 @@ def read_bbgt(origin: Origin, path: Path) -> list[BbgtLine]:
             continue
         where = f"{path}:{number}"
         try:
-            values = [float(word) for word in fields[1:]]
+            values = [float(value) for value in fields[1:]]
         except ValueError:
             values = [math.nan]
         if len(fields) != _NUM_FIELDS or not all(map(math.isfinite, values)):
-            origin.problems.append(f"{where}: expected a label and {_NUM_FIELDS - 1} numbers (got {line[:60]!r})")
+            source.problems.append(f"{where}: expected a label and {_NUM_FIELDS - 1} numbers (got {line[:60]!r})")
             continue
         x, y, width, height = values[:4]
         box = (x, y, x + width, y + height)

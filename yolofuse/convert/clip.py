@@ -1,4 +1,4 @@
-"""Measure the images of a plan and clip its boxes to them; what can't be trained on is found here, not in epoch 37."""
+"""Measure the images of a plan and clip its boxes to them, so that bad data is found here and not in epoch 37."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pathlib import Path
 from tqdm import tqdm
 
 from yolofuse.convert.conversion_plan import Corners, Frame, Plan, SourceBox, SourcePair
-from yolofuse.convert.origin import Origin
-from yolofuse.data.images.decode import DAMAGE, open_image, refuse_too_large
+from yolofuse.convert.source_folder import SourceFolder
+from yolofuse.data.images.decode import DECODE_ERRORS, open_image, refuse_too_large
 from yolofuse.errors import DataError
 
 _NUM_THREADS = 8
 EMPTY_BOX = "boxes that are empty inside the image"
 SizeHW = tuple[int, int]
 Sizes = tuple[SizeHW | str, SizeHW | str]
-"""Of the visible and of the thermal image; a text says what is wrong with the file."""
+"""Of the visible and of the thermal image; a string is the error message of an unreadable file."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptBox:
-    """A box inside its image, not empty; pixels of the frame's image as it is written."""
+    """A non-empty box inside its image, in pixels of the frame's image as it is written."""
 
     class_id: int
     xyxy: Corners
@@ -34,43 +34,43 @@ class KeptBox:
 
 @dataclass(frozen=True, slots=True)
 class KeptPair:
-    """A pair with its boxes clipped. ``size_hw`` is the frame's size as it is written; one list for each label set."""
+    """A pair with its boxes clipped: one list for each label set. ``size_hw`` is the frame's size as it is written."""
 
     source: SourcePair
     size_hw: SizeHW
     boxes: tuple[list[KeptBox], ...]
-    is_cut: bool = False
+    is_cropped: bool = False
 
     def file_name(self, original: Path) -> str:
-        """Name of one of the images below its split's folder; images that are cut are written as JPEG."""
-        return f"{self.source.key}{'.jpg' if self.is_cut else original.suffix}"
+        """Return the name of one of the images below its split's folder; cropped images are written as JPEG."""
+        return f"{self.source.key}{'.jpg' if self.is_cropped else original.suffix}"
 
 
-def clip_plan(origin: Origin, plan: Plan, any_size: bool = False) -> tuple[list[KeptPair], int]:
-    """All pairs with their boxes clipped, and how many boxes were cut smaller.
+def clip_plan(source: SourceFolder, plan: Plan, any_size: bool = False) -> tuple[list[KeptPair], int]:
+    """Return all pairs with their boxes clipped, and how many boxes became smaller by it.
 
-    Boxes that are empty after clipping are left out and noted. Images that can't be measured and sizes that do not fit
-    become the origin's problems; with ``any_size`` the annotations may give another size than the image has.
+    Boxes that are empty after clipping are recorded as left out. Images that can't be measured and sizes that do not
+    match become problems of the source; with ``any_size`` the annotations may give another size than the image has.
     """
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         measured = pool.map(_measure, plan.pairs)
         sizes = list(tqdm(measured, "measuring images", len(plan.pairs), unit="pair", delay=1, disable=None))
     kept: list[KeptPair] = []
-    num_cut = 0
+    num_clipped = 0
     for pair, found in zip(plan.pairs, sizes, strict=True):
         problem = _size_problem(plan, pair, found, any_size)
         if problem:
-            origin.problems.append(problem)
+            source.problems.append(problem)
             continue
         lists: list[list[KeptBox]] = []
         for label_set, boxes in zip(plan.label_sets, pair.boxes, strict=True):
-            size_hw = _inner(_chosen(found, label_set.frame), plan.border)
-            inside, cut = _clip_all(origin, boxes, size_hw, plan.border)
+            size_hw = _without_border(_frame_size(found, label_set.frame), plan.border)
+            inside, num_smaller = _clip_all(source, boxes, size_hw, plan.border)
             lists.append(inside)
-            num_cut += cut
-        size_hw = _inner(_chosen(found, plan.label_sets[0].frame), plan.border)
-        kept.append(KeptPair(pair, size_hw, tuple(lists), is_cut=plan.border > 0))
-    return kept, num_cut
+            num_clipped += num_smaller
+        size_hw = _without_border(_frame_size(found, plan.label_sets[0].frame), plan.border)
+        kept.append(KeptPair(pair, size_hw, tuple(lists), is_cropped=plan.border > 0))
+    return kept, num_clipped
 
 
 def _measure(pair: SourcePair) -> Sizes:
@@ -78,12 +78,12 @@ def _measure(pair: SourcePair) -> Sizes:
 
 
 def image_size(path: Path) -> SizeHW | str:
-    """Height and width from the header, or what is wrong with the file."""
+    """Return height and width from the file's header, or an error message."""
     try:
         with open_image(path) as image:
             width, height = image.size
         refuse_too_large(path, (height, width))
-    except DAMAGE as error:
+    except DECODE_ERRORS as error:
         return f"{path}: can't be read as an image ({error}); unpack the data set again"
     except DataError as error:
         return str(error)
@@ -101,47 +101,49 @@ def _size_problem(plan: Plan, pair: SourcePair, found: Sizes, any_size: bool) ->
         sizes = f"rgb {rgb[1]}x{rgb[0]}, ir {ir[1]}x{ir[0]}"
         return f"{pair.rgb}: sizes of the pair differ ({sizes}); register it to one size, or see --resize stretch"
     if plan.border and min(*rgb, *ir) <= 2 * plan.border:
-        return f"{pair.rgb}: {rgb[1]}x{rgb[0]} has no room for a border of {plan.border} px; is it cut already?"
+        return f"{pair.rgb}: {rgb[1]}x{rgb[0]} is too small for a border of {plan.border} px; is it cropped already?"
     frame = plan.label_sets[0].frame
-    height, width = _chosen(found, frame)
-    if pair.says_wh not in (None, (width, height)) and not any_size:
-        says = "x".join(map(str, pair.says_wh or ()))
+    height, width = _frame_size(found, frame)
+    if pair.annotated_wh not in (None, (width, height)) and not any_size:
+        annotated = "x".join(map(str, pair.annotated_wh or ()))
         image = pair.rgb if frame == "rgb" else pair.ir
         return (
-            f"{image}: is {width}x{height}, but its annotations are for {says}; take the images they were made for, "
-            "or --any-size if only their size entry is wrong"
+            f"{image}: is {width}x{height}, but its annotations are for {annotated}; use the images they were made "
+            "for, or --any-size if only their size entry is wrong"
         )
     return None
 
 
-def _chosen(found: Sizes, frame: Frame) -> SizeHW:
+def _frame_size(found: Sizes, frame: Frame) -> SizeHW:
     size = found[0] if frame == "rgb" else found[1]
     assert not isinstance(size, str)
     return size
 
 
-def _inner(size_hw: SizeHW, border: int) -> SizeHW:
+def _without_border(size_hw: SizeHW, border: int) -> SizeHW:
     return size_hw[0] - 2 * border, size_hw[1] - 2 * border
 
 
-def _clip_all(origin: Origin, boxes: Sequence[SourceBox], size_hw: SizeHW, border: int) -> tuple[list[KeptBox], int]:
+def _clip_all(
+    source: SourceFolder, boxes: Sequence[SourceBox], size_hw: SizeHW, border: int
+) -> tuple[list[KeptBox], int]:
     kept: list[KeptBox] = []
-    num_cut = 0
+    num_clipped = 0
     for box in boxes:
         moved = tuple(value - border for value in box.xyxy)
         xyxy = clip_box(moved, size_hw)
         if not all(map(math.isfinite, box.xyxy)):
-            origin.problems.append(f"{box.where}: a box must be finite (got {box.xyxy})")
+            source.problems.append(f"{box.where}: a box must be finite (got {box.xyxy})")
         elif xyxy[0] >= xyxy[2] or xyxy[1] >= xyxy[3]:
-            origin.leave_out(EMPTY_BOX, f"{box.where} ({', '.join(f'{value:g}' for value in box.xyxy)})")
+            source.leave_out(EMPTY_BOX, f"{box.where} ({', '.join(f'{value:g}' for value in box.xyxy)})")
         else:
-            num_cut += xyxy != moved
+            num_clipped += xyxy != moved
             kept.append(KeptBox(box.class_id, xyxy, box.ignore, box.occlusion))
-    return kept, num_cut
+    return kept, num_clipped
 
 
 def clip_box(xyxy: Sequence[float], size_hw: SizeHW) -> Corners:
-    """The part of a box inside an image."""
+    """Return the part of a box inside an image."""
     height, width = size_hw
     x0, y0, x1, y1 = xyxy
     return max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))

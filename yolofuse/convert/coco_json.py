@@ -1,4 +1,4 @@
-"""COCO annotation files: read strictly, written with every digit."""
+"""Read COCO annotation files strictly, and write them with every digit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 from yolofuse.convert.classes import ClassTable
 from yolofuse.convert.clip import KeptPair
 from yolofuse.convert.conversion_plan import Corners, Frame, SourceBox
-from yolofuse.convert.origin import MIB, Origin
+from yolofuse.convert.source_folder import MIB, SourceFolder
 from yolofuse.data.problems import is_number, is_text, shown
 from yolofuse.data.strict_json import parse_json
 
@@ -30,7 +30,7 @@ class CocoObject:
 
 @dataclass(slots=True)
 class CocoImage:
-    """An image's record and what is annotated on it; ``size_wh`` is None where the file does not say."""
+    """An image's record and its annotations; ``size_wh`` is None where the file does not give it."""
 
     file_name: str
     size_wh: tuple[int, int] | None
@@ -50,51 +50,51 @@ class CocoFile:
     names: tuple[str, ...] = ()
 
 
-def read_coco(origin: Origin, path: Path) -> CocoFile:
-    """What a file says. What is wrong with it is put among the origin's problems, and the rest is given back."""
-    document = read_json(origin, path, _MAX_BYTES)
+def read_coco(source: SourceFolder, path: Path) -> CocoFile:
+    """Return the valid records of a file; its errors become problems of the source."""
+    document = read_json(source, path, _MAX_BYTES)
     if document is None:
         return CocoFile()
     if not isinstance(document, dict):
-        origin.problems.append(f"{path}: expected {{images, annotations, categories}} (got {type(document).__name__})")
+        source.problems.append(f"{path}: expected {{images, annotations, categories}} (got {type(document).__name__})")
         return CocoFile()
     parts: dict[str, list[Any]] = {}
     for key in ("images", "annotations", "categories"):
         part = document.get(key)
         if not isinstance(part, list):
-            origin.problems.append(f"{path}: {key}: expected a list (got {type(part).__name__})")
+            source.problems.append(f"{path}: {key}: expected a list (got {type(part).__name__})")
             return CocoFile()
         parts[key] = part
-    reader = _Reader(origin, path)
+    reader = _Reader(source, path)
     names = reader.categories(parts["categories"])
     images = reader.images(parts["images"])
     reader.annotations(parts["annotations"], images, names)
     return CocoFile(list(images.values()), tuple(dict.fromkeys(names.values())))
 
 
-def read_json(origin: Origin, path: Path, max_bytes: int = 64 * MIB) -> Any:
-    """What a JSON file holds; None (and a problem) if it can't be read."""
-    content = origin.read(path, max_bytes)
+def read_json(source: SourceFolder, path: Path, max_bytes: int = 64 * MIB) -> Any:
+    """Return the content of a JSON file; None (and a problem) if it can't be read."""
+    content = source.read(path, max_bytes)
     if content is None:
         return None
     try:
         return parse_json(content)
     except json.JSONDecodeError as error:
-        origin.problems.append(f"{path}:{error.lineno}: not valid JSON ({error.msg})")
+        source.problems.append(f"{path}:{error.lineno}: not valid JSON ({error.msg})")
     except ValueError as error:
-        origin.problems.append(f"{path}: not valid JSON ({error})")
+        source.problems.append(f"{path}: not valid JSON ({error})")
     return None
 
 
 class _Reader:
-    """Reads the parts of a document and gathers what is wrong with them."""
+    """Reads the lists of a document and adds their errors to the source's problems."""
 
-    def __init__(self, origin: Origin, path: Path) -> None:
-        self.origin = origin
+    def __init__(self, source: SourceFolder, path: Path) -> None:
+        self.source = source
         self.path = path
 
     def problem(self, where: str, what: str) -> None:
-        self.origin.problems.append(f"{self.path}: {where}: {what}")
+        self.source.problems.append(f"{self.path}: {where}: {what}")
 
     def categories(self, given: list[Any]) -> dict[int, str]:
         names: dict[int, str] = {}
@@ -104,7 +104,7 @@ class _Reader:
             if not isinstance(number_id, int) or isinstance(number_id, bool) or not _is_name(name):
                 self.problem(where, "expected {id: whole number, name: text}")
             elif number_id in names:
-                self.problem(where, f"id {number_id} stands twice")
+                self.problem(where, f"id {number_id} is not unique")
             else:
                 names[number_id] = name.strip()
         return names
@@ -119,7 +119,7 @@ class _Reader:
             if not PurePosixPath(name).name or not isinstance(image_id, int | str):
                 self.problem(where, "expected {id: , file_name: text}")
             elif image_id in images:
-                self.problem(where, f"id {image_id} stands twice")
+                self.problem(where, f"id {image_id} is not unique")
             else:
                 width, height = record.get("width"), record.get("height")
                 known = is_number(width) and is_number(height) and width > 0 and height > 0
@@ -149,12 +149,12 @@ class _Reader:
 
 
 def coco_boxes(image: CocoImage, table: ClassTable) -> list[SourceBox]:
-    """The boxes of the classes that are kept; ``iscrowd`` makes an ignore region."""
+    """Return the boxes of the classes that are kept; ``iscrowd`` makes an ignore region."""
     boxes = []
-    for thing in image.objects:
-        class_id = table.index(thing.name, thing.where)
+    for obj in image.objects:
+        class_id = table.index(obj.name, obj.where)
         if class_id is not None:
-            boxes.append(SourceBox(class_id, thing.xyxy, thing.where, thing.ignore))
+            boxes.append(SourceBox(class_id, obj.xyxy, obj.where, obj.ignore))
     return boxes
 
 
@@ -167,9 +167,9 @@ def _is_int(value: object) -> bool:
 
 
 def coco_text(names: Sequence[str], pairs: Sequence[KeptPair], frame: Frame, label_set: int) -> str:
-    """A COCO file of one split: ids from 1, ``file_name`` as below the frame's folder, floats with every digit.
+    """Return a COCO file of one split: ids from 1, ``file_name`` relative to the frame's folder, every digit of floats.
 
-    Images and annotations stand one a line. ``occlusion`` (0, 1, 2) is kept where the source has it.
+    It has one record a line. ``occlusion`` (0, 1, 2) is kept where the source has it.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

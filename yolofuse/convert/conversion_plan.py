@@ -1,4 +1,4 @@
-"""What a converter says: which images make pairs, and which boxes lie on them. Nothing is written yet."""
+"""Define the plan of a conversion: which images make pairs, and which boxes they have. Nothing is written yet."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Option = Json | tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class SourceBox:
-    """One box as the source has it, before it is clipped.
+    """One box as read from the source, before it is clipped.
 
     Attributes:
         class_id: Index into the plan's names.
         xyxy: Corners in pixels of the frame's stored image.
         where: File and line it was read from.
-        ignore: An ignore region: detections in it count neither as right nor as wrong.
-        occlusion: 0 none, 1 partial, 2 heavy, where the source says so.
+        ignore: Whether it is an ignore region: detections in it count neither as true nor as false positives.
+        occlusion: 0 none, 1 partial, 2 heavy, where the source gives it.
     """
 
     class_id: int
@@ -34,16 +34,16 @@ class SourceBox:
 
 @dataclass(frozen=True, slots=True)
 class SourcePair:
-    """Two original files and what is known of them.
+    """Two original images with their boxes and tags.
 
     Attributes:
-        split: Where it goes.
+        split: Split it belongs to.
         key: Path below the split's folders, without a suffix; the same for both images and the labels.
         rgb: Original visible image.
         ir: Original thermal image.
         boxes: One list for each of the plan's label sets.
-        tags: A word for each of the plan's tag columns.
-        says_wh: Width and height of the frame's image according to the annotations, where they say.
+        tags: A value for each of the plan's tag columns.
+        annotated_wh: Width and height of the frame's image according to the annotations, where they give it.
     """
 
     split: str
@@ -52,12 +52,12 @@ class SourcePair:
     ir: Path
     boxes: tuple[list[SourceBox], ...]
     tags: Mapping[str, str] = field(default_factory=dict)
-    says_wh: tuple[int, int] | None = None
+    annotated_wh: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LabelSet:
-    """Labels drawn on one modality; ``suffix`` keeps a second set apart (``labels_rgb``, ``data_rgb.yaml``)."""
+    """Labels in the pixels of one modality; ``suffix`` names a second set (``labels_rgb``, ``data_rgb.yaml``)."""
 
     suffix: str = ""
     frame: Frame = "rgb"
@@ -71,12 +71,12 @@ class Plan:
         names: Class names; a class id is an index into them.
         pairs: In the order they are written.
         label_sets: Usually one.
-        stretch: The other image is stretched over the frame; otherwise a pair's sizes must be equal.
-        border: Pixels cut off each side of both images; boxes are moved along.
-        ir_window: What the descriptor says about thermal counts, for images deeper than 8 bits.
+        stretch: Whether the other image is scaled to the frame's size; otherwise a pair's sizes must be equal.
+        border: Pixels cropped off each side of both images; boxes are shifted by it.
+        ir_window: The descriptor's ``ir_window`` of thermal counts, for images deeper than 8 bits.
         tag_columns: Columns of ``meta.csv``.
-        comments: Lines on origin and practice, for the head of the descriptor.
-        facts: More for ``prepared.json``, such as which scenes were held out.
+        comments: Comment lines on origin and practice, for the head of the descriptor.
+        facts: Further keys of ``prepared.json``, such as which scenes were held out.
     """
 
     names: tuple[str, ...]

@@ -1,9 +1,9 @@
-"""DroneVehicle: vehicles from a drone by day and night, each modality labelled by itself; images carry a white border.
+"""Read DroneVehicle: vehicles from a drone by day and night, each modality with its own labels.
 
 Layout, for each of train, val and test: ``train/trainimg/00001.jpg`` (visible), ``train/trainimgr/00001.jpg``
-(thermal), ``train/trainlabel/00001.xml`` and ``train/trainlabelr/00001.xml``. Images are 840x712 with 100 px of white
-on each side; they are cut to 640x512. Objects have a ``<polygon>`` of four corners or a ``<bndbox>``; the upright hull
-is taken.
+(thermal), ``train/trainlabel/00001.xml`` and ``train/trainlabelr/00001.xml``. Images are 840x712 with a white border of
+100 px; they are cropped to 640x512. Objects have a ``<polygon>`` of four corners or a ``<bndbox>``; a polygon becomes
+its upright hull.
 
 Reference:
     Drone-based RGB-Infrared Cross-Modality Vehicle Detection via Uncertainty-Aware Learning, arXiv:2003.02437.
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from yolofuse.convert.classes import ClassChoice, ClassTable
 from yolofuse.convert.conversion_plan import LabelSet, Plan, SourceBox, SourcePair
-from yolofuse.convert.origin import Origin
 from yolofuse.convert.paired_folders import pair_folders
+from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.convert.voc import VocFile, read_voc
 
 NAMES = ("car", "truck", "bus", "van", "freight car")
@@ -38,46 +38,46 @@ _COMMENTS = (
 )
 
 
-def plan_dronevehicle(origin: Origin, choice: ClassChoice) -> Plan:
-    """Pairs of DroneVehicle with two label sets: thermal (the default) and visible."""
-    table = ClassTable(origin, choice, NAMES, drop=_JUNK, aliases=_ALIASES)
+def plan_dronevehicle(source: SourceFolder, choice: ClassChoice) -> Plan:
+    """Return the pairs of DroneVehicle with two label sets: thermal (the default) and visible."""
+    table = ClassTable(source, choice, NAMES, drop=_JUNK, aliases=_ALIASES)
     pairs: list[SourcePair] = []
     for split in ("train", "val", "test"):
-        if not (origin.root / split).is_dir():
-            origin.warnings.append(f"no folder {split}: the split is left out")
+        if not (source.root / split).is_dir():
+            source.warnings.append(f"no folder {split}: the split is left out")
             continue
-        pairs += _split(origin, table, split)
-    table.finish()
+        pairs += _split(source, table, split)
+    table.report_unknown()
     return Plan(table.names, pairs, _SETS, border=_BORDER, comments=_COMMENTS)
 
 
-def _split(origin: Origin, table: ClassTable, split: str) -> list[SourcePair]:
-    rgb, ir = (origin.find_folder(f"{split}/{split}{part}") for part in ("img", "imgr"))
-    labels = [origin.find_folder(f"{split}/{split}{part}") for part in _FOLDERS]
+def _split(source: SourceFolder, table: ClassTable, split: str) -> list[SourcePair]:
+    rgb, ir = (source.find_folder(f"{split}/{split}{part}") for part in ("img", "imgr"))
+    labels = [source.find_folder(f"{split}/{split}{part}") for part in _FOLDERS]
     if rgb is None or ir is None or None in labels:
         return []
-    files = [origin.files(folder, (".xml",)) for folder in labels if folder is not None]
+    files = [source.files(folder, (".xml",)) for folder in labels if folder is not None]
     pairs = []
-    for pair in pair_folders(origin, rgb, ir):
-        lost = [folder for folder, found in zip(labels, files, strict=True) if pair.key not in found]
-        if lost:
-            origin.problems.append(f"{pair.rgb}: no {lost[0]}/{pair.key}.xml; unpack the labels again")
+    for pair in pair_folders(source, rgb, ir):
+        missing = [folder for folder, found in zip(labels, files, strict=True) if pair.key not in found]
+        if missing:
+            source.problems.append(f"{pair.rgb}: no {missing[0]}/{pair.key}.xml; unpack the labels again")
             continue
-        boxes = tuple(_boxes(origin, table, found[pair.key]) for found in files)
-        pairs.append(SourcePair(split, pair.key, pair.rgb, pair.ir, boxes, says_wh=_SIZE_WH))
+        boxes = tuple(_boxes(source, table, found[pair.key]) for found in files)
+        pairs.append(SourcePair(split, pair.key, pair.rgb, pair.ir, boxes, annotated_wh=_SIZE_WH))
     return pairs
 
 
-def _boxes(origin: Origin, table: ClassTable, path: Path) -> list[SourceBox]:
-    voc: VocFile = read_voc(origin, path)
+def _boxes(source: SourceFolder, table: ClassTable, path: Path) -> list[SourceBox]:
+    voc: VocFile = read_voc(source, path)
     boxes = []
-    for thing in voc.objects:
-        name = " ".join(thing.name.lower().replace("_", " ").replace("-", " ").split())
-        class_id = table.index(name, thing.where)
+    for obj in voc.objects:
+        name = " ".join(obj.name.lower().replace("_", " ").replace("-", " ").split())
+        class_id = table.index(name, obj.where)
         if class_id is None:
             continue
-        if thing.xyxy is None:
-            origin.leave_out("objects without a polygon or a box", thing.where)
+        if obj.xyxy is None:
+            source.leave_out("objects without a polygon or a box", obj.where)
             continue
-        boxes.append(SourceBox(class_id, thing.xyxy, thing.where))
+        boxes.append(SourceBox(class_id, obj.xyxy, obj.where))
     return boxes

@@ -1,4 +1,4 @@
-"""FLIR aligned: 5142 pairs of FLIR ADAS v1 whose visible image was registered to the thermal one, 640x512.
+"""Read FLIR aligned: 5142 pairs of FLIR ADAS v1, the visible image registered to the thermal one, 640x512.
 
 Layout: ``JPEGImages/FLIR_00002_RGB.jpg``, ``JPEGImages/FLIR_00002_PreviewData.jpeg``,
 ``Annotations/FLIR_00002_PreviewData.xml``, and the lists ``align_train.txt`` and ``align_validation.txt`` (also found
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from yolofuse.convert.classes import ClassChoice, ClassTable
 from yolofuse.convert.conversion_plan import Plan, SourcePair
-from yolofuse.convert.origin import Origin
+from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.convert.voc import read_voc, voc_boxes
 
 _THERMAL = "_PreviewData"
@@ -26,19 +26,19 @@ _COMMENTS = (
 )
 
 
-def plan_flir_aligned(origin: Origin, choice: ClassChoice) -> Plan:
-    """Pairs of FLIR aligned: those that its two lists name."""
-    table = ClassTable(origin, choice, ("person", "bicycle", "car"), drop=("dog",))
-    images = origin.find_folder("JPEGImages")
-    annotations = origin.find_folder("Annotations")
+def plan_flir_aligned(source: SourceFolder, choice: ClassChoice) -> Plan:
+    """Return the pairs of FLIR aligned that its two lists name."""
+    table = ClassTable(source, choice, ("person", "bicycle", "car"), drop=("dog",))
+    images = source.find_folder("JPEGImages")
+    annotations = source.find_folder("Annotations")
     if images is None or annotations is None:
         return Plan(table.names, [])
-    found = origin.images(images)
-    files = origin.files(annotations, (".xml",))
+    found = source.images(images)
+    files = source.files(annotations, (".xml",))
     pairs = []
     for split, name in _LISTS.items():
-        file = origin.find_file(name, f"ImageSets/Main/{name}")
-        for number, line in enumerate(origin.lines(file) if file else [], start=1):
+        file = source.find_file(name, f"ImageSets/Main/{name}")
+        for number, line in enumerate(source.lines(file) if file else [], start=1):
             stem = line.strip().removesuffix(_THERMAL)
             if not stem:
                 continue
@@ -46,11 +46,11 @@ def plan_flir_aligned(origin: Origin, choice: ClassChoice) -> Plan:
             xml = files.get(f"{stem}{_THERMAL}")
             if rgb is None or ir is None or xml is None:
                 parts = ((rgb, "visible image"), (ir, "thermal image"), (xml, "annotation"))
-                gone = ", ".join(what for path, what in parts if path is None)
-                origin.problems.append(f"{file}:{number}: {stem} has no {gone}; unpack the data set again")
+                missing = ", ".join(what for path, what in parts if path is None)
+                source.problems.append(f"{file}:{number}: {stem} has no {missing}; unpack the data set again")
                 continue
-            voc = read_voc(origin, xml)
-            boxes = voc_boxes(origin, voc, table)
-            pairs.append(SourcePair(split, stem, rgb, ir, (boxes,), says_wh=voc.size_wh))
-    table.finish()
+            voc = read_voc(source, xml)
+            boxes = voc_boxes(source, voc, table)
+            pairs.append(SourcePair(split, stem, rgb, ir, (boxes,), annotated_wh=voc.size_wh))
+    table.report_unknown()
     return Plan(table.names, pairs, comments=_COMMENTS)

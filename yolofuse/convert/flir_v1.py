@@ -1,4 +1,4 @@
-"""FLIR ADAS v1 (1.3): thermal frames of a driving car with their visible counterparts, which are NOT aligned.
+"""Read FLIR ADAS v1 (1.3): thermal frames of a driving car with their visible counterparts, which are NOT aligned.
 
 Layout: ``{train,val,video}/RGB/FLIR_00001.jpg``, ``thermal_8_bit/FLIR_00001.jpeg``, ``thermal_16_bit/FLIR_00001.tiff``
 and ``thermal_annotations.json``. Boxes are in thermal pixels (640x512).
@@ -11,7 +11,7 @@ from pathlib import Path
 from yolofuse.convert.classes import ClassChoice, ClassTable
 from yolofuse.convert.coco_json import coco_boxes, read_coco
 from yolofuse.convert.conversion_plan import Json, LabelSet, Plan, SourcePair
-from yolofuse.convert.origin import Origin
+from yolofuse.convert.source_folder import SourceFolder
 
 _PARTS = ("train", "val", "video")
 _COMMENTS = (
@@ -23,17 +23,17 @@ _COMMENTS = (
 )
 
 
-def plan_flir_v1(origin: Origin, choice: ClassChoice, *, thermal: int = 8) -> Plan:
-    """Pairs of FLIR ADAS v1. Thermal frames without a visible file, of which the set has many, are left out.
+def plan_flir_v1(source: SourceFolder, choice: ClassChoice, *, thermal: int = 8) -> Plan:
+    """Return the pairs of FLIR ADAS v1. Its many thermal frames without a visible file are left out.
 
     Args:
-        origin: The unpacked data set.
+        source: The unpacked data set.
         choice: Classes; person, bicycle and car by default.
         thermal: 8 for the processed JPEGs, 16 for the raw counts.
     """
-    table = ClassTable(origin, choice, ("person", "bicycle", "car"), drop=("dog", "other vehicle"))
-    pairs = [pair for part in _PARTS for pair in _part(origin, table, part, thermal)]
-    table.finish()
+    table = ClassTable(source, choice, ("person", "bicycle", "car"), drop=("dog", "other vehicle"))
+    pairs = [pair for part in _PARTS for pair in _part(source, table, part, thermal)]
+    table.report_unknown()
     window: dict[str, Json] = {"percentiles": [0.5, 99.5]}  # of the whole train split
     return Plan(
         table.names,
@@ -45,32 +45,32 @@ def plan_flir_v1(origin: Origin, choice: ClassChoice, *, thermal: int = 8) -> Pl
     )
 
 
-def _part(origin: Origin, table: ClassTable, part: str, thermal: int) -> list[SourcePair]:
-    if not (origin.root / part).is_dir():
-        origin.warnings.append(f"no folder {part}: the split is left out")
+def _part(source: SourceFolder, table: ClassTable, part: str, thermal: int) -> list[SourcePair]:
+    if not (source.root / part).is_dir():
+        source.warnings.append(f"no folder {part}: the split is left out")
         return []
-    file = origin.find_file(f"{part}/thermal_annotations.json")
-    ir_folder = origin.find_folder(f"{part}/thermal_{thermal}_bit")
-    rgb_folder = origin.find_folder(f"{part}/RGB", f"{part}/rgb")
+    file = source.find_file(f"{part}/thermal_annotations.json")
+    ir_folder = source.find_folder(f"{part}/thermal_{thermal}_bit")
+    rgb_folder = source.find_folder(f"{part}/RGB", f"{part}/rgb")
     if file is None or ir_folder is None or rgb_folder is None:
         return []
-    rgb, ir = origin.images(rgb_folder), origin.images(ir_folder)
+    rgb, ir = source.images(rgb_folder), source.images(ir_folder)
     pairs = []
     annotated = set()
-    for image in sorted(read_coco(origin, file).images, key=lambda image: image.stem):
+    for image in sorted(read_coco(source, file).images, key=lambda image: image.stem):
         annotated.add(image.stem)
         if image.stem not in ir:
-            origin.problems.append(f"{file}: {image.file_name} is not in {ir_folder}; unpack the data set again")
+            source.problems.append(f"{file}: {image.file_name} is not in {ir_folder}; unpack the data set again")
         elif image.stem not in rgb:
-            origin.leave_out("thermal frames without a visible image", f"{part}/{image.stem}")
+            source.leave_out("thermal frames without a visible image", f"{part}/{image.stem}")
         else:
             boxes = coco_boxes(image, table)
             originals = (rgb[image.stem], ir[image.stem])
-            pairs.append(SourcePair(part, image.stem, *originals, (boxes,), says_wh=image.size_wh))
-    _note_strangers(origin, file, part, sorted(ir.keys() - annotated))
+            pairs.append(SourcePair(part, image.stem, *originals, (boxes,), annotated_wh=image.size_wh))
+    _leave_out_unannotated(source, file, part, sorted(ir.keys() - annotated))
     return pairs
 
 
-def _note_strangers(origin: Origin, file: Path, part: str, stems: list[str]) -> None:
+def _leave_out_unannotated(source: SourceFolder, file: Path, part: str, stems: list[str]) -> None:
     for stem in stems:
-        origin.leave_out(f"thermal frames without a record in {file.name}", f"{part}/{stem}")
+        source.leave_out(f"thermal frames without a record in {file.name}", f"{part}/{stem}")

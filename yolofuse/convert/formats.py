@@ -1,48 +1,184 @@
-"""Every format by its name on the command line."""
+"""List every format by its name on the command line: the function that plans it, and its own options.
+
+A new format is one module with a ``plan_...`` function, and one entry in ``FORMATS``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from yolofuse.convert.conversion_plan import Plan
+from yolofuse.convert.custom_folders import plan_coco, plan_voc, plan_yolo
 from yolofuse.convert.dronevehicle import plan_dronevehicle
 from yolofuse.convert.flir_aligned import plan_flir_aligned
 from yolofuse.convert.flir_v1 import plan_flir_v1
 from yolofuse.convert.flir_v2 import plan_flir_v2
-from yolofuse.convert.general import plan_coco, plan_voc, plan_yolo
 from yolofuse.convert.kaist import plan_kaist
-from yolofuse.convert.layout import Form
 from yolofuse.convert.llvip import plan_llvip
 from yolofuse.convert.m3fd import plan_m3fd
 from yolofuse.convert.vedai import plan_vedai
+from yolofuse.convert.writer import LabelFormat
+
+
+@dataclass(frozen=True, slots=True)
+class FormatOption:
+    """Describe one command-line option of a format; its value becomes a keyword argument of ``Format.plan``.
+
+    Attributes:
+        flag: Name without the dashes, such as ``val-share``.
+        help: One line for ``--help``.
+        type: Turns the text into the value.
+        default: Value without the option.
+        choices: Allowed values; None allows any.
+        required: Whether the command fails without it.
+        metavar: Stands for the value in ``--help``.
+        keyword: Keyword argument of ``plan``, if it is not the flag with underscores.
+    """
+
+    flag: str
+    help: str
+    type: Callable[[str], Any] = str
+    default: Any = None
+    choices: Sequence[Any] | None = None
+    required: bool = False
+    metavar: str | None = None
+    keyword: str | None = None
+
+    @property
+    def dest(self) -> str:
+        """Name of the value in parsed arguments and of the keyword argument."""
+        return self.keyword or self.flag.replace("-", "_")
+
+    def add_to(self, parser: argparse.ArgumentParser) -> None:
+        """Add the option to a command."""
+        parser.add_argument(
+            f"--{self.flag}",
+            help=self.help,
+            type=self.type,
+            default=self.default,
+            choices=self.choices,
+            required=self.required,
+            metavar=self.metavar,
+            dest=self.dest,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a published data set is read.
+    """Describe how a published data set is read.
 
     Attributes:
-        plan: Takes an ``Origin``, a ``ClassChoice`` and the format's own options as keywords.
+        plan: Takes a ``SourceFolder``, a ``ClassChoice`` and the format's own options as keywords.
         title: The data set's full name.
-        form: How its labels are written unless the user says otherwise.
+        options: The format's own command-line options, in the order of ``--help``.
+        label_format: How its labels are written unless the user chooses otherwise.
     """
 
     plan: Callable[..., Plan]
     title: str
-    form: Form = "yolo"
+    options: tuple[FormatOption, ...] = ()
+    label_format: LabelFormat = "yolo"
 
+
+def comma_list(text: str) -> tuple[str, ...]:
+    """Split ``A,B,C`` into its names.
+
+    Raises:
+        argparse.ArgumentTypeError: If a name is empty.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"write it as A,B,C (got {text!r})")
+    return names
+
+
+def _is_stretch(text: str) -> bool:
+    if text not in ("none", "stretch"):
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from 'none', 'stretch')")
+    return text == "stretch"
+
+
+_LLVIP = (
+    FormatOption(
+        "val-scenes",
+        "scenes of train to hold out as val (default: those nearest to a tenth of it)",
+        comma_list,
+        metavar="02,05",
+    ),
+)
+_SPLIT_BY_HASH = (
+    FormatOption("seed", "which split (default %(default)s)", int, 0, metavar="S"),
+    FormatOption("val-share", "share of val (default %(default)s)", float, 0.2, metavar="X"),
+)
+_FLIR_V1 = (FormatOption("thermal", "bits of the thermal images to use", int, 8, (8, 16)),)
+_KAIST = (
+    FormatOption(
+        "annotations",
+        "folders with annotations, below --src or elsewhere (default annotations)",
+        comma_list,
+        ("annotations",),
+        metavar="DIR,DIR",
+    ),
+    FormatOption("labels-of", "whose labels, where each modality has its own", default="ir", choices=("rgb", "ir")),
+    FormatOption("train-step", "take every Nth training frame (default %(default)s)", int, 2, metavar="N"),
+    FormatOption("test-step", "take every Nth test frame (default %(default)s)", int, 20, metavar="N"),
+    FormatOption("val-videos", "videos of train to hold out as val", comma_list, metavar="set00/V001,..."),
+    FormatOption(
+        "cyclist", "how cyclists are labelled (default %(default)s)", default="ignore", choices=("ignore", "person")
+    ),
+)
+_VEDAI = (
+    FormatOption("fold", "fold 1 to 10 (default %(default)s)", int, 1, metavar="N"),
+    FormatOption("size", "image size (default %(default)s)", int, 1024, (1024, 512)),
+)
+_FOLDERS = (
+    FormatOption(
+        "rgb", "visible images below --src; {split} stands for each of --splits", required=True, metavar="DIR"
+    ),
+    FormatOption("ir", "thermal images below --src", required=True, metavar="DIR"),
+    FormatOption("splits", "names to put for {split} (default: divide one folder by rule)", comma_list, metavar="A,B"),
+    FormatOption(
+        "frame",
+        "modality in whose pixels the labels are (default %(default)s)",
+        default="rgb",
+        choices=("rgb", "ir"),
+    ),
+    FormatOption(
+        "resize",
+        "stretch scales the other image to the size of the frame",
+        _is_stretch,
+        False,
+        metavar="{none,stretch}",
+        keyword="stretch",
+    ),
+    *_SPLIT_BY_HASH,
+)
+_UNLABELLED = FormatOption(
+    "unlabelled",
+    "what to do with a pair without labels (default %(default)s)",
+    default="error",
+    choices=("error", "background", "leave-out"),
+)
+_VOC = (*_FOLDERS, _UNLABELLED, FormatOption("xml", "VOC files below --src", required=True, metavar="DIR"))
+_COCO = (*_FOLDERS, _UNLABELLED, FormatOption("json", "COCO file below --src", required=True, metavar="FILE"))
+_YOLO = (
+    *_FOLDERS,
+    FormatOption("labels", "label files below --src; needs --classes, too", required=True, metavar="DIR"),
+)
 
 FORMATS = {
-    "llvip": Format(plan_llvip, "LLVIP"),
-    "flir-adas-v1": Format(plan_flir_v1, "FLIR ADAS v1 (1.3)"),
+    "llvip": Format(plan_llvip, "LLVIP", _LLVIP),
+    "flir-adas-v1": Format(plan_flir_v1, "FLIR ADAS v1 (1.3)", _FLIR_V1),
     "flir-adas-v2": Format(plan_flir_v2, "FLIR ADAS v2"),
     "flir-aligned": Format(plan_flir_aligned, "FLIR aligned"),
-    "m3fd": Format(plan_m3fd, "M3FD"),
-    "kaist": Format(plan_kaist, "KAIST multispectral pedestrians", form="coco"),
+    "m3fd": Format(plan_m3fd, "M3FD", _SPLIT_BY_HASH),
+    "kaist": Format(plan_kaist, "KAIST multispectral pedestrians", _KAIST, label_format="coco"),
     "dronevehicle": Format(plan_dronevehicle, "DroneVehicle"),
-    "vedai": Format(plan_vedai, "VEDAI"),
-    "voc": Format(plan_voc, "Pairs with Pascal VOC annotations"),
-    "coco": Format(plan_coco, "Pairs with COCO annotations"),
-    "yolo": Format(plan_yolo, "Pairs with YOLO text labels"),
+    "vedai": Format(plan_vedai, "VEDAI", _VEDAI),
+    "voc": Format(plan_voc, "Pairs with Pascal VOC annotations", _VOC),
+    "coco": Format(plan_coco, "Pairs with COCO annotations", _COCO),
+    "yolo": Format(plan_yolo, "Pairs with YOLO text labels", _YOLO),
 }

@@ -1,4 +1,4 @@
-"""M3FD: streets and campus by day, night and in fog, 4200 registered pairs, 1024x768, six classes.
+"""Read M3FD: streets and campus by day, night and in fog, 4200 registered pairs, 1024x768, six classes.
 
 Layout: ``Vis/00000.png``, ``Ir/00000.png``, ``Annotation/00000.xml`` (folders also in small letters or plural).
 
@@ -10,33 +10,33 @@ from __future__ import annotations
 
 from yolofuse.convert.classes import ClassChoice, ClassTable
 from yolofuse.convert.conversion_plan import Plan, SourcePair
-from yolofuse.convert.holdout import choose_by_hash
-from yolofuse.convert.origin import Origin
 from yolofuse.convert.paired_folders import pair_folders
+from yolofuse.convert.source_folder import SourceFolder
+from yolofuse.convert.val_split import choose_by_hash
 from yolofuse.convert.voc import read_voc, voc_boxes
 
 NAMES = ("People", "Car", "Bus", "Motorcycle", "Lamp", "Truck")
 
 
-def plan_m3fd(origin: Origin, choice: ClassChoice, *, seed: int = 0, val_share: float = 0.2) -> Plan:
-    """Pairs of M3FD.
+def plan_m3fd(source: SourceFolder, choice: ClassChoice, *, seed: int = 0, val_share: float = 0.2) -> Plan:
+    """Return the pairs of M3FD.
 
     Args:
-        origin: The unpacked data set.
+        source: The unpacked data set.
         choice: Classes; six by default.
-        seed: Which split.
+        seed: Seed of the split.
         val_share: Share of the pairs that become val.
     """
-    rgb = origin.find_folder("Vis", "vis", "visible")
-    ir = origin.find_folder("Ir", "ir", "infrared")
-    folder = origin.find_folder("Annotation", "Annotations", "annotation", "annotations")
-    table = ClassTable(origin, choice, NAMES)
+    rgb = source.find_folder("Vis", "vis", "visible")
+    ir = source.find_folder("Ir", "ir", "infrared")
+    folder = source.find_folder("Annotation", "Annotations", "annotation", "annotations")
+    table = ClassTable(source, choice, NAMES)
     if not 0 < val_share < 1:
-        origin.problems.append(f"--val-share: must lie between 0 and 1 (got {val_share})")
+        source.problems.append(f"--val-share: must lie between 0 and 1 (got {val_share})")
     if rgb is None or ir is None or folder is None:
         return Plan(table.names, [])
-    files = origin.files(folder, (".xml",))
-    found = pair_folders(origin, rgb, ir)
+    files = source.files(folder, (".xml",))
+    found = pair_folders(source, rgb, ir)
     val = choose_by_hash([pair.key for pair in found], seed, val_share)
     pairs = []
     for split in ("train", "val"):
@@ -44,12 +44,12 @@ def plan_m3fd(origin: Origin, choice: ClassChoice, *, seed: int = 0, val_share: 
             if (pair.key in val) != (split == "val"):
                 continue
             if pair.key not in files:
-                origin.problems.append(f"{pair.rgb}: no {folder}/{pair.key}.xml; unpack it again")
+                source.problems.append(f"{pair.rgb}: no {folder}/{pair.key}.xml; unpack it again")
                 continue
-            voc = read_voc(origin, files[pair.key])
-            boxes = voc_boxes(origin, voc, table)
-            pairs.append(SourcePair(split, pair.key, pair.rgb, pair.ir, (boxes,), says_wh=voc.size_wh))
-    table.finish()
+            voc = read_voc(source, files[pair.key])
+            boxes = voc_boxes(source, voc, table)
+            pairs.append(SourcePair(split, pair.key, pair.rgb, pair.ir, (boxes,), annotated_wh=voc.size_wh))
+    table.report_unknown()
     comments = (
         "Liu et al., TarDAL, arXiv:2203.16220; for academic use.",
         "There is no official split. This one anybody can compute: pairs ranked by the SHA-256 of '<seed>:<stem>', "

@@ -1,4 +1,4 @@
-"""VEDAI: vehicles from the air, visible and NEAR infrared of one camera, so registered to the pixel.
+"""Read VEDAI: vehicles from the air, visible and NEAR infrared of one camera, so registered to the pixel.
 
 Layout: ``Vehicules1024/00000000_co.png`` and ``00000000_ir.png``, ``Annotations1024/00000000.txt`` (also 512), folds
 ``fold01.txt`` and ``fold01test.txt`` with image ids, among the annotations, in ``folds/`` or beside them. A line of an
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from yolofuse.convert.classes import ClassChoice, ClassTable
 from yolofuse.convert.conversion_plan import Corners, Plan, SourceBox, SourcePair
-from yolofuse.convert.origin import Origin
+from yolofuse.convert.source_folder import SourceFolder
 
 NAMES = ("car", "truck", "pickup", "tractor", "camper", "boat", "van", "plane", "vehicle")
 _CLASSES = {
@@ -40,39 +40,39 @@ _NO_CORNERS = "pairs whose annotations have no corners"
 Objects = list[tuple[str, list[str]]]  # where, fields: class id, then the corners' x and y
 
 
-def plan_vedai(origin: Origin, choice: ClassChoice, *, fold: int = 1, size: int = 1024) -> Plan:
-    """Pairs of VEDAI: one fold of its cross validation, train and test (called val here).
+def plan_vedai(source: SourceFolder, choice: ClassChoice, *, fold: int = 1, size: int = 1024) -> Plan:
+    """Return the pairs of one fold of VEDAI's cross validation: train and test (called val here).
 
     Args:
-        origin: The unpacked data set.
+        source: The unpacked data set.
         choice: Classes; nine by default.
-        fold: 1 to 10. The published figures are means over all ten.
+        fold: 1 to 10. The published results are means over all ten.
         size: 1024 or 512, the image size in pixels.
     """
-    table = ClassTable(origin, choice, NAMES, drop=("motorcycle", "bus"))
-    images = origin.find_folder(f"Vehicules{size}", f"Vehicles{size}")
-    annotations = origin.find_folder(f"Annotations{size}")
+    table = ClassTable(source, choice, NAMES, drop=("motorcycle", "bus"))
+    images = source.find_folder(f"Vehicules{size}", f"Vehicles{size}")
+    annotations = source.find_folder(f"Annotations{size}")
     if not 1 <= fold <= 10:
-        origin.problems.append(f"--fold: must be 1 to 10 (got {fold})")
-    if images is None or annotations is None or origin.problems:
+        source.problems.append(f"--fold: must be 1 to 10 (got {fold})")
+    if images is None or annotations is None or source.problems:
         return Plan(table.names, [])
-    found = origin.images(images)
-    objects = _read_all(origin, annotations, size)
+    found = source.images(images)
+    objects = _read_all(source, annotations, size)
     pairs = []
-    taken: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for split, name in (("train", f"fold{fold:02d}.txt"), ("val", f"fold{fold:02d}test.txt")):
         places = (f"Annotations{size}", "folds", "Folds", ".")
-        file = origin.find_file(*(f"{place}/{name}" for place in places))
-        for number, line in enumerate(origin.lines(file) if file else [], start=1):
+        file = source.find_file(*(f"{place}/{name}" for place in places))
+        for number, line in enumerate(source.lines(file) if file else [], start=1):
             key = line.strip()
             if not key:
                 continue
-            if taken.setdefault(key, split) != split:
-                origin.problems.append(f"{file}:{number}: {key} is in train, too")
+            if split_of.setdefault(key, split) != split:
+                source.problems.append(f"{file}:{number}: {key} is in train, too")
                 continue
             where = f"{file}:{number}"
-            pairs += _pair(origin, table, (split, key, where), found, objects.get(key))
-    table.finish()
+            pairs += _pair(source, table, (split, key, where), found, objects.get(key))
+    table.report_unknown()
     comments = (
         "Razakarivony and Jurie 2016; for research. The second image is NEAR infrared, not thermal.",
         f"Fold {fold} of 10, its test part is val; papers give the mean over folds.",
@@ -82,34 +82,38 @@ def plan_vedai(origin: Origin, choice: ClassChoice, *, fold: int = 1, size: int 
 
 
 def _pair(
-    origin: Origin, table: ClassTable, asked: tuple[str, str, str], found: dict[str, Path], objects: Objects | None
+    source: SourceFolder,
+    table: ClassTable,
+    entry: tuple[str, str, str],
+    found: dict[str, Path],
+    objects: Objects | None,
 ) -> list[SourcePair]:
-    split, key, where = asked
+    split, key, where = entry
     rgb, ir = found.get(f"{key}_co"), found.get(f"{key}_ir")
     if rgb is None or ir is None:
-        origin.problems.append(f"{where}: no {key}_{'co' if rgb is None else 'ir'} image; unpack the images again")
+        source.problems.append(f"{where}: no {key}_{'co' if rgb is None else 'ir'} image; unpack the images again")
         return []
     if objects is None:
-        origin.leave_out("pairs without an annotation file", f"{split}/{key}")
+        source.leave_out("pairs without an annotation file", f"{split}/{key}")
         return []
     if any(len(fields) == 1 for _, fields in objects):  # a few published files give only centres
-        origin.leave_out(_NO_CORNERS, f"{split}/{key}")
+        source.leave_out(_NO_CORNERS, f"{split}/{key}")
         return []
     boxes = []
     for place, fields in objects:
-        box = _box(origin, table, place, fields)
+        box = _box(source, table, place, fields)
         if box is not None:
             boxes.append(box)
     return [SourcePair(split, key, rgb, ir, (boxes,))]
 
 
-def _box(origin: Origin, table: ClassTable, where: str, fields: list[str]) -> SourceBox | None:
+def _box(source: SourceFolder, table: ClassTable, where: str, fields: list[str]) -> SourceBox | None:
     try:
         number, *corners = map(float, fields)
     except ValueError:
         number, corners = math.nan, []
     if not all(map(math.isfinite, (number, *corners))):
-        origin.problems.append(f"{where}: expected numbers (got {' '.join(fields)[:60]!r})")
+        source.problems.append(f"{where}: expected numbers (got {' '.join(fields)[:60]!r})")
         return None
     name = _CLASSES.get(int(number), f"id {number:g}") if number.is_integer() else f"id {number:g}"
     class_id = table.index(name, where)
@@ -118,34 +122,34 @@ def _box(origin: Origin, table: ClassTable, where: str, fields: list[str]) -> So
     return None if class_id is None else SourceBox(class_id, hull, where)
 
 
-def _read_all(origin: Origin, folder: Path, size: int) -> dict[str, Objects]:
-    """Objects by image id, from one file an image, or else from the single file."""
-    files = {key: path for key, path in origin.files(folder, (".txt",)).items() if re.fullmatch(r"\d{8}", key)}
+def _read_all(source: SourceFolder, folder: Path, size: int) -> dict[str, Objects]:
+    """Return the objects by image id, from one file an image, or else from the single file."""
+    files = {key: path for key, path in source.files(folder, (".txt",)).items() if re.fullmatch(r"\d{8}", key)}
     if files:
-        return {key: _read(origin, path) for key, path in files.items()}
-    single = origin.find_file(f"{folder.name}/annotation{size}.txt")
-    return _read_single(origin, single) if single else {}
+        return {key: _read(source, path) for key, path in files.items()}
+    single = source.find_file(f"{folder.name}/annotation{size}.txt")
+    return _read_single(source, single) if single else {}
 
 
-def _read(origin: Origin, path: Path) -> Objects:
+def _read(source: SourceFolder, path: Path) -> Objects:
     objects: Objects = []
-    for number, line in enumerate(origin.lines(path), start=1):
+    for number, line in enumerate(source.lines(path), start=1):
         fields = line.split()
         if len(fields) == _NUM_FIELDS:
             objects.append((f"{path}:{number}", [fields[3], *fields[6:]]))
         elif len(fields) == _NUM_FIELDS_POINT:
             objects.append((f"{path}:{number}", [fields[2]]))
         elif fields:
-            origin.problems.append(f"{path}:{number}: expected {_NUM_FIELDS} fields (got {len(fields)})")
+            source.problems.append(f"{path}:{number}: expected {_NUM_FIELDS} fields (got {len(fields)})")
     return objects
 
 
-def _read_single(origin: Origin, path: Path) -> dict[str, Objects]:
+def _read_single(source: SourceFolder, path: Path) -> dict[str, Objects]:
     objects: dict[str, Objects] = defaultdict(list)
-    for number, line in enumerate(origin.lines(path), start=1):
+    for number, line in enumerate(source.lines(path), start=1):
         fields = line.split()
         if len(fields) == _NUM_FIELDS_SINGLE:
             objects[fields[0].zfill(8)].append((f"{path}:{number}", [fields[12], *fields[4:12]]))
         elif fields:
-            origin.problems.append(f"{path}:{number}: expected {_NUM_FIELDS_SINGLE} fields (got {len(fields)})")
+            source.problems.append(f"{path}:{number}: expected {_NUM_FIELDS_SINGLE} fields (got {len(fields)})")
     return dict(objects)

@@ -1,4 +1,4 @@
-"""Pascal VOC annotations: one XML file an image, upright boxes or four corners."""
+"""Read Pascal VOC annotations: one XML file an image, with upright boxes or four corners."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from yolofuse.convert.classes import ClassTable
 from yolofuse.convert.conversion_plan import Corners, SourceBox
-from yolofuse.convert.origin import Origin
-from yolofuse.convert.xml_tree import Node, XmlError, parse_xml
+from yolofuse.convert.safe_xml import Node, XmlError, parse_xml
+from yolofuse.convert.source_folder import SourceFolder
 
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 _POLYGON = tuple(f"{axis}{corner}" for corner in range(1, 5) for axis in "xy")
@@ -26,61 +26,61 @@ class VocObject:
 
 @dataclass(slots=True)
 class VocFile:
-    """What one file says; ``size_wh`` is None without a ``<size>``."""
+    """Content of one file; ``size_wh`` is None without a ``<size>``."""
 
     size_wh: tuple[int, int] | None = None
     objects: list[VocObject] = field(default_factory=list)
 
 
-def read_voc(origin: Origin, path: Path) -> VocFile:
-    """Objects of one file. Corners are taken as published, without shifting them by a pixel.
+def read_voc(source: SourceFolder, path: Path) -> VocFile:
+    """Return the objects of one file. Corners are used as published, without shifting them by a pixel.
 
-    A polygon becomes its upright hull. What is wrong with the file is put among the origin's problems.
+    A polygon becomes its upright hull. Errors of the file become problems of the source.
     """
     result = VocFile()
-    content = origin.read(path)
+    content = source.read(path)
     if content is None:
         return result
     try:
         root = parse_xml(content)
     except XmlError as error:
-        origin.problems.append(f"{path}:{error.line}: {error}; repair or replace the file")
+        source.problems.append(f"{path}:{error.line}: {error}; repair or replace the file")
         return result
     if root.tag != "annotation":
-        origin.problems.append(f"{path}:{root.line}: expected <annotation> (got <{root.tag}>); is this VOC?")
+        source.problems.append(f"{path}:{root.line}: expected <annotation> (got <{root.tag}>); is this VOC?")
         return result
     size = root.first("size")
     if size is not None:
-        result.size_wh = _size(origin, path, size)
+        result.size_wh = _size(source, path, size)
     for node in root.all("object"):
         try:
             xyxy = _corners(node)
         except XmlError as error:
-            origin.problems.append(f"{path}:{error.line}: {error}")
+            source.problems.append(f"{path}:{error.line}: {error}")
             continue
-        result.objects.append(VocObject(node.words("name"), xyxy, f"{path}:{node.line}"))
+        result.objects.append(VocObject(node.child_text("name"), xyxy, f"{path}:{node.line}"))
     return result
 
 
-def voc_boxes(origin: Origin, voc: VocFile, table: ClassTable) -> list[SourceBox]:
-    """The boxes of the classes that are kept; an object without a box is a problem."""
+def voc_boxes(source: SourceFolder, voc: VocFile, table: ClassTable) -> list[SourceBox]:
+    """Return the boxes of the classes that are kept; an object without a box is a problem."""
     boxes = []
-    for thing in voc.objects:
-        class_id = table.index(thing.name, thing.where)
+    for obj in voc.objects:
+        class_id = table.index(obj.name, obj.where)
         if class_id is None:
             continue
-        if thing.xyxy is None:
-            origin.problems.append(f"{thing.where}: <object> without <bndbox>; add one or remove the object")
+        if obj.xyxy is None:
+            source.problems.append(f"{obj.where}: <object> without <bndbox>; add one or remove the object")
             continue
-        boxes.append(SourceBox(class_id, thing.xyxy, thing.where))
+        boxes.append(SourceBox(class_id, obj.xyxy, obj.where))
     return boxes
 
 
-def _size(origin: Origin, path: Path, node: Node) -> tuple[int, int] | None:
+def _size(source: SourceFolder, path: Path, node: Node) -> tuple[int, int] | None:
     try:
         width, height = (_number(node, tag) for tag in ("width", "height"))
     except XmlError as error:
-        origin.problems.append(f"{path}:{error.line}: {error}")
+        source.problems.append(f"{path}:{error.line}: {error}")
         return None
     return (int(width), int(height)) if width > 0 and height > 0 else None  # labelling tools write 0 for unknown
 

@@ -71,7 +71,7 @@ def test_damaged_folder__is_made_anew(source: Path, tmp_path: Path, caplog: pyte
     before = tree(out)
     (out / "labels" / "train" / "010001.txt").unlink()
     assert prepare("llvip", source, out).is_new
-    assert "1 of its files are gone" in caplog.text
+    assert "1 of its files are missing" in caplog.text
     assert tree(out) == before
 
 
@@ -111,7 +111,7 @@ def test_out__a_link_into_the_originals_is_refused(source: Path, tmp_path: Path)
 @pytest.mark.parametrize("name", ["out/notes.txt", "out/prepared.json", ".out.partial/mine.txt", ".out.old/mine.txt"])
 def test_out__what_is_not_ours_is_never_deleted(source: Path, tmp_path: Path, name: str) -> None:
     mine = text(tmp_path / name, '{"made_by": "me"}')
-    with pytest.raises(DataError, match=r"not left by a run of ours|no prepared.json of ours"):
+    with pytest.raises(DataError, match=r"not left by a conversion|no prepared.json of yolofuse"):
         prepare("llvip", source, tmp_path / "out")
     assert mine.exists()
 
@@ -143,7 +143,7 @@ def test_failed_run__leaves_the_older_folder_and_no_rest(
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("yolofuse.convert.layout._write_yolo", fail)
+    monkeypatch.setattr("yolofuse.convert.writer._write_yolo", fail)
     with pytest.raises(OSError, match="disk full"):
         prepare("llvip", source, tmp_path / "out", force=True)
     assert tree(tmp_path) == before

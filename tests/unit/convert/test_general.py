@@ -65,7 +65,7 @@ def test_unlabelled__background_or_left_out_only_on_demand(tmp_path: Path, unlab
     src = _pairs(tmp_path / "src", "a", "b", "c")
     coco(src / "all.json", {"a.jpg": [], "sub/b.jpg": [(1, [1, 2, 3, 4])], "gone.jpg": []}, {1: "car"})
     options: dict[str, Json] = {**_FOLDERS, "json": "all.json", "val_share": 0.5}
-    with pytest.raises(DataError, match=r"c.jpg: no labels; add them, or say --unlabelled"):
+    with pytest.raises(DataError, match=r"c.jpg: no labels; add them, or set --unlabelled"):
         prepare("coco", src, tmp_path / "out", options=options)
     prepare("coco", src, tmp_path / "out", options={**options, "unlabelled": unlabelled})
     counts = record(tmp_path / "out")["counts"]["labels"]
@@ -89,7 +89,7 @@ def test_stretch__labels_are_in_the_pixels_of_the_frame(tmp_path: Path) -> None:
 
 def test_yolo__needs_class_names(tmp_path: Path) -> None:
     src = _pairs(tmp_path / "src", "a", "b")
-    with pytest.raises(DataError, match="--classes: needed for YOLO labels"):
+    with pytest.raises(DataError, match="--classes: required for YOLO labels"):
         prepare("yolo", src, tmp_path / "out", options={**_FOLDERS, "labels": "labels"})
 
 
@@ -115,7 +115,7 @@ def test_round_trip__yolo_to_coco_to_yolo_keeps_boxes(tmp_path: Path, size_wh: t
         text(src / "labels" / f"{name}.txt", "\n".join(lines) + "\n")
     choice = ClassChoice(("x", "y", "z"))
     options: dict[str, Json] = {**_FOLDERS, "val_share": 0.5}
-    prepare("yolo", src, tmp_path / "coco", options={**options, "labels": "labels"}, choice=choice, form="coco")
+    prepare("yolo", src, tmp_path / "coco", options={**options, "labels": "labels"}, choice=choice, label_format="coco")
     back: dict[str, Json] = {"rgb": "images/{split}", "ir": "imagesIR/{split}", "json": "annotations/{split}.json"}
     prepare("coco", tmp_path / "coco", tmp_path / "yolo", options={**back, "splits": ["train", "val"]})
     assert descriptor(tmp_path / "yolo")["names"] == {0: "x", 1: "y", 2: "z"}
@@ -131,7 +131,7 @@ def test_round_trip__coco_keeps_ignore_regions(tmp_path: Path) -> None:
     path = coco(src / "all.json", {"a.jpg": [(1, [1.25, 2.5, 3, 4])], "b.jpg": []}, {1: "car"})
     path.write_text(path.read_text().replace('"category_id"', '"iscrowd": 1, "category_id"'))
     options: dict[str, Json] = {**_FOLDERS, "json": "all.json", "val_share": 0.5}
-    prepare("coco", src, tmp_path / "out", options=options, form="coco")
+    prepare("coco", src, tmp_path / "out", options=options, label_format="coco")
     files = [json.loads((tmp_path / "out" / "annotations" / f"{split}.json").read_text()) for split in ("train", "val")]
     [found] = [annotation for file in files for annotation in file["annotations"]]
     assert (found["bbox"], found["iscrowd"]) == ([1.25, 2.5, 3.0, 4.0], 1)

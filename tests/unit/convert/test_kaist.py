@@ -94,6 +94,6 @@ def test_kaist__two_labels_of_one_frame_and_an_unknown_word_are_problems(tmp_pat
 def test_kaist__as_yolo_the_ignore_regions_are_counted(tmp_path: Path) -> None:
     src = kaist(tmp_path / "src")
     bbgt(src / "annotations" / "set06_V000_I00019.txt", "people 8 6 16 12" + " 0" * 7, "person 8 6 16 12" + " 0" * 7)
-    prepare("kaist", src, tmp_path / "out", form="yolo")
+    prepare("kaist", src, tmp_path / "out", label_format="yolo")
     assert len(labels(tmp_path / "out", "labels/test/set06_V000_I00019.txt")) == 1
     assert [found["count"] for found in record(tmp_path / "out")["left_out"].values()] == [1]

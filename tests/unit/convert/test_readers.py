@@ -9,10 +9,10 @@ import pytest
 from tests.support.convert_trees import coco, text, voc
 from yolofuse.convert.bbgt import read_bbgt
 from yolofuse.convert.coco_json import read_coco
-from yolofuse.convert.holdout import choose_by_hash, choose_groups
-from yolofuse.convert.origin import Origin
+from yolofuse.convert.safe_xml import XmlError, parse_xml
+from yolofuse.convert.source_folder import SourceFolder
+from yolofuse.convert.val_split import choose_by_hash, choose_groups
 from yolofuse.convert.voc import read_voc
-from yolofuse.convert.xml_tree import XmlError, parse_xml
 
 _BOMB = """<?xml version="1.0"?>
 <!DOCTYPE lolz [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>
@@ -23,19 +23,19 @@ _EXTERNAL = """<?xml version="1.0"?>
 _EXTERNAL_DTD = '<?xml version="1.0"?>\n<!DOCTYPE annotation SYSTEM "file://{file}">\n<annotation/>'
 
 
-def _problem(origin: Origin) -> str:
-    assert len(origin.problems) == 1, origin.problems
-    return origin.problems[0]
+def _problem(source: SourceFolder) -> str:
+    assert len(source.problems) == 1, source.problems
+    return source.problems[0]
 
 
 @pytest.mark.parametrize("content", [_BOMB, _EXTERNAL, _EXTERNAL_DTD], ids=["bomb", "external-entity", "external-dtd"])
 def test_xml__entities_and_document_types_are_refused(tmp_path: Path, content: str) -> None:
     secret = text(tmp_path / "secret.txt", "the secret")
     path = text(tmp_path / "a.xml", content.replace("{file}", str(secret)))
-    origin = Origin(tmp_path)
-    assert read_voc(origin, path).objects == []
-    assert f"{path}:2: document types and entities are refused" in _problem(origin)
-    assert "the secret" not in _problem(origin)
+    source = SourceFolder(tmp_path)
+    assert read_voc(source, path).objects == []
+    assert f"{path}:2: document types and entities are refused" in _problem(source)
+    assert "the secret" not in _problem(source)
 
 
 def test_xml__absurd_depth_is_refused() -> None:
@@ -63,33 +63,33 @@ def test_xml__absurd_depth_is_refused() -> None:
     ids=["empty", "cut-off", "html", "no-corner", "word", "nan", "size"],
 )
 def test_voc__a_broken_file_is_named_with_its_line(tmp_path: Path, content: str, message: str) -> None:
-    origin = Origin(tmp_path)
-    read_voc(origin, text(tmp_path / "a.xml", content))
-    assert message in _problem(origin)
+    source = SourceFolder(tmp_path)
+    read_voc(source, text(tmp_path / "a.xml", content))
+    assert message in _problem(source)
 
 
 def test_voc__bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_bytes(b"\x00\xff" * 50)
-    origin = Origin(tmp_path)
-    read_voc(origin, tmp_path / "a.xml")
-    assert "a.xml:1: not valid XML" in _problem(origin)
+    source = SourceFolder(tmp_path)
+    read_voc(source, tmp_path / "a.xml")
+    assert "a.xml:1: not valid XML" in _problem(source)
 
 
 def test_voc__a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "a.xml").open("wb") as stream:
         stream.truncate(9 << 20)
-    origin = Origin(tmp_path)
-    read_voc(origin, tmp_path / "a.xml")
-    assert "9 MiB; expected 8 MiB at most" in _problem(origin)
+    source = SourceFolder(tmp_path)
+    read_voc(source, tmp_path / "a.xml")
+    assert "9 MiB; expected 8 MiB at most" in _problem(source)
 
 
 def test_voc__objects_sizes_and_lines(tmp_path: Path) -> None:
-    origin = Origin(tmp_path)
-    found = read_voc(origin, voc(tmp_path / "a.xml", [("car", 1, 2, 3.5, 4), ("a b", 5, 6, 7, 8)], (640, 512)))
+    source = SourceFolder(tmp_path)
+    found = read_voc(source, voc(tmp_path / "a.xml", [("car", 1, 2, 3.5, 4), ("a b", 5, 6, 7, 8)], (640, 512)))
     assert found.size_wh == (640, 512)
-    assert [(thing.name, thing.xyxy) for thing in found.objects] == [("car", (1, 2, 3.5, 4)), ("a b", (5, 6, 7, 8))]
-    assert [thing.where.rpartition(":")[2] for thing in found.objects] == ["3", "4"]
-    assert origin.problems == []
+    assert [(obj.name, obj.xyxy) for obj in found.objects] == [("car", (1, 2, 3.5, 4)), ("a b", (5, 6, 7, 8))]
+    assert [obj.where.rpartition(":")[2] for obj in found.objects] == ["3", "4"]
+    assert source.problems == []
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_voc__objects_sizes_and_lines(tmp_path: Path) -> None:
     ids=["quotes", "list", "mapping", "nan", "deep"],
 )
 def test_coco__a_broken_file_is_named(tmp_path: Path, content: str, message: str) -> None:
-    origin = Origin(tmp_path)
-    assert read_coco(origin, text(tmp_path / "a.json", content)).images == []
-    assert message in _problem(origin)
+    source = SourceFolder(tmp_path)
+    assert read_coco(source, text(tmp_path / "a.json", content)).images == []
+    assert message in _problem(source)
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ def test_coco__a_broken_record_is_named(tmp_path: Path, change: tuple[str, str],
     path = coco(tmp_path / "a.json", {"a.jpg": [(1, [1, 2, 3, 4])]}, {1: "car"})
     assert change[0] in path.read_text()
     path.write_text(path.read_text().replace(*change))
-    origin = Origin(tmp_path)
-    read_coco(origin, path)
-    assert message in origin.problems[0]
+    source = SourceFolder(tmp_path)
+    read_coco(source, path)
+    assert message in source.problems[0]
 
 
 @pytest.mark.parametrize(
@@ -140,15 +140,15 @@ def test_coco__a_broken_record_is_named(tmp_path: Path, change: tuple[str, str],
     ],
 )
 def test_bbgt__a_broken_file_is_named_with_its_line(tmp_path: Path, content: str, message: str) -> None:
-    origin = Origin(tmp_path)
-    assert read_bbgt(origin, text(tmp_path / "a.txt", content)) == []
-    assert message in _problem(origin)
+    source = SourceFolder(tmp_path)
+    assert read_bbgt(source, text(tmp_path / "a.txt", content)) == []
+    assert message in _problem(source)
 
 
 def test_origin__a_loop_of_links_ends(tmp_path: Path) -> None:
     text(tmp_path / "data" / "a.xml", "")
     (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
-    assert list(Origin(tmp_path).files(tmp_path / "data", (".xml",))) == ["a"]
+    assert list(SourceFolder(tmp_path).files(tmp_path / "data", (".xml",))) == ["a"]
 
 
 @pytest.mark.parametrize(

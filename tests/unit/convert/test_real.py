@@ -91,7 +91,7 @@ def test_real_labels__survive_coco_and_back(tmp_path: Path, name: str) -> None:
         tmp_path / "coco",
         options={**folders, "labels": "labels/{split}"},
         choice=ClassChoice(names),
-        form="coco",
+        label_format="coco",
     )
     prepare("coco", tmp_path / "coco", tmp_path / "yolo", options={**folders, "json": "annotations/{split}.json"})
     for split in ("train", "val"):

@@ -1,4 +1,4 @@
-"""XML of strangers as a small tree that remembers line numbers. Document types and entities are refused."""
+"""Parse untrusted XML into a small tree with line numbers. Document types and entities are refused."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class Node:
     children: list[Node] = field(default_factory=list)
 
     def all(self, tag: str) -> Iterator[Node]:
-        """Children of this tag."""
+        """Return the children with this tag."""
         return (child for child in self.children if child.tag == tag)
 
     def first(self, tag: str) -> Node | None:
-        """The first child of this tag."""
+        """Return the first child with this tag."""
         return next(self.all(tag), None)
 
-    def words(self, tag: str) -> str:
-        """The text of the first child of this tag, stripped; empty if there is none."""
+    def child_text(self, tag: str) -> str:
+        """Return the text of the first child with this tag, stripped; empty if there is none."""
         child = self.first(tag)
         return child.text.strip() if child else ""
 
 
 class XmlError(ValueError):
-    """What is wrong with an XML file, and in which line."""
+    """An error in an XML file, with its line number."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -45,10 +45,10 @@ class XmlError(ValueError):
 
 
 def parse_xml(content: bytes) -> Node:
-    """The root element.
+    """Return the root element.
 
     Raises:
-        XmlError: If it is not XML, declares a document type or an entity, or is nested absurdly deep.
+        XmlError: If it is not XML, declares a document type or an entity, or is nested deeper than 30 elements.
     """
     builder = _Builder()
     try:
@@ -59,7 +59,7 @@ def parse_xml(content: bytes) -> Node:
     except SAXParseException as error:
         line = error.getLineNumber() or builder.line
         raise XmlError(line, f"not valid XML ({error.getMessage()})") from None
-    except (LookupError, ValueError) as error:  # an encoding that nobody knows, or of several bytes a character
+    except (LookupError, ValueError) as error:  # an unknown or multi-byte encoding
         if isinstance(error, XmlError):
             raise
         raise XmlError(builder.line, f"not valid XML ({error}); store it as UTF-8") from None

@@ -1,4 +1,4 @@
-"""Which pairs become val, where a source has no such split: by rule, never by chance of the day."""
+"""Choose the pairs of val where a source has no such split, by a rule that anybody can repeat."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ VAL_SHARE = 0.1
 
 
 def choose_groups(sizes: Mapping[str, int], share: float = VAL_SHARE) -> tuple[str, ...]:
-    """Whole groups (scenes, videos) whose sizes add up to what comes nearest to ``share`` of all.
+    """Return the whole groups (scenes, videos) whose sizes add up to the total nearest to ``share`` of all.
 
-    Among equally near choices the one of fewest groups is taken, then the first in the order of their names. At least
+    Among equally near choices the one with the fewest groups wins, then the first in the order of their names. At least
     one group is chosen, and never all; a single group can't be divided.
     """
     names = sorted(name for name, size in sizes.items() if size)
@@ -34,6 +34,6 @@ def choose_groups(sizes: Mapping[str, int], share: float = VAL_SHARE) -> tuple[s
 
 
 def choose_by_hash(keys: Collection[str], seed: int, share: float) -> frozenset[str]:
-    """The share of keys whose SHA-256 of ``"<seed>:<key>"`` comes first: anybody can compute the same split again."""
+    """Return the share of keys whose SHA-256 of ``"<seed>:<key>"`` comes first."""
     ranked = sorted(keys, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).hexdigest())
     return frozenset(ranked[: round(share * len(ranked))])

@@ -1,4 +1,4 @@
-"""The original files: found, read with a limit, hashed; what is wrong with them and what is left out is gathered."""
+"""Find, read and hash the files of a source data set, and collect its problems and what is left out."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ MIB = 1 << 20
 _NUM_EXAMPLES = 10
 
 
-class Origin:
-    """A published data set as it was unpacked. Nothing here ever writes.
+class SourceFolder:
+    """A published data set as it was unpacked; it is only read.
 
     Attributes:
         root: Its folder.
-        problems: Mistakes; ``check`` raises them all at once.
-        warnings: What the user should know, though it stops nothing.
+        problems: Errors; ``check`` raises them all at once.
+        warnings: Messages for the user that do not stop the conversion.
     """
 
     def __init__(self, root: Path) -> None:
-        if not os.path.isdir(root):  # noqa: PTH112  a path that is none is no folder either, where Path raises
+        if not os.path.isdir(root):  # noqa: PTH112  False for an invalid path, where Path raises
             raise DataError(f"{root}: no such folder; --src names the unpacked data set")
         self.root = Path(os.path.realpath(root))
         if not is_text(str(self.root)):
@@ -42,7 +42,7 @@ class Origin:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """All folders that hold originals."""
+        """All folders that hold originals: the root and those of ``add_root``."""
         return (self.root, *self._more_roots)
 
     def check(self) -> None:
@@ -56,11 +56,11 @@ class Origin:
             raise DataError(listing(str(self.root), self.problems))
 
     def find_folder(self, *names: str, needed: bool = True) -> Path | None:
-        """The first of these folders that exists; with ``needed`` it is a problem when none does."""
+        """Return the first of these folders that exists; with ``needed``, a problem is added when none does."""
         return self._find(names, "folder", needed)
 
     def find_file(self, *names: str, needed: bool = True) -> Path | None:
-        """The first of these files that exists; with ``needed`` it is a problem when none does."""
+        """Return the first of these files that exists; with ``needed``, a problem is added when none does."""
         return self._find(names, "file", needed)
 
     def _find(self, names: tuple[str, ...], kind: str, needed: bool) -> Path | None:
@@ -69,12 +69,11 @@ class Origin:
             if os.path.isdir(path) if kind == "folder" else os.path.isfile(path):  # noqa: PTH112, PTH113  see __init__
                 return path
         if needed:
-            wanted = " or ".join(names)
-            self.problems.append(f"{self.root}: no {kind} {wanted}; is --src the folder that holds it?")
+            self.problems.append(f"{self.root}: no {kind} {' or '.join(names)}; is --src the folder that holds it?")
         return None
 
     def add_root(self, given: str) -> Path | None:
-        """A further folder of originals, relative to the root or elsewhere; a problem when it does not exist."""
+        """Add a further folder of originals, relative to the root or elsewhere; a problem when it does not exist."""
         folder = Path(os.path.realpath(self.root / given))
         if not os.path.isdir(folder):  # noqa: PTH112  see __init__
             self.problems.append(f"{folder}: no such folder; check the path")
@@ -84,15 +83,15 @@ class Origin:
         return folder
 
     def images(self, folder: Path) -> dict[str, Path]:
-        """Images below a folder by their path below it without suffix, sorted; two of one stem are a problem."""
+        """Return the images below a folder by relative path without suffix, sorted; two of one stem are a problem."""
         return self.files(folder, IMAGE_SUFFIXES)
 
     def files(self, folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-        """Files below a folder by their path below it without suffix, sorted; two of one stem are a problem."""
-        wanted = frozenset(suffixes)
+        """Return the files below a folder by relative path without suffix, sorted; two of one stem are a problem."""
+        allowed = frozenset(suffixes)
         found: dict[str, Path] = {}
         for path in sorted(self._walk(folder)):
-            if path.suffix.lower() not in wanted:
+            if path.suffix.lower() not in allowed:
                 continue
             if not is_text(str(path)):
                 self.problems.append(f"{str(path)!r}: {NO_TEXT}")
@@ -104,9 +103,9 @@ class Origin:
         return found
 
     def _walk(self, folder: Path) -> Iterator[Path]:
-        """Visible files below a folder; links are followed, each real folder once, so that a loop of links ends.
+        """Yield the files below a folder that are not hidden, following links into each real folder once.
 
-        A link that leads nowhere, and a folder that can't be listed, are problems.
+        A loop of links therefore ends. A broken link, and a folder that can't be listed, are problems.
         """
         visited: set[str] = set()
         pending = [folder]
@@ -125,7 +124,7 @@ class Origin:
                 try:
                     mode = path.stat().st_mode
                 except OSError as error:
-                    why = f"a link that leads nowhere ({error.strerror}); mend or remove it"
+                    why = f"a link to a missing file ({error.strerror}); fix or remove it"
                     self.problems.append(f"{str(path)!r}: {why}")
                     continue
                 if stat.S_ISDIR(mode):
@@ -134,7 +133,7 @@ class Origin:
                     yield path
 
     def read(self, path: Path, max_bytes: int = 8 * MIB) -> bytes | None:
-        """The bytes of an annotation file, which the signature then covers; None (and a problem) if there are none."""
+        """Return the bytes of an annotation file and include them in the hash; None (and a problem) if unreadable."""
         try:
             size = path.stat().st_size
             if size > max_bytes:
@@ -149,7 +148,7 @@ class Origin:
         return content
 
     def lines(self, path: Path, max_bytes: int = 8 * MIB) -> list[str]:
-        """The lines of a text file; none (and a problem) if it can't be read."""
+        """Return the lines of a text file; none (and a problem) if it can't be read."""
         content = self.read(path, max_bytes)
         if content is None:
             return []
@@ -160,26 +159,26 @@ class Origin:
             return []
 
     def name_of(self, path: Path) -> str:
-        """The path below the folder of originals that holds it: the same wherever the data set lies."""
+        """Return the path relative to its folder of originals, which does not depend on where the data set lies."""
         for number, root in enumerate(self.folders):
             if path.is_relative_to(root):
                 return f"{number}:{path.relative_to(root).as_posix()}"
         return path.as_posix()
 
     def leave_out(self, reason: str, what: str) -> None:
-        """Note something that is not in the prepared data set."""
+        """Record something that will not be in the prepared data set."""
         self._left_out.setdefault(reason, []).append(what)
 
     def num_left_out(self, reason: str) -> int:
-        """How often this reason was given."""
+        """Return how often this reason was recorded."""
         return len(self._left_out.get(reason, ()))
 
     def left_out(self) -> dict[str, tuple[int, list[str]]]:
-        """For each reason: how many, and the first ten."""
+        """Return, for each reason, the count and the first ten examples."""
         return {reason: (len(what), what[:_NUM_EXAMPLES]) for reason, what in sorted(self._left_out.items())}
 
     def annotations_hash(self) -> str:
-        """SHA-256 over name and content of every annotation file read."""
+        """Return the SHA-256 over name and content of every annotation file read."""
         digest = hashlib.sha256()
         for name, content in sorted(self._digests.items()):
             digest.update(f"{name}\0{content}\n".encode())

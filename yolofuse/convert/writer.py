@@ -1,4 +1,4 @@
-"""Write a plan as folders: images, imagesIR, labels or annotations, ``meta.csv`` and the descriptor."""
+"""Write a plan to disk: images, imagesIR, labels or annotations, ``meta.csv`` and the descriptor."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ from yolofuse.convert.conversion_plan import LabelSet, Plan
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.errors import DataError
 
-Images = Literal["link", "copy"]
-Form = Literal["yolo", "coco"]
+ImageMode = Literal["link", "copy"]
+LabelFormat = Literal["yolo", "coco"]
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 RGB_FOLDER, IR_FOLDER = "images", "imagesIR"
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """How a plan becomes files.
+class WriteOptions:
+    """How a plan is written.
 
     Attributes:
-        images: Symbolic links to the originals, or copies. Images that must be cut are always written anew.
-        form: A YOLO text file for each image, or a COCO file for each split, which can also say what to ignore.
+        images: Symbolic links to the originals, or copies. Images that must be cropped are always encoded again.
+        label_format: A YOLO text file for each image, or a COCO file for each split, which can hold ignore regions.
         head: Comment lines of the descriptor.
-        originals: Folders that hold the originals: where links may lead to.
+        originals: Folders that hold the originals, to which links may point.
     """
 
-    images: Images
-    form: Form
+    images: ImageMode
+    label_format: LabelFormat
     head: tuple[str, ...]
     originals: tuple[Path, ...]
 
 
-def write_tree(folder: Path, plan: Plan, kept: Sequence[KeptPair], layout: Layout) -> None:
-    """Write all but ``prepared.json`` into an empty folder.
+def write_tree(folder: Path, plan: Plan, kept: Sequence[KeptPair], options: WriteOptions) -> None:
+    """Write everything but ``prepared.json`` into an empty folder.
 
     Raises:
         DataError: If an original can't be read.
@@ -56,67 +56,86 @@ def write_tree(folder: Path, plan: Plan, kept: Sequence[KeptPair], layout: Layou
     for split in splits:
         for part in (RGB_FOLDER, IR_FOLDER):
             (folder / part / split).mkdir(parents=True, exist_ok=True)
-    place = partial(_place_images, folder, plan.border, layout.images)
+    place = partial(_place_images, folder, plan.border, options.images)
     with ThreadPoolExecutor(_num_threads()) as pool:
         jobs = pool.map(place, kept)
         for _ in tqdm(jobs, "writing images", len(kept), unit="pair", delay=1, disable=None):
             pass
     for number, label_set in enumerate(plan.label_sets):
-        if layout.form == "yolo":
+        if options.label_format == "yolo":
             _write_yolo(folder, label_set, kept, number, splits)
         else:
             _write_coco(folder, plan.names, label_set, kept, number, splits)
-        links = _links(kept, layout) if layout.images == "link" and not plan.border else []
-        text = _descriptor(plan, label_set, splits, layout, links)
+        links = _link_targets(kept, options) if options.images == "link" and not plan.border else []
+        text = _descriptor(plan, label_set, splits, options, links)
         (folder / descriptor_name(label_set)).write_text(text, encoding="utf-8")
     if plan.tag_columns:
         _write_tags(folder / "meta.csv", plan.tag_columns, kept)
 
 
 def splits_of(kept: Sequence[KeptPair]) -> list[str]:
-    """Names of the splits in the order in which they first occur."""
+    """Return the names of the splits in the order in which they first occur."""
     return list(dict.fromkeys(pair.source.split for pair in kept))
 
 
 def descriptor_name(label_set: LabelSet) -> str:
-    """File name of the descriptor that uses these labels."""
+    """Return the file name of the descriptor that uses these labels."""
     return f"data{label_set.suffix}.yaml"
+
+
+def expected_files(plan: Plan, kept: Sequence[KeptPair], label_format: LabelFormat) -> list[str]:
+    """Return the paths, below the prepared folder, of images, labels and descriptors that ``write_tree`` makes."""
+    files = []
+    for pair in kept:
+        for part, original in _originals(pair):
+            files.append(f"{part}/{pair.source.split}/{pair.file_name(original)}")
+    for label_set in plan.label_sets:
+        files.append(descriptor_name(label_set))
+        if label_format == "yolo":
+            files += [f"labels{label_set.suffix}/{pair.source.split}/{pair.source.key}.txt" for pair in kept]
+        else:
+            files += [f"annotations{label_set.suffix}/{split}.json" for split in splits_of(kept)]
+    return files
+
+
+def _originals(pair: KeptPair) -> tuple[tuple[str, Path], tuple[str, Path]]:
+    return (RGB_FOLDER, pair.source.rgb), (IR_FOLDER, pair.source.ir)
 
 
 def _num_threads() -> int:
     return min(len(os.sched_getaffinity(0)), 8)
 
 
-def _place_images(folder: Path, border: int, images: Images, pair: KeptPair) -> None:
-    for part, original in ((RGB_FOLDER, pair.source.rgb), (IR_FOLDER, pair.source.ir)):
+def _place_images(folder: Path, border: int, images: ImageMode, pair: KeptPair) -> None:
+    for part, original in _originals(pair):
         target = folder / part / pair.source.split / pair.file_name(original)
         target.parent.mkdir(parents=True, exist_ok=True)
         if border:
-            _cut(original, target, border)
+            _crop(original, target, border)
         elif images == "link":
             target.symlink_to(original)
         else:
             shutil.copyfile(original, target)
 
 
-def _cut(original: Path, target: Path, border: int) -> None:
-    """The image without its border; grey stays grey."""
+def _crop(original: Path, target: Path, border: int) -> None:
+    """Write an image without its border as JPEG; a grey image stays grey."""
     try:
         pixels = cv2.imdecode(np.fromfile(original, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None:
             raise DataError(f"{original}: can't be decoded; unpack the data set again")
         if pixels.dtype != np.uint8:
-            raise DataError(f"{original}: {pixels.dtype} pixels can't be cut; store 8 bits")
-        done, coded = cv2.imencode(".jpg", pixels[border:-border, border:-border], _JPEG)
+            raise DataError(f"{original}: {pixels.dtype} pixels can't be cropped; store 8 bits")
+        encoded, data = cv2.imencode(".jpg", pixels[border:-border, border:-border], _JPEG)
     except cv2.error as error:
         raise DataError(f"{original}: can't be decoded and written as JPEG ({error.err})") from None
-    if not done:
+    if not encoded:
         raise DataError(f"{original}: can't be written as JPEG (shape {pixels.shape}, {pixels.dtype})")
-    coded.tofile(target)
+    data.tofile(target)
 
 
 def yolo_line(box: KeptBox, size_hw: tuple[int, int]) -> str:
-    """``class x y w h``, normalised, with every digit: it reads back as the same box."""
+    """Return ``class x y w h``, normalised, with every digit, so that it reads back as the same box."""
     height, width = size_hw
     x0, y0, x1, y1 = box.xyxy
     values = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
@@ -151,16 +170,16 @@ def _write_tags(file: Path, columns: tuple[str, ...], kept: Sequence[KeptPair]) 
             writer.writerow((pair.source.key, pair.source.split, *(pair.source.tags[name] for name in columns)))
 
 
-def _links(kept: Sequence[KeptPair], layout: Layout) -> list[str]:
-    """The folders that the images' links lead to in the end: those of the originals, and where links in these lead."""
-    bounds = PathGuard(layout.originals[0], layout.originals[1:])
+def _link_targets(kept: Sequence[KeptPair], options: WriteOptions) -> list[str]:
+    """Return the folders that hold the images behind the links: those of the originals, and targets of links there."""
+    guard = PathGuard(options.originals[0], options.originals[1:])
     for pair in kept:
         for original in (pair.source.rgb, pair.source.ir):
-            bounds.contains(str(original))
-    return [*map(str, layout.originals), *bounds.strange_folders]
+            guard.contains(str(original))
+    return [*map(str, options.originals), *guard.outside_folders]
 
 
-def _descriptor(plan: Plan, label_set: LabelSet, splits: list[str], layout: Layout, links: list[str]) -> str:
+def _descriptor(plan: Plan, label_set: LabelSet, splits: list[str], options: WriteOptions, links: list[str]) -> str:
     content: dict[str, Any] = {"root": "."}
     if links:
         content["links"] = links
@@ -171,15 +190,15 @@ def _descriptor(plan: Plan, label_set: LabelSet, splits: list[str], layout: Layo
         content["resize"] = "stretch"
     if plan.ir_window:
         content["ir_window"] = dict(plan.ir_window)
-    content["splits"] = {split: _folders(split, label_set, layout.form) for split in splits}
+    content["splits"] = {split: _folders(split, label_set, options.label_format) for split in splits}
     if plan.tag_columns:
         content["tags"] = {"file": "meta.csv", "key": "name", "columns": list(plan.tag_columns)}
-    return "".join(_comments(layout.head)) + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return "".join(_comments(options.head)) + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def _folders(split: str, label_set: LabelSet, form: Form) -> dict[str, str]:
+def _folders(split: str, label_set: LabelSet, label_format: LabelFormat) -> dict[str, str]:
     folders = {"rgb": f"{RGB_FOLDER}/{split}", "ir": f"{IR_FOLDER}/{split}"}
-    if form == "yolo":
+    if label_format == "yolo":
         return {**folders, "labels": f"labels{label_set.suffix}/{split}"}
     return {**folders, "coco": f"annotations{label_set.suffix}/{split}.json"}
 

@@ -1,0 +1,159 @@
+"""Make a prepared folder appear whole or not at all, and recover what a killed run left.
+
+A run builds in the hidden neighbour ``.NAME.partial``. At the end an older ``NAME`` is renamed to ``.NAME.old``, the
+new folder is renamed to ``NAME``, and the old one is deleted. After a kill at any moment, ``recover_interrupted``
+derives from these names what is left to do. ``prepared.json`` marks all three as made by this package: it is the
+first file written and the last one deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from yolofuse.errors import DataError
+
+PREPARED = "prepared.json"
+MADE_BY = "yolofuse prepare"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFolder:
+    """The folder to make, and its two hidden neighbours."""
+
+    path: Path
+
+    @property
+    def partial(self) -> Path:
+        """Where a run builds."""
+        return self.path.with_name(f".{self.path.name}.partial")
+
+    @property
+    def old(self) -> Path:
+        """Where an older folder is kept while it is replaced."""
+        return self.path.with_name(f".{self.path.name}.old")
+
+
+def check_output(out: Path, originals: Sequence[Path]) -> OutputFolder:
+    """Return the output folder ``out`` after checking that writing it harms no file of the user's.
+
+    Raises:
+        DataError: If it lies in a folder of originals or contains one, or holds files that no conversion has made.
+    """
+    folder = OutputFolder(Path(os.path.realpath(out)))
+    path = folder.path
+    for original in originals:
+        if path.is_relative_to(original):
+            raise DataError(f"--out {path}: lies in {original}, where the originals are; name a folder elsewhere")
+        if original.is_relative_to(path):
+            raise DataError(f"--out {path}: the originals lie in it ({original}); name a folder elsewhere")
+    if not _may_replace(path):
+        raise DataError(f"--out {path}: holds files, but no {PREPARED} of yolofuse; name another folder")
+    for hidden in (folder.partial, folder.old):
+        if not _may_replace(hidden):
+            raise DataError(f"{hidden}: in the way, and not left by a conversion; move it elsewhere")
+    return folder
+
+
+def recover_interrupted(folder: OutputFolder) -> None:
+    """Finish or undo the replacement of an older folder that a killed run left half done.
+
+    Raises:
+        DataError: If another run is writing the folder right now.
+    """
+    if folder.old.exists():
+        with _locked(folder):
+            _finish_or_undo(folder)
+
+
+def _finish_or_undo(folder: OutputFolder) -> None:
+    if folder.old.exists() and folder.path.exists():
+        _remove(folder.old)
+    elif folder.old.exists():
+        folder.old.rename(folder.path)
+
+
+@contextmanager
+def build_folder(folder: OutputFolder) -> Iterator[Path]:
+    """Yield an empty folder to fill; it gets its name when the block succeeds and is deleted when the block raises.
+
+    Raises:
+        DataError: If another run is writing the folder right now.
+    """
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        _finish_or_undo(folder)
+        _write_marker(folder.partial)
+        yield folder.partial
+        _publish(folder)
+
+
+@contextmanager
+def _locked(folder: OutputFolder) -> Iterator[None]:
+    """Make the partial folder, empty and locked; the system releases the lock when the process ends, even if killed."""
+    import fcntl  # not on every system, and only this command needs it
+
+    folder.partial.mkdir(exist_ok=True)
+    handle = os.open(folder.partial, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{folder.path}: another run is making it right now; wait for it or stop it") from None
+        try:
+            _empty(folder.partial)
+            yield
+        finally:
+            if folder.partial.exists():
+                _remove(folder.partial)
+    finally:
+        os.close(handle)
+
+
+def _publish(folder: OutputFolder) -> None:
+    if folder.path.exists() and any(folder.path.iterdir()):
+        folder.path.rename(folder.old)
+    folder.partial.rename(folder.path)  # an empty folder there is replaced
+    if folder.old.exists():
+        _remove(folder.old)
+
+
+def _write_marker(folder: Path) -> None:
+    (folder / PREPARED).write_text(json.dumps({"made_by": MADE_BY, "unfinished": True}) + "\n", encoding="utf-8")
+
+
+def _may_replace(folder: Path) -> bool:
+    """Return whether a folder does not exist, is empty, or was made by a conversion."""
+    if not os.path.lexists(folder):
+        return True
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    if not any(folder.iterdir()):
+        return True
+    try:
+        made_by = json.loads((folder / PREPARED).read_bytes()).get("made_by")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return folder.name.endswith(".partial") and [path.name for path in folder.iterdir()] == [PREPARED]
+    return bool(made_by == MADE_BY)
+
+
+def _empty(folder: Path) -> None:
+    """Delete what a prepared folder holds, its marker last, so that a kill in between leaves it recognisable."""
+    for path in sorted(folder.iterdir()):
+        if path.name == PREPARED:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)  # links in it are removed, never followed
+        else:
+            path.unlink()
+    (folder / PREPARED).unlink(missing_ok=True)
+
+
+def _remove(folder: Path) -> None:
+    _empty(folder)
+    folder.rmdir()
