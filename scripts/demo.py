@@ -1,14 +1,13 @@
-"""The whole main job on made-up scenes: draw pairs, train on RGB, on IR and on both, judge, compare, draw.
+"""Compare RGB, IR and mid fusion on drawn scenes: generate pairs, train, evaluate, plot.
 
     make demo
 
-Nothing is downloaded. A finished part is not done again; `make clean` starts from nothing.
+Nothing is downloaded. A finished part is not repeated; `make clean` removes everything.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
 from collections.abc import Sequence
@@ -23,23 +22,34 @@ from yolofuse.config import load_config
 from yolofuse.data import PairSet
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.dataloaders import load_split
-from yolofuse.engine.evaluate import evaluate_run, spread, view_pair
+from yolofuse.engine.evaluate import evaluate_run, view_pair
 from yolofuse.engine.train import train
 from yolofuse.errors import RunError
 from yolofuse.eval.report import EvalReport
+from yolofuse.files import save_text
 from yolofuse.run.folder import RunFolder
+from yolofuse.spacing import evenly_spaced
 from yolofuse.synth import generate
+from yolofuse.tables import csv_text, text_table
 from yolofuse.viz.pairs import Column, save_comparison_image
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIG = REPO / "configs" / "demo.yaml"
 DATA = REPO / "data" / "demo"
 NUM_TRAIN, NUM_VAL, SEED = 320, 120, 0
+_NUM_DRAWN = 6
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A row of the comparison."""
+class Model:
+    """One model of the comparison.
+
+    Attributes:
+        title: For the reader.
+        name: Of its run folder.
+        overrides: Of the demo's config.
+        shown: Modality that its detections are drawn on.
+    """
 
     title: str
     name: str
@@ -47,76 +57,80 @@ class Contender:
     shown: Literal["rgb", "ir", "both"]
 
 
-CONTENDERS = (
-    Contender("RGB only", "rgb", ("model.streams=rgb",), "rgb"),
-    Contender("IR only", "ir", ("model.streams=ir",), "ir"),
-    Contender("both, mid fusion", "mid", (), "both"),
+MODELS = (
+    Model("RGB only", "rgb", ("model.streams=rgb",), "rgb"),
+    Model("IR only", "ir", ("model.streams=ir",), "ir"),
+    Model("both, mid fusion", "mid", (), "both"),
 )
 
 
 def demo(overrides: Sequence[str]) -> None:
-    """Do it all, and print the comparison."""
+    """Generate the data, train and evaluate every model, write and print the comparison."""
     started = time.perf_counter()
     generate(DATA, num_train=NUM_TRAIN, num_val=NUM_VAL, seed=SEED)
     reports: list[EvalReport] = []
     columns: list[Column] = []
     pairs: PairSet | None = None
     runs = Path()
-    for contender in CONTENDERS:
-        config = load_config(CONFIG, [*contender.overrides, *overrides])
+    for model in MODELS:
+        config = load_config(CONFIG, [*model.overrides, *overrides])
         runs = config.run_dir.parent
-        config = load_config(CONFIG, [*contender.overrides, *overrides, f"train.run={runs / contender.name}"])
-        print(f"\n=== {contender.title} ===", flush=True)
+        config = load_config(CONFIG, [*model.overrides, *overrides, f"train.run={runs / model.name}"])
+        print(f"\n=== {model.title} ===", flush=True)
         run = RunFolder(config.run_dir)
         if run.config.exists() and run.load_config() != config:
-            raise RunError(f"{run.path}: made with another config; remove {runs}, or run `make clean`")
-        train(config, resume=run.config.exists())
-        judged = evaluate_run(config.run_dir)
-        assert judged is not None
-        reports.append(judged.report)
+            raise RunError(f"{run.path}: started with another config; remove {runs}, or run `make clean`")
+        train(config, resume="auto")
+        outcome = evaluate_run(config.run_dir)
+        assert outcome is not None
+        reports.append(outcome.report)
         pairs = pairs or load_split(config, config.data.val_split, Ranks(0, 1, torch.device("cpu")))
-        shown = spread(len(pairs), 6)
-        columns.append(Column(contender.title, contender.shown, [judged.evaluation.detections[i] for i in shown]))
+        drawn = evenly_spaced(len(pairs), _NUM_DRAWN)
+        columns.append(Column(model.title, model.shown, [outcome.evaluation.detections[i] for i in drawn]))
     assert pairs is not None
-    picture = runs / "comparison.png"
-    save_comparison_image([view_pair(pairs, i) for i in spread(len(pairs), 6)], columns, pairs.names, picture)
-    _write_csv(runs / "comparison.csv", reports)
-    print(_comparison(reports))
-    print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes. Look at {picture}")
+    views = [view_pair(pairs, i) for i in evenly_spaced(len(pairs), _NUM_DRAWN)]
+    image = runs / "comparison.png"
+    save_comparison_image(views, columns, pairs.names, image)
+    save_text(runs / "comparison.csv", csv_text(_comparison_rows(reports)))
+    print(f"\n{_format_comparison(reports)}")
+    print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes. See {image}")
 
 
-def _comparison(reports: Sequence[EvalReport]) -> str:
+def _format_comparison(reports: Sequence[EvalReport]) -> str:
+    """Format AP and AP50 per model, and the gain of fusion over the better single modality."""
     slices = list(reports[0].slices)
-    head = f"\n{'':<18}{'AP50':>8}{'AP':>8}" + "".join(f"{'AP50 ' + s.rpartition('=')[2]:>13}" for s in slices)
-    lines = [head]
-    for contender, report in zip(CONTENDERS, reports, strict=True):
-        parts = "".join(f"{report.slices[s].AP50:>13.3f}" for s in slices)
-        lines.append(f"{contender.title:<18}{report.result.AP50:>8.3f}{report.result.AP:>8.3f}{parts}")
-    best_single = max(report.result.AP50 for report in reports[:-1])
-    gain = reports[-1].result.AP50 - best_single
-    lines.append(f"fusion finds {abs(gain):.3f} AP50 {'more' if gain > 0 else 'LESS'} than the better single camera")
-    return "\n".join(lines)
+    rows = [["", "AP50", "AP", *(f"AP50 {name.rpartition('=')[2]}" for name in slices)]]
+    for model, report in zip(MODELS, reports, strict=True):
+        values = [report.result.AP50, report.result.AP, *(report.slices[name].AP50 for name in slices)]
+        rows.append([model.title, *(f"{value:.3f}" for value in values)])
+    gain = reports[-1].result.AP50 - max(report.result.AP50 for report in reports[:-1])
+    comparison = "more" if gain > 0 else "LESS"
+    return f"{text_table(rows)}\nfusion reaches {abs(gain):.3f} AP50 {comparison} than the better single modality"
 
 
-def _write_csv(path: Path, reports: Sequence[EvalReport]) -> None:
-    """The comparison with where it is from, a row per model."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        slices = list(reports[0].slices)
-        parts = [f"AP50 {name.rpartition('=')[2]}" for name in slices]
-        writer.writerow(["model", "AP50", "AP", *parts, "pairs", "seed", "data_hash", "commit", "date", "torch"])
-        for contender, report in zip(CONTENDERS, reports, strict=True):
-            figures = [report.result.AP50, report.result.AP, *(report.slices[name].AP50 for name in slices)]
-            origin = [str(report.settings[key])[:12] for key in ("seed", "data_hash", "commit", "date", "torch")]
-            writer.writerow([contender.title, *(f"{f:.4f}" for f in figures), report.num_images, *origin])
+def _comparison_rows(reports: Sequence[EvalReport]) -> list[dict[str, object]]:
+    """Return a CSV row per model: metrics and their provenance."""
+    rows: list[dict[str, object]] = []
+    for model, report in zip(MODELS, reports, strict=True):
+        metrics = {"AP50": report.result.AP50, "AP": report.result.AP}
+        metrics |= {f"AP50 {name.rpartition('=')[2]}": result.AP50 for name, result in report.slices.items()}
+        rows.append(
+            {
+                "model": model.title,
+                **{name: f"{value:.4f}" for name, value in metrics.items()},
+                "pairs": report.num_images,
+                **{key: str(report.settings[key])[:12] for key in ("seed", "data_hash", "commit", "date", "torch")},
+            }
+        )
+    return rows
 
 
 def main() -> int:
-    """Run the demo; words such as train.epochs=2 change its config."""
+    """Run the demo; overrides such as train.epochs=2 change its config."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     args = parser.parse_args()
-    return run_command(lambda: demo(args.overrides), on_interrupt="; make demo goes on from here")
+    return run_command(lambda: demo(args.overrides), on_interrupt="; make demo continues from here")
 
 
 if __name__ == "__main__":

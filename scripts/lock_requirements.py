@@ -1,10 +1,10 @@
-"""Write requirements.lock, every package with version and hashes; with --check see, offline, whether it is current.
+"""Write requirements.lock, with the version and hashes of every package, or check offline whether it is current.
 
-    python scripts/lock.py            # asks the package index; needs uv (pip install uv)
-    python scripts/lock.py --check    # exit code 1 and a list of what does not fit
+    python scripts/lock_requirements.py            # asks the package index; needs uv (pip install uv)
+    python scripts/lock_requirements.py --check    # exit code 1 and a list of the differences
 
-Current means: made of exactly the requirements that pyproject.toml lists now, each pinned inside its range, each with
-a SHA-256. To install what is locked, and this package without asking the index for anything else:
+Current means: made from exactly the requirements in pyproject.toml, each pinned to a version in its range, each with a
+SHA-256. To install the locked packages, and this package without asking the index for anything else:
 
     pip install --require-hashes -r requirements.lock
     pip install --no-deps --no-build-isolation .
@@ -34,31 +34,32 @@ else:
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
-_HEAD = "# Written by scripts/lock.py, which also tells whether it is current. Requirements: sha256 "
+_HEAD = "# Written and checked by scripts/lock_requirements.py. Requirements: sha256 "
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)(?: ; (?P<marker>[^\\]+?))?(?: \\)?$")
+_ADVICE = "run scripts/lock_requirements.py"
 _PYTHONS = ("3.10", "3.11", "3.12")
 _HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}(?: \\)?$")
 
 
 def main() -> int:
-    """Run the script; returns its exit code."""
+    """Write or check the lock; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; tell whether it is current")
-    parser.add_argument("--upgrade", action="store_true", help="take the newest versions instead of those locked")
+    parser.add_argument("--check", action="store_true", help="change nothing; report whether it is current")
+    parser.add_argument("--upgrade", action="store_true", help="use the newest versions instead of the locked ones")
     args = parser.parse_args()
-    wanted = requirements((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    required = requirements((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     if args.check:
-        problems = check(wanted, LOCK.read_text(encoding="utf-8") if LOCK.is_file() else "")
+        problems = check(required, LOCK.read_text(encoding="utf-8") if LOCK.is_file() else "")
         for problem in problems:
             print(f"{LOCK.name}: {problem}", file=sys.stderr)
         return 1 if problems else 0
-    LOCK.write_text(_compiled(wanted, args.upgrade), encoding="utf-8")
+    LOCK.write_text(_compile(required, args.upgrade), encoding="utf-8")
     print(LOCK)
     return 0
 
 
 def requirements(pyproject: str) -> list[str]:
-    """What pyproject.toml asks for: to build, to run, and all extras."""
+    """Return the requirements of pyproject.toml: Python, then those to build and run, and of all extras."""
     content: dict[str, Any] = tomllib.loads(pyproject)
     project = content["project"]
     extras = [line for lines in project.get("optional-dependencies", {}).values() for line in lines]
@@ -66,49 +67,52 @@ def requirements(pyproject: str) -> list[str]:
     return [f"# python {project['requires-python']}", *sorted(lines)]
 
 
-def _digest(wanted: list[str]) -> str:
-    return hashlib.sha256("\n".join(wanted).encode()).hexdigest()
+def _digest(required: list[str]) -> str:
+    return hashlib.sha256("\n".join(required).encode()).hexdigest()
 
 
-def _compiled(wanted: list[str], upgrade: bool) -> str:
+def _compile(required: list[str], upgrade: bool) -> str:
+    """Resolve the requirements with uv; return the lock's text."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "requirements.in", Path(folder) / "requirements.txt"
-        source.write_text("\n".join(wanted) + "\n", encoding="utf-8")
+        source.write_text("\n".join(required) + "\n", encoding="utf-8")
         if LOCK.is_file() and not upgrade:
-            target.write_text(LOCK.read_text(encoding="utf-8"), encoding="utf-8")  # uv keeps what still fits
-        oldest = re.search(r"\d+\.\d+", wanted[0])
+            target.write_text(LOCK.read_text(encoding="utf-8"), encoding="utf-8")  # uv keeps versions that still fit
+        oldest = re.search(r"\d+\.\d+", required[0])
         assert oldest is not None
         command = [sys.executable, "-m", "uv", "pip", "compile", "--universal", "--python-version", oldest[0]]
         command += ["--generate-hashes", "--no-header", "--no-annotate", "--no-config", "--quiet"]
         command += ["--default-index", "https://pypi.org/simple", "--output-file", str(target), str(source)]
         subprocess.run(command, check=True)
-        return f"{_HEAD}{_digest(wanted)}\n{target.read_text(encoding='utf-8')}"
+        return f"{_HEAD}{_digest(required)}\n{target.read_text(encoding='utf-8')}"
 
 
-def check(wanted: list[str], lock: str) -> list[str]:
-    """What is wrong with a lock; nothing where it is current.
+def check(required: list[str], lock: str) -> list[str]:
+    """Return the problems of a lock; none if it is current.
 
     Args:
-        wanted: What :func:`requirements` says.
-        lock: The lock's text.
+        required: Result of :func:`requirements`.
+        lock: Text of the lock.
     """
     head, _, body = lock.partition("\n")
-    problems = [] if head == _HEAD + _digest(wanted) else ["made of other requirements; run scripts/lock.py"]
+    problems = [] if head == _HEAD + _digest(required) else [f"made from other requirements; {_ADVICE}"]
     pins = list(_pins(body))
-    problems += [f"{pin.name}=={pin.version}: no hash; run scripts/lock.py" for pin in pins if not pin.num_hashes]
-    strange = [line for line in body.splitlines() if line.strip() and not (_PIN.match(line) or _HASH.match(line))]
-    problems += [f"not a pin and not a hash: {line.strip()[:80]!r}" for line in strange]
-    for line in wanted[1:]:
+    problems += [f"{pin.name}=={pin.version}: no hash; {_ADVICE}" for pin in pins if not pin.num_hashes]
+    unknown = [line for line in body.splitlines() if line.strip() and not (_PIN.match(line) or _HASH.match(line))]
+    problems += [f"not a pin and not a hash: {line.strip()[:80]!r}" for line in unknown]
+    for line in required[1:]:
         requirement = Requirement(line)
         for python in _PYTHONS:
-            here = {"python_version": python, "python_full_version": f"{python}.9", "sys_platform": "linux"}
-            if requirement.marker is not None and not requirement.marker.evaluate(here):
+            target = {"python_version": python, "python_full_version": f"{python}.9", "sys_platform": "linux"}
+            if requirement.marker is not None and not requirement.marker.evaluate(target):
                 continue
             name = canonicalize_name(requirement.name)
-            found = [pin.version for pin in pins if pin.name == name and (not pin.marker or pin.marker.evaluate(here))]
+            found = [
+                pin.version for pin in pins if pin.name == name and (not pin.marker or pin.marker.evaluate(target))
+            ]
             if len(found) != 1 or not requirement.specifier.contains(found[0], prereleases=True):
-                says = ", ".join(map(str, found)) or "nothing"
-                problems.append(f"{line}: pinned for Python {python} is {says}; run scripts/lock.py")
+                pinned = ", ".join(map(str, found)) or "nothing"
+                problems.append(f"{line}: pinned for Python {python} is {pinned}; {_ADVICE}")
     return problems
 
 

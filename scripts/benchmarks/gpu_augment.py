@@ -25,13 +25,15 @@ from scripts.benchmarks.measure import device_name, repeat_pairs, synchronize
 from scripts.benchmarks.results_table import append_rows, print_rows
 from scripts.paths import REAL_DATA
 from yolofuse.config.schema import AugmentConfig
-from yolofuse.data.dataloader import EpochSampler, collate
+from yolofuse.data.dataloader import collate
 from yolofuse.data.dataset import SampleKey, TrainDataset
 from yolofuse.data.descriptor.load import load_descriptor
-from yolofuse.data.gpu.compose import TileBatch, TileDataset, compose
+from yolofuse.data.gpu.batch import TileBatch, TileDataset
+from yolofuse.data.gpu.compose import compose
 from yolofuse.data.images.lru_reader import Reader
 from yolofuse.data.index.pair_set import PairSet, load_pairs
 from yolofuse.data.pixel_cache import disk_cache
+from yolofuse.data.sampler import EpochSampler
 from yolofuse.types import PairedBatch
 
 # Enough that the tiles of one batch, drawn from the whole set, are nearly all different, as in a large data set.

@@ -29,12 +29,13 @@ from scripts.benchmarks.results_table import append_rows, commit, machine, print
 from scripts.paths import REAL_DATA
 from yolofuse import upstream  # noqa: F401 - sets the offline environment up before ultralytics is imported
 from yolofuse.config.schema import AugmentConfig
-from yolofuse.data.dataloader import EpochSampler, one_thread_of_its_own
+from yolofuse.data.dataloader import set_up_worker_process
 from yolofuse.data.dataset import SampleKey, TrainDataset
 from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.data.images.lru_reader import Reader
 from yolofuse.data.index.pair_set import PairSet, load_pairs
 from yolofuse.data.pixel_cache import disk_cache, ram_cache
+from yolofuse.data.sampler import EpochSampler
 from yolofuse.files import save_text
 from yolofuse.tables import markdown_table
 
@@ -76,7 +77,7 @@ def main() -> None:
             _YOLO: _ultralytics(many, args.imgsz, Path(scratch) / "yolo"),
             "ultralytics, six channels": _six_channels(many, args.imgsz, Path(scratch) / "six"),
         }
-        one_thread_of_its_own()  # as in a worker; importing ultralytics changes some of these settings
+        set_up_worker_process()  # as in a worker; importing ultralytics changes some of these settings
         medians = _measure(variants, args.rounds, args.samples)
         if args.profile:
             save_text(args.profile, _format_profiles({name: variants[name] for name in (files, in_ram)}))

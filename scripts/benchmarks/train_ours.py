@@ -1,4 +1,4 @@
-"""Our training loop, taking turns; a worker of bench_train.py."""
+"""Run our training loop in turns; a worker of benchmarks/train.py."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from unittest.mock import patch
 
 import torch
 import yaml
-from scripts.benchmarks.turns import Turns, answers_only
 from torch.utils.flop_counter import FlopCounterMode
 
+from scripts.benchmarks.measure import flatten_tensors
+from scripts.benchmarks.turns import Turns, take_stdout
 from yolofuse.config import Config, load_config
 from yolofuse.engine import build
 from yolofuse.engine.build import TrainContext
@@ -29,45 +30,50 @@ from yolofuse.types import PairedBatch
 
 
 def main() -> None:
-    """Train until the parent says that it is enough."""
+    """Train until the parent process sends ``quit``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, required=True, help="data set as bench_train.py makes it")
+    parser.add_argument("--root", type=Path, required=True, help="data set written by benchmarks/train.py")
     parser.add_argument("--name", required=True)
     parser.add_argument("--settle", type=int, required=True)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     args, overrides = parser.parse_known_args()
-    say = answers_only()
+    answers = take_stdout()
     file = args.root / f"{args.name}.yaml"
     file.write_text(yaml.safe_dump({"data": {"descriptor": str(args.root / "ours.yaml")}, "train": {"run": "unset"}}))
     config = load_config(file, [*overrides, f"train.run={args.root / args.name}"])
     device = torch.device(config.train.device)
     if device.type == "cpu":
         torch.set_num_threads(args.threads)
-    watch = _Watch(config, Turns(device, args.settle, args.steps, say))
-    with watch.attached():
+    hooks = _LoopHooks(config, Turns(device, args.settle, args.steps, answers))
+    with hooks.installed():
         train(config)
 
 
-class _Watch:
-    """Sees what the loop uses, and is called at the end of each of its steps."""
+class _LoopHooks:
+    """Record the loop's context and batches, time its data, and report the end of each step."""
 
     def __init__(self, config: Config, turns: Turns) -> None:
         self._config = config
         self._turns = turns
-        self._session: TrainContext | None = None
+        self._context: TrainContext | None = None
         self._batch: PairedBatch | None = None
-        turns.bare = self._bare_step
-        turns.about = self._about
+        turns.bare_step = self._bare_step
+        turns.facts = self._facts
 
     @contextmanager
-    def attached(self) -> Iterator[None]:
-        """Hook into the loop's own functions, which do their work as before."""
-        prepare, next_batch, step, init = build.build_context, DevicePrefetcher._next, Profile.step, Profile.__init__
+    def installed(self) -> Iterator[None]:
+        """Wrap functions of the loop, which work as before."""
+        build_context, next_batch, step, init = (
+            build.build_context,
+            DevicePrefetcher._next,
+            Profile.step,
+            Profile.__init__,
+        )
 
-        def seen_prepare(*args: Any, **kwargs: Any) -> TrainContext:
-            self._session = prepare(*args, **kwargs)
-            return self._session
+        def recorded_build(*args: Any, **kwargs: Any) -> TrainContext:
+            self._context = build_context(*args, **kwargs)
+            return self._context
 
         def timed_next(feed: DevicePrefetcher) -> PairedBatch | None:
             started = time.perf_counter()
@@ -76,18 +82,18 @@ class _Watch:
             self._batch = batch if batch is not None else self._batch
             return batch
 
-        def last_of_step(profile: Profile) -> None:
+        def step_done(profile: Profile) -> None:
             step(profile)
             self._turns.step_done()
 
-        def patient(profile: Profile, folder: Path, steps: int, device: torch.device) -> None:
+        def init_after_settling(profile: Profile, folder: Path, steps: int, device: torch.device) -> None:
             init(profile, folder, steps, device, skip=self._turns.settle)
 
         with ExitStack() as stack:
-            stack.enter_context(patch("yolofuse.engine.lifecycle.prepare", seen_prepare))
+            stack.enter_context(patch("yolofuse.engine.lifecycle.build_context", recorded_build))
             stack.enter_context(patch.object(DevicePrefetcher, "_next", timed_next))
-            stack.enter_context(patch.object(Profile, "step", last_of_step))
-            stack.enter_context(patch.object(Profile, "__init__", patient))
+            stack.enter_context(patch.object(Profile, "step", step_done))
+            stack.enter_context(patch.object(Profile, "__init__", init_after_settling))
             if self._turns.device.type == "cpu":
                 clock = _PartClock(Path(), 0, self._turns.device)
                 clock.turns = self._turns
@@ -95,23 +101,22 @@ class _Watch:
             yield
 
     def _bare_step(self) -> None:
-        """Forward, loss and backward of the same module on the batch that the loop just had, and nothing else."""
-        assert self._session is not None
+        """Compute only forward, loss and backward of the same module on the batch that the loop just used."""
+        assert self._context is not None
         assert self._batch is not None
-        session, batch = self._session, self._batch
+        context, batch = self._context, self._batch
         with autocast(self._turns.device, self._config.train.precision):
-            outputs = session.model(batch.rgb, batch.ir)
-        total, _ = session.criterion(outputs, batch, batch.on_host)
-        total.backward()  # type: ignore[no-untyped-call]
-        session.optimizer.zero_grad(set_to_none=True)
+            outputs = context.detector(batch.rgb, batch.ir)
+        context.criterion(outputs, batch).total.backward()  # type: ignore[no-untyped-call]
+        context.optimizer.zero_grad(set_to_none=True)
 
-    def _about(self) -> dict[str, Any]:
-        assert self._session is not None
+    def _facts(self) -> dict[str, Any]:
+        assert self._context is not None
         assert self._batch is not None
-        detector, batch = self._session.detector, self._batch
+        detector, batch = self._context.detector, self._batch
         with preserve_state(detector), FlopCounterMode(display=False) as counter:
             outputs = detector(batch.rgb[:1], batch.ir[:1])
-            torch.stack([tensor.float().sum() for tensor in _tensors(outputs)]).sum().backward()  # type: ignore[no-untyped-call]
+            torch.stack([tensor.float().sum() for tensor in flatten_tensors(outputs)]).sum().backward()  # type: ignore[no-untyped-call]
         return {
             "gflops": counter.get_total_flops() / 1e9,
             "parameters": sum(parameter.numel() for parameter in detector.parameters()),
@@ -120,11 +125,11 @@ class _Watch:
 
 
 class _PartClock(Profile):
-    """Adds up the host's time by part, which on the CPU is all there is; a profiler would cost more than the parts."""
+    """Sum the host's time by part, which on the CPU is the whole time; a profiler would cost more than the parts."""
 
     turns: Turns
 
-    def part(self, name: Part) -> Any:
+    def profile_span(self, name: Part) -> Any:
         return self._timed(name)
 
     @contextmanager
@@ -135,13 +140,6 @@ class _PartClock(Profile):
         finally:
             parts = self.turns.parts
             parts[name] = parts.get(name, 0.0) + time.perf_counter() - started
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        return [value]
-    items = value.values() if isinstance(value, dict) else value
-    return [tensor for item in items for tensor in _tensors(item)]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.runs import REPO
 
-_FILE = REPO / "scripts" / "lock.py"
+_FILE = REPO / "scripts" / "lock_requirements.py"
 _LOCK = REPO / "requirements.lock"
 _NAMES = runpy.run_path(str(_FILE))
 requirements: Callable[[str], list[str]] = _NAMES["requirements"]
@@ -24,7 +24,7 @@ def _both() -> tuple[list[str], str]:
 
 
 def test_lock__is_current() -> None:
-    """``scripts/lock.py --check`` asks nobody: it runs without a network."""
+    """``scripts/lock_requirements.py --check`` needs no network."""
     done = subprocess.run([sys.executable, str(_FILE), "--check"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -40,8 +40,8 @@ _CHANGES: dict[str, tuple[Callable[[list[str]], list[str]], str]] = {
     "newer-range": (lambda wanted: [line.replace("ultralytics>=8.4.190,<8.5", "ultralytics>=9") for line in wanted],
                     "ultralytics>=9: pinned for Python 3.11 is 8.4"),
     "one-more": (lambda wanted: [*wanted, "left-pad>=1"], "left-pad>=1: pinned for Python 3.10 is nothing"),
-    "one-less": (lambda wanted: wanted[:-1], "made of other requirements"),
-    "python": (lambda wanted: ["# python >=3.14", *wanted[1:]], "made of other requirements"),
+    "one-less": (lambda wanted: wanted[:-1], "made from other requirements"),
+    "python": (lambda wanted: ["# python >=3.14", *wanted[1:]], "made from other requirements"),
 }  # fmt: skip
 
 

@@ -101,7 +101,7 @@ def run_cell(cell: Cell) -> None:
     folder = RunFolder(cell.config.run_dir)
     started, nan_step, metrics = time.perf_counter(), None, {"AP": 0.0, "AP50": 0.0, "AP75": 0.0}
     try:
-        train(cell.config, resume=folder.config.exists())
+        train(cell.config, resume="auto")
         metrics = read_metrics(folder.results)
     except RunError as error:
         match = _NOT_FINITE.search(str(error))
