@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import shutil
-import subprocess
-import sys
+import signal
 from dataclasses import fields
 from itertools import product
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,11 +19,12 @@ import torch
 from tests.support.pairs import make_pairs, pairs_of, record_calls
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data import pixel_cache
-from yolofuse.data.dataloader import EpochSampler, train_loader
+from yolofuse.data.dataloader import train_loader
 from yolofuse.data.dataset import TrainDataset
 from yolofuse.data.images.lru_reader import Reader
 from yolofuse.data.index.pair_set import PairSet
 from yolofuse.data.pixel_cache import PixelCache, disk_cache, ram_cache
+from yolofuse.data.sampler import EpochSampler
 from yolofuse.errors import DataError
 from yolofuse.types import PairedBatch
 
@@ -31,7 +34,7 @@ _IMGSZ = 64
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> PairSet:
-    """Larger than training size, so that reading them shrinks them."""
+    """Pairs larger than training size, so that they are reduced."""
     root = tmp_path_factory.mktemp("pairs")
     return pairs_of(make_pairs(root, 10, 0, (150, 202), suffixes=(".jpg", ".png")))
 
@@ -47,7 +50,7 @@ def _bytes(batch: PairedBatch) -> list[bytes]:
 
 
 def _epoch(reader: Reader | None, pairs: PairSet, workers: int, world: int, pool: int) -> list[list[bytes]]:
-    """Two epochs, the second without mosaics, as global batches: the ranks' parts one after another."""
+    """Return the global batches of two epochs, the second without mosaics: the ranks' parts joined."""
     augment = AugmentConfig(mosaic_pool=pool, degrees=3.0 if pool else 0.0)
     found: list[list[bytes]] = []
     for epoch in (0, 3):
@@ -64,11 +67,19 @@ def _epoch(reader: Reader | None, pairs: PairSet, workers: int, world: int, pool
     return found
 
 
+_Case = tuple[Literal["none", "ram", "disk"], int, int]
+_FEW: list[_Case] = [("ram", 0, 2), ("disk", 2, 1)]
+_ALL: list[_Case] = list(product(("none", "ram", "disk"), (0, 2, 4), (1, 2)))
+
+
+@pytest.mark.parametrize("cases", [_FEW, pytest.param(_ALL, marks=pytest.mark.soak)], ids=["few", "all"])
 @pytest.mark.parametrize("pool", [0, 4])
-def test_batches__are_the_same_bytes_whatever_makes_them(pairs: PairSet, tmp_path: Path, pool: int) -> None:
+def test_batches__do_not_depend_on_cache_workers_and_ranks(
+    pairs: PairSet, tmp_path: Path, pool: int, cases: list[_Case]
+) -> None:
     expected = _epoch(None, pairs, workers=0, world=1, pool=pool)
     assert len(expected) == 6
-    for kind, workers, world in product(("none", "ram", "disk"), (0, 2, 4), (1, 2)):
+    for kind, workers, world in cases:
         reader = _reader(kind, pairs, tmp_path)
         assert _epoch(reader, pairs, workers, world, pool) == expected, (kind, workers, world)
 
@@ -84,7 +95,9 @@ def test_cache__decodes_each_pair_once(
     assert sorted(record.image_id for record, _ in decoded) == list(range(1, 11))
 
 
-def test_disk_cache__is_found_again_and_follows_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_cache__is_reused_until_a_file_or_the_size_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     descriptor = make_pairs(tmp_path / "set", 3, 0)
     decoded = record_calls(monkeypatch, pixel_cache, "read_pair")
     first = disk_cache(pairs_of(descriptor), _IMGSZ, tmp_path / "pixels", 1)
@@ -98,7 +111,7 @@ def test_disk_cache__is_found_again_and_follows_the_files(tmp_path: Path, monkey
     assert not list((tmp_path / "pixels").glob("*.part"))
 
 
-def test_disk_cache__half_made_one_is_made_again(pairs: PairSet, tmp_path: Path) -> None:
+def test_disk_cache__partial_file_is_overwritten(pairs: PairSet, tmp_path: Path) -> None:
     whole = disk_cache(pairs, _IMGSZ, tmp_path / "a", 1)
     broken = tmp_path / "b" / f"{whole.path.name}.part"
     broken.parent.mkdir()
@@ -108,7 +121,7 @@ def test_disk_cache__half_made_one_is_made_again(pairs: PairSet, tmp_path: Path)
     assert list((tmp_path / "b").iterdir()) == [made.path]
 
 
-def test_cache__without_room_is_refused(pairs: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache__without_free_space_is_refused(pairs: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pixel_cache, "available_memory", lambda: 1 << 20)
     with pytest.raises(DataError, match=r"train\.cache: ram needs .* GiB .*; use disk"):
         ram_cache(pairs, _IMGSZ, 1)
@@ -121,29 +134,31 @@ def test_cache__without_room_is_refused(pairs: PairSet, tmp_path: Path, monkeypa
 def test_cache__is_mapped_by_processes_that_were_not_forked(pairs: PairSet, tmp_path: Path) -> None:
     for cache in (ram_cache(pairs, _IMGSZ, 1), disk_cache(pairs, _IMGSZ, tmp_path, 1)):
         sent = pickle.dumps(cache)
-        assert len(sent) < 20_000  # the mapping goes, the pixels stay
+        assert len(sent) < 20_000  # the path is sent, the pixels are not
         np.testing.assert_array_equal(pickle.loads(sent).read(3), cache.read(3))
         other = PixelCache(cache.path, pairs, _IMGSZ)
         np.testing.assert_array_equal(other.read(9), cache.read(9))
 
 
-def test_ram_cache__ends_with_its_processes(tmp_path: Path) -> None:
-    """Killed, it leaves nothing behind: there is no name that it could be found by."""
-    make_pairs(tmp_path, 2, 0)
-    script = (
-        "import os, signal\n"
-        "from pathlib import Path\n"
-        "from tests.support.pairs import pairs_of\n"
-        "from yolofuse.data.pixel_cache import ram_cache\n"
-        f"cache = ram_cache(pairs_of(Path({str(tmp_path / 'data.yaml')!r})), 64, 1)\n"
-        "print(cache.path, flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
+def _map_and_die(pairs: PairSet, connection: Connection) -> None:
+    cache = ram_cache(pairs, _IMGSZ, 1)
+    connection.send(str(cache.path))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_ram_cache__is_freed_when_its_process_is_killed(pairs: PairSet) -> None:
+    """A killed process leaves nothing behind: the memory has no name by which it could be found."""
     before = set(Path("/dev/shm").iterdir())
-    repo = Path(__file__).resolve().parents[3]
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=repo, check=False)
-    path = done.stdout.strip()
-    assert path.startswith("/proc/"), done.stderr
+    cv2.setNumThreads(1)  # OpenCV's thread pool does not survive the fork
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_map_and_die, args=(pairs, sender))
+    process.start()
+    assert receiver.poll(30)
+    path = receiver.recv()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    assert path.startswith("/proc/")
     assert not Path(path).exists()
     left = set(Path("/dev/shm").iterdir()) - before
     assert not [file for file in left if "yolofuse" in file.name]

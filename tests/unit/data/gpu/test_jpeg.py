@@ -28,7 +28,6 @@ from tests.support.gpu_batches import (
 from tests.support.pairs import Picture, make_pairs, pairs_of, real_data
 from yolofuse.data.dataset import TrainDataset
 from yolofuse.data.descriptor.load import load_descriptor
-from yolofuse.data.gpu import jpeg
 from yolofuse.data.gpu.batch import TileDataset
 from yolofuse.data.gpu.compose import compose
 from yolofuse.data.gpu.jpeg import read_encoded
@@ -37,15 +36,9 @@ from yolofuse.errors import ConfigError, DataError
 from yolofuse.types import PairFormat
 
 
-@pytest.fixture(scope="module")
-def jpeg_pairs(tmp_path_factory: pytest.TempPathFactory) -> PairSet:
-    root = tmp_path_factory.mktemp("jpeg")
-    return pairs_of(make_pairs(root, 5, 0, picture=smooth, suffixes=(".jpg", ".jpeg")))
-
-
 @pytest.mark.parametrize("imgsz", [32, 48, 64, 96, 128, 320])
 def test_nvjpeg__agrees_with_the_pixel_route(tmp_path: Path, imgsz: int) -> None:
-    """Noise shows any other way to training size: some pictures are halved, some quartered, one is brought far down."""
+    """Noise shows any other resampling: some images are halved, some quartered, one is reduced much more."""
     pairs = pairs_of(make_pairs(tmp_path, 5, 0, picture=noisy, suffixes=(".jpg", ".jpeg")))
     dataset = TrainDataset(pairs, imgsz, augmentation(), seed=1)
     keys = keys_of(mosaic=False)
@@ -61,7 +54,7 @@ def test_nvjpeg__agrees_with_the_pixel_route(tmp_path: Path, imgsz: int) -> None
 
 
 def test_nvjpeg__the_second_camera_may_be_of_another_size(tmp_path: Path) -> None:
-    """Frame 90 x 150; the other camera has three times, or two thirds of, its pixels a side."""
+    """The frame has 90 x 150 pixels; the other camera three times, or two thirds of, that per side."""
 
     def picture(index: int) -> Picture:
         bgr, ir, boxes = smooth(0)
@@ -75,9 +68,9 @@ def test_nvjpeg__the_second_camera_may_be_of_another_size(tmp_path: Path) -> Non
     assert apart.max() < 16
 
 
-def test_nvjpeg__other_files_come_as_pixels(tmp_path: Path) -> None:
+def test_nvjpeg__other_files_are_sent_as_pixels(tmp_path: Path) -> None:
     make_pairs(tmp_path, 4, 0, picture=smooth, suffixes=(".jpg", ".jpg"))
-    for number in (0, 2):  # one picture of the pair is enough
+    for number in (0, 2):  # one image of the pair is enough
         old = tmp_path / "ir" / "train" / f"train_00{number}.jpg"
         Image.open(old).save(old.with_suffix(".png"))
         old.unlink()
@@ -116,23 +109,23 @@ def test_nvjpeg__only_plain_jpeg_goes_to_the_device(
     assert levels_apart(compose(batch, CPU, IMGSZ), composed_of(dataset, keys)).mean() < 0.5
 
 
-def _without_adobe_note(coded: bytes) -> bytes:
-    start = coded.index(b"\xff\xee")
-    return coded[:start] + coded[start + 2 + int.from_bytes(coded[start + 2 : start + 4], "big") :]
+def _without_adobe_segment(encoded: bytes) -> bytes:
+    start = encoded.index(b"\xff\xee")
+    return encoded[:start] + encoded[start + 2 + int.from_bytes(encoded[start + 2 : start + 4], "big") :]
 
 
-def _with_numbered_channels(coded: bytes) -> bytes:
+def _with_numbered_channels(encoded: bytes) -> bytes:
     for marker, first, step in ((b"\xff\xc0", 10, 3), (b"\xff\xda", 5, 2)):
-        start = coded.index(marker) + first
+        start = encoded.index(marker) + first
         for number, letter in enumerate(b"RGB"):
-            assert coded[start + step * number] == letter
-            coded = coded[: start + step * number] + bytes([number + 1]) + coded[start + step * number + 1 :]
-    return coded
+            assert encoded[start + step * number] == letter
+            encoded = encoded[: start + step * number] + bytes([number + 1]) + encoded[start + step * number + 1 :]
+    return encoded
 
 
-@pytest.mark.parametrize("change", [_without_adobe_note, _with_numbered_channels])
-def test_nvjpeg__one_sign_of_rgb_is_enough(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
-    """Such a file says by a note, by its channels' names or by both that its colours are not YCbCr."""
+@pytest.mark.parametrize("change", [_without_adobe_segment, _with_numbered_channels])
+def test_read_encoded__one_sign_of_rgb_is_enough(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    """An Adobe segment, the channels' names, or both mark a file whose colours are not YCbCr."""
     pairs = pairs_of(make_pairs(tmp_path, 1, 0, picture=smooth, suffixes=(".jpg", ".jpg")))
     record = pairs.records[0]
     Image.open(record.rgb).convert("RGB").save(record.rgb, keep_rgb=True)
@@ -160,16 +153,16 @@ def test_nvjpeg__thermal_files_may_have_three_channels(tmp_path: Path) -> None:
     ],
     ids=["affine", "window", "deep"],
 )
-def test_nvjpeg__registered_and_windowed_pairs_come_as_pixels(jpeg_pairs: PairSet, changed: PairFormat) -> None:
+def test_read_encoded__skips_registered_and_windowed_pairs(jpeg_pairs: PairSet, changed: PairFormat) -> None:
     record = jpeg_pairs.records[0]
     assert read_encoded(record) is not None
     assert read_encoded(replace(record, format=changed)) is None
 
 
-def test_nvjpeg__ignores_orientation_notes(tmp_path: Path) -> None:
+def test_nvjpeg__ignores_exif_orientation(tmp_path: Path) -> None:
     descriptor = make_pairs(tmp_path, 1, 0, picture=smooth, suffixes=(".jpg", ".jpg"))
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
+    exif[0x0112] = 6  # rotated by 90 degrees
     for kind in ("rgb", "ir"):
         file = tmp_path / kind / "train" / "train_000.jpg"
         Image.open(file).save(file, exif=exif, quality=95)
@@ -200,7 +193,7 @@ def test_nvjpeg__damaged_files_are_all_named(tmp_path: Path) -> None:
         (lambda file: file.write_bytes(file.read_bytes()[:12]), "can't be decoded"),
         (lambda file: cv2.imwrite(str(file), np.zeros((20, 30, 3), np.uint8)), "its size changed"),
     ],
-    ids=["gone", "empty", "cut in its header", "another size"],
+    ids=["missing", "empty", "truncated header", "another size"],
 )
 def test_nvjpeg__changed_files_are_named(tmp_path: Path, change: Callable[[Path], object], message: str) -> None:
     pairs = pairs_of(make_pairs(tmp_path, 2, 0, picture=smooth, suffixes=(".jpg", ".jpg")))
@@ -219,7 +212,7 @@ def test_nvjpeg__a_torchvision_without_decoder_is_refused(jpeg_pairs: PairSet, m
         TileDataset(dataset, "nvjpeg")
 
 
-def test_nvjpeg__a_device_without_decoder_is_no_file_s_fault(
+def test_nvjpeg__a_device_without_decoder_is_not_reported_as_a_damaged_file(
     jpeg_pairs: PairSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = tiles_of(TrainDataset(jpeg_pairs, IMGSZ, augmentation(), seed=1), keys_of(mosaic=False), "nvjpeg")

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from yolofuse.data.cache_files import make_cache_dir, open_cached, open_partial
+
+
+def test_make_cache_dir__is_for_its_owner_and_keeps_an_existing_one(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    make_cache_dir(folder)
+    assert folder.stat().st_mode & 0o077 == 0
+    folder.chmod(0o755)
+    make_cache_dir(folder)
+    assert folder.stat().st_mode & 0o777 == 0o755
+
+
+def test_open_partial__creates_and_keeps_content(tmp_path: Path) -> None:
+    file = tmp_path / "a.part"
+    for expected in (b"", b"kept"):
+        with open_partial(file) as partial:
+            assert partial.read() == expected
+            partial.seek(0)
+            partial.write(b"kept")
+    with open_cached(file) as cached:
+        assert cached.read() == b"kept"
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link", "pipe"])
+def test_open__refuses_what_is_no_regular_file(tmp_path: Path, kind: str) -> None:
+    target, file = tmp_path / "target", tmp_path / "file"
+    target.write_bytes(b"somebody's own")
+    if kind == "symlink":
+        file.symlink_to(target)
+    elif kind == "hard link":
+        file.hardlink_to(target)
+    else:
+        os.mkfifo(file)
+    for open_file in (open_cached, open_partial):
+        with pytest.raises(OSError, match=r"no plain file|symbolic links"):
+            open_file(file)
+    assert target.read_bytes() == b"somebody's own"
+
+
+def test_open_cached__missing_file_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        open_cached(tmp_path / "missing")
