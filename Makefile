@@ -4,13 +4,14 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check lock clean
+.PHONY: help demo test test-all check check-static check-unit lock clean
 
 help:
 	@echo "make demo    draw paired street scenes, train RGB, IR and fusion on them, compare (CPU, about ten minutes)"
-	@echo "make test    the whole test suite"
-	@echo "make check   ruff, mypy, import contracts, fast tests"
-	@echo "make lock    requirements.lock anew, from the package index"
+	@echo "make check   ruff, mypy, import contracts, unit tests (about a minute)"
+	@echo "make test    the test suite, one or two cases of each kind of check (under ten minutes)"
+	@echo "make test-all  the suite with full matrices and long kill loops"
+	@echo "make lock    resolve requirements.lock again from the package index"
 	@echo "make clean   remove the environment and demo runs"
 
 $(READY): pyproject.toml
@@ -25,16 +26,24 @@ demo: $(READY)
 test: $(READY)
 	$(RUN) -m pytest
 
+test-all: $(READY)
+	$(RUN) -m pytest -m ""
+
 check: $(READY)
+	$(MAKE) --jobs 2 --output-sync=target check-static check-unit
+
+check-static: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(RUN) scripts/lock.py --check
+	$(RUN) scripts/lock_requirements.py --check
+	$(VENV)/bin/mypy
+
+check-unit: $(READY)
 	$(RUN) -m pytest -q tests/unit
 
 lock: $(READY)
-	$(RUN) scripts/lock.py
+	$(RUN) scripts/lock_requirements.py
 
 clean:
 	rm -rf $(VENV) runs/demo data/demo

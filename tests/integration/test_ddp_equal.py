@@ -93,7 +93,9 @@ def furthest(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[float
     return max((float(((found[k] - wanted[k]).abs() / (1 + wanted[k].abs())).max()), k) for k in wanted)
 
 
-@pytest.mark.parametrize("name", _MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param("dfl", marks=pytest.mark.soak), "end2end", pytest.param("decision", marks=pytest.mark.soak)]
+)
 def test_training__of_two_ranks_is_that_of_one(
     name: str, descriptor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +117,7 @@ def read_results(run: Path) -> list[float]:
     return [float(value) for row in rows for name, value in zip(header, row, strict=True) if name.startswith("train/")]
 
 
+@pytest.mark.soak
 def test_training__with_norms_of_their_own_is_not(
     descriptor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

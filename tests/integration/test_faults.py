@@ -172,7 +172,7 @@ def test_one_rank__with_another_weight_is_found_and_named(pairs: Pairs) -> None:
     assert pairs.events("drifted")[-1] == "failed"
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", [pytest.param("SIGTERM", marks=pytest.mark.soak), "SIGUSR1"])
 def test_one_rank__asked_to_stop_stops_both_at_the_same_step(pairs: Pairs, name: str) -> None:
     codes, said = pairs.run(name, name)
     assert codes == [75, 75], said
@@ -205,6 +205,7 @@ def test_one_rank__short_of_memory_amid_an_exchange_ends_the_job_and_the_next_on
     assert json.loads((pairs.folder / "stuck" / "split_batches.json").read_text()) == {"parts": 2}
 
 
+@pytest.mark.soak
 def test_one_rank__without_memory_for_one_pair_is_not_requeued_for_ever(
     pairs: Pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +218,7 @@ def test_one_rank__without_memory_for_one_pair_is_not_requeued_for_ever(
     assert not (pairs.folder / "hopeless" / "PREEMPTED").exists()
 
 
-@pytest.mark.parametrize("which", ["train", "val"])
+@pytest.mark.parametrize("which", ["train", pytest.param("val", marks=pytest.mark.soak)])
 def test_loader__replaces_a_worker_that_died_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str) -> None:
     config = write_config(tmp_path, data={"workers": 2})
     whole = train(load_config(config, [f"train.run={tmp_path / 'whole'}"]))

@@ -29,7 +29,7 @@ torch.save(state, Path(sys.argv[2]) / f"rank{context.ranks.rank}.pt")
 """
 
 
-@pytest.mark.parametrize("base", ["yolov8n", "yolo26n"])
+@pytest.mark.parametrize("base", [pytest.param("yolov8n", marks=pytest.mark.soak), "yolo26n"])
 def test_training__two_gloo_ranks_end_identical(tmp_path: Path, base: str) -> None:
     import torch
 

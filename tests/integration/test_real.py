@@ -15,7 +15,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["roadscene-flir", "llvip-256"])
+@pytest.mark.parametrize("name", ["roadscene-flir", pytest.param("llvip-256", marks=pytest.mark.soak)])
 def test_small_config__trains_and_is_scored_on_real_pairs(name: str, tmp_path: Path) -> None:
     data = real_data(name)
     weights = data / ".." / ".." / "weights" / "yolov5n_state_dict.pt"

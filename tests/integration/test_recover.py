@@ -17,15 +17,15 @@ from torch import Tensor
 
 import yolofuse.engine.train as loop
 from tests.support.runs import same_tensors, write_config
+from tests.support.runs import train_without_plots as train
 from yolofuse.cli import train as cli
 from yolofuse.config import Config, load_config
 from yolofuse.engine.active_run import ActiveRun
 from yolofuse.engine.build import TrainContext
 from yolofuse.engine.evaluator import predict_split
-from yolofuse.engine.step import StepState, train_step
 from yolofuse.engine.nan_guard import RollBack
 from yolofuse.engine.recover import recover
-from yolofuse.engine.train import train
+from yolofuse.engine.step import StepState, train_step
 from yolofuse.errors import RunError, RunStopped
 from yolofuse.types import PairedBatch
 from yolofuse.weights import load_checkpoint
@@ -67,6 +67,7 @@ _Act = Callable[[_Step], object]
 
 def _at_step(monkeypatch: pytest.MonkeyPatch, act: _Act) -> None:
     """Let ``act`` see, and change, every step's batch and model before the step is made."""
+
     def wrapped(context: TrainContext, state: StepState, batch: PairedBatch, number: int, *args: Any) -> Any:
         act(_Step(context, state, batch, number - 1))
         return train_step(context, state, batch, number, *args)
@@ -82,7 +83,17 @@ def _poison(*steps: int) -> _Act:
     return act
 
 
-@pytest.mark.parametrize("step", [0, 4, 8], ids=["first-step", "mid-epoch", "last-step"])
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing happened to."""
+    return train(_config(tmp_path_factory.mktemp("whole"), "whole"))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [pytest.param(0, marks=pytest.mark.soak), 4, pytest.param(8, marks=pytest.mark.soak)],
+    ids=["first-step", "mid-epoch", "last-step"],
+)
 def test_not_finite__goes_back_and_leaves_the_batch_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: int
 ) -> None:
@@ -165,11 +176,12 @@ def test_out_of_memory__with_one_pair_is_told(tmp_path: Path, monkeypatch: pytes
         train(_config(tmp_path, "run"))
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+@pytest.mark.parametrize(
+    "name", ["SIGTERM", pytest.param("SIGUSR1", marks=pytest.mark.soak), pytest.param("SIGINT", marks=pytest.mark.soak)]
+)
 def test_signal__stops_at_the_next_step_and_the_run_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    whole = train(_config(tmp_path, "whole"))
     stopped = _config(tmp_path, "stopped")
 
     def ask(step: _Step) -> None:
@@ -192,8 +204,9 @@ def test_signal__stops_at_the_next_step_and_the_run_goes_on(
     assert "finished already" in capsys.readouterr().out
 
 
-def test_signal__amid_validation_gives_it_up_and_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = train(_config(tmp_path, "whole"))
+def test_signal__amid_validation_gives_it_up_and_loses_no_step(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stopped = _config(tmp_path, "stopped")
 
     def asked(*args: Any) -> Any:
@@ -211,13 +224,14 @@ def test_signal__amid_validation_gives_it_up_and_loses_no_step(tmp_path: Path, m
     assert _same_end(whole, stopped.run_dir)
 
 
-def test_loader__replaces_workers_that_were_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = train(_config(tmp_path, "whole", workers=2))
-
+def test_loader__replaces_workers_that_were_killed(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def kill(step: _Step) -> None:
         if step.number in {1, 6} and not killed.get(step.number):
             killed[step.number] = True
-            os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+            # The first training worker: it started before those of the evaluation, and has batches left to make.
+            os.kill(min(worker.pid or 0 for worker in multiprocessing.active_children()), signal.SIGKILL)
 
     killed: dict[int, bool] = {}
     _at_step(monkeypatch, kill)
@@ -295,8 +309,9 @@ def test_run_folder__is_one_jobs_at_a_time(tmp_path: Path, monkeypatch: pytest.M
     assert f"pid {os.getpid()}" in refused[0]
 
 
-def test_resume__falls_back_from_a_damaged_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    whole = train(_config(tmp_path, "whole"))
+def test_resume__falls_back_from_a_damaged_checkpoint(
+    whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = _config(tmp_path, "damaged")
     train(config)
     newest = config.run_dir / "weights" / "step_00000009.pt"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.runs import REPO, run_python, same_tensors, write_config
+from tests.support.runs import REPO, run_python, same_tensors, train_without_plots, write_config
 from yolofuse.config import load_config
 from yolofuse.engine.train import train
 from yolofuse.weights import load_checkpoint
@@ -42,15 +42,25 @@ sys.exit(main(sys.argv[3:]))
 _OPTIONS = ["train.epochs=3", "train.save_every=2", "train.multi_scale=0.3"]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+_KILLS = [
+    ("step", 1, 0),
+    ("step", 5, 2),
+    ("step", 8, 0),
+    ("save", 3, 0),
+    ("step", 1, 2),
+    ("step", 5, 0),
+    ("save", 3, 2),
+]
+_QUICK = {("step", 5, 2), ("save", 3, 0)}
+
+
 @pytest.mark.parametrize(
-    ("where", "count"),
-    [("step", 1), ("step", 5), ("step", 8), ("save", 3)],
-    ids=["first-step", "mid-epoch", "last-epoch", "in-save"],
+    ("where", "count", "workers"),
+    [pytest.param(*kill, marks=[] if kill in _QUICK else pytest.mark.soak) for kill in _KILLS],
 )
-def test_resume__after_sigkill_is_bit_identical(tmp_path: Path, workers: int, where: str, count: int) -> None:
+def test_resume__after_sigkill_is_bit_identical(tmp_path: Path, where: str, count: int, workers: int) -> None:
     config = write_config(tmp_path, data={"workers": workers})
-    whole = train(load_config(config, [*_OPTIONS, f"train.run={tmp_path / 'whole'}"]))
+    whole = train_without_plots(load_config(config, [*_OPTIONS, f"train.run={tmp_path / 'whole'}"]))
     killed = tmp_path / "killed"
     script = tmp_path / "killed.py"
     script.write_text(_KILLED)

@@ -38,7 +38,14 @@ MODELS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda m: "-".join(map(str, m.values())))
+QUICK = MODELS[2:5:2] + MODELS[6:7]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(m, marks=[] if m in QUICK else pytest.mark.soak) for m in MODELS],
+    ids=["-".join(map(str, m.values())) for m in MODELS],
+)
 def test_run__trains_and_is_scored(tmp_path: Path, model: dict[str, Any]) -> None:
     config = write_config(tmp_path, model=model)
     assert train_cli.main(["--cfg", str(config), "train.epochs=1"]) == 0
@@ -106,11 +113,9 @@ def test_loss__falls_on_a_learnable_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["train.optimizer=musgd"],
-        ["train.optimizer=adamw", "train.schedule=linear", "train.clip_norm=0"],
+        ["train.optimizer=musgd", "train.multi_scale=0.5", "val.letterbox=square"],
+        ["train.optimizer=adamw", "train.schedule=linear", "train.clip_norm=0", "train.freeze=[rgb.*, ir.*]"],
         ["train.precision=bf16", "val.precision=bf16", "train.channels_last=false"],
-        ["train.multi_scale=0.5", "val.letterbox=square"],
-        ["train.freeze=[rgb.*, ir.*]"],
     ],
     ids=lambda words: words[0],
 )

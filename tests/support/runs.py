@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import yaml
 
 from tests.support.pairs import make_pairs
+from yolofuse.config import Config
+from yolofuse.engine.train import train
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -62,6 +65,15 @@ def _environment() -> dict[str, str]:
     import os
 
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
+
+
+def train_without_plots(config: Config, **options: Any) -> Path:
+    """Train as :func:`yolofuse.engine.train.train` does, but draw nothing: a third of a tiny run is matplotlib."""
+    with (
+        mock.patch("yolofuse.engine.train.save_run_curves"),
+        mock.patch("yolofuse.engine.lifecycle.save_first_batches"),
+    ):
+        return train(config, **options)
 
 
 def same_tensors(a: Any, b: Any) -> bool:
