@@ -1,4 +1,4 @@
-"""Images under fire: a file is refused with its name, or the training reader reads it at the size that was told."""
+"""Fuzz image files: each is refused by name, or the training reader reads it at the inspected size."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from yolofuse.data.images.read_pair import read_pair
 from yolofuse.errors import DataError
 from yolofuse.types import PairFormat, PairRecord
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what PIL says about damaged files
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # warnings of PIL about damaged files
 _HW = (24, 40)
 _NOISE = np.random.default_rng(0).integers(0, 255, (*_HW, 3), np.uint8)
 
 
 def _saved(mode: str, kind: str, **options: Any) -> bytes:
-    """Noise in a mode of PIL and a format."""
+    """Encode noise in a PIL mode and format."""
     stream = io.BytesIO()
     Image.fromarray(_NOISE).convert(mode).save(stream, kind, **options)
     return stream.getvalue()
 
 
 def _coded(suffix: str, dtype: type[np.generic], channels: int = 1) -> bytes:
-    """Noise of a depth, as OpenCV stores it."""
+    """Encode noise of a depth with OpenCV."""
     noise = _NOISE[..., :channels] if channels > 1 else _NOISE[..., 0]
     done, coded = cv2.imencode(suffix, noise.astype(dtype))
     assert done
@@ -43,7 +43,7 @@ def _coded(suffix: str, dtype: type[np.generic], channels: int = 1) -> bytes:
 
 
 def _tiff(bits: int, photometric: int = 1, sample_format: int = 1, channels: int = 1) -> bytes:
-    """Noise as an uncompressed TIFF of any layout, which few writers make."""
+    """Encode noise as an uncompressed TIFF of any layout, also of those that few programs write."""
     height, width = _HW
     row = (width * bits * channels + 7) // 8
     pixels = np.random.default_rng(bits).integers(0, 255, row * height, np.uint8).tobytes()
@@ -58,7 +58,7 @@ def _tiff(bits: int, photometric: int = 1, sample_format: int = 1, channels: int
 
 
 _TURNED = Image.Exif()
-_TURNED[0x0112] = 6  # a camera held upright
+_TURNED[0x0112] = 6  # EXIF orientation: rotated by 90 degrees
 _FLIPPED, _SMALLER, _SMALL_PAGE = (Image.fromarray(pixels) for pixels in (_NOISE[::-1], _NOISE[:5, :7], _NOISE[:5, :7]))
 
 READ: dict[str, bytes] = {
@@ -94,7 +94,7 @@ READ: dict[str, bytes] = {
     "webp-animated": _saved("RGB", "WEBP", save_all=True, append_images=[_FLIPPED]),
 }
 
-# PIL reads all of these; OpenCV, with which training reads, does not, or PIL would have to start another program.
+# PIL reads all of these, some by starting another program; OpenCV, which training uses, does not.
 REFUSED: dict[str, bytes] = {
     "tiff-zstd": _saved("RGB", "TIFF", compression="zstd"),
     "tiff-lzma": _saved("L", "TIFF", compression="lzma"),
@@ -116,13 +116,13 @@ REFUSED: dict[str, bytes] = {
 }
 
 
-def _look(file: Path) -> None:
-    """Inspect; whatever passes must be read as either modality, whole and smaller."""
+def _inspect_and_read(file: Path) -> None:
+    """Inspect a file; if it passes, it must be readable as either modality, at full and reduced size."""
     info = inspect_image(file, verify=True)
     window = (0.0, 255.0) if info.bits > 8 else None
     bits: Any = 8 if info.bits == 8 else 16
     record = PairRecord(1, "a", file, file, None, info[:2], info[:2], PairFormat(ir_window=window, bits=bits))
-    if info.bits > 8:  # no visible image: training refuses those
+    if info.bits > 8:  # not as a visible image: training refuses those
         deep = decode(file, "ir", 1, info[:2])
         assert deep.shape == info[:2]
         assert deep.dtype == (np.uint16 if info.bits == 16 else np.float32)
@@ -134,14 +134,14 @@ def _look(file: Path) -> None:
 
 @pytest.mark.parametrize("name", READ)
 def test_kind__is_read_at_its_size(tmp_path: Path, name: str) -> None:
-    file = tmp_path / "a.png"  # the suffix says nothing
+    file = tmp_path / "a.png"  # the suffix does not matter
     file.write_bytes(READ[name])
     assert inspect_image(file, verify=True)[:2] == _HW
-    _look(file)
+    _inspect_and_read(file)
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_kind__that_training_could_not_read_is_refused(tmp_path: Path, name: str) -> None:
+def test_kind__that_training_can_not_read_is_refused(tmp_path: Path, name: str) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(REFUSED[name])
     with within_limits("a.png"), pytest.raises(DataError, match=r"a\.png: "):
@@ -166,7 +166,7 @@ def test_damaged_image__is_refused_or_read_whole(
     file = tmp_path_factory.getbasetemp() / "fuzzed.png"
     file.write_bytes(damaged(READ[name], edits))
     with within_limits("fuzzed.png", seconds=20):  # a header may claim a hundred million pixels
-        _look(file)
+        _inspect_and_read(file)
 
 
 @pytest.mark.parametrize("name", sorted(READ))
@@ -176,37 +176,36 @@ def test_cut_image__is_refused_or_read_whole(tmp_path: Path, name: str) -> None:
     for length in range(0, len(content), max(len(content) // 40, 1)):
         file.write_bytes(content[:length])
         with within_limits("a.png"), nothing_written(tmp_path):
-            _look(file)
+            _inspect_and_read(file)
 
 
-_Make = Callable[[Path], object]
-_ELSE: dict[str, _Make] = {
+_NO_FILE: dict[str, Callable[[Path], object]] = {
     "folder": lambda file: file.mkdir(),
-    "circle": lambda file: file.symlink_to(file.name),
-    "nowhere": lambda file: file.symlink_to("nowhere"),
-    "not there": lambda file: None,
+    "link to itself": lambda file: file.symlink_to(file.name),
+    "dangling link": lambda file: file.symlink_to("nowhere"),
+    "missing": lambda file: None,
 }
 
 
-@pytest.mark.parametrize("name", _ELSE)
-def test_no_file__is_told(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", _NO_FILE)
+def test_no_file__is_refused_by_name(tmp_path: Path, name: str) -> None:
     file = tmp_path / "a.png"
-    _ELSE[name](file)
+    _NO_FILE[name](file)
     with pytest.raises(DataError, match=r"a\.png"):
         inspect_image(file, verify=True)
     with pytest.raises(DataError, match=r"a\.png"):
         decode(file, "ir", 1, _HW)
 
 
-def test_image_of_another_sort__is_no_crash_when_it_is_read_smaller(tmp_path: Path) -> None:
+def test_unsupported_depth__is_refused_at_reduced_size(tmp_path: Path) -> None:
     file = tmp_path / "a.tiff"
     file.write_bytes(_coded(".tiff", np.int8))  # as without data.verify
     with pytest.raises(DataError, match=r"a\.tiff: int8 pixels are not supported"):
         decode(file, "ir", 2, _HW)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_image__that_may_not_be_read_is_told(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root can read every file")
+def test_image__without_permission_is_refused_by_name(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(READ["png"])
     file.chmod(0)
