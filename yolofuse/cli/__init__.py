@@ -1,1 +1,1 @@
-""""""
+"""Provide the commands, a module each with ``main(argv) -> exit code``."""

@@ -1,4 +1,4 @@
-"""``python -m yolofuse.cli.collect``: runs, finished or not, as one table."""
+"""Run ``python -m yolofuse.cli.collect``: tabulate runs, finished or not."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolofuse.cli.common import run_command
-from yolofuse.cluster.run_results import RunFacts, find_runs, read_run
+from yolofuse.cluster.run_results import RunResults, find_runs, read_run
 from yolofuse.cluster.table import FORMATS, check_outputs, format_markdown, make_table
 from yolofuse.errors import ConfigError, RunError, listing
 from yolofuse.files import save_text
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m yolofuse.cli.collect",
-        description="Make one table of runs, finished or not: what differs between their configs, how far they came, "
-        "their figures and interruptions, and mean and standard deviation over seeds.",
+        description="Tabulate runs, finished or not: the options that differ, progress, metrics and interruptions, and "
+        "mean and standard deviation over seeds.",
     )
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folders of runs")
-    parser.add_argument("--under", type=Path, metavar="FOLDER", help="all runs below a folder")
+    parser.add_argument("--under", type=Path, metavar="FOLDER", help="tabulate all runs below a folder")
     parser.add_argument("--out", nargs="+", type=Path, default=[], metavar="FILE", help="table.csv, table.md, or both")
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
     if bool(args.runs) == (args.under is not None):
@@ -41,21 +41,21 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(command)
 
 
-def _read_all(folders: Sequence[Path]) -> list[RunFacts]:
-    """What came of each run.
+def _read_all(folders: Sequence[Path]) -> list[RunResults]:
+    """Read the results of each run.
 
     Raises:
-        RunError: If one is no run, or its files are damaged; all such runs are told.
+        RunError: If folders hold no run or damaged files; the message lists all of them.
     """
-    found, problems = [], []
+    runs, problems = [], []
     for folder in folders:
         try:
-            found.append(read_run(folder))
+            runs.append(read_run(folder))
         except (RunError, ConfigError) as error:
             problems.append(str(error))
     if problems:
         raise RunError(listing("runs", problems))
-    return found
+    return runs
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What all commands share: how mistakes and interruptions end, and what is printed."""
+"""Run a command: set up logging, print errors and return exit codes; shared by all commands."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from yolofuse.errors import RunStopped, YolofuseError, listing
 USER_ERROR = 2
 INTERRUPTED = 130
 STOPPED = 75
-"""As sysexits.h has it: a temporary failure, try again. torchrun makes a 1 of it."""
+"""EX_TEMPFAIL of sysexits.h: a temporary failure, try again. torchrun turns it into 1."""
 
 
 def run_command(command: Callable[[], int | None], on_interrupt: str = "") -> int:
-    """Run a command; returns its exit code.
+    """Run a command; return its exit code.
 
-    That is the command's own, 2 for what the user can fix (told on stderr), 130 for Ctrl-C, or 75 if a scheduler's
-    signal ended a run that can be gone on with.
+    That is the command's own, 2 for what the user can fix (printed to stderr), 130 for Ctrl-C, or 75 if a signal of a
+    scheduler stopped a run, which can be resumed.
+
+    Args:
+        command: The command; it returns an exit code or None for 0.
+        on_interrupt: Added to the message when a run is stopped.
     """
-    speaks = os.environ.get("RANK", "0") == "0"
+    is_main = os.environ.get("RANK", "0") == "0"
     handler = logging.StreamHandler(sys.stdout)
     log = logging.getLogger("yolofuse")
     log.addHandler(handler)
-    log.setLevel(logging.INFO if speaks else logging.WARNING)
+    log.setLevel(logging.INFO if is_main else logging.WARNING)
     try:
         return command() or 0
     except YolofuseError as error:
@@ -44,10 +48,10 @@ def run_command(command: Callable[[], int | None], on_interrupt: str = "") -> in
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose rest is ``section.key=value`` words."""
+    """An argument parser that leaves ``section.key=value`` overrides."""
 
     def parse_with_overrides(self, argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-        """The options and the override words.
+        """Parse the options; return them and the overrides.
 
         Raises:
             SystemExit: With code 2, for an unknown option.

@@ -1,4 +1,4 @@
-"""``train_dual.py``: train a detector from one YAML."""
+"""Run ``train_dual.py``: train a detector from one YAML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from yolofuse.run.folder import RunFolder
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command; return its exit code."""
     parser = Parser(
         prog="train_dual.py",
         usage="%(prog)s --cfg FILE [--auto-resume] [section.key=value ...]\n"
@@ -21,20 +21,20 @@ def main(argv: list[str] | None = None) -> int:
         description="Train a detector on paired RGB and IR images.",
     )
     parser.add_argument("--cfg", type=Path, metavar="FILE", help="the run's YAML, for example configs/llvip/mid.yaml")
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="folder of a stopped run, to go on with it")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="folder of a stopped run to resume")
     parser.add_argument(
-        "--auto-resume", action="store_true", help="go on with the run if it was begun, else begin it; for batch jobs"
+        "--auto-resume", action="store_true", help="resume the run if it was started, else start it; for batch jobs"
     )
     parser.add_argument(
-        "--force", action="store_true", help="go on though config, data or code changed: it will be another run"
+        "--force", action="store_true", help="resume though config, data or code changed: it will be another run"
     )
     args, overrides = parser.parse_with_overrides(sys.argv[1:] if argv is None else argv)
     if (args.cfg is None) == (args.resume is None):
         parser.error("give either --cfg FILE or --resume RUN")
     if args.auto_resume and args.resume is not None:
-        parser.error("--auto-resume goes with --cfg; --resume RUN goes on in any case")
+        parser.error("--auto-resume needs --cfg; --resume RUN always resumes")
     if args.force and args.resume is None and not args.auto_resume:
-        parser.error("--force goes with --resume RUN or --auto-resume")
+        parser.error("--force needs --resume RUN or --auto-resume")
 
     def command() -> None:
         if args.resume is None:
@@ -42,12 +42,12 @@ def main(argv: list[str] | None = None) -> int:
             return
         if overrides and not args.force:
             raise ConfigError(
-                f"--resume goes on with the run as it was; leave out {' '.join(overrides)}, or go on as another run "
-                "with --force"
+                f"--resume uses the run's own config; leave out {' '.join(overrides)}, or resume as another run with "
+                "--force"
             )
         train(RunFolder(args.resume).load_config(overrides), resume="always", force=args.force)
 
-    return run_command(command, on_interrupt="; go on with --resume and the run's folder")
+    return run_command(command, on_interrupt="; resume with --resume and the run's folder")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``val_dual.py``: judge a detector by the COCO API."""
+"""Run ``val_dual.py``: evaluate a detector by the COCO API."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from yolofuse.errors import ConfigError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command; return its exit code."""
     parser = Parser(
         prog="val_dual.py",
         usage="%(prog)s --run RUN [section.key=value ...]\n"
         "       %(prog)s --weights FILE --data FILE [section.key=value ...]",
-        description="Score a detector on a split of paired images with pycocotools.",
+        description="Evaluate a detector on a split of paired images with pycocotools.",
     )
-    parser.add_argument("--run", type=Path, metavar="RUN", help="folder of a training run; its best weights are scored")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="a checkpoint of ours")
-    parser.add_argument("--data", type=Path, metavar="FILE", help="descriptor of the data set to score it on")
-    parser.add_argument("--split", metavar="NAME", help="split to score (default: the config's data.val_split)")
+    parser.add_argument("--run", type=Path, metavar="RUN", help="folder of a run; its best weights are evaluated")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="a checkpoint of yolofuse")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="descriptor of the data set to evaluate on")
+    parser.add_argument("--split", metavar="NAME", help="split to evaluate (default: the config's data.val_split)")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where the report goes (default: eval-SPLIT beside the run)"
+        "--out", type=Path, metavar="DIR", help="folder of the report (default: eval-SPLIT beside the run)"
     )
     args, overrides = parser.parse_with_overrides(sys.argv[1:] if argv is None else argv)
     if (args.run is None) == (args.weights is None):
         parser.error("give either --run RUN or --weights FILE with --data FILE")
 
-    # another data set has another root: the one that the run was trained with must not follow it
+    # another data set has another root, not that of the training run
     other_data = [] if args.data is None else [f"data.descriptor={args.data}", "data.root=null"]
 
     def command() -> None:
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
             evaluate_run(args.run, [*other_data, *overrides], split=args.split, out=args.out)
             return
         if args.data is None:
-            raise ConfigError("--weights needs --data FILE, the descriptor of the data set to score it on")
+            raise ConfigError("--weights needs --data FILE, the descriptor of the data set to evaluate on")
         evaluate_checkpoint(args.weights, [*other_data, *overrides], split=args.split, out=args.out)
 
     return run_command(command)

@@ -1,1 +1,1 @@
-"""Runs on a cluster: what to submit to Slurm, and what came of it."""
+"""Submit runs to Slurm, and tabulate their results."""

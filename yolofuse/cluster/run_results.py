@@ -1,4 +1,4 @@
-"""What came of a run, read from its folder: finished or not, judged or not."""
+"""Read the results of a run from its folder, finished or not, evaluated or not."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from typing import Any
 
 from yolofuse.cluster.sweep import SUBMITTED_NAME
 from yolofuse.config import load_config
-from yolofuse.config.load import plain_config
 from yolofuse.errors import RunError
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.records import LIFECYCLE_EVENTS, TERMINAL_EVENTS, RunStatus, read_events
+from yolofuse.run.resume_check import flat_options
 from yolofuse.run.summary import summarise_run
 
 _MAX_BYTES = 1 << 26
-_FIGURES = ("AP", "AP50")
+METRICS = ("AP", "AP50")
 
 
 @dataclass(frozen=True)
-class RunFacts:
-    """One run.
+class RunResults:
+    """The results of one run.
 
     Attributes:
-        run: Its folder.
-        options: Its config, flat, by dotted key.
-        state: As :class:`~yolofuse.run.summary.RunSummary` has it, or ``submitted`` where it never began.
-        epochs: Finished ones.
+        folder: Its folder.
+        options: Its config by dotted key.
+        state: That of :class:`~yolofuse.run.summary.RunSummary`, or ``submitted`` if it has not started yet.
+        epochs: Finished epochs.
         best: AP and AP50 of the epoch with the best AP; empty before the first evaluation.
-        judged: AP and AP50 by evaluation, such as ``eval-val``.
-        wall_s: From the run's beginning to its end or last sign of life, waiting in queues included; None: unknown.
-        busy_s: The part of it in which it ran.
-        interruptions: How often it was stopped before it was done.
+        evaluations: AP and AP50 by evaluation, such as ``eval-val``.
+        wall_s: Seconds from the run's start to its end or last status, waiting in queues included; None: unknown.
+        busy_s: Seconds of it in which the run was running.
+        interruptions: How often it stopped before it was finished.
     """
 
-    run: Path
+    folder: Path
     options: Mapping[str, Any]
     state: str
     epochs: int
     best: Mapping[str, float]
-    judged: Mapping[str, Mapping[str, float]]
+    evaluations: Mapping[str, Mapping[str, float]]
     wall_s: float | None
     busy_s: float | None
     interruptions: int
@@ -56,12 +56,12 @@ class RunFacts:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run was begun in a folder, or submitted for it."""
+    """Return whether a run was started in a folder, or submitted for it."""
     return RunFolder(folder).config.is_file() or (folder / SUBMITTED_NAME).is_file()
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """The runs below a folder, at any depth, by name.
+    """Find the runs below a folder, at any depth, sorted by path.
 
     Raises:
         RunError: If there is none.
@@ -73,83 +73,77 @@ def find_runs(folder: Path) -> list[Path]:
     return runs
 
 
-def read_run(folder: Path, now: datetime | None = None) -> RunFacts:
-    """What a folder says of its run.
+def read_run(folder: Path, now: datetime | None = None) -> RunResults:
+    """Read the results of a run from its folder.
 
     Args:
-        folder: The run's.
-        now: The time; by default the present.
+        folder: The run's folder.
+        now: The current time, by default the clock's.
 
     Raises:
-        RunError: If it holds no run, or a file of it is not what a run writes.
+        RunError: If it holds no run, or one of its files is damaged.
         ConfigError: If its config is damaged.
     """
     if not is_run(folder):
         raise RunError(f"{folder}: no run here; give the folder that train.run named")
     files = RunFolder(folder)
-    begun = files.config.is_file()
-    options = flat_options(plain_config(load_config(files.config if begun else folder / SUBMITTED_NAME)))
-    if not begun:
-        return RunFacts(folder, options, "submitted", 0, {}, {}, None, None, 0)
+    is_started = files.config.is_file()
+    options = flat_options(load_config(files.config if is_started else folder / SUBMITTED_NAME))
+    if not is_started:
+        return RunResults(folder, options, "submitted", 0, {}, {}, None, None, 0)
     now = now or datetime.now(timezone.utc)
-    found = summarise_run(folder, now)
+    summary = summarise_run(folder, now)
     epochs, best = _read_results(files.results)
-    wall, busy = _durations(folder, found.status)
-    return RunFacts(
-        run=folder,
+    wall, busy = _durations(folder, summary.status)
+    return RunResults(
+        folder=folder,
         options=options,
-        state=found.state,
+        state=summary.state,
         epochs=epochs,
         best=best,
-        judged={file.parent.name: _read_report(file) for file in sorted(folder.glob("eval-*/report.json"))},
+        evaluations={file.parent.name: _read_report(file) for file in sorted(folder.glob("eval-*/report.json"))},
         wall_s=wall,
         busy_s=busy,
-        interruptions=len(found.interruptions),
+        interruptions=len(summary.interruptions),
     )
 
 
-def flat_options(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options by dotted key."""
-    flat: dict[str, Any] = {}
-    for key, value in section.items():
-        flat |= flat_options(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
 def _read_results(path: Path) -> tuple[int, dict[str, float]]:
-    """Finished epochs, and the figures of the best of them."""
+    """Return the number of finished epochs, and the metrics of the best one."""
     if not path.exists():
         return 0, {}
     try:
         rows = list(csv.DictReader(_text(path).splitlines()))
-        judged = [{name: float(row[f"val/{name}"]) for name in _FIGURES} for row in rows if row["val/AP"]]
+        evaluated = [{name: float(row[f"val/{name}"]) for name in METRICS} for row in rows if row["val/AP"]]
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise RunError(f"{path}: not a run's results ({error!r})") from error
-    return len(rows), max(judged, key=lambda figures: figures["AP"], default={})
+    return len(rows), max(evaluated, key=lambda metrics: metrics["AP"], default={})
 
 
 def _read_report(path: Path) -> dict[str, float]:
     try:
         content = json.loads(_text(path))
-        figures = {name: float(content[name]) for name in _FIGURES}
+        metrics = {name: float(content[name]) for name in METRICS}
     except (KeyError, ValueError, TypeError, RecursionError) as error:
-        raise RunError(f"{path}: not a report of val_dual.py ({error!r}); delete it and judge the run again") from error
-    if not all(map(math.isfinite, figures.values())):
-        raise RunError(f"{path}: a figure is not finite; delete it and judge the run again")
-    return figures
+        raise RunError(
+            f"{path}: not a report of val_dual.py ({error!r}); delete it and evaluate the run again"
+        ) from error
+    if not all(map(math.isfinite, metrics.values())):
+        raise RunError(f"{path}: a metric is not finite; delete it and evaluate again")
+    return metrics
 
 
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise RunError(f"{path}: larger than {_MAX_BYTES >> 20} MiB, so not written by a run")
+            raise RunError(f"{path}: larger than {_MAX_BYTES >> 20} MiB, so not a run's")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from error
 
 
 def _durations(folder: Path, status: RunStatus | None) -> tuple[float | None, float | None]:
-    """Seconds in all, and of running: from each beginning to the end after it, or the last thing that was said."""
+    """Return the seconds in all, and of running: from each start to the end after it or the last sign of life."""
     events, _ = read_events(folder)
     if not events:
         return None, None
@@ -157,11 +151,9 @@ def _durations(folder: Path, status: RunStatus | None) -> tuple[float | None, fl
     since: datetime | None = None
     last = events[0].time
     for event in events:
-        if (
-            event.event in LIFECYCLE_EVENTS - TERMINAL_EVENTS
-        ):  # begun or resumed; one that was killed said nothing at its end
-            if since is not None:
-                busy += _seen(event.facts.get("last_seen"), since, last) - since
+        if event.event in LIFECYCLE_EVENTS - TERMINAL_EVENTS:  # started or resumed
+            if since is not None:  # it was killed before, and recorded no end
+                busy += _last_seen(event.facts.get("last_seen"), since, last) - since
             since = event.time
         elif event.event in TERMINAL_EVENTS and since is not None:
             busy, since = busy + (event.time - since), None
@@ -172,10 +164,10 @@ def _durations(folder: Path, status: RunStatus | None) -> tuple[float | None, fl
     return (last - events[0].time).total_seconds(), busy.total_seconds()
 
 
-def _seen(told: object, since: datetime, last: datetime) -> datetime:
-    """When a run that was killed was last seen alive."""
+def _last_seen(recorded: object, since: datetime, last: datetime) -> datetime:
+    """Return when a killed run was last known to be alive."""
     try:
-        seen = datetime.fromisoformat(told) if isinstance(told, str) else last
+        seen = datetime.fromisoformat(recorded) if isinstance(recorded, str) else last
     except ValueError:
         seen = last
     return max(seen, since, last) if seen.tzinfo else max(last, since)

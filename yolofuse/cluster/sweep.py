@@ -1,4 +1,4 @@
-"""Which runs a submission is made of: configs times seeds, each with a folder of its own, all checked beforehand."""
+"""Plan the runs of a sweep: configs times seeds, each with its own folder, all checked before submission."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ SUBMITTED_NAME = "submitted.yaml"
 
 @dataclass(frozen=True)
 class SweepRun:
-    """One run of a submission.
+    """One run of a sweep.
 
     Attributes:
-        run: Its folder, absolute.
-        config: Its config, with the folder and the seed in it.
-        source: The file that the config is from.
+        folder: Its folder, absolute.
+        config: Its config, including folder and seed.
+        source: The file that the config was loaded from.
     """
 
-    run: Path
+    folder: Path
     config: Config
     source: Path
 
     @property
     def frozen(self) -> Path:
-        """The config as it was when submitted: an edit while the job waits in the queue changes nothing."""
-        return self.run / SUBMITTED_NAME
+        """Path of the config as submitted, so that an edit while the job is queued changes nothing."""
+        return self.folder / SUBMITTED_NAME
 
 
 def plan_runs(
@@ -44,105 +44,100 @@ def plan_runs(
     world: int = 1,
     resume: bool = False,
 ) -> list[SweepRun]:
-    """The runs of a submission, in the order of the files and, within each, of the seeds.
+    """Load and check the runs of a sweep, in the order of the files and, within each, of the seeds.
 
     A run's folder is its config's ``train.run``; with seeds, even a single one, ``-seedN`` is added.
 
     Args:
         files: The configs.
-        overrides: Words such as ``train.epochs=50``, for all of them.
-        seeds: Trains every config with each of these.
-        world: Number of ranks of a job.
-        resume: Accept folders that hold a run already: it is gone on with.
+        overrides: Overrides such as ``train.epochs=50``, for all configs.
+        seeds: Seeds to train every config with.
+        world: Number of ranks of each job.
+        resume: Accept folders that hold a run already, to resume it.
 
     Raises:
-        ConfigError: If a config is wrong, batches cannot be dealt to the ranks, or two runs share a folder.
+        ConfigError: If a config is wrong, a batch cannot be divided among the ranks, or two runs share a folder.
         RunError: If folders hold runs already, or jobs for them were submitted.
     """
     if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds: one is given twice (got {','.join(map(str, seeds))})")
+        raise ConfigError(f"--seeds: a seed is given twice (got {','.join(map(str, seeds))})")
     fixed = [word for word in overrides if seeds and word.startswith("train.seed=")]
     if fixed:
-        raise ConfigError(f"{fixed[0]}: --seeds gives the seeds already; leave one of both out")
-    elements = [element for file in files for element in _elements(file, overrides, seeds)]
-    problems = [*_collisions(elements), *_misfits(elements, world)]
+        raise ConfigError(f"{fixed[0]}: --seeds gives the seeds already; leave one of the two out")
+    runs = [run for file in files for run in _runs_of(file, overrides, seeds)]
+    problems = [*_shared_folders(runs), *_wrong_options(runs, world)]
     if problems:
         raise ConfigError(listing("command line", problems))
-    used = [] if resume else _used(elements)
+    used = [] if resume else _used_folders(runs)
     if used:
         raise RunError(listing("run folders", used))
-    return elements
+    return runs
 
 
-def write_configs(elements: Sequence[SweepRun]) -> list[Path]:
-    """Write each run's config into its folder; returns the files that were not there before."""
-    new = [element.frozen for element in elements if not element.frozen.exists()]
-    for element in elements:
-        save_text(element.frozen, dump_config(element.config))
+def write_configs(runs: Sequence[SweepRun]) -> list[Path]:
+    """Write each run's config into its folder; return the files that did not exist before."""
+    new = [run.frozen for run in runs if not run.frozen.exists()]
+    for run in runs:
+        save_text(run.frozen, dump_config(run.config))
     return new
 
 
 def remove_configs(files: Sequence[Path]) -> None:
-    """Take back what :func:`freeze` wrote, and folders that hold nothing else."""
+    """Delete files that :func:`write_configs` wrote, and folders that hold nothing else."""
     for file in files:
         file.unlink(missing_ok=True)
         if not any(file.parent.iterdir()):
             file.parent.rmdir()
 
 
-def _elements(file: Path, overrides: Sequence[str], seeds: Sequence[int]) -> list[SweepRun]:
+def _runs_of(file: Path, overrides: Sequence[str], seeds: Sequence[int]) -> list[SweepRun]:
     base = load_config(file, overrides)
     check_fusion(base.model)
-    run = base.run_dir.expanduser().absolute()
+    folder = base.run_dir.expanduser().absolute()
     if not seeds:
-        return [_element(file, overrides, run)]
+        return [_load_run(file, overrides, folder)]
     return [
-        _element(file, [*overrides, f"train.seed={seed}"], run.with_name(f"{run.name}-seed{seed}")) for seed in seeds
+        _load_run(file, [*overrides, f"train.seed={seed}"], folder.with_name(f"{folder.name}-seed{seed}"))
+        for seed in seeds
     ]
 
 
-def _element(file: Path, overrides: Sequence[str], run: Path) -> SweepRun:
-    # JSON is YAML, so that a folder's name may hold whatever it likes
-    return SweepRun(run, load_config(file, [*overrides, f"train.run={json.dumps(str(run))}"]), file)
+def _load_run(file: Path, overrides: Sequence[str], folder: Path) -> SweepRun:
+    # JSON is YAML, so a folder's name may contain any characters
+    return SweepRun(folder, load_config(file, [*overrides, f"train.run={json.dumps(str(folder))}"]), file)
 
 
-def _collisions(elements: Sequence[SweepRun]) -> list[str]:
-    """Two runs of one folder; those of two files happen where ``train.run`` was copied, or given for all."""
+def _shared_folders(runs: Sequence[SweepRun]) -> list[str]:
+    """Report runs of one folder, which happen if ``train.run`` was copied between configs or overridden for all."""
     first: dict[Path, SweepRun] = {}
     problems = []
-    for element in elements:
-        other = first.setdefault(element.run.resolve(), element)
-        if other is not element:
-            problems.append(
-                f"{element.source}: train.run is {element.run}, as in {other.source}; give each its own folder"
-            )
+    for run in runs:
+        other = first.setdefault(run.folder.resolve(), run)
+        if other is not run:
+            problems.append(f"{run.source}: train.run is {run.folder}, as in {other.source}; give each its own folder")
     return problems
 
 
-def _misfits(elements: Sequence[SweepRun], world: int) -> list[str]:
-    """What would end a job minutes after it had waited for hours."""
+def _wrong_options(runs: Sequence[SweepRun], world: int) -> list[str]:
+    """Report what would end a job within minutes after hours in the queue."""
     problems = []
-    for element in elements:
-        batch, descriptor = element.config.train.batch, Path(element.config.data.descriptor)
+    for run in runs:
+        batch, descriptor = run.config.train.batch, Path(run.config.data.descriptor)
         if isinstance(batch, int) and batch % world:
             problems.append(
-                f"{element.source}: train.batch: {batch} pairs cannot be dealt evenly to {world} ranks; "
-                f"take a multiple of {world}"
+                f"{run.source}: train.batch: {batch} pairs cannot be divided evenly among {world} ranks; "
+                f"use a multiple of {world}"
             )
         if not descriptor.is_file():
-            problems.append(f"{element.source}: data.descriptor: no file {descriptor}; check the path")
+            problems.append(f"{run.source}: data.descriptor: no file {descriptor}; check the path")
     return list(dict.fromkeys(problems))
 
 
-def _used(elements: Sequence[SweepRun]) -> list[str]:
+def _used_folders(runs: Sequence[SweepRun]) -> list[str]:
     problems = []
-    for element in elements:
-        if RunFolder(element.run).config.exists():
-            problems.append(
-                f"{element.run}: holds a run already; go on with it by --resume, or choose another train.run"
-            )
-        elif element.frozen.exists():
-            problems.append(
-                f"{element.run}: a job for it was submitted already; if that is gone from squeue, use --resume"
-            )
+    for run in runs:
+        if RunFolder(run.folder).config.exists():
+            problems.append(f"{run.folder}: holds a run already; resume it with --resume, or choose another train.run")
+        elif run.frozen.exists():
+            problems.append(f"{run.folder}: a job was submitted already; if it is not in squeue any more, use --resume")
     return problems

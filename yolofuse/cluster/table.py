@@ -1,133 +1,120 @@
-"""Runs as one table: what differs between them, what came of each, and the mean over seeds."""
+"""Tabulate runs: the options that differ, the results of each, and the mean over seeds."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from yolofuse.cluster.run_results import RunFacts
+from yolofuse.cluster.run_results import METRICS, RunResults
 from yolofuse.errors import ConfigError
+from yolofuse.tables import csv_text, markdown_table
 
-_OWN = {"train.run", "train.seed", "init.seed"}
-"""Options that differ between seeds of one config."""
+_SEED_OPTIONS = {"train.run", "train.seed", "init.seed"}
+"""Options that always differ between the seeds of one config."""
 _DIGITS = 4
 
 Row = dict[str, str]
 
 
-def make_table(runs: Sequence[RunFacts]) -> list[Row]:
-    """A row for each run, in the order given, then one for each config that was finished with several seeds.
+def make_table(runs: Sequence[RunResults]) -> list[Row]:
+    """Make a row for each run, in the order given, then one for each config that finished with several seeds.
 
-    Every row has the same columns; a cell is blank where there is nothing to say. Means and standard deviations (of a
-    sample, n - 1) are over finished runs only, and over evaluations that all of them have.
+    Every row has the same columns; a cell without a value is blank. Means and standard deviations (of a sample, n - 1)
+    are over finished runs only, and over evaluations that all of them have.
     """
-    differing = _differing(runs)
-    judged = sorted({name for run in runs for name in run.judged})
-    blank = dict.fromkeys(_columns(differing, judged), "")
+    differing = _differing_options(runs)
+    metrics = [*METRICS, *(f"{name} {metric}" for name in _evaluations(runs) for metric in METRICS)]
+    blank = dict.fromkeys(_columns(differing, metrics), "")
     rows = [blank | _run_row(run, differing) for run in runs]
-    return rows + [blank | row for row in _mean_rows(runs, differing, judged)]
-
-
-def format_csv(rows: Sequence[Row]) -> str:
-    """The table as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return rows + [blank | row for row in _mean_rows(runs, differing, metrics)]
 
 
 def format_markdown(rows: Sequence[Row]) -> str:
-    """The table as Markdown that reads well as plain text too; columns that are blank throughout are left out."""
+    """Format the table as Markdown without the columns that are blank in every row."""
     columns = [name for name in rows[0] if any(row[name] for row in rows)]
-    cells = [columns, *([row[name].replace("|", "\\|") for name in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
-    ]
-    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
-    return "\n".join(lines) + "\n"
+    return markdown_table([columns, *([row[name] for name in columns] for row in rows)]) + "\n"
 
 
-FORMATS: Mapping[str, Callable[[Sequence[Row]], str]] = {".csv": format_csv, ".md": format_markdown}
+FORMATS: Mapping[str, Callable[[Sequence[Row]], str]] = {".csv": csv_text, ".md": format_markdown}
 
 
 def check_outputs(paths: Sequence[Path]) -> None:
-    """Check that each file's name says a format.
+    """Check that each file's suffix names a format.
 
     Raises:
         ConfigError: If one does not.
     """
     for path in paths:
         if path.suffix not in FORMATS:
-            raise ConfigError(f"{path}: end the name in {' or '.join(FORMATS)}, so that the format is known")
+            raise ConfigError(f"{path}: end the name in {' or '.join(FORMATS)}, which names the format")
 
 
-def _columns(differing: Sequence[str], judged: Sequence[str]) -> list[str]:
-    figures = ["AP", "AP50", *(f"{name} {figure}" for name in judged for figure in ("AP", "AP50"))]
-    spread = [column for figure in figures for column in (figure, f"{figure} sd")]
-    return ["run", *differing, "seed", "state", "epochs", *spread, "wall_h", "busy_h", "interruptions"]
+def _evaluations(runs: Sequence[RunResults]) -> list[str]:
+    return sorted({name for run in runs for name in run.evaluations})
 
 
-def _differing(runs: Sequence[RunFacts]) -> list[str]:
-    """Options that are not the same in all runs, in the config's order."""
+def _columns(differing: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    means_and_stds = [column for metric in metrics for column in (metric, f"{metric} sd")]
+    return ["run", *differing, "seed", "state", "epochs", *means_and_stds, "wall_h", "busy_h", "interruptions"]
+
+
+def _differing_options(runs: Sequence[RunResults]) -> list[str]:
+    """Return the options that are not the same in all runs, in the config's order."""
     keys = list(dict.fromkeys(key for run in runs for key in run.options))
-    return [key for key in keys if key not in _OWN and len({_plain(run.options.get(key)) for run in runs}) > 1]
+    return [key for key in keys if key not in _SEED_OPTIONS and len({_cell(run.options.get(key)) for run in runs}) > 1]
 
 
-def _plain(value: Any) -> str:
+def _cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _run_row(run: RunFacts, differing: Sequence[str]) -> Row:
-    figures = {name: f"{value:.{_DIGITS}f}" for name, value in _figures(run).items()}
+def _run_row(run: RunResults, differing: Sequence[str]) -> Row:
     return {
-        "run": str(run.run),
-        **{key: _plain(run.options.get(key)) for key in differing},
+        "run": str(run.folder),
+        **{key: _cell(run.options.get(key)) for key in differing},
         "seed": str(run.seed),
         "state": run.state,
         "epochs": f"{run.epochs}/{run.options['train.epochs']}",
-        **figures,
+        **{name: f"{value:.{_DIGITS}f}" for name, value in _metrics(run).items()},
         "wall_h": _hours(run.wall_s),
         "busy_h": _hours(run.busy_s),
         "interruptions": str(run.interruptions),
     }
 
 
-def _figures(run: RunFacts) -> dict[str, float]:
-    figures = dict(run.best)
-    return figures | {f"{name} {figure}": value for name, part in run.judged.items() for figure, value in part.items()}
+def _metrics(run: RunResults) -> dict[str, float]:
+    evaluations = {
+        f"{name} {metric}": value for name, metrics in run.evaluations.items() for metric, value in metrics.items()
+    }
+    return {**run.best, **evaluations}
 
 
 def _hours(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds / 3600:.3f}"
 
 
-def _mean_rows(runs: Sequence[RunFacts], differing: Sequence[str], judged: Sequence[str]) -> list[Row]:
-    groups: dict[tuple[str, ...], list[RunFacts]] = {}
+def _mean_rows(runs: Sequence[RunResults], differing: Sequence[str], metrics: Sequence[str]) -> list[Row]:
+    groups: dict[tuple[str, ...], list[RunResults]] = {}
     for run in runs:
-        groups.setdefault(tuple(_plain(run.options.get(key)) for key in differing), []).append(run)
+        groups.setdefault(tuple(_cell(run.options.get(key)) for key in differing), []).append(run)
     rows = []
     for values, members in groups.items():
-        done = [run for run in members if run.state == "finished"]
-        if len({run.seed for run in done}) < 2:
+        finished = [run for run in members if run.state == "finished"]
+        if len({run.seed for run in finished}) < 2:
             continue
         row = dict(zip(differing, values, strict=True)) | {
-            "run": f"mean of {len(done)}",
-            "seed": " ".join(str(run.seed) for run in done),
-            "state": "finished" if len(done) == len(members) else f"{len(done)} of {len(members)} finished",
-            "interruptions": str(sum(run.interruptions for run in done)),
+            "run": f"mean of {len(finished)}",
+            "seed": " ".join(str(run.seed) for run in finished),
+            "state": "finished" if len(finished) == len(members) else f"{len(finished)} of {len(members)} finished",
+            "interruptions": str(sum(run.interruptions for run in finished)),
         }
-        for name in ["AP", "AP50", *(f"{e} {figure}" for e in judged for figure in ("AP", "AP50"))]:
-            values_of = [_figures(run).get(name) for run in done]
-            known = [value for value in values_of if value is not None]
-            if len(known) == len(done):
-                row[name] = f"{statistics.mean(known):.{_DIGITS}f}"
-                row[f"{name} sd"] = f"{statistics.stdev(known):.{_DIGITS}f}"
+        for name in metrics:
+            samples = [value for run in finished if (value := _metrics(run).get(name)) is not None]
+            if len(samples) == len(finished):
+                row[name] = f"{statistics.mean(samples):.{_DIGITS}f}"
+                row[f"{name} sd"] = f"{statistics.stdev(samples):.{_DIGITS}f}"
         rows.append(row)
     return rows

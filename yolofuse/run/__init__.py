@@ -1,1 +1,1 @@
-"""Everything on disk about one run: folder, lock, status, events, checkpoints."""
+"""Read and write everything on disk about one run: folder, lock, status, events, checkpoints."""

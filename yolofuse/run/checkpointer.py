@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written beside training, the last few kept, the newest whole one found again."""
+"""Write a run's checkpoints in a background thread, keep the newest few, and find the newest intact one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from yolofuse.errors import DamagedError, RunError
 from yolofuse.run.folder import RunFolder
-from yolofuse.weights import check_seal, save_checkpoint
+from yolofuse.weights import save_checkpoint, verify_checksum
 
 log = logging.getLogger("yolofuse")
 
@@ -25,57 +25,58 @@ _MIB = 1 << 20
 
 
 class AsyncCheckpointer:
-    """Writes a run's checkpoints in a thread of its own, in the order they were given.
+    """Writes a run's checkpoints in a background thread, in the order of the calls.
 
-    The state is copied before :meth:`last` or :meth:`best` returns, so that training may go on changing it.
+    The state is copied before :meth:`save_last` or :meth:`save_best` returns, so that training may change it at once.
     """
 
     def __init__(self, folder: RunFolder, keep: int) -> None:
-        """Start nothing yet.
+        """Create a checkpointer; the thread starts with the first checkpoint.
 
         Args:
-            folder: The run's.
-            keep: How many of the newest checkpoints stay.
+            folder: The run's folder.
+            keep: How many of the newest checkpoints are kept.
         """
         self._folder = folder
         self._keep = keep
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="saver")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpointer")
         self._pending: list[Future[None]] = []
 
     def require_space(self, content: Mapping[str, Any]) -> None:
-        """Check before training that the disk will hold what the run keeps, and at least two checkpoints.
+        """Check before training that the disk has space for all checkpoints that the run keeps, and for at least two.
 
         Raises:
-            RunError: If it won't.
+            RunError: If it has not.
         """
         size = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(content))
-        there = sum(path.stat().st_size for path in self._folder.checkpoints())
-        needed = max((self._keep + 2) * size - there, 2 * size)  # with best.pt, and the one that is being written
+        existing = sum(path.stat().st_size for path in self._folder.checkpoints())
+        needed = max((self._keep + 2) * size - existing, 2 * size)  # + best.pt and the one being written
         free = shutil.disk_usage(self._folder.path).free
         if free < needed:
             raise RunError(
                 f"{self._folder.path}: {free / _MIB:.0f} MiB are free on its disk, but the run's checkpoints will take "
-                f"{needed / _MIB:.0f} MiB; make room, choose another train.run, or less train.keep (now {self._keep})"
+                f"{needed / _MIB:.0f} MiB; free disk space, choose another train.run, or lower train.keep "
+                f"(now {self._keep})"
             )
 
     def save_last(self, content: Mapping[str, Any], step: int) -> None:
-        """Save the state after a step; older checkpoints than the last ``keep`` go when it is on the disk.
+        """Save the state after a step; once it is on the disk, all but the newest ``keep`` checkpoints are deleted.
 
         Raises:
-            WeightsError: If an earlier one could not be written.
+            WeightsError: If an earlier checkpoint could not be written.
         """
         self._submit(self._write_last, content, step)
 
     def save_best(self, content: Mapping[str, Any]) -> None:
-        """Save what scored best.
+        """Save the state with the best AP.
 
         Raises:
-            WeightsError: If an earlier one could not be written.
+            WeightsError: If an earlier checkpoint could not be written.
         """
         self._submit(self._write_best, content)
 
     def raise_if_failed(self) -> None:
-        """Tell of a failure, if there was one since the last time.
+        """Raise the error of a failed write, without waiting for pending ones.
 
         Raises:
             WeightsError: If a checkpoint could not be written.
@@ -84,7 +85,7 @@ class AsyncCheckpointer:
             self._pending.pop(0).result()
 
     def flush(self) -> None:
-        """Wait until everything is on the disk.
+        """Wait until all checkpoints are on the disk.
 
         Raises:
             WeightsError: If a checkpoint could not be written.
@@ -93,12 +94,12 @@ class AsyncCheckpointer:
             self._pending.pop(0).result()
 
     def close(self) -> None:
-        """End the thread; what was given to it is written first. Failures were told by :meth:`wait`, or never will."""
+        """Write pending checkpoints and end the thread; call :meth:`flush` first to see errors."""
         self._thread.shutdown(wait=True)
 
     def _submit(self, write: Any, content: Mapping[str, Any], *args: int) -> None:
-        copied = snapshot(content)  # while the one before is still being written
-        self.flush()  # so that there are never more than two copies in memory
+        copied = snapshot(content)  # while the previous one is still being written
+        self.flush()  # at most two copies in memory
         self._pending.append(self._thread.submit(write, copied, *args))
 
     def _write_last(self, content: Mapping[str, Any], step: int) -> None:
@@ -114,28 +115,28 @@ class AsyncCheckpointer:
 
 
 def snapshot(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy on the CPU that later steps do not change; plain values are taken as they are."""
-    copied = {key: _copied(value) for key, value in content.items()}
+    """Copy all tensors to the CPU; other values are kept as they are."""
+    copied = {key: _copy(value) for key, value in content.items()}
     if any(tensor.is_cuda for tensor in _tensors(content)):
-        torch.cuda.synchronize()  # the copies were only ordered so far
+        torch.cuda.synchronize()  # the copies are asynchronous
     return copied
 
 
 def newest_checkpoint(folder: RunFolder) -> tuple[Path | None, list[str]]:
-    """A run's newest whole checkpoint, None where there is none yet, and what was wrong with newer ones.
+    """Find a run's newest intact checkpoint and describe the damaged newer ones; None if there is none yet.
 
-    A damaged one is renamed to ``*.damaged``, so that it is neither tried again nor lost. For rank 0 alone.
+    Damaged checkpoints are renamed to ``*.damaged``, so that they are neither tried again nor lost. For rank 0 only.
 
     Raises:
-        DamagedError: If there are checkpoints, but none is whole.
+        DamagedError: If there are checkpoints, but none is intact.
     """
     problems: list[str] = []
     for path in [*folder.checkpoints(), folder.last]:
         if not path.exists():
             continue
         try:
-            unsealed = path == folder.last and zipfile.is_zipfile(path)  # yolofuse once wrote it without checksum
-            if not check_seal(path) and not unsealed:
+            unsealed = path == folder.last and zipfile.is_zipfile(path)  # older versions wrote it without checksum
+            if not verify_checksum(path) and not unsealed:
                 raise DamagedError(f"{path}: damaged: its end is missing")
         except DamagedError as error:
             damaged = path.with_name(f"{path.name}.damaged")
@@ -143,20 +144,20 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path | None, list[str]]:
             problems.append(f"{error} (kept as {damaged.name})")
             continue
         if problems:
-            log.warning("warning: %s; %s is taken instead", "; ".join(problems), path.name)
+            log.warning("warning: %s; %s is used instead", "; ".join(problems), path.name)
             _link(path, folder.last)
         return path, problems
     lost = sorted(path.name for path in folder.last.parent.glob("*.pt.damaged"))
     if problems or lost:
         raise DamagedError(
-            f"{folder.path}: no checkpoint of the run is whole: {'; '.join(problems or lost)}; begin a new run, or "
+            f"{folder.path}: no checkpoint of the run is intact: {'; '.join(problems or lost)}; start a new run, or "
             "delete the *.damaged files to train this one from its start"
         )
     return None, []
 
 
 def _link(path: Path, name: Path) -> None:
-    """Let ``name`` be the same file as ``path``; a copy where the file system knows no second names."""
+    """Make ``name`` a hard link to ``path``, or a copy on a file system without hard links."""
     temporary = name.with_name(f".{name.name}.{secrets.token_hex(4)}.part")
     try:
         try:
@@ -164,19 +165,19 @@ def _link(path: Path, name: Path) -> None:
         except OSError:
             shutil.copyfile(path, temporary)
         if name.exists() and name.samefile(temporary):
-            return  # two names of one file: a rename would do nothing
+            return  # already linked; a rename would do nothing
         temporary.replace(name)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _copied(value: Any) -> Any:
+def _copy(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True, non_blocking=value.is_cuda)
     if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
+        return {key: _copy(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_copied(item) for item in value)
+        return type(value)(_copy(item) for item in value)
     return value
 
 

@@ -1,23 +1,34 @@
-"""A run's folder: config.yaml, weights/, results.csv, pictures, evaluations."""
+"""Name, read and write the files of a run's folder: config.yaml, weights/, results.csv, plots, evaluations."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from yolofuse.config import Config, dump_config, load_config
 from yolofuse.errors import RunError
 from yolofuse.files import save_json, save_text
-from yolofuse.weights import WeightsReport
+from yolofuse.tables import csv_text
+
+if TYPE_CHECKING:  # both import torch, and ``status`` must start fast
+    from yolofuse.config import Config
+    from yolofuse.weights import WeightsReport
 
 History = list[dict[str, float | None]]
 
+_CHECKPOINT = re.compile(r"step_(\d{1,12})\.pt")
+
+
+def checkpoint_step(path: Path) -> int | None:
+    """Return the step in the name of a numbered checkpoint; None for any other file."""
+    match = _CHECKPOINT.fullmatch(path.name)
+    return int(match[1]) if match else None
+
 
 class RunFolder:
-    """Names of the files that a run leaves."""
+    """The files of one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,58 +44,63 @@ class RunFolder:
         self.split_batches = path / "split_batches.json"
 
     def checkpoint(self, step: int) -> Path:
-        """The checkpoint after a step."""
+        """Return the path of the checkpoint after a step."""
         return self.last.with_name(f"step_{step:08d}.pt")
 
     def checkpoints(self) -> list[Path]:
-        """Numbered checkpoints, newest first."""
-        return sorted(self.last.parent.glob("step_*.pt"), reverse=True)
+        """Return the numbered checkpoints, newest first."""
+        found = [path for path in self.last.parent.glob("step_*.pt") if checkpoint_step(path) is not None]
+        return sorted(found, key=lambda path: checkpoint_step(path) or 0, reverse=True)
 
     def stacks(self, rank: int) -> Path:
-        """Where the watchdog of a rank writes."""
+        """Return the file that the watchdog of a rank writes stack traces to."""
         return self.path / f"stacks-rank{rank}.txt"
 
     def check_unused(self) -> None:
-        """Check that nothing is there yet, before minutes are spent on checking data.
+        """Check that the folder holds no run yet, before minutes are spent on checking data.
 
         Raises:
-            RunError: If a run was begun there already.
+            RunError: If a run was started there already.
         """
         if self.config.exists():
             raise RunError(
-                f"{self.path}: holds a run already; go on with it by --resume {self.path}, or choose another train.run"
+                f"{self.path}: holds a run already; resume it with --resume {self.path}, or choose another train.run"
             )
 
     def create(self, config: Config) -> None:
-        """Make a new folder that holds the resolved config.
+        """Create the folder and write the resolved config into it.
 
         Raises:
-            RunError: If a run was begun there already.
+            RunError: If a run was started there already.
         """
         self.check_unused()
         self.last.parent.mkdir(parents=True, exist_ok=True)
         self.write_config(config)
 
     def write_config(self, config: Config) -> None:
-        """Write the resolved config, in the place of the one before if there was one."""
+        """Write the resolved config, replacing an earlier one."""
+        from yolofuse.config import dump_config
+
         save_text(self.config, dump_config(config))
 
     def load_config(self, overrides: Sequence[str] = ()) -> Config:
-        """The resolved config of a run, with changes if there are any.
+        """Load the resolved config of the run, changed by ``overrides``.
 
         Raises:
             RunError: If there is none.
         """
+        from yolofuse.config import load_config
+
         if not self.config.is_file():
             raise RunError(f"{self.path}: no run here (config.yaml is missing); give the folder that train.run named")
         config = load_config(self.config, overrides)
         return config.model_copy(update={"train": config.train.model_copy(update={"run": str(self.path)})})
 
     def read_micro_batches(self) -> int:
-        """In how many pieces each batch is computed, since memory did not hold more; 1 where it did.
+        """Return how many micro-batches each batch is split into after an out-of-memory error; 1 without one.
 
         Raises:
-            RunError: If the file that says so is damaged.
+            RunError: If the file that holds the number is damaged.
         """
         if not self.split_batches.exists():
             return 1
@@ -92,28 +108,23 @@ class RunFolder:
             parts = json.loads(self.split_batches.read_text(encoding="utf-8"))["parts"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
-                f"{self.split_batches}: cannot be read ({error}); delete it to begin with whole batches"
+                f"{self.split_batches}: cannot be read ({error}); delete it to start with whole batches"
             ) from error
         if type(parts) is not int or not 1 <= parts <= 1 << 20:
             raise RunError(
-                f"{self.split_batches}: parts must be a whole number from 1 on; delete the file to begin anew"
+                f"{self.split_batches}: parts must be an integer of at least 1; delete it to start with whole batches"
             )
         return parts
 
     def write_micro_batches(self, parts: int) -> None:
-        """Note in how many pieces each batch is to be computed from now on."""
+        """Record how many micro-batches each batch is split into from now on."""
         save_json(self.split_batches, {"parts": parts})
 
     def write_weights_report(self, report: WeightsReport) -> None:
-        """Write what became of each tensor before the first step."""
+        """Write where the initial value of each tensor came from."""
         save_json(self.weights_report, report.plain(), indent=1)
 
     def write_results(self, history: Sequence[Mapping[str, float | None]]) -> None:
-        """Write results.csv anew, a row per epoch; blank where an epoch was not evaluated."""
-        columns = list(dict.fromkeys(key for row in history for key in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        for row in history:
-            writer.writerow({key: "" if value is None else f"{value:.6g}" for key, value in row.items()})
-        save_text(self.results, text.getvalue())
+        """Write results.csv, a row per epoch; values of an epoch without evaluation are blank."""
+        rows = [{key: None if value is None else f"{value:.6g}" for key, value in row.items()} for row in history]
+        save_text(self.results, csv_text(rows))

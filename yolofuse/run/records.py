@@ -1,10 +1,11 @@
-"""What a run says of itself in ``status.json`` and ``events.jsonl``, and how others read it.
+"""Define and read the records of a run: ``status.json`` and ``events.jsonl``.
 
-The files may come from anywhere: sizes are bounded, types are checked, nothing in them is believed to be short or sane.
+The files may come from an untrusted source, so sizes are bounded and types are checked.
 """
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,27 +23,28 @@ EventName = Literal[
     "begun", "resumed", "preempted", "rolled_back", "out_of_memory", "worker_died", "fell_back", "finished", "failed"
 ]
 TERMINAL_EVENTS = {"preempted", "failed", "finished"}
-"""Events after which a run says nothing more, unless it is resumed."""
+"""Events that end a run, until it is resumed."""
 LIFECYCLE_EVENTS = TERMINAL_EVENTS | {"begun", "resumed"}
+"""Events at which a run starts, resumes or ends."""
 Scalar = str | int | float | bool | None
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(max_length=255)]
 
 
 class RunStatus(BaseModel):
-    """Where a run stands, as its file says.
+    """The run state, as ``status.json`` holds it.
 
     Attributes:
-        state: What it is doing, or how it ended.
+        state: What the run is doing, or how it ended.
         epoch: Finished epochs.
         epochs: Of the whole run.
-        epoch_step: Steps made of the running epoch.
-        steps_per_epoch: Steps of a whole one.
-        step: Steps made since the start.
-        pairs_per_s: Over all ranks, in training; None as long as it isn't known.
-        eta_s: Seconds to go, evaluations included.
-        updated: When this was written.
-        host: Where rank 0 runs.
+        epoch_step: Finished steps of the current epoch.
+        steps_per_epoch: Steps of a whole epoch.
+        step: Finished steps since the start.
+        pairs_per_s: Training throughput over all ranks; None until it is known.
+        eta_s: Remaining seconds, evaluations included.
+        updated: When the file was written.
+        host: Machine of rank 0.
         pid: Process of rank 0.
         world: Number of ranks.
         last_save_step: Step of the newest checkpoint.
@@ -68,14 +70,14 @@ class RunStatus(BaseModel):
 
 
 class Event(BaseModel):
-    """Something that happened to a run. More facts than these stand in :attr:`facts`.
+    """One event of a run, a line of ``events.jsonl``; fields without a name here are in :attr:`facts`.
 
     Attributes:
-        time: When.
-        event: What.
-        host: Where.
+        time: When it happened.
+        event: What happened, see ``EventName``.
+        host: Machine of the process that wrote it.
         epoch: Finished epochs.
-        step: Steps made since the start.
+        step: Finished steps since the start.
         world: Number of ranks.
     """
 
@@ -91,15 +93,20 @@ class Event(BaseModel):
 
     @property
     def facts(self) -> dict[str, Scalar]:
-        """What else was written down."""
+        """The fields that the schema does not name."""
         return self.__pydantic_extra__
 
 
+def utc_now() -> str:
+    """Return the current time as the records hold it: ISO 8601, UTC, whole seconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
 def read_status(folder: Path) -> RunStatus | None:
-    """Where a run stands; None where it has not said so yet.
+    """Read a run's status; None if it has not written one yet.
 
     Raises:
-        RunError: If the file is not what a run writes.
+        RunError: If the file is not a run's status.
     """
     path = folder / STATUS_NAME
     content = _read(path, MAX_STATUS_BYTES)
@@ -108,16 +115,16 @@ def read_status(folder: Path) -> RunStatus | None:
     try:
         return RunStatus.model_validate_json(content)
     except (ValidationError, RecursionError) as error:
-        raise RunError(f"{path}: not a run's status ({_reason(error)}); delete it, the run writes it anew") from error
+        raise RunError(f"{path}: not a run's status ({_reason(error)}); delete it, the run writes it again") from error
 
 
 def read_events(folder: Path) -> tuple[list[Event], int]:
-    """A run's events, in the order they were written, and how many lines could not be read.
+    """Read a run's events, in the order they were written, and count the lines that could not be read.
 
-    A line may be cut by a kill or a full disk.
+    A kill or a full disk may leave a truncated line.
 
     Raises:
-        RunError: If the file is far larger than a run's.
+        RunError: If the file is too large to be a run's.
     """
     content = _read(folder / EVENTS_NAME, MAX_EVENTS_BYTES)
     events: list[Event] = []
@@ -134,7 +141,7 @@ def _read(path: Path, limit: int) -> bytes | None:
     try:
         if not path.exists():
             return None
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # opening a pipe would block
             raise RunError(f"{path}: not a file")
         with path.open("rb") as stream:
             content = stream.read(limit + 1)

@@ -1,4 +1,4 @@
-"""What a run was made of, so that it does not go on as another one unnoticed."""
+"""Check that a run resumes with the config, data and code that it was started with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from yolofuse.config import Config
 from yolofuse.config.load import plain_config, validate_config
 from yolofuse.errors import RunError, listing
 
-_FREE = (
+_MAY_CHANGE = (
     "data.descriptor",
     "data.root",
     "data.workers",
@@ -37,12 +37,12 @@ _FREE = (
     "train.tensorboard",
     "val.backend",
 )
-"""Options that say where and how a run is computed, not what: they may change on the way."""
+"""Options that say where and how a run is computed, not what: they may differ when it resumes."""
 
 
 @lru_cache(maxsize=1)
 def code_fingerprint() -> dict[str, str]:
-    """Versions, and a hash over this package's source."""
+    """Return the versions of the libraries and a hash of this package's source."""
     digest = hashlib.sha256()
     package = Path(yolofuse.__file__).parent
     for path in sorted(package.rglob("*.py")):
@@ -58,21 +58,21 @@ def code_fingerprint() -> dict[str, str]:
 def check_resumable(
     path: Path, content: Mapping[str, Any], config: Config, data_hash: str, *, force: bool = False
 ) -> list[str]:
-    """Compare a checkpoint with what would go on from it; returns what differs, with ``force`` only.
+    """Compare config, data and code with those of a checkpoint; return the differences, accepted with ``force`` only.
 
     Args:
         path: The checkpoint, for messages.
-        content: What it holds.
-        config: The run as it would go on.
+        content: Its content.
+        config: The config to resume with.
         data_hash: Fingerprint of the training data as it is now.
-        force: Whether to go on all the same.
+        force: Accept differences.
 
     Raises:
-        RunError: If config, data or code changed.
+        RunError: If config, data or code changed, without ``force``.
     """
     changes = _config_changes(validate_config(content["config"], where=str(path)), config)
     if content["data_hash"] != data_hash:
-        changes.append("the training data changed: other images, labels or classes than when the run began")
+        changes.append("the training data changed: other images, labels or classes than when the run started")
     known, now = content.get("code", {}), code_fingerprint()
     changes += [
         f"{name}: {known[name]} when it was saved, {now[name]} now"
@@ -80,23 +80,28 @@ def check_resumable(
         if name in known and known[name] != now[name]
     ]
     if changes and not force:
-        advice = "put it back, begin a new run, or go on as another one with --resume RUN --force"
-        raise RunError(f"{listing(f'{path}: the run cannot go on exactly', changes, 'change')}\n  {advice}")
+        advice = "undo the change, start a new run, or accept it with --resume RUN --force, which makes it another run"
+        raise RunError(f"{listing(f'{path}: the run cannot resume exactly', changes, 'change')}\n  {advice}")
     return changes
 
 
 def _config_changes(before: Config, after: Config) -> list[str]:
-    a, b = (_flat(plain_config(config)) for config in (before, after))
+    a, b = flat_options(before), flat_options(after)
     return [
         f"{key}: {a.get(key)} when it was saved, {b.get(key)} now"
         for key in sorted(a.keys() | b.keys())
-        if a.get(key) != b.get(key) and key not in _FREE
+        if a.get(key) != b.get(key) and key not in _MAY_CHANGE
     ]
 
 
-def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_options(config: Config) -> dict[str, Any]:
+    """Return all options by dotted key, such as ``train.epochs``."""
+    return _flatten(plain_config(config))
+
+
+def _flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in section.items():
         name = f"{prefix}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        flat |= _flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return flat

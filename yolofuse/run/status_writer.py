@@ -1,44 +1,26 @@
-"""How a run is doing, for others to read: ``status.json``, written every few seconds, and ``events.jsonl``.
-
-Neither is needed to go on with a run, so trouble with writing them is told and never ends one.
-"""
+"""Write ``status.json``, every few seconds: progress, speed and remaining time of a run."""
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from yolofuse.errors import RunError
 from yolofuse.files import save_json
-from yolofuse.run.records import (
-    EVENTS_NAME,
-    LIFECYCLE_EVENTS,
-    STATUS_NAME,
-    TERMINAL_EVENTS,
-    EventName,
-    Scalar,
-    State,
-    read_events,
-    read_status,
-)
+from yolofuse.run.records import STATUS_NAME, State, utc_now
 
 log = logging.getLogger("yolofuse")
 
-_MAX_TEXT = 2000
-_REMEMBERED = 12  # writes over which the speed is taken
+_SPEED_WINDOW = 12  # writes over which the speed is measured
 
 
 class ProgressLike(Protocol):
-    """What is read off a run's progress."""
+    """The fields of a train state that a status has."""
 
     epoch: int
     epoch_step: int
@@ -47,8 +29,11 @@ class ProgressLike(Protocol):
     best_ap: float
 
 
-class StatusFile:
-    """Keeps ``status.json`` up to date; rank 0 has one."""
+class StatusWriter:
+    """Keeps ``status.json`` up to date; used on rank 0.
+
+    No run depends on its status: a failed write is logged, not raised.
+    """
 
     def __init__(
         self,
@@ -61,16 +46,16 @@ class StatusFile:
         every_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Say what the run is; nothing is written yet.
+        """Create a writer; nothing is written yet.
 
         Args:
-            folder: The run's.
-            epochs: Of the whole run.
+            folder: The run's folder.
+            epochs: Epochs of the whole run.
             steps_per_epoch: Steps of a whole epoch.
             batch: Pairs per step over all ranks.
             world: Number of ranks.
             every_s: Seconds between two writes of the same state.
-            clock: Seconds that never go back.
+            clock: Monotonic time in seconds.
         """
         self._path = folder / STATUS_NAME
         self._epochs = epochs
@@ -81,21 +66,31 @@ class StatusFile:
         self._clock = clock
         self._state: State | None = None
         self._due = 0.0
-        self._points: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)
+        self._points: deque[tuple[float, int]] = deque(maxlen=_SPEED_WINDOW)  # (seconds, step)
         self._steps_per_s: float | None = None
-        self._pause_began: float | None = None
-        self._pauses = [0.0, 0.0]  # how many, and their seconds in all
-        self._is_broken = False
+        self._pause_start: float | None = None
+        self._num_pauses = 0
+        self._paused_s = 0.0
+        self._has_failed = False
 
     def update(self, state: State, progress: ProgressLike) -> None:
-        """Tell where the run stands; written where the state is new or the last write was a while ago."""
+        """Write the status if the state is new or the last write is ``every_s`` old."""
         now = self._clock()
         if state == self._state and now < self._due:
             return
-        self._measure(state, progress.step, now)
+        self._measure_speed(state, progress.step, now)
         self._state, self._due = state, now + self._every_s
+        try:
+            save_json(self._path, self._content(state, progress))
+            self._has_failed = False
+        except OSError as error:
+            if not self._has_failed:
+                log.warning("warning: %s: cannot be written (%s); training continues", self._path, error)
+            self._has_failed = True
+
+    def _content(self, state: State, progress: ProgressLike) -> dict[str, object]:
         speed = self._steps_per_s
-        content = {
+        return {
             "state": state,
             "epoch": progress.epoch,
             "epochs": self._epochs,
@@ -103,106 +98,38 @@ class StatusFile:
             "steps_per_epoch": self._steps_per_epoch,
             "step": progress.step,
             "pairs_per_s": None if speed is None else round(speed * self._batch, 3),
-            "eta_s": self._eta(state, progress),
-            "updated": _now(),
+            "eta_s": self._eta_s(state, progress),
+            "updated": utc_now(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "world": self._world,
             "last_save_step": progress.last_save,
             "best_ap": progress.best_ap if 0 <= progress.best_ap <= 1 else None,
         }
-        try:
-            save_json(self._path, content)
-            self._is_broken = False
-        except OSError as error:
-            if not self._is_broken:
-                log.warning("warning: %s: cannot be written (%s); training goes on", self._path, error)
-            self._is_broken = True
 
-    def _measure(self, state: State, step: int, now: float) -> None:
-        """Take speed from training alone, and the length of what comes between."""
+    def _measure_speed(self, state: State, step: int, now: float) -> None:
+        """Measure the speed of training alone, and the length of the pauses between."""
         if state != "training":
             self._points.clear()
-            if self._pause_began is None and self._state is not None:
-                self._pause_began = now
+            if self._pause_start is None and self._state is not None:
+                self._pause_start = now
             return
-        if self._pause_began is not None:
-            self._pauses = [self._pauses[0] + 1, self._pauses[1] + now - self._pause_began]
-            self._pause_began = None
-        if self._points and step < self._points[-1][1]:  # went back to a checkpoint
+        if self._pause_start is not None:
+            self._num_pauses += 1
+            self._paused_s += now - self._pause_start
+            self._pause_start = None
+        if self._points and step < self._points[-1][1]:  # rolled back to a checkpoint
             self._points.clear()
         self._points.append((now, step))
-        (then, before), (last, after) = self._points[0], self._points[-1]
-        if after > before and last > then:
-            self._steps_per_s = (after - before) / (last - then)
+        (first_s, first_step), (last_s, last_step) = self._points[0], self._points[-1]
+        if last_step > first_step and last_s > first_s:
+            self._steps_per_s = (last_step - first_step) / (last_s - first_s)
 
-    def _eta(self, state: State, progress: ProgressLike) -> float | None:
+    def _eta_s(self, state: State, progress: ProgressLike) -> float | None:
         if state in {"finished", "failed"}:
             return 0.0 if state == "finished" else None
         if not self._steps_per_s:
             return None
         steps = max(self._epochs * self._steps_per_epoch - progress.step, 0)
-        count, seconds = self._pauses
-        pause = seconds / count if count else 0.0
-        return round(steps / self._steps_per_s + pause * max(self._epochs - progress.epoch, 0), 1)
-
-
-def append_event(folder: Path, event: EventName, **facts: Scalar) -> None:
-    """Add a line to a run's ``events.jsonl``, whole: no other process's line ends up inside of it.
-
-    Args:
-        folder: The run's.
-        event: What happened; the time and this host are added.
-        facts: What else is to be known, such as ``epoch``, ``step``, ``world``. Numbers that are not finite become
-            words, which JSON can say; long texts are cut.
-    """
-    said = {name: _sayable(value) for name, value in facts.items()}
-    row = {"time": _now(), "event": event, "host": socket.gethostname(), **said}
-    line = json.dumps(row, allow_nan=False, ensure_ascii=False).encode(errors="replace") + b"\n"
-    path = folder / EVENTS_NAME
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            size = os.fstat(handle).st_size
-            if size and os.pread(handle, 1, size - 1) != b"\n":
-                line = b"\n" + line  # what a full disk or a kill cut short ends here
-            written = os.write(handle, line)
-        finally:
-            os.close(handle)
-        if written < len(line):
-            raise OSError(f"{written} of {len(line)} bytes written")
-    except OSError as error:
-        log.warning("warning: %s: cannot be written (%s); not noted there: %s", path, error, event)
-
-
-def _sayable(value: Scalar) -> Scalar:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value[:_MAX_TEXT] if isinstance(value, str) else value
-
-
-def describe_last_exit(folder: Path) -> dict[str, Any]:
-    """Facts for the event ``resumed``, to be asked before ``status.json`` is written again: how the run had ended.
-
-    Returns:
-        ``after``: preempted, failed, finished, or killed where nothing was written down any more; ``reached``: the last
-        step that is known to have been made (a kill may have lost a few seconds more), ``last_seen`` and ``was_on``:
-        when and where, as far as they are known.
-    """
-    try:
-        events, _ = read_events(folder)
-        status = read_status(folder)
-    except RunError as error:  # a run goes on without knowing this
-        log.warning("warning: %s", error)
-        return {}
-    last = next((event for event in reversed(events) if event.event in LIFECYCLE_EVENTS), None)
-    if last is None and status is None:
-        return {}
-    facts: dict[str, Any] = {"after": last.event if last is not None and last.event in TERMINAL_EVENTS else "killed"}
-    if status is not None:
-        facts |= {"reached": status.step, "last_seen": status.updated.isoformat(), "was_on": status.host}
-    return facts
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+        pause_s = self._paused_s / self._num_pauses if self._num_pauses else 0.0
+        return round(steps / self._steps_per_s + pause_s * max(self._epochs - progress.epoch, 0), 1)

@@ -1,35 +1,35 @@
-"""Where a run stands, judged from its folder alone: alive or not, how often stopped, what would be lost."""
+"""Summarise a run from its folder alone: state, interruptions, newest checkpoint, lost steps."""
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from yolofuse.run.events import last_lifecycle_event
+from yolofuse.run.folder import RunFolder, checkpoint_step
 from yolofuse.run.lock import is_locked
 from yolofuse.run.records import LIFECYCLE_EVENTS, TERMINAL_EVENTS, Event, RunStatus, read_events, read_status
 
-_SILENCE = timedelta(minutes=2)
-"""How old a status of another machine may be; it is written every few seconds."""
-_LONG_SILENCE = timedelta(minutes=60)
-"""The same while it evaluates, when nothing is written."""
-_CHECKPOINT = re.compile(r"step_(\d{1,12})\.pt")
-_COUNTED = ("rolled_back", "out_of_memory", "worker_died", "fell_back")
+_MAX_AGE = timedelta(minutes=2)
+"""Age up to which a status of another machine counts as alive; it is written every few seconds."""
+_MAX_AGE_VALIDATING = timedelta(minutes=60)
+"""The same during an evaluation, when no status is written."""
+_COUNTED_EVENTS = ("rolled_back", "out_of_memory", "worker_died", "fell_back")
 
 
 @dataclass(frozen=True)
 class Interruption:
-    """One time that a run ended before it was done.
+    """One time that a run stopped before it was finished.
 
     Attributes:
-        time: When it ended, as far as that is known; else when it went on.
-        why: In a word or two.
-        host: Where; "" where that is not known.
-        reached: Last step that is known to have been made.
-        resumed_at: Step that it went on from; None as long as it hasn't.
+        time: When it stopped, if known; else when it resumed.
+        why: The reason: ``preempted (SIGUSR1)``, ``failed``, ``killed``.
+        host: Where it ran; "" if unknown.
+        reached: Last step that is known to be finished.
+        resumed_at: Step that it resumed from; None if it has not resumed yet.
     """
 
     time: datetime
@@ -40,13 +40,13 @@ class Interruption:
 
     @property
     def lost(self) -> int | None:
-        """Steps that had to be made twice; None where one of both is not known."""
+        """Steps that had to be repeated; None if unknown."""
         return None if self.reached is None or self.resumed_at is None else max(self.reached - self.resumed_at, 0)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The newest one of a run: its step, where the file's name says so, and when it was written."""
+    """The newest checkpoint of a run: its step, if the file name has one, and when it was written."""
 
     step: int | None
     written: datetime
@@ -54,18 +54,18 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """All that a run's folder says.
+    """The state and history of a run, as its folder shows them.
 
     Attributes:
-        folder: The run's.
+        folder: The run's folder.
         state: training, validating, starting, finished, preempted, failed, stopped (it was killed, or its machine
             died), or unknown.
         is_alive: Whether a process is working on it.
-        status: What it last said of itself.
-        checkpoint: What it would go on from.
-        interruptions: In the order of time.
-        counts: How often other things happened, by event; none are left out.
-        damaged: Lines of its events that could not be read.
+        status: Its last status.
+        checkpoint: The checkpoint that it would resume from.
+        interruptions: In chronological order.
+        counts: How often each other event happened, zeros included.
+        damaged: Number of event lines that could not be read.
     """
 
     folder: Path
@@ -79,113 +79,108 @@ class RunSummary:
 
     @property
     def lost(self) -> int:
-        """Steps made twice, as far as they are known."""
-        return sum(stop.lost or 0 for stop in self.interruptions)
+        """Steps that had to be repeated, as far as known."""
+        return sum(interruption.lost or 0 for interruption in self.interruptions)
 
     @property
     def behind(self) -> int | None:
-        """Steps that a kill at this moment would lose."""
+        """Steps since the checkpoint, which a kill would lose now; None if unknown."""
         if self.status is None or self.checkpoint is None or self.checkpoint.step is None:
             return None
         return max(self.status.step - self.checkpoint.step, 0)
 
 
 def summarise_run(folder: Path, now: datetime | None = None, locked: Callable[[Path], bool] = is_locked) -> RunSummary:
-    """Where a run stands.
+    """Summarise a run from the files in its folder.
 
     Args:
-        folder: The run's.
-        now: The time; by default the present.
-        locked: Whether a process holds the run's lock.
+        folder: The run's folder.
+        now: The current time, by default the clock's.
+        locked: Function that returns whether a process holds the run's lock.
 
     Raises:
-        RunError: If its files are not what a run writes.
+        RunError: If its status or events are not those of a run.
     """
     now = now or datetime.now(timezone.utc)
     status = read_status(folder)
     events, damaged = read_events(folder)
     is_alive = _is_alive(status, locked(folder), now)
-    last = _last_turn(events)
+    last = last_lifecycle_event(events)
     state = _state(status, last, is_alive)
-    stops = _interruptions(events)
+    interruptions = _interruptions(events)
     if not is_alive and state != "finished" and last is not None:
-        stops.append(_pending(last, status))
+        interruptions.append(_last_interruption(last, status))
     return RunSummary(
         folder=folder,
         state=state,
         is_alive=is_alive,
         status=status,
         checkpoint=_newest_checkpoint(folder),
-        interruptions=tuple(stops),
-        counts={name: sum(event.event == name for event in events) for name in _COUNTED},
+        interruptions=tuple(interruptions),
+        counts={name: sum(event.event == name for event in events) for name in _COUNTED_EVENTS},
         damaged=damaged,
     )
 
 
 def _state(status: RunStatus | None, last: Event | None, is_alive: bool) -> str:
-    said = status.state if status is not None else None
+    recorded = status.state if status is not None else None
     if is_alive:
-        return said if said in {"training", "validating"} else "starting"
+        return recorded if recorded in {"training", "validating"} else "starting"
     if last is not None and last.event in TERMINAL_EVENTS:
         return last.event
-    if said is not None:
-        return said if said in TERMINAL_EVENTS else "stopped"
+    if recorded is not None:
+        return recorded if recorded in TERMINAL_EVENTS else "stopped"
     return "stopped" if last is not None else "unknown"
 
 
 def _is_alive(status: RunStatus | None, is_locked_now: bool, now: datetime) -> bool:
-    """A lock says it surely; of another machine, whose locks may not be seen here, the age of its status."""
+    """Decide by the lock or, on another machine, whose locks may not be visible here, by the age of the status."""
     if is_locked_now:
         return True
     if status is None or status.host == socket.gethostname() or status.state in TERMINAL_EVENTS:
         return False
-    return now - status.updated < (_LONG_SILENCE if status.state == "validating" else _SILENCE)
-
-
-def _last_turn(events: Sequence[Event]) -> Event | None:
-    """The last event at which a run began, went on or ended."""
-    return next((event for event in reversed(events) if event.event in LIFECYCLE_EVENTS), None)
+    return now - status.updated < (_MAX_AGE_VALIDATING if status.state == "validating" else _MAX_AGE)
 
 
 def _interruptions(events: Sequence[Event]) -> list[Interruption]:
-    """One for each time that a run went on, unless it had been done before."""
-    stops = []
+    """Return an interruption for each time that the run resumed, unless it was finished before."""
+    interruptions = []
     before: Event | None = None
     for event in events:
         if event.event == "resumed" and before is not None and before.event != "finished":
-            stops.append(_interruption(before, event))
+            interruptions.append(_interruption(before, event))
         if event.event in LIFECYCLE_EVENTS:
             before = event
-    return stops
+    return interruptions
 
 
 def _interruption(before: Event, resumed: Event) -> Interruption:
     ended = before.event in TERMINAL_EVENTS
-    reached, seen, where = (resumed.facts.get(name) for name in ("reached", "last_seen", "was_on"))
+    reached, last_seen, was_on = (resumed.facts.get(name) for name in ("reached", "last_seen", "was_on"))
     return Interruption(
-        time=before.time if ended else _time(seen) or resumed.time,
-        why=_why(before),
-        host=before.host if ended or not isinstance(where, str) else where,
+        time=before.time if ended else _parse_time(last_seen) or resumed.time,
+        why=_reason(before),
+        host=before.host if ended or not isinstance(was_on, str) else was_on,
         reached=max((step for step in (reached, before.step) if isinstance(step, int)), default=None),
         resumed_at=resumed.step,
     )
 
 
-def _pending(last: Event, status: RunStatus | None) -> Interruption:
-    """The end of a run that has not gone on yet."""
+def _last_interruption(last: Event, status: RunStatus | None) -> Interruption:
+    """Describe the end of a run that has not resumed yet."""
     if last.event in TERMINAL_EVENTS or status is None:
-        return Interruption(last.time, _why(last), last.host, last.step, None)
-    return Interruption(status.updated, _why(last), status.host, status.step, None)
+        return Interruption(last.time, _reason(last), last.host, last.step, None)
+    return Interruption(status.updated, _reason(last), status.host, status.step, None)
 
 
-def _why(last: Event) -> str:
+def _reason(last: Event) -> str:
     if last.event == "preempted":
         signal = last.facts.get("signal")
         return f"preempted ({signal})" if isinstance(signal, str) else "preempted"
     return last.event if last.event in TERMINAL_EVENTS else "killed"
 
 
-def _time(text: object) -> datetime | None:
+def _parse_time(text: object) -> datetime | None:
     if not isinstance(text, str):
         return None
     try:
@@ -196,10 +191,9 @@ def _time(text: object) -> datetime | None:
 
 
 def _newest_checkpoint(folder: Path) -> Checkpoint | None:
-    weights = folder / "weights"
-    steps = [(int(match[1]), file) for file in weights.glob("step_*.pt") if (match := _CHECKPOINT.fullmatch(file.name))]
-    step, file = max(steps, default=(None, weights / "last.pt"))
+    files = RunFolder(folder)
+    path = next(iter(files.checkpoints()), files.last)
     try:
-        return Checkpoint(step, datetime.fromtimestamp(file.stat().st_mtime, timezone.utc))
-    except FileNotFoundError:  # there is none yet, or it has just made room for a newer one
+        return Checkpoint(checkpoint_step(path), datetime.fromtimestamp(path.stat().st_mtime, timezone.utc))
+    except FileNotFoundError:  # none yet, or just deleted for a newer one
         return None

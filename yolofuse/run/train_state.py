@@ -1,4 +1,4 @@
-"""Everything a run needs to go on as if it had never stopped."""
+"""Hold, capture and restore everything a run needs to resume as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from yolofuse.weights import load_state
 
 @dataclass
 class TrainState:
-    """Where a run stands.
+    """The changing state of a run, beside weights, EMA and optimizer.
 
     Attributes:
-        epoch: Finished epochs; also the number, from 0, of the one that is running or comes next.
-        epoch_step: Batches of the running epoch already used.
+        epoch: Finished epochs; also the index, from 0, of the current or next one.
+        epoch_step: Batches of the current epoch already used.
         step: Batches used since the start.
         last_update: Step after which the weights last changed.
-        last_save: Step after which ``last`` was saved.
+        last_save: Step after which ``last.pt`` was saved.
         best_ap: Best AP so far; -1 before the first evaluation.
-        best_epoch: The epoch, counted from 1, that had it; 0 before the first evaluation.
-        loss_sums: For each rank, sums of the loss terms over the running epoch's batches.
+        best_epoch: Its epoch, counted from 1; 0 before the first evaluation.
+        loss_sums: For each rank, sums of the loss terms over the current epoch's batches.
         history: A row per finished epoch.
-        skipped: Steps that are left out, since their loss or gradients were not finite.
-        rollbacks: How often the run went back to a checkpoint because of such a step.
+        skipped: Steps that are skipped because their loss or gradients were not finite.
+        rollbacks: How often the run was rolled back to a checkpoint because of such a step.
     """
 
     epoch: int = 0
@@ -48,7 +48,7 @@ class TrainState:
     rollbacks: int = 0
 
     def finish_epoch(self, row: dict[str, float | None], ap: float | None) -> None:
-        """Close the running epoch with its row of results and, where it was evaluated, its AP."""
+        """Close the current epoch with its row of results and, if it was evaluated, its AP."""
         self.epoch += 1
         self.epoch_step = 0
         self.loss_sums = []
@@ -57,29 +57,29 @@ class TrainState:
             self.best_ap, self.best_epoch = ap, self.epoch
 
     def sums_of(self, rank: int, world: int) -> dict[str, float]:
-        """The sums that a rank goes on from; their mean where there were fewer or more ranks before."""
+        """Return the sums that a rank resumes from; the mean over ranks if their number changed."""
         if len(self.loss_sums) == world:
             return self.loss_sums[rank]
         return mean_sums(self.loss_sums)
 
     def is_stale(self, patience: int) -> bool:
-        """Whether AP has not risen for ``patience`` epochs (0: never)."""
+        """Return whether AP has not risen for ``patience`` epochs (0: never)."""
         return patience > 0 and self.best_epoch > 0 and self.epoch - self.best_epoch >= patience
 
 
 def mean_sums(sums: list[dict[str, float]]) -> dict[str, float]:
-    """The mean over ranks of each term; empty where there are none."""
-    return {name: sum(part[name] for part in sums) / len(sums) for name in sums[0]} if sums else {}
+    """Average each term over the ranks; empty if there are none."""
+    return {name: sum(rank_sums[name] for rank_sums in sums) / len(sums) for name in sums[0]} if sums else {}
 
 
-_COUNT = "num"  # among the sums: how many batches went into them
+_COUNT = "num"  # key of the number of batches, among the sums
 
 
 class LossMeter:
-    """Running sums of the loss terms, kept on the device in float64: no step waits for them."""
+    """Sums the loss terms on the device in float64, so that no step waits for a copy to the host."""
 
     def __init__(self, sums: Mapping[str, float], device: torch.device) -> None:
-        """Go on from what :meth:`plain` once returned; empty to begin anew."""
+        """Start from sums that :meth:`plain` returned, or from an empty mapping."""
         self._device = device
         self._sums = {name: self._scalar(value) for name, value in sums.items() if name != _COUNT}
         self._count = sums.get(_COUNT, 0.0)
@@ -93,11 +93,11 @@ class LossMeter:
             self._sums[name] += value
 
     def plain(self) -> dict[str, float]:
-        """The sums and the number of batches, as numbers; waits for the device."""
+        """Return the sums and the number of batches as floats; waits for the device."""
         return {**{name: float(value) for name, value in self._sums.items()}, _COUNT: self._count}
 
     def means(self) -> dict[str, float]:
-        """The mean of each term over the batches; waits for the device."""
+        """Return the mean of each term over the batches; waits for the device."""
         return {name: float(value) / self._count for name, value in self._sums.items()}
 
     def _scalar(self, value: float) -> Tensor:
@@ -111,7 +111,7 @@ def capture(
     scaler: torch.amp.GradScaler,
     progress: TrainState,
 ) -> dict[str, Any]:
-    """The state as tensors and plain data. Taken right after an update, so that no gradients are pending."""
+    """Return the state as tensors and plain data; call right after an update, when no gradients are pending."""
     return {
         "model": detector.state_dict(),
         "ema": ema.ema.state_dict(),
@@ -123,7 +123,7 @@ def capture(
 
 
 RESTORED = ("data_hash", "model", "ema", "ema_updates", "optimizer", "scaler", "progress")
-"""What a checkpoint must hold to go on from."""
+"""Keys that a checkpoint must have to resume from it."""
 
 
 def restore(
@@ -134,31 +134,31 @@ def restore(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> TrainState:
-    """Put a captured state back; returns where the run stood.
+    """Load a captured state into model, EMA, optimizer and scaler; return its ``TrainState``.
 
     Raises:
-        WeightsError: If the tensors are not those of this model.
+        WeightsError: If the tensors do not fit this model or optimizer.
     """
     load_state(detector, content["model"], path)
     load_state(ema.ema, content["ema"], path)
     ema.updates = content["ema_updates"]
     _restore_optimizer(path, optimizer, content["optimizer"])
-    if content["scaler"]:  # empty where none was used
+    if content["scaler"]:  # empty without AMP
         scaler.load_state_dict(content["scaler"])
-    known = dict(content["progress"])
-    if isinstance(known["loss_sums"], dict):  # as yolofuse 0.1.0 wrote it: the mean over ranks
-        sums = known["loss_sums"]
-        known["loss_sums"] = [{**sums, _COUNT: float(known["epoch_step"])}] if sums else []
-    return TrainState(**known)
+    values = dict(content["progress"])
+    if isinstance(values["loss_sums"], dict):  # yolofuse 0.1.0 wrote the mean over ranks
+        sums = values["loss_sums"]
+        values["loss_sums"] = [{**sums, _COUNT: float(values["epoch_step"])}] if sums else []
+    return TrainState(**values)
 
 
 def _restore_optimizer(path: Path, optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Put an optimizer's state back; its options stay those of the config, which may have been changed by force."""
+    """Load an optimizer's state but keep the options of the config, which may have changed with --force."""
     options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     if [_shape(group) for group in saved["param_groups"]] != [_shape(group) for group in optimizer.param_groups]:
         raise WeightsError(
-            f"{path}: its optimizer's state is of another train.optimizer or train.freeze; those can't change on the "
-            "way"
+            f"{path}: its optimizer state is of another train.optimizer or train.freeze; neither may change when a run "
+            "resumes; set them back or start a new run"
         )
     optimizer.load_state_dict(saved)
     for group, own in zip(optimizer.param_groups, options, strict=True):

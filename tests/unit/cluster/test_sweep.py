@@ -1,19 +1,13 @@
-"""Submitting to Slurm, with a stand-in for sbatch; integration/test_slurm.py has a real Slurm."""
+"""Planning the runs of a sweep."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.cluster_runs import ODD_NAME, config_file, program
-from yolofuse.cli import submit
-from yolofuse.cluster.slurm import TEMPLATE
+from tests.support.cluster_runs import ODD_NAME, config_file
 from yolofuse.cluster.sweep import plan_runs
 from yolofuse.config import dump_config, load_config
 from yolofuse.errors import ConfigError, RunError
@@ -21,153 +15,50 @@ from yolofuse.files import save_text
 from yolofuse.run.folder import RunFolder
 
 
-@pytest.fixture
-def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[list[str]]]:
-    """A stand-in for sbatch that counts jobs up from 41; call it for the words that it was given."""
-    seen = tmp_path / "bin" / "seen"
-    program(
-        tmp_path / "bin",
-        "sbatch",
-        f'n=$(( $(cat "{seen}.n" 2>/dev/null || echo 40) + 1 )); echo "$n" >"{seen}.n"\n'
-        f'[ "$n" -lt "${{REFUSE_FROM:-99}}" ] || {{ echo "sbatch: error: no such partition" >&2; exit 1; }}\n'
-        f'printf "%s\\0" "$@" >>"{seen}"; printf "\\n\\0" >>"{seen}"; echo "$n;here"',
-    )
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-
-    def calls() -> list[list[str]]:
-        words = seen.read_text().split("\0") if seen.exists() else []
-        parts: list[list[str]] = [[]]
-        for word in words[:-1]:
-            parts.append([]) if word == "\n" else parts[-1].append(word)
-        return parts[:-1]
-
-    return calls
-
-
-def test_plan__names_folders_by_seed_and_freezes_the_config(tmp_path: Path) -> None:
+def test_plan_runs__names_folders_by_seed_and_freezes_the_config(tmp_path: Path) -> None:
     files = [config_file(tmp_path, name) for name in ("mid", "late")]
-    elements = plan_runs(files, ["train.epochs=5"], [3, 4])
-    assert [element.run.name for element in elements] == ["mid-seed3", "mid-seed4", "late-seed3", "late-seed4"]
-    assert [element.config.train.seed for element in elements] == [3, 4, 3, 4]
-    assert all(element.config.run_dir == element.run for element in elements)
-    assert {element.config.train.epochs for element in elements} == {5}
+    runs = plan_runs(files, ["train.epochs=5"], [3, 4])
+    assert [run.folder.name for run in runs] == ["mid-seed3", "mid-seed4", "late-seed3", "late-seed4"]
+    assert [run.config.train.seed for run in runs] == [3, 4, 3, 4]
+    assert all(run.config.run_dir == run.folder for run in runs)
+    assert {run.config.train.epochs for run in runs} == {5}
 
 
-def test_plan__a_folder_of_any_name_survives(tmp_path: Path) -> None:
-    (element,) = plan_runs([config_file(tmp_path)], [f"train.run={json.dumps(str(tmp_path / ODD_NAME))}"])
-    assert element.run == tmp_path / ODD_NAME
-    save_text(element.frozen, dump_config(element.config))
-    assert load_config(element.frozen).run_dir == element.run
+def test_plan_runs__a_folder_of_any_name_survives(tmp_path: Path) -> None:
+    (run,) = plan_runs([config_file(tmp_path)], [f"train.run={json.dumps(str(tmp_path / ODD_NAME))}"])
+    assert run.folder == tmp_path / ODD_NAME
+    save_text(run.frozen, dump_config(run.config))
+    assert load_config(run.frozen).run_dir == run.folder
 
 
 @pytest.mark.parametrize(
-    ("overrides", "seeds", "world", "told"),
+    ("overrides", "seeds", "world", "message"),
     [
         (["train.run=x"], [], 1, "late.yaml: train.run is .*x, as in .*mid.yaml"),
         (["train.seed=1"], [0, 1], 1, "--seeds gives the seeds already"),
-        ([], [2, 2], 1, "one is given twice"),
-        (["train.batch=12"], [], 8, "12 pairs cannot be dealt evenly to 8 ranks"),
+        ([], [2, 2], 1, "a seed is given twice"),
+        (["train.batch=12"], [], 8, "12 pairs cannot be divided evenly among 8 ranks"),
         (["data.descriptor=nosuch.yaml"], [], 1, "no file .*nosuch.yaml"),
         (["train.bacth=4"], [], 1, "did you mean train.batch"),
     ],
     ids=["same-folder", "seed-twice", "repeated-seed", "batch", "descriptor", "unknown-key"],
 )
-def test_plan__mistakes_are_told_before_anything_is_submitted(
-    tmp_path: Path, overrides: list[str], seeds: list[int], world: int, told: str
+def test_plan_runs__errors_are_found_before_submission(
+    tmp_path: Path, overrides: list[str], seeds: list[int], world: int, message: str
 ) -> None:
     files = [config_file(tmp_path, name) for name in ("mid", "late")]
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         plan_runs(files, overrides, seeds, world=world)
 
 
-def test_plan__used_and_submitted_folders_are_refused_unless_resumed(tmp_path: Path) -> None:
+def test_plan_runs__used_and_submitted_folders_are_refused_unless_resumed(tmp_path: Path) -> None:
     file = config_file(tmp_path)
     (first, second) = plan_runs([file], [], [0, 1])
-    save_text(RunFolder(first.run).config, "")
+    save_text(RunFolder(first.folder).config, "")
     save_text(second.frozen, "")
     with pytest.raises(RunError) as error:
         plan_runs([file], [], [0, 1])
     assert "2 problems" in str(error.value)
     assert "seed0: holds a run already" in str(error.value)
-    assert "seed1: a job for it was submitted already" in str(error.value)
+    assert "seed1: a job was submitted already" in str(error.value)
     assert len(plan_runs([file], [], [0, 1], resume=True)) == 2
-
-
-def test_submit__chains_train_val_collect(
-    tmp_path: Path, sbatch: Callable[[], list[list[str]]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = config_file(tmp_path)
-    words = ["--cfg", str(file), "--nodes", "2", "--gpus", "4", "--seeds", "0,1", "--time", "12:00:00", "--after", "7"]
-    words += ["--at-once", "1", "--sbatch=--qos=long", "--val", "--collect", str(tmp_path / "t.csv"), "train.epochs=3"]
-    assert submit.main(words) == 0
-    assert capsys.readouterr().out.splitlines()[:3] == ["train    job 41", "val      job 42", "collect  job 43"]
-    train, val, table = sbatch()
-    assert {"--nodes=2", "--gpus-per-node=4", "--time=12:00:00", "--array=0-1%1", "--qos=long"} < set(train)
-    assert {"--dependency=afterok:7", "--kill-on-invalid-dep=yes", "--signal=B:USR1@180"} < set(train)
-    assert {"--nodes=1", "--gpus-per-node=1", "--dependency=aftercorr:41", "--array=0-1%1"} < set(val)
-    assert "--dependency=afterany:42" in table
-    assert not any(word.startswith(("--array", "--gpus")) for word in table)
-    runs = [str(tmp_path / "runs" / f"mid-seed{seed}") for seed in (0, 1)]
-    arguments = train[train.index(str(TEMPLATE)) + 1 :]
-    assert arguments[:5] == ["50", "4", sys.executable, "yolofuse.cli.train", "3"]
-    assert arguments[5:] == [w for run in runs for w in (run, "--cfg", f"{run}/submitted.yaml", "--auto-resume")]
-    assert load_config(Path(runs[1]) / "submitted.yaml").train.epochs == 3
-    assert table[-4:] == [*runs, "--out", str(tmp_path / "t.csv")]
-
-
-def test_submit__dry_run_writes_nothing_and_prints_what_a_shell_can_run(
-    tmp_path: Path, sbatch: Callable[[], list[list[str]]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["--cfg", str(config_file(tmp_path)), "--val", f"train.run={json.dumps(str(tmp_path / ODD_NAME))}"]
-    before = sorted(tmp_path.rglob("*"))
-    assert submit.main([*words, "--dry-run"]) == 0
-    assert sorted(tmp_path.rglob("*")) == before
-    printed = capsys.readouterr().out
-    assert TEMPLATE.read_text().rstrip() in printed
-    commands = printed[printed.index("\ntrain=$(") :]
-    subprocess.run(["bash", "-c", commands], check=True, cwd=tmp_path)
-    assert not (tmp_path / "bad").exists()
-    by_hand = sbatch()
-    assert submit.main(words) == 0
-    numbered = [[word.replace("afterok:43", "afterok:41") for word in call] for call in sbatch()[2:]]
-    assert by_hand == numbered
-    assert len(by_hand) == 2
-
-
-def test_submit__refusals_are_told_and_taken_back(
-    tmp_path: Path,
-    sbatch: object,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    words = ["--cfg", str(config_file(tmp_path)), "--val"]
-    monkeypatch.setenv("REFUSE_FROM", "41")
-    assert submit.main(words) == 2
-    assert "no such partition" in capsys.readouterr().err
-    assert not (tmp_path / "runs" / "mid").exists()
-    monkeypatch.setenv("REFUSE_FROM", "43")
-    assert submit.main(words) == 2
-    assert "scancel 42 takes it back" in capsys.readouterr().err
-    assert (tmp_path / "runs" / "mid" / "submitted.yaml").exists()
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert submit.main([*words, "--resume"]) == 2
-    assert "sbatch: not on PATH" in capsys.readouterr().err
-
-
-def test_submit__refuses_a_table_of_unknown_kind_and_a_name_that_is_a_path(
-    tmp_path: Path, sbatch: Callable[[], list[list[str]]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = str(config_file(tmp_path))
-    assert submit.main(["--cfg", file, "--collect", "table.xls"]) == 2
-    assert submit.main(["--cfg", file, "--name", "../x"]) == 2
-    told = capsys.readouterr().err
-    assert ".csv or .md" in told
-    assert "--name" in told
-    assert sbatch() == []
-
-
-@pytest.mark.parametrize("module", ["train", "val", "collect"])
-def test_modules_of_jobs__do_their_work_when_run_by_name(module: str) -> None:
-    """Without its last lines, ``python -m`` would do nothing, and the job would count as done."""
-    lines = (Path(submit.__file__).with_name(f"{module}.py")).read_text().rstrip().splitlines()
-    assert lines[-2:] == ['if __name__ == "__main__":', "    sys.exit(main())"]

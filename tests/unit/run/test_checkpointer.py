@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, told apart from damaged ones, and written beside what goes on."""
+"""Writing checkpoints in the background, and finding the newest intact one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from yolofuse.errors import DamagedError, RunError, WeightsError
 from yolofuse.run.checkpointer import AsyncCheckpointer, newest_checkpoint, snapshot
 from yolofuse.run.folder import RunFolder
-from yolofuse.weights import check_seal, load_checkpoint, save_checkpoint
+from yolofuse.weights import load_checkpoint, save_checkpoint, verify_checksum
 
 
 def _content(step: int) -> dict[str, Any]:
@@ -26,15 +26,15 @@ def _content(step: int) -> dict[str, Any]:
 def _saved(path: Path, steps: range, keep: int = 3) -> RunFolder:
     folder = RunFolder(path)
     folder.last.parent.mkdir(parents=True)
-    saver = AsyncCheckpointer(folder, keep)
+    checkpointer = AsyncCheckpointer(folder, keep)
     for step in steps:
-        saver.save_last(_content(step), step)
-    saver.flush()
-    saver.close()
+        checkpointer.save_last(_content(step), step)
+    checkpointer.flush()
+    checkpointer.close()
     return folder
 
 
-def test_last__keeps_the_newest_and_names_the_newest_twice(tmp_path: Path) -> None:
+def test_save_last__keeps_the_newest_and_links_last_to_it(tmp_path: Path) -> None:
     folder = _saved(tmp_path, range(5))
     assert [path.name for path in folder.checkpoints()] == [f"step_{step:08d}.pt" for step in (4, 3, 2)]
     assert folder.last.samefile(folder.checkpoints()[0])
@@ -42,7 +42,7 @@ def test_last__keeps_the_newest_and_names_the_newest_twice(tmp_path: Path) -> No
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_last__copies_where_links_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_save_last__copies_on_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any) -> None:
         raise OSError(errno.EPERM, "no links here")
 
@@ -52,7 +52,9 @@ def test_last__copies_where_links_are_refused(tmp_path: Path, monkeypatch: pytes
     assert load_checkpoint(folder.last)["step"] == 1
 
 
-def test_last__does_not_wait_and_does_not_see_later_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_save_last__neither_waits_nor_sees_later_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     may_write = threading.Event()
 
     def slow(path: Path, content: Mapping[str, Any]) -> None:
@@ -62,18 +64,18 @@ def test_last__does_not_wait_and_does_not_see_later_changes(tmp_path: Path, monk
     monkeypatch.setattr("yolofuse.run.checkpointer.save_checkpoint", slow)
     folder = RunFolder(tmp_path)
     folder.last.parent.mkdir(parents=True)
-    saver = AsyncCheckpointer(folder, 3)
+    checkpointer = AsyncCheckpointer(folder, 3)
     content = _content(1)
-    saver.save_last(content, 1)
+    checkpointer.save_last(content, 1)
     assert not folder.last.exists()  # it is still being written
     content["model"]["w"].zero_()
     may_write.set()
-    saver.flush()
-    saver.close()
+    checkpointer.flush()
+    checkpointer.close()
     assert float(load_checkpoint(folder.last)["model"]["w"][0]) == 1.0
 
 
-def test_last__a_full_disk_is_told_and_costs_nothing_that_was_there(
+def test_save_last__a_full_disk_raises_and_keeps_older_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = _saved(tmp_path, range(2))
@@ -82,17 +84,17 @@ def test_last__a_full_disk_is_told_and_costs_nothing_that_was_there(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("yolofuse.weights.checkpoint.torch.save", full)
-    saver = AsyncCheckpointer(folder, 3)
-    saver.save_last(_content(2), 2)
-    with pytest.raises(WeightsError, match=r"No space left on device.*untouched"):
-        saver.flush()
-    saver.close()
+    checkpointer = AsyncCheckpointer(folder, 3)
+    checkpointer.save_last(_content(2), 2)
+    with pytest.raises(WeightsError, match=r"No space left on device.*unchanged"):
+        checkpointer.flush()
+    checkpointer.close()
     assert load_checkpoint(folder.last)["step"] == 1
     assert len(folder.checkpoints()) == 2
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_require_space__asks_for_all_that_will_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_require_space__counts_all_kept_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = _saved(tmp_path, range(1))
     content = {"w": torch.zeros(1 << 20)}  # 4 MiB
     usage = shutil.disk_usage(tmp_path)
@@ -106,7 +108,7 @@ def test_require_space__asks_for_all_that_will_be_kept(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("kind", ["bit", "cut", "empty", "zeros", "end"])
-def test_newest__falls_back_past_damaged_ones(tmp_path: Path, kind: str) -> None:
+def test_newest_checkpoint__skips_damaged_ones(tmp_path: Path, kind: str) -> None:
     folder = _saved(tmp_path, range(3))
     newest = folder.checkpoints()[0]
     content = bytearray(newest.read_bytes())
@@ -118,7 +120,7 @@ def test_newest__falls_back_past_damaged_ones(tmp_path: Path, kind: str) -> None
         "zeros": bytes(len(content)),
         "end": newest.read_bytes()[:-1],
     }[kind]
-    newest.unlink()  # so that last.pt, which is the same file, stays whole; then that is taken
+    newest.unlink()  # so that last.pt, a link to it, stays intact until it is replaced too
     newest.write_bytes(damaged)
     folder.last.unlink()
     folder.last.write_bytes(damaged)
@@ -130,24 +132,24 @@ def test_newest__falls_back_past_damaged_ones(tmp_path: Path, kind: str) -> None
     assert load_checkpoint(folder.last)["step"] == 1
 
 
-def test_newest__none_whole_is_told(tmp_path: Path) -> None:
+def test_newest_checkpoint__raises_if_none_is_intact(tmp_path: Path) -> None:
     folder = _saved(tmp_path, range(2))
     for path in (*folder.checkpoints(), folder.last):
         path.unlink()
         path.write_bytes(b"PK")
-    for _ in range(2):  # also when they have their other names already: the run must not begin anew by itself
-        with pytest.raises(DamagedError, match="no checkpoint of the run is whole"):
+    for _ in range(2):  # also when they are renamed already: the run must not start again by itself
+        with pytest.raises(DamagedError, match="no checkpoint of the run is intact"):
             newest_checkpoint(folder)
 
 
-def test_newest__of_a_fresh_folder_is_none(tmp_path: Path) -> None:
+def test_newest_checkpoint__of_a_fresh_folder_is_none(tmp_path: Path) -> None:
     assert newest_checkpoint(RunFolder(tmp_path)) == (None, [])
 
 
 def test_seal__finds_any_flipped_bit(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     save_checkpoint(path, _content(1))
-    assert check_seal(path)
+    assert verify_checksum(path)
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None  # it is still a zip file, and torch's
     assert float(torch.load(path, weights_only=True)["model"]["w"][0]) == 1.0

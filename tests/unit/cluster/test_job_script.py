@@ -1,4 +1,4 @@
-"""The job script, with stand-ins for srun and scontrol; integration/test_slurm.py has a real Slurm."""
+"""The job script, with a fake srun and scontrol; integration/test_slurm.py has a real Slurm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from yolofuse.cluster.slurm import TEMPLATE
 
 
 class Job:
-    """The job script as one node of a job runs it, with stand-ins for srun and scontrol."""
+    """Runs the job script as one node of a job does, with a fake srun and scontrol."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -25,7 +25,7 @@ class Job:
         self.run = folder / ODD_NAME
         self.run.mkdir()
         tools = folder / "bin"
-        # as srun does: what it is sent goes to its task, and its code is the task's
+        # as srun does: signals reach its task, and its exit code is the task's
         program(tools, "srun", 'while [[ $1 == --* ]]; do shift; done; export SLURM_NODEID=0; exec "$@"')
         requeue = f'[ -z "$QUEUED" ] && echo "$2" >>"{self.requeued}"'
         answer = f'case "$*" in requeue*) {requeue};; *job*) echo "JobState=$QUEUED";; *) echo n1;; esac'
@@ -44,7 +44,7 @@ class Job:
         ranks: int = 1,
         environ: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[str]:
-        """Start it with a Python program for a task; ``words`` are a run's folder and two words, for each element."""
+        """Start it with a Python program as task; ``words`` are a run's folder and two arguments, per element."""
         (self.folder / "task.py").write_text(
             f"import os, pathlib, signal, sys, time\nrun = pathlib.Path(sys.argv[1])\n{task}"
         )
@@ -62,7 +62,7 @@ class Job:
         )
 
     def end(self, started: subprocess.Popen[str]) -> tuple[int, str]:
-        """Its exit code, and what it printed."""
+        """Return its exit code and its output."""
         out, err = started.communicate(timeout=30)
         return started.returncode, out + err
 
@@ -77,22 +77,22 @@ _MARK = "(run / 'PREEMPTED').write_text(str(time.time()))\n"
 
 
 @pytest.mark.parametrize("code", [0, 3])
-def test_template__ends_with_the_code_of_its_task_and_hands_words_on(job: Job, code: int) -> None:
-    ended, said = job.end(job.start(f"print(sys.argv[1:])\nsys.exit({code})"))
-    assert ended == code
-    assert repr([str(job.run), ODD_NAME]) in said
+def test_template__exits_with_the_code_of_its_task_and_passes_arguments_on(job: Job, code: int) -> None:
+    exit_code, output = job.end(job.start(f"print(sys.argv[1:])\nsys.exit({code})"))
+    assert exit_code == code
+    assert repr([str(job.run), ODD_NAME]) in output
     assert not job.requeued.exists()
     assert not (job.folder / "bad").exists()
 
 
-def test_template__an_element_of_an_array_takes_its_own_words(job: Job) -> None:
+def test_template__an_element_of_an_array_uses_its_own_arguments(job: Job) -> None:
     words = [word for name in ("p", "q", "r") for word in (str(job.folder / name), str(job.folder / name), f"--{name}")]
-    _, said = job.end(job.start("print(sys.argv[1:])", *words, environ={"SLURM_ARRAY_TASK_ID": "1"}))
-    assert repr([str(job.folder / "q"), "--q"]) in said
+    _, output = job.end(job.start("print(sys.argv[1:])", *words, environ={"SLURM_ARRAY_TASK_ID": "1"}))
+    assert repr([str(job.folder / "q"), "--q"]) in output
 
 
 @pytest.mark.parametrize(
-    ("task", "environ", "requeues", "is_requeued", "told"),
+    ("task", "environ", "requeues", "is_requeued", "message"),
     [
         (_MARK + "sys.exit(75)", {}, 3, True, "preempted; saved; requeued"),
         ("sys.exit(75)", {}, 3, False, "ended with code 75"),
@@ -102,19 +102,19 @@ def test_template__an_element_of_an_array_takes_its_own_words(job: Job) -> None:
     ],
     ids=["preempted", "crashed", "done", "too-often", "last-time"],
 )
-def test_template__requeues_what_left_a_new_marker(
-    job: Job, task: str, environ: dict[str, str], requeues: int, is_requeued: bool, told: str
+def test_template__requeues_a_run_that_wrote_a_new_marker(
+    job: Job, task: str, environ: dict[str, str], requeues: int, is_requeued: bool, message: str
 ) -> None:
-    code, said = job.end(job.start(task, requeues=requeues, environ=environ))
+    code, output = job.end(job.start(task, requeues=requeues, environ=environ))
     assert job.requeued.exists() == is_requeued
-    assert told in said
+    assert message in output
     assert code == (75 if "75" in task else 0)
 
 
-@pytest.mark.parametrize(("state", "told"), [("PENDING", "saved; requeued"), ("RUNNING", "did not requeue it")])
-def test_template__says_so_where_slurm_was_quicker_or_refuses(job: Job, state: str, told: str) -> None:
-    _, said = job.end(job.start(_MARK + "sys.exit(75)", environ={"QUEUED": state}))
-    assert told in said
+@pytest.mark.parametrize(("state", "message"), [("PENDING", "saved; requeued"), ("RUNNING", "did not requeue it")])
+def test_template__reports_whether_slurm_requeued_it_or_refused(job: Job, state: str, message: str) -> None:
+    _, output = job.end(job.start(_MARK + "sys.exit(75)", environ={"QUEUED": state}))
+    assert message in output
 
 
 @pytest.mark.parametrize("task", ["sys.exit(1)", "(run / 'PREEMPTED').unlink()\nsys.exit(1)"], ids=["kept", "removed"])
@@ -140,7 +140,7 @@ def _signalled(job: Job, number: int, on_signal: str) -> tuple[int, str]:
     deadline = time.monotonic() + 20
     while not (job.run / "ready").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    if number == signal.SIGTERM:  # which Slurm sends to the steps as well
+    if number == signal.SIGTERM:  # Slurm sends it to the steps as well
         os.killpg(started.pid, number)
     else:
         started.send_signal(number)
@@ -148,45 +148,45 @@ def _signalled(job: Job, number: int, on_signal: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("on_signal", "told"),
+    ("on_signal", "message"),
     [
         ("(run / 'PREEMPTED').touch(); (run / 'PREEMPTED').write_text('x')", "preempted; saved; requeued"),
         ("pass", "not saved"),
     ],
     ids=["saved", "too-early-to-save"],
 )
-def test_template__hands_usr1_on_waits_and_requeues(job: Job, on_signal: str, told: str) -> None:
-    code, said = _signalled(job, signal.SIGUSR1, on_signal)
-    assert told in said
+def test_template__forwards_usr1_waits_and_requeues(job: Job, on_signal: str, message: str) -> None:
+    code, output = _signalled(job, signal.SIGUSR1, on_signal)
+    assert message in output
     assert code == 75
     assert job.requeued.read_text() == "7\n"
 
 
 def test_template__cancelled_job_is_not_requeued(job: Job) -> None:
-    code, said = _signalled(job, signal.SIGTERM, "(run / 'PREEMPTED').write_text('x')")
-    assert "ended with code 75" in said
+    code, output = _signalled(job, signal.SIGTERM, "(run / 'PREEMPTED').write_text('x')")
+    assert "ended with code 75" in output
     assert code == 75
     assert not job.requeued.exists()
 
 
-def test_template__requeues_where_another_machine_gives_no_answer(job: Job) -> None:
-    """Its first srun runs the task; the second asks the machines."""
+def test_template__requeues_if_another_node_does_not_answer(job: Job) -> None:
+    """The first srun runs the task; the second checks the nodes."""
     program(job.folder / "bin", "srun", '[[ "$*" != *" true" ]] || exit "$SILENT"; exit 1')
     for silent in ("0", "1"):
-        code, said = job.end(job.start("", environ={"SLURM_NNODES": "2", "SILENT": silent}))
+        code, output = job.end(job.start("", environ={"SLURM_NNODES": "2", "SILENT": silent}))
         assert code == 1
-        assert ("a node does not answer; requeued" in said) == job.requeued.exists() == (silent == "1")
+        assert ("a node does not answer; requeued" in output) == job.requeued.exists() == (silent == "1")
 
 
 def test_template__several_ranks_go_through_torchrun(job: Job) -> None:
     python = program(job.folder, "my python", 'printf "<%s>" "$@"')
-    _, said = job.end(job.start("", python=str(python), ranks=4, environ={"SLURM_NNODES": "2"}))
-    assert "<torch.distributed.run><--nnodes=2><--nproc-per-node=4><--max-restarts=0>" in said
-    assert "<--rdzv-endpoint=n1:10007>" in said
-    assert "SIGUSR1" in said
-    assert said.index(f"<--module><--><task><{job.run}><{ODD_NAME}>")
+    _, output = job.end(job.start("", python=str(python), ranks=4, environ={"SLURM_NNODES": "2"}))
+    assert "<torch.distributed.run><--nnodes=2><--nproc-per-node=4><--max-restarts=0>" in output
+    assert "<--rdzv-endpoint=n1:10007>" in output
+    assert "SIGUSR1" in output
+    assert output.index(f"<--module><--><task><{job.run}><{ODD_NAME}>")
 
 
-def test_template__is_shown_in_scripts() -> None:
-    shown = Path(__file__).parents[3] / "scripts" / "slurm" / "job.sbatch"
-    assert shown.read_bytes() == TEMPLATE.read_bytes()
+def test_template__is_linked_in_scripts() -> None:
+    link = Path(__file__).parents[3] / "scripts" / "slurm" / "job.sbatch"
+    assert link.read_bytes() == TEMPLATE.read_bytes()

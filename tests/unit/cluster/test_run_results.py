@@ -1,0 +1,51 @@
+"""Reading the results of a run from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.cluster_runs import config_file, event_line, write_run
+from yolofuse.cluster.run_results import find_runs, read_run
+from yolofuse.config import dump_config, load_config
+from yolofuse.errors import RunError
+from yolofuse.files import save_text
+
+
+def test_find_runs__includes_those_that_were_only_submitted(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "runs" / "deep", 0, 0.3)
+    waiting = tmp_path / "runs" / "waiting"
+    save_text(waiting / "submitted.yaml", dump_config(load_config(config_file(tmp_path))))
+    assert find_runs(tmp_path / "runs") == sorted([run, waiting])
+    results = read_run(waiting)
+    assert (results.state, results.epochs, results.wall_s) == ("submitted", 0, None)
+    assert read_run(run).state == "finished"
+
+
+def test_read_run__a_killed_run_counts_until_it_was_last_seen(tmp_path: Path) -> None:
+    run = write_run(tmp_path, 0, 0.3)
+    seen = "2026-11-22T10:05:00+00:00"
+    events = event_line("10:00:00", "begun", epoch=0, step=0)
+    events += event_line("11:00:00", "resumed", epoch=0, step=5, last_seen=seen)
+    save_text(run / "events.jsonl", events + event_line("11:10:00", "finished", epoch=10, step=50))
+    results = read_run(run)
+    assert (results.wall_s, results.busy_s, results.interruptions) == (70 * 60, 15 * 60, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("results.csv", "epoch,val/AP,val/AP50\n1,x,0\n", "not a run's results"),
+        ("results.csv", "a\n1\n", "not a run's results"),
+        ("eval-val/report.json", "[" * 100_000, "not a report"),
+        ("eval-val/report.json", '{"AP": NaN, "AP50": 0}', "not finite"),
+        ("eval-val/report.json", '{"AP": 0.5}', "not a report"),
+    ],
+    ids=["results", "columns", "depth", "nan", "missing"],
+)
+def test_read_run__damaged_files_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
+    run = write_run(tmp_path, 0, 0.3)
+    save_text(run / name, content)
+    with pytest.raises(RunError, match=f"{name}: .*{message}"):
+        read_run(run)
