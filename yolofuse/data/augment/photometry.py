@@ -1,4 +1,4 @@
-"""Change the colours of the visible half and the gain, offset and noise of the thermal half, in NumPy and in torch.
+"""Change the colours of the visible image and the gain, offset and noise of the thermal channel, in NumPy and in torch.
 
 Each change is here twice, side by side: for one sample on the CPU (uint8 or uint16, rounded after every step), and for
 a batch on any device (float32, rounded once per modality). A new thermal change is a field of :class:`Photometry`, its
@@ -36,9 +36,9 @@ class Photometry:
 
     Attributes:
         color: (3, 3) for R, G, B columns; None: no change.
-        ir_gain: Factor of the thermal half, applied first.
-        ir_bias: Offset of the thermal half, as a share of full scale.
-        ir_noise: Standard deviation of Gaussian noise on the thermal half, as a share of full scale.
+        ir_gain: Factor of the thermal channel, applied first.
+        ir_bias: Offset of the thermal channel, as a share of full scale.
+        ir_noise: Standard deviation of Gaussian noise on the thermal channel, as a share of full scale.
         noise_start: Position in the noise table, 0..1.
     """
 
@@ -50,7 +50,7 @@ class Photometry:
 
     @property
     def changes_ir(self) -> bool:
-        """Whether the thermal half changes at all."""
+        """Whether the thermal channel changes at all."""
         return self.ir_gain != 1.0 or self.ir_bias != 0.0 or self.ir_noise != 0.0
 
 

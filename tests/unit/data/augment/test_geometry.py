@@ -18,7 +18,7 @@ _IMGSZ = 128
 
 _GEOMETRIES = {
     "scale and shift": augmentation(),
-    "turned and sheared": augmentation(degrees=25.0, shear=8.0, flip_ud=0.5),
+    "rotated and sheared": augmentation(degrees=25.0, shear=8.0, flip_ud=0.5),
     "strong": augmentation(degrees=180.0, shear=20.0, scale=0.9, translate=0.4),
 }
 
@@ -84,7 +84,7 @@ def test_boxes__follow_the_pixels(tmp_path: Path, mosaic: bool, formats: str, im
 @pytest.mark.parametrize("mosaic", [True, False])
 def test_boxes__bound_rotated_pixels(tmp_path: Path, mosaic: bool) -> None:
     pairs = pairs_of(make_pairs(tmp_path, 4, 0, picture=_red_block))
-    dataset = TrainDataset(pairs, _IMGSZ, _GEOMETRIES["turned and sheared"], seed=3)
+    dataset = TrainDataset(pairs, _IMGSZ, _GEOMETRIES["rotated and sheared"], seed=3)
     for epoch in range(40):
         sample = dataset[SampleKey(epoch, epoch % 4, mosaic)]
         inside = np.zeros(sample.image.shape[:2], bool)
