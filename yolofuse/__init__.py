@@ -1,8 +1,8 @@
-"""yolofuse: YOLO detectors that look at one scene through a visible and a thermal camera."""
+"""Detect objects with YOLO in pairs of visible and thermal images."""
 
 import os
 
 __version__ = "0.1.0"
 
-# OpenCV reads it once, when it is imported: a limit for its decoders, should a file's header have deceived us.
+# OpenCV reads it once, on import: a limit for its decoders, in case a file's header gives a wrong size.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "100000000")

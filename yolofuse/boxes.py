@@ -1,4 +1,4 @@
-"""Boxes as arrays: one format into another, moved, clipped. Pure functions on numpy."""
+"""Convert, transform and clip boxes; pure functions on NumPy arrays."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ FloatLike = npt.NDArray[np.floating]
 
 
 def xywhn_to_xyxy(boxes_xywhn: FloatLike, size_hw: tuple[int, int]) -> FloatArray:
-    """Corners in pixels of an image of ``size_hw``, clipped to the image.
+    """Convert boxes to corners in pixels of an image of ``size_hw``, clipped to the image.
 
-    A label may reach past the border by rounding; what lies outside can't be seen.
+    A label may reach past the border by rounding; the part outside is not visible.
 
     Shapes:
         boxes_xywhn: (N, 4), centre and size as shares of the image -> (N, 4)
@@ -25,7 +25,7 @@ def xywhn_to_xyxy(boxes_xywhn: FloatLike, size_hw: tuple[int, int]) -> FloatArra
 
 
 def clip_xyxy(boxes_xyxy: FloatLike, size_hw: tuple[int, int]) -> FloatArray:
-    """The part of each box that lies inside an image of ``size_hw``.
+    """Clip boxes to an image of ``size_hw``.
 
     Shapes:
         boxes_xyxy: (N, 4) -> (N, 4)
@@ -36,7 +36,7 @@ def clip_xyxy(boxes_xyxy: FloatLike, size_hw: tuple[int, int]) -> FloatArray:
 
 
 def transform_xyxy(boxes_xyxy: FloatLike, matrix: npt.NDArray[np.float64]) -> FloatArray:
-    """The upright hull of each box after an affine map.
+    """Return the axis-aligned hull of each box after an affine map.
 
     Args:
         boxes_xyxy: Boxes in pixels.

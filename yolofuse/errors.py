@@ -1,4 +1,4 @@
-"""What a user can fix. The command line prints the message and exits with code 2; there is no traceback."""
+"""Define the errors that a user can fix: the command line prints the message, without a traceback, and exits with 2."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MAX_LISTED = 20
 
 
 class YolofuseError(Exception):
-    """Base of every mistake that is the user's to mend: it says what, where, what was found, and what to do."""
+    """Base of the errors that a user can fix. Messages say what is wrong, where, what was found, and what to do."""
 
 
 class ConfigError(YolofuseError):
@@ -25,18 +25,18 @@ class WeightsError(YolofuseError):
 
 
 class DamagedError(WeightsError):
-    """A checkpoint is not what was once written."""
+    """A checkpoint's content differs from what was written."""
 
 
 class RunError(YolofuseError):
-    """A run cannot start, go on or end: a used folder, a changed config, a loss that is not finite."""
+    """A run cannot start, resume or finish: a used folder, a changed config, a loss that is not finite."""
 
 
-class RunStopped(Exception):  # noqa: N818 - no mistake: somebody asked for it
-    """A run was asked to stop, and has saved where it is.
+class RunStopped(Exception):  # noqa: N818 - not an error: requested
+    """A run stopped on request, after saving a checkpoint.
 
     Attributes:
-        signal: Name of the signal that asked.
+        signal: Name of the signal that requested it.
     """
 
     def __init__(self, signal: str, message: str) -> None:
@@ -45,9 +45,9 @@ class RunStopped(Exception):  # noqa: N818 - no mistake: somebody asked for it
 
 
 def listing(where: str, problems: Sequence[str], noun: str = "problem") -> str:
-    """One message for all mistakes of one place: a head line with the count, then a line for each.
+    """Format all mistakes of one place as one message: a head line with the count, then a line for each.
 
-    At most 20 are listed; the rest is counted, so that a broken data set does not flood the terminal.
+    At most 20 are listed; the rest are counted, so that a broken data set does not flood the terminal.
     """
     count = len(problems)
     lines = [f"{where}: {count} {noun}{'' if count == 1 else 's'}"]
@@ -58,13 +58,13 @@ def listing(where: str, problems: Sequence[str], noun: str = "problem") -> str:
 
 
 def closest(word: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
-    """Return the known words that are most like ``word``, best first.
+    """Return the known words that are most similar to ``word``, best first.
 
     Args:
-        word: What the user wrote.
-        known: What would have been right.
-        count: How many words to return at most.
-        cutoff: Similarity from which on a word is returned, 0..1.
+        word: The word that the user wrote.
+        known: The valid words.
+        count: Maximum number of words.
+        cutoff: Minimum similarity, 0..1.
     """
     return difflib.get_close_matches(word, list(known), n=count, cutoff=cutoff)
 

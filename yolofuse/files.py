@@ -1,4 +1,4 @@
-"""Files on disk: one is there whole or not at all."""
+"""Write files atomically: a reader finds the old content or the new, never a part."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import BinaryIO
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
-    """A stream whose content becomes ``path`` when the block ends well; nobody ever reads half of it.
+    """Open a stream whose content replaces ``path`` when the block ends without an exception.
 
     Args:
-        path: The file; its folder must exist. Whatever was there stays until the end, and if the block raises.
-        durable: Also wait until the disk has it, so that a power cut leaves the old file or the new one.
+        path: The file; its folder must exist. Its old content stays until the end, and if the block raises.
+        durable: Also flush to disk, so that a power cut leaves the old file or the new one.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -38,21 +38,21 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
 
 
 def save_bytes(path: Path, content: bytes) -> None:
-    """Write ``path``, whole or not at all; makes the folder."""
+    """Write ``path`` atomically; create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as stream:
         stream.write(content)
 
 
 def save_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8, whole or not at all; makes the folder."""
+    """Write ``text`` as UTF-8 atomically; create its folder."""
     save_bytes(path, text.encode())
 
 
 def save_json(path: Path, obj: object, *, indent: int | None = None) -> None:
-    """Write ``obj`` as JSON, whole or not at all; every float reads back as the same float.
+    """Write ``obj`` as JSON atomically; every float reads back as the same float.
 
     Raises:
-        ValueError: If a number is not finite, which JSON cannot say.
+        ValueError: If a number is not finite, which JSON cannot represent.
     """
     save_text(path, json.dumps(obj, allow_nan=False, ensure_ascii=False, indent=indent) + "\n")

@@ -14,7 +14,7 @@ def text_table(rows: Sequence[Row], gap: str = "  ") -> str:
 
     Args:
         rows: Cells, the header first; all rows of one length.
-        gap: What stands between two columns.
+        gap: Text between two columns.
     """
     return "\n".join(_aligned(rows, gap))
 
@@ -59,7 +59,7 @@ def _aligned(rows: Sequence[Row], gap: str) -> list[str]:
 
 
 def _numeric(rows: Sequence[Row]) -> list[bool]:
-    """Return which columns hold only numbers, the header left aside; blank cells count as numbers."""
+    """Return which columns hold only numbers, without the header; blank cells count as numbers."""
     return [
         any(row[column] for row in rows[1:]) and all(_is_number(row[column]) for row in rows[1:])
         for column in range(len(rows[0]))

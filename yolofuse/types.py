@@ -1,4 +1,4 @@
-"""The words every part speaks: a pair on disk, a sample, a batch, and what was detected."""
+"""Define the types shared by all packages: a pair on disk, a sample, a batch, and detections."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PixelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 @dataclass(frozen=True, slots=True)
 class PairFormat:
-    """How the two files of a pair become one array on the pixels of one of them, the frame.
+    """Rules by which the two files of a pair become one array in the pixels of one of them, the frame.
 
     Attributes:
-        frame: The modality in whose pixels labels and results are.
+        frame: The modality whose pixel coordinates labels and results use.
         affine: (a, b, c, d, e, f): pixel (x, y) of the other modality lies at ``(ax + by + c, dx + ey + f)`` of the
             frame. None: the other image is stretched over the whole frame, which does nothing where sizes are equal.
-        ir_window: Thermal counts, as stored in the file, that become 0 and full scale; None where 8 bits are taken as
-            they are.
+        ir_window: Thermal counts, as stored in the file, that become 0 and full scale; None where 8 bits are used
+            as stored.
         bits: 8 or 16 per channel of the array.
     """
 
@@ -40,18 +40,18 @@ class PairFormat:
 
 @dataclass(frozen=True, slots=True)
 class PairRecord:
-    """One scene through two cameras, as it lies on disk.
+    """One scene, seen by two cameras, as files on disk.
 
     Attributes:
         image_id: Stable integer id, unique within the split (1, 2, ... in the order of the split).
-        key: What names the pair: its path relative to its folder, without extension.
+        key: Name of the pair: its path relative to its folder, without extension.
         rgb: File of the visible image.
         ir: File of the thermal image.
         label: YOLO txt file, or None where the pair has none (a background image, or labels from COCO JSON).
         rgb_hw: Height and width of the visible file in pixels.
         ir_hw: Height and width of the thermal file in pixels.
-        format: How the files are read; shared by all pairs of a source.
-        tags: Free words for slices of the evaluation, such as ``{"daynight": "night"}``.
+        format: Rules for reading the files; shared by all pairs of a source.
+        tags: Labels for slices of the evaluation, such as ``{"daynight": "night"}``.
     """
 
     image_id: int
@@ -66,7 +66,7 @@ class PairRecord:
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        """Height and width of the frame in pixels: what labels and results refer to."""
+        """Return height and width of the frame in pixels, to which labels and results refer."""
         return self.rgb_hw if self.format.frame == "rgb" else self.ir_hw
 
 
@@ -93,7 +93,7 @@ class PairedSample:
 
 @dataclass(slots=True)
 class PairedBatch:
-    """Samples stacked; from here on modality is two arguments, ``model(batch.rgb, batch.ir)``.
+    """Stacked samples; models take the modalities as two arguments, ``model(batch.rgb, batch.ir)``.
 
     Attributes:
         pixels: (B, 4, H, W) in R, G, B, IR order; uint8 or uint16 as loaded, floating 0..1 after :meth:`to`.
@@ -103,8 +103,8 @@ class PairedBatch:
         image_ids: int64 (B,).
         sizes_hw: int64 (B, 2): original height and width of each pair.
         letterboxes: float32 (B, 3): gain, pad_left, pad_top of each image.
-        on_host: ``boxes_xyxy`` and ``batch_index`` on the CPU, for whoever has to know shapes without waiting for the
-            device; None where nobody kept them.
+        on_host: ``boxes_xyxy`` and ``batch_index`` on the CPU, to read shapes without waiting for the device; None
+            where they were not kept.
     """
 
     pixels: Tensor
@@ -121,16 +121,16 @@ class PairedBatch:
 
     @property
     def rgb(self) -> Tensor:
-        """The visible half, (B, 3, H, W), R G B: a view."""
+        """Return the visible images, (B, 3, H, W), R G B: a view."""
         return self.pixels[:, :3]
 
     @property
     def ir(self) -> Tensor:
-        """The thermal half, (B, 1, H, W): a view."""
+        """Return the thermal images, (B, 1, H, W): a view."""
         return self.pixels[:, 3:]
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> PairedBatch:
-        """The batch on ``device`` with pixels scaled to 0..1; one copy for both modalities."""
+        """Return the batch on ``device`` with pixels scaled to 0..1; one copy for both modalities."""
         full_scale = 65535.0 if self.pixels.dtype == torch.uint16 else 255.0
         return replace(
             self,
@@ -142,7 +142,7 @@ class PairedBatch:
         )
 
     def pin_memory(self) -> PairedBatch:
-        """The batch in page-locked memory, so that the copy to the device overlaps with compute."""
+        """Return the batch in page-locked memory, so that the copy to the device overlaps with compute."""
         return replace(
             self,
             pixels=self.pixels.pin_memory(),
@@ -152,18 +152,18 @@ class PairedBatch:
         )
 
     def scaled(self, pixels: Tensor, gain: float) -> PairedBatch:
-        """The batch with other pixels, in which everything lies at ``gain`` times its place."""
+        """Return the batch with other pixels, its box coordinates multiplied by ``gain``."""
         on_host = None if self.on_host is None else (self.on_host[0] * gain, self.on_host[1])
         return replace(self, pixels=pixels, boxes_xyxy=self.boxes_xyxy * gain, on_host=on_host)
 
     def split(self, parts: int) -> list[PairedBatch]:
-        """The batch in up to ``parts`` pieces of whole pairs, in order; itself where that is one."""
+        """Split the batch into up to ``parts`` micro-batches of whole pairs, in order."""
         if parts <= 1:
             return [self]
         size = -(-len(self) // parts)
-        return [self._piece(slice(start, start + size)) for start in range(0, len(self), size)]
+        return [self._slice(slice(start, start + size)) for start in range(0, len(self), size)]
 
-    def _piece(self, images: slice) -> PairedBatch:
+    def _slice(self, images: slice) -> PairedBatch:
         inside = (self.batch_index >= images.start) & (self.batch_index < images.stop)
         return replace(
             self,
@@ -180,7 +180,7 @@ class PairedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """What was found in one pair, best first.
+    """Detections in one pair, highest score first.
 
     Attributes:
         image_id: The record's id.

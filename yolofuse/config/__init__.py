@@ -1,4 +1,4 @@
-"""The run's YAML: schema, loading, overrides."""
+"""Read and validate the YAML of a run: schema, loading, overrides."""
 
 from yolofuse.config.error_messages import format_errors
 from yolofuse.config.load import dump_config, load_config

@@ -81,8 +81,9 @@ def _resolve(location: tuple[int | str, ...], model: _Model, list_base: int | No
             key += f".{part}" if key else str(part)
         if annotation is None:
             break
-        if _is_model(annotation):
-            section = annotation
+        arms = list(_arms(annotation))
+        if len(arms) == 1 and _is_model(arms[0]):
+            section = arms[0]
     return key, section, is_arm
 
 

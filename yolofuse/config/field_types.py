@@ -1,4 +1,4 @@
-"""Kinds of values that options have, and the base of every section."""
+"""Define the value types of options, and the base class of every section."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ ImageSize = Annotated[int, Field(ge=32, le=8192), AfterValidator(_stride_multipl
 
 
 class Section(BaseModel):
-    """A part of the YAML: strict, frozen, no unknown keys."""
+    """A section of the YAML: strict types, frozen, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)

@@ -1,4 +1,4 @@
-"""From a YAML file and ``section.key=value`` words to a :class:`Config`, with every mistake told at once."""
+"""Load a :class:`Config` from a YAML file and ``section.key=value`` overrides; report every mistake at once."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _PATHS = (
     *(("data", key) for key in ("descriptor", "root", "cache_dir")),
     *(("weights", key) for key in ("pretrained", "rgb", "ir", "trunk", "name_map")),
 )
-_NOT_PATHS = {("weights", "trunk", stream) for stream in ("rgb", "ir")}
+_STREAM_NAMES = {("weights", "trunk", stream) for stream in ("rgb", "ir")}
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """The config of a run. Paths in it are made absolute, as seen from the folder the command was given in.
+    """Load the config of a run; its paths become absolute, relative to the working directory.
 
     Args:
         path: The run's YAML.
-        overrides: Words such as ``train.imgsz=320``; the value is read as YAML.
+        overrides: Such as ``train.imgsz=320``; the value is parsed as YAML.
 
     Raises:
         ConfigError: Naming every unknown key (and the nearest right one) and every wrong value.
@@ -35,60 +35,61 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def validate_config(raw: dict[str, Any], overrides: Sequence[str] = (), *, where: str) -> Config:
-    """Like :func:`load_config` for content that is already read; ``where`` names its source in messages."""
+    """Validate content that is already read, as :func:`load_config` does; ``where`` names its source in messages."""
     content = _apply_overrides(raw, overrides)
     try:
-        config = Config.model_validate(_tuples(content))
+        config = Config.model_validate(_lists_to_tuples(content))
     except ValidationError as error:
         raise ConfigError(listing(where, format_errors(error, Config), "wrong value")) from error
-    return _absolute(config)
+    return _absolute_paths(config)
 
 
 def dump_config(config: Config) -> str:
-    """The config as YAML text; loading it gives an equal config."""
+    """Return the config as YAML text; loading it gives an equal config."""
     return yaml.safe_dump(plain_config(config), sort_keys=False, allow_unicode=True)
 
 
 def plain_config(config: Config) -> dict[str, Any]:
-    """The config as plain dicts, lists and scalars."""
+    """Return the config as plain dicts, lists and scalars."""
     return config.model_dump(mode="json")
 
 
 def _apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     content = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
     problems = []
-    for word in overrides:
-        name, equals, text = word.partition("=")
+    for override in overrides:
+        name, equals, text = override.partition("=")
         keys = name.split(".")
         if not equals or not all(keys):
-            problems.append(f"'{word}': write it as section.key=value, for example train.imgsz=320")
+            problems.append(f"'{override}': write it as section.key=value, for example train.imgsz=320")
             continue
         try:
             value = parse_yaml(text)
         except yaml.YAMLError:
             value = text
-        place = content
+        section = content
         for key in keys[:-1]:
-            inner = place.get(key)
-            place[key] = dict(inner) if isinstance(inner, dict) else {}
-            place = place[key]
-        place[keys[-1]] = value
+            inner = section.get(key)
+            section[key] = dict(inner) if isinstance(inner, dict) else {}
+            section = section[key]
+        section[keys[-1]] = value
     if problems:
         raise ConfigError(listing("command line", problems))
     return content
 
 
-def _tuples(value: Any) -> Any:
+def _lists_to_tuples(value: Any) -> Any:
+    """Convert lists at any depth: a frozen config holds no lists."""
     if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+        return {key: _lists_to_tuples(item) for key, item in value.items()}
+    return tuple(_lists_to_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _absolute(config: Config) -> Config:
+def _absolute_paths(config: Config) -> Config:
     changed: dict[str, dict[str, str]] = {}
     for section, key in _PATHS:
         value = getattr(getattr(config, section), key)
-        if value is not None and (section, key, value) not in _NOT_PATHS:
+        if value is not None and (section, key, value) not in _STREAM_NAMES:
             changed.setdefault(section, {})[key] = str(Path(value).expanduser().absolute())
     return config.model_copy(
         update={name: getattr(config, name).model_copy(update=update) for name, update in changed.items()}

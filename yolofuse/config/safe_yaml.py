@@ -1,4 +1,4 @@
-"""YAML as people mean it: no code, no repeated keys, no bombs, and ``1e-3`` is a number."""
+"""Parse untrusted YAML: no code, no repeated keys, no bombs, no control characters, and ``1e-3`` is a number."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import yaml
 from yolofuse.errors import ConfigError, YolofuseError
 
 MAX_BYTES = 1 << 20
-_MAX_VALUES = 100_000  # with every alias written out: ten lines can otherwise stand for more than a machine holds
+_MAX_VALUES = 100_000  # with every alias expanded: ten lines can otherwise expand to more than fits in memory
 _MAX_DEPTH = 60
 _MAX_DIGITS = 400  # of a number
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that move the cursor, recolour a terminal or turn the order of letters; lines and tabs are text."""
+"""Characters that move the cursor, recolour a terminal or reverse the order of letters; newlines and tabs are text."""
 _NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 
 
@@ -31,23 +31,23 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str | int) and key in seen:
-                raise _refusal(key_node, f"key '{key}' is given twice")
+                raise _error_at(key_node, f"key '{key}' is given twice")
             if isinstance(key, str | int):
                 seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(  # YAML 1.1 reads 1e-3, without a point, as a word
+_Loader.add_implicit_resolver(  # YAML 1.1 reads 1e-3, without a point, as a string
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
 
-def _refusal(node: yaml.Node, problem: str) -> yaml.YAMLError:
+def _error_at(node: yaml.Node, problem: str) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
-def _parts(node: yaml.Node) -> list[tuple[str, yaml.Node]]:
-    """What stands inside a list or a mapping, each with what to write behind the place of its parent."""
+def _children(node: yaml.Node) -> list[tuple[str, yaml.Node]]:
+    """Return the items of a list, or keys and values of a mapping, each with its suffix to the parent's path."""
     if isinstance(node, yaml.SequenceNode):
         return [(f"[{number}]", item) for number, item in enumerate(node.value, start=1)]
     if isinstance(node, yaml.MappingNode):
@@ -56,59 +56,59 @@ def _parts(node: yaml.Node) -> list[tuple[str, yaml.Node]]:
     return []
 
 
-class _Judge:
-    """Weighs lists and mappings, each once however many aliases lead to it."""
+class _SizeCounter:
+    """Counts values and nesting of nodes, each node once however many aliases refer to it."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[int, int] | None] = {}
 
-    def weigh(self, node: yaml.Node) -> tuple[int, int]:
-        """How many values a node stands for, with every alias written out, and how many levels.
+    def measure(self, node: yaml.Node) -> tuple[int, int]:
+        """Return the number of values of a node, with every alias expanded, and its nesting depth.
 
         Raises:
-            yaml.YAMLError: If it holds itself, a control character, or a number of hundreds of digits.
+            yaml.YAMLError: If it contains itself, a control character, or a number of hundreds of digits.
         """
         if isinstance(node, yaml.ScalarNode):
             if CONTROL.search(node.value):
-                raise _refusal(node, "a control character; write plain text")
+                raise _error_at(node, "a control character; write plain text")
             if node.tag in _NUMBERS and len(node.value) > _MAX_DIGITS:
-                raise _refusal(node, f"a number of {len(node.value)} characters")
+                raise _error_at(node, f"a number of {len(node.value)} characters")
             return 1, 0
         known = self._known.setdefault(id(node), None)
         if known is None:
-            inside = [self._weigh_inner(part) for _, part in _parts(node)]
+            inside = [self._measure_inner(part) for _, part in _children(node)]
             values = min(1 + sum(count for count, _ in inside), _MAX_VALUES + 1)
             known = self._known[id(node)] = values, 1 + max((depth for _, depth in inside), default=0)
         return known
 
-    def _weigh_inner(self, node: yaml.Node) -> tuple[int, int]:
+    def _measure_inner(self, node: yaml.Node) -> tuple[int, int]:
         if self._known.get(id(node), ()) is None:
-            raise _refusal(node, "a value that holds itself")
-        return self.weigh(node)
+            raise _error_at(node, "a value that contains itself")
+        return self.measure(node)
 
 
 def _refuse_bombs(root: yaml.Node) -> None:
-    """Judge a document before any value of it is made.
+    """Refuse a document that expands to too much, before any value of it is constructed.
 
     Raises:
-        yaml.YAMLError: If it holds something that no config holds.
+        yaml.YAMLError: If it is too deep or too large, contains itself, a control character or a huge number.
     """
-    judge = _Judge()
-    values, depth = judge.weigh(root)
+    counter = _SizeCounter()
+    values, depth = counter.measure(root)
     if depth > _MAX_DEPTH:
-        raise _refusal(root, f"{depth} levels inside one another; {_MAX_DEPTH} are enough for anybody")
+        raise _error_at(root, f"{depth} levels of nesting; at most {_MAX_DEPTH} are allowed")
     if values <= _MAX_VALUES:
         return
-    place, node = "", root
-    while True:  # down to where it is, so that the message can say so
-        large = [(name, part) for name, part in _parts(node) if judge.weigh(part)[0] > _MAX_VALUES]
+    path, node = "", root
+    while True:  # descend to the node that expands, so that the message can name it
+        large = [(name, part) for name, part in _children(node) if counter.measure(part)[0] > _MAX_VALUES]
         if len(large) != 1:
-            raise _refusal(node, f"{place.lstrip('.')}: its aliases stand for more than {_MAX_VALUES:,} values")
-        place, node = place + large[0][0], large[0][1]
+            raise _error_at(node, f"{path.lstrip('.')}: its aliases expand to more than {_MAX_VALUES:,} values")
+        path, node = path + large[0][0], large[0][1]
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a YAML text.
+    """Return the value of a YAML text.
 
     Raises:
         yaml.YAMLError: If it is not YAML, or a bomb.
@@ -116,12 +116,12 @@ def parse_yaml(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
     except (RecursionError, ValueError, KeyError, AttributeError) as problem:
-        # A date of month 99, "0b_" or "!!bool x": PyYAML's constructors raise what they trip over.
+        # A date of month 99, "0b_" or "!!bool x": PyYAML's constructors raise exceptions of their own.
         raise yaml.YAMLError(str(problem)) from problem
 
 
 def read_yaml(path: Path, error: type[YolofuseError] = ConfigError) -> dict[str, Any]:
-    """The mapping that a YAML file holds.
+    """Read the mapping that a YAML file holds.
 
     Args:
         path: The file.
@@ -129,11 +129,11 @@ def read_yaml(path: Path, error: type[YolofuseError] = ConfigError) -> dict[str,
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise error(f"{path}: larger than 1 MiB, so not a YAML of ours")
+            raise error(f"{path}: larger than 1 MiB; a config or descriptor is smaller")
         with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)  # a device has no size, and no end
+            text = file.read(MAX_BYTES + 1)  # a device file reports no size and may not end
         if len(text) > MAX_BYTES:
-            raise error(f"{path}: larger than 1 MiB, so not a YAML of ours")
+            raise error(f"{path}: larger than 1 MiB; a config or descriptor is smaller")
         content = parse_yaml(text.decode("utf-8"))
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem.strerror}); check the path") from problem

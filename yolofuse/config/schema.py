@@ -1,4 +1,4 @@
-"""Every option of a run, its default and its bounds. Nothing outside this folder holds a default."""
+"""Define every option of a run, its default and its bounds. Nothing outside this folder holds a default."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CocoBackend = Literal["pycocotools", "faster"]
 
 
 class DataConfig(Section):
-    """Which pairs. ``descriptor`` is the data set's YAML; ``root`` overrides where its folders are looked for."""
+    """The data set. ``descriptor`` is its YAML; ``root`` overrides the folder that its paths are relative to."""
 
     descriptor: str
     root: str | None = None
@@ -26,9 +26,9 @@ class DataConfig(Section):
     val_split: str = "val"
     workers: Annotated[int, Field(ge=0, le=64)] = 2
     cache_dir: str | None = None
-    """Folder for the pairing's cache. None: a folder of the user's cache directory, never the data set."""
+    """Folder for the cached pair index. None: the user's cache directory, never the data set."""
     verify: bool = True
-    """Decode every image once before epoch 0 (cached by size and time), so that no truncated file stops epoch 37."""
+    """Decode every image once before epoch 0 (cached by file size and time): a truncated file stops the run early."""
 
 
 class FusionConfig(Section):
@@ -45,7 +45,7 @@ def _without_options(fusion: str | FusionConfig) -> str | FusionConfig:
 
 
 class ModelConfig(Section):
-    """Which detector. ``cut``, ``share``, ``fusion`` and ``merge`` have no effect when only one stream is used."""
+    """The detector. ``cut``, ``share``, ``fusion`` and ``merge`` have no effect when only one stream is used."""
 
     base: str = "yolo11n"
     cut: Cut = "mid"
@@ -58,32 +58,32 @@ class ModelConfig(Section):
     merge: MergeName = "nms"
     """How the two detectors of ``cut: decision`` are merged."""
     norm: Literal["batch", "none"] = "batch"
-    """``none`` leaves every BatchNorm out, to study initialisation; expect to train worse."""
+    """``none`` removes every BatchNorm, to study initialisation; expect worse training."""
 
     @property
     def fusion_name(self) -> str:
-        """Name of the fusion block."""
+        """Return the name of the fusion block."""
         return self.fusion if isinstance(self.fusion, str) else self.fusion.name
 
     @property
     def fusion_options(self) -> dict[str, Any]:
-        """Keyword arguments of the fusion block beside its channels."""
+        """Return the keyword arguments of the fusion block besides its channels."""
         return {} if isinstance(self.fusion, str) else dict(self.fusion.model_extra or {})
 
     @property
     def fusion_label(self) -> str:
-        """Name and options of the fusion block for logs and tables: ``gated`` or ``gated(reduction=8)``."""
+        """Return name and options of the fusion block for logs and tables: ``gated`` or ``gated(reduction=8)``."""
         options = ", ".join(f"{key}={value}" for key, value in self.fusion_options.items())
         return f"{self.fusion_name}({options})" if options else self.fusion_name
 
 
 class AugmentConfig(Section):
-    """Random changes of a training sample. Geometry is shared by both modalities; photometry is per modality."""
+    """Random augmentation of a training sample. Geometry is shared by both modalities; photometry is per modality."""
 
     mosaic: Unit = 1.0
     mosaic_pool: Annotated[int, Field(ge=0, le=1024)] = 0
-    """0: a mosaic's partners come from the whole set. N: from the N neighbours in the epoch's random order, so that a
-    worker decodes each pair once for several mosaics; best a divisor of the batch of one process."""
+    """0: the other pairs of a mosaic come from the whole set. N: from N neighbours in the epoch's random order, so that
+    a worker decodes each pair once for several mosaics; best a divisor of the batch of one process."""
     degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
     translate: Unit = 0.1
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -94,11 +94,11 @@ class AugmentConfig(Section):
     hsv_s: Unit = 0.7
     hsv_v: Unit = 0.4
     ir_gain: Unit = 0.2
-    """IR is multiplied by 1 +- this."""
+    """IR is multiplied by a factor of 1 +- this."""
     ir_bias: Unit = 0.1
-    """And shifted by +- this share of full scale."""
+    """IR is shifted by up to +- this share of full scale."""
     ir_noise: Unit = 0.02
-    """And given Gaussian noise of up to this share of full scale."""
+    """Standard deviation of Gaussian noise on IR, up to this share of full scale."""
 
 
 class LossConfig(Section):
@@ -110,29 +110,29 @@ class LossConfig(Section):
 
 
 class TrainConfig(Section):
-    """The loop."""
+    """The training loop."""
 
     run: str
-    """Folder that the run writes to. A used one is refused, never overwritten."""
+    """Folder of the run. One that holds a run is refused, never overwritten."""
     epochs: Annotated[int, Field(ge=1)] = 100
     batch: Annotated[int, Field(ge=-1)] = 16
-    """Pairs per step, over all ranks. -1: as many as fit into the GPU's memory, found before the run begins."""
+    """Pairs per step, over all ranks. -1: as many as fit into the GPU's memory, measured before the run starts."""
     nominal_batch: Annotated[int, Field(ge=1)] = 64
-    """Gradients accumulate until this many pairs were seen."""
+    """Gradients are accumulated over this many pairs for one update."""
     imgsz: ImageSize = 640
     seed: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
     precision: Precision = "auto"
     """``auto``: bf16 on GPUs that have it, fp32 elsewhere."""
     compile: Literal["none", "model", "streams"] = "none"
-    """``torch.compile`` for the whole model, or for each of its parts (streams, fusion, trunk) on its own."""
+    """``torch.compile`` for the whole model, or for each part (streams, fusion, trunk) separately."""
     overlap: bool = False
-    """On CUDA: compute both streams side by side, each in a CUDA stream of its own."""
+    """On CUDA: compute both streams concurrently, each in its own CUDA stream."""
     channels_last: bool = True
     optimizer: Literal["sgd", "adamw", "musgd"] = "sgd"
     lr0: Positive = 0.01
     lrf: Unit = 0.01
-    """Last learning rate as a share of ``lr0``."""
+    """Final learning rate as a share of ``lr0``."""
     schedule: Literal["cosine", "linear"] = "cosine"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.937
     """Also beta1 of AdamW."""
@@ -143,72 +143,72 @@ class TrainConfig(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9999
     ema_tau: Positive = 2000.0
     clip_norm: NonNegative = 10.0
-    """Largest norm of all gradients; 0 switches clipping off."""
+    """Maximum norm of all gradients; 0 disables clipping."""
     bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.03
     freeze: tuple[str, ...] = ()
-    """Shell patterns of parameter names that stay as they are, for example ``rgb.layers.*``."""
+    """Shell patterns of parameter names that are not trained, for example ``rgb.layers.*``."""
     close_mosaic: Annotated[int, Field(ge=0)] = 10
-    """Mosaic is off for this many last epochs."""
+    """Number of last epochs without mosaic."""
     multi_scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Each batch is resized by a factor drawn from 1 +- this."""
+    """Each batch is resized by a random factor of 1 +- this."""
     patience: Annotated[int, Field(ge=0)] = 50
-    """Stop after this many epochs without a better AP; 0 never stops early."""
+    """Stop after this many epochs without a better AP; 0: never."""
     val_every: Annotated[int, Field(ge=0)] = 1
-    """Evaluate every this many epochs, and always after the last; 0 only after the last."""
+    """Epochs between evaluations; the last epoch is always evaluated. 0: only the last."""
     save_every: Annotated[int, Field(ge=0)] = 0
-    """Save a checkpoint every this many steps too; 0 not by steps. Each epoch's end is saved anyway."""
+    """Steps between checkpoints, besides the one at the end of each epoch; 0: not by steps."""
     save_minutes: NonNegative = 10.0
-    """And after this many minutes without one; 0 not by time. Saving runs beside training."""
+    """Minutes between checkpoints; 0: not by time. Saving runs in the background."""
     keep: Annotated[int, Field(ge=1, le=100)] = 3
-    """How many of the newest checkpoints stay, so that a damaged one is not the only one."""
+    """Number of newest checkpoints that are kept, so that a damaged one is not the only one."""
     nan_rollbacks: Annotated[int, Field(ge=0)] = 3
-    """How often a run may go back to its last checkpoint and leave out the batch whose loss or gradients were not
-    finite; then, or with 0 at once, it ends with an error."""
+    """How often a run may return to its last checkpoint and skip the batch whose loss or gradients were not finite;
+    after that, or at once with 0, it ends with an error."""
     watchdog_minutes: NonNegative = 15.0
-    """A process that makes no step for so long writes down where it hangs and ends, so that the job can be restarted; 0
-    switches that off."""
+    """A process without a step for so long writes its stack traces and exits, so that the job can be restarted; 0
+    disables that."""
     check_ranks_every: Annotated[int, Field(ge=0)] = 500
-    """Compare the weights of all ranks every this many updates, and end where they differ; 0 never."""
+    """Updates between comparisons of the weights of all ranks; the run ends if they differ. 0: never."""
     profile_steps: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Trace this many steps with torch.profiler, after a few to warm up, into the run's ``profile`` folder."""
+    """Steps traced with torch.profiler, after a few warm-up steps, into the run's ``profile`` folder."""
     monitor_steps: Annotated[int, Field(ge=0)] = 100
-    """Losses and gradient norms of this many first steps go to ``first_steps.csv``, with warnings where they look
-    wrong; 0 switches that off."""
+    """Losses and gradient norms of this many first steps are written to ``first_steps.csv``, with warnings for
+    anomalies; 0 disables that."""
     cache: Literal["none", "ram", "disk"] = "none"
     """Keep every training pair decoded at training size (4 bytes per pixel, 8 for thermal images of more than 8 bits),
-    shared by workers and ranks: in memory, or in a file below ``data.cache_dir``. Changes no byte of a batch."""
+    shared by workers and ranks: in memory, or in a file below ``data.cache_dir``. Batches stay the same to the byte."""
     augment_on: Literal["loader", "device"] = "loader"
-    """Where mosaic, geometry and colours are made: by the loader's processes, or in batches on the training device,
-    with the same draws and the same geometry within a pixel. The device is for GPUs that wait for their loader."""
+    """Where mosaic, geometry and photometry run: in the loader's workers, or in batches on the training device, with
+    the same draws and the same geometry within a pixel. ``device`` is for GPUs that wait for their loader."""
     decode: Literal["cpu", "nvjpeg"] = "cpu"
-    """Who decodes JPEG pairs. ``nvjpeg``: the GPU, through torchvision; needs ``augment_on: device``."""
+    """Decoder of JPEG pairs. ``nvjpeg``: on the GPU, through torchvision; needs ``augment_on: device``."""
     sync_bn: bool = False
-    """Batch statistics over all ranks."""
+    """Compute batch statistics over all ranks."""
     tensorboard: bool = False
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
 
 
 class ValConfig(Section):
-    """How a model is judged. One metric: cocoapi's."""
+    """Evaluation. One metric: cocoapi's AP."""
 
     imgsz: ImageSize | None = None
     """None: the training size."""
     batch: Annotated[int, Field(ge=1)] = 16
     conf: Unit = 0.001
     iou: Unit = 0.7
-    """Overlap from which NMS drops the weaker box; unused by end-to-end heads."""
+    """IoU above which NMS drops the lower-scoring box; unused by end-to-end heads."""
     max_det: Annotated[int, Field(ge=1)] = 300
     letterbox: Literal["square", "rect"] = "rect"
     """``rect`` pads each image only to the next multiple of 32; ``square`` to the full size."""
     precision: Precision = "auto"
     """``auto``: bf16 on GPUs that have it, fp32 elsewhere. Boxes are always decoded in fp32."""
     backend: CocoBackend = "pycocotools"
-    """Who computes cocoapi's figures: pycocotools, or faster-coco-eval (``faster``), in C++, equal to 1e-9."""
+    """Implementation of cocoapi's metrics: pycocotools, or faster-coco-eval (``faster``), in C++, equal to 1e-9."""
 
 
 class Config(Section):
-    """One run, whole."""
+    """All options of one run."""
 
     data: DataConfig
     model: ModelConfig = ModelConfig()
@@ -218,24 +218,24 @@ class Config(Section):
     val: ValConfig = ValConfig()
 
     @model_validator(mode="after")
-    def _agree(self) -> Config:
+    def _check_combinations(self) -> Config:
         if self.model.streams == "both" and self.model.cut == "input" and self.model.share:
             raise ValueError("model.share: cut 'input' has no streams to share; use share: false or another cut")
         if self.train.batch == 0:
             raise ValueError("train.batch: must be at least 1, or -1 for as many as fit (got 0)")
         is_fused = self.model.streams == "both" and self.model.cut not in {"input", "decision"}
         if is_fused and self.init.fusion in {"rgb", "ir"} and self.model.fusion_name == "add":
-            raise ValueError(f"init.fusion: 'add' is always the average; for {self.init.fusion} take another fusion")
+            raise ValueError(f"init.fusion: 'add' is always the average; for {self.init.fusion} use another fusion")
         if self.train.decode == "nvjpeg" and (self.train.augment_on != "device" or self.train.cache != "none"):
-            raise ValueError("train.decode: nvjpeg goes with train.augment_on: device and train.cache: none")
+            raise ValueError("train.decode: nvjpeg needs train.augment_on: device and train.cache: none")
         return self
 
     @property
     def val_imgsz(self) -> int:
-        """Side that validation images are scaled to, in pixels."""
+        """Return the side that validation images are scaled to, in pixels."""
         return self.val.imgsz or self.train.imgsz
 
     @property
     def run_dir(self) -> Path:
-        """Folder of the run."""
+        """Return the folder of the run."""
         return Path(self.train.run)

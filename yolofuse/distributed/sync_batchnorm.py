@@ -1,4 +1,4 @@
-"""BatchNorm over the whole batch where several ranks share it, also on devices for which torch has none."""
+"""Synchronise BatchNorm statistics over all ranks, also on devices that torch's SyncBatchNorm does not support."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """A :class:`torch.nn.BatchNorm2d` whose training statistics are those of all ranks of the default group.
+    """BatchNorm2d whose training statistics are those of all ranks of the default group.
 
-    Parameters, buffers and their names are BatchNorm2d's. In evaluation, and in a process of its own, it is one. Every
-    rank must bring the same number of values: batches are dealt evenly. One message goes out per forward pass and one
-    per backward pass.
+    Parameters, buffers and their names are BatchNorm2d's. In evaluation, and without other ranks, it behaves like one.
+    Every rank must have the same number of values: batches are divided evenly. There is one collective per forward pass
+    and one per backward pass.
 
     Reference:
-        torch.nn.SyncBatchNorm, which knows CUDA only. Here means and variances are exchanged, not sums of squares, so
-        that nothing is lost where a mean is large; equal counts let them be averaged.
+        torch.nn.SyncBatchNorm, which supports CUDA only. Here means and variances are exchanged, not sums of squares,
+        which lose precision where a mean is large; equal counts let them be averaged.
 
     Shapes:
         (B, C, H, W) -> (B, C, H, W)
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise by the statistics of all ranks in training, by the running ones in evaluation."""
+        """Normalise by the statistics of all ranks in training, by the running statistics in evaluation."""
         if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
             return super().forward(input)
         self._check_input_dim(input)
         output, mean, var = _apply(input, self.weight, self.bias, self.eps)
-        self._follow(mean, var, input.numel() // input.shape[1] * dist.get_world_size())
+        self._update_running(mean, var, input.numel() // input.shape[1] * dist.get_world_size())
         return output
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, var: Tensor, num_values: int) -> None:
-        """Move the running statistics as BatchNorm2d does: the variance without bias."""
+    def _update_running(self, mean: Tensor, var: Tensor, num_values: int) -> None:
+        """Update the running statistics as BatchNorm2d does, with the unbiased variance."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -51,7 +51,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
 
 class _SharedNorm(torch.autograd.Function):
-    """Normalisation by the mean and the biased variance over all ranks; hands both on."""
+    """Normalise by the mean and the biased variance over all ranks; return both too."""
 
     @staticmethod
     def forward(
@@ -73,29 +73,28 @@ class _SharedNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
-        """The gradients; those of weight and bias are this rank's share, as every parameter's are."""
+        """Return the gradients; those of weight and bias are this rank's share, as for every parameter."""
         values, weight, mean, var = ctx.saved_tensors
-        # As if mean and variance were constants, then what they owe to the values of all ranks.
+        # First as if mean and variance were constants, then minus the terms through them, which need all ranks.
         plain, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
             grads[0], values, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
         )
-        owed = _at_least_float(
-            torch.stack([grad_bias, grad_weight])
-        )  # sums of the gradient, and of it times the normal value
-        dist.all_reduce(owed)
-        owed /= values.numel() // values.shape[1] * dist.get_world_size()
+        # sums of the gradient, and of the gradient times the normalised value
+        sums = _at_least_float(torch.stack([grad_bias, grad_weight]))
+        dist.all_reduce(sums)
+        sums /= values.numel() // values.shape[1] * dist.get_world_size()
         inverse = (var + ctx.eps).rsqrt()
         scale = inverse if weight is None else inverse * _at_least_float(weight)
         shape = (1, -1, 1, 1)
-        centered = _at_least_float(values) - mean.view(shape)  # first: far from zero the rest would drown its digits
-        debt = torch.addcmul((scale * owed[0]).view(shape), centered, (scale * inverse * owed[1]).view(shape))
-        grad = plain - debt.to(plain.dtype)
+        centered = _at_least_float(values) - mean.view(shape)  # first: far from zero, later terms would lose its digits
+        correction = torch.addcmul((scale * sums[0]).view(shape), centered, (scale * inverse * sums[1]).view(shape))
+        grad = plain - correction.to(plain.dtype)
         needed = ctx.needs_input_grad
         return grad, grad_weight if needed[1] else None, grad_bias if needed[2] else None, None
 
 
 def _at_least_float(values: Tensor) -> Tensor:
-    """Halves in float32."""
+    """Convert half precision to float32."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
@@ -106,15 +105,15 @@ def convert(model: nn.Module) -> None:
     """Convert every BatchNorm2d of a model in place; parameters, buffers and modes stay."""
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
-            module.__class__ = SyncBatchNorm2d  # it adds no attribute, so whoever holds the layer now holds this
+            module.__class__ = SyncBatchNorm2d  # it adds no attribute, and references to the layer stay valid
 
 
 def synchronise_batchnorm(model: Model, device: torch.device) -> Model:
-    """The model with statistics over all ranks: torch's layers on CUDA, this module's elsewhere.
+    """Convert a model to statistics over all ranks: torch's layers on CUDA, this module's elsewhere.
 
     Args:
-        model: Not wrapped yet; changed in place, and returned since torch may replace its root.
-        device: Where it computes.
+        model: Not wrapped yet; changed in place, and returned because torch may replace its root.
+        device: The model's device.
     """
     if device.type == "cuda":
         return cast(Model, nn.SyncBatchNorm.convert_sync_batchnorm(model))  # type: ignore[no-untyped-call]

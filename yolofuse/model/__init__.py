@@ -1,4 +1,4 @@
-"""The detector: one cut through a single-stream YOLO, two streams before it, one trunk after it."""
+"""Build detectors: one cut through a single-stream YOLO, two streams before it, one trunk after it."""
 
 from yolofuse.model.build import build_detector
 from yolofuse.model.detectors import Detector, overlap_streams

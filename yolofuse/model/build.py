@@ -1,4 +1,4 @@
-"""From a model config to a detector."""
+"""Build a detector from a model config."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from yolofuse.model.detectors import (
     DualStreamDetector,
     LayerRun,
     SingleStreamDetector,
-    see_ir,
-    see_rgb,
-    see_stacked,
+    select_ir,
+    select_rgb,
+    stack_channels,
 )
 from yolofuse.model.fusion import fusion_factory
 from yolofuse.upstream import Base, build_layers, resolve_base
 
 
 def build_detector(config: ModelConfig, *, num_classes: int, seed: int = 0, bn_momentum: float = 0.03) -> Detector:
-    """A detector with fresh weights; the same config and seed give the same weights, whatever was drawn before.
+    """Build a detector with fresh weights; the same config and seed give the same weights.
 
     Args:
         config: The model section.
         num_classes: Number of classes of the data set.
-        seed: Of the weights' draws; the global generator is left as it was.
+        seed: Seed of the random weights; the state of the global generator is restored.
         bn_momentum: Momentum of every BatchNorm.
 
     Raises:
-        ConfigError: If the base, its size or the cut does not exist.
+        ConfigError: If the base, its size, the cut or the fusion block does not exist, or a block's option is wrong.
     """
     base = resolve_base(config.base)
     with torch.random.fork_rng(devices=[]):
@@ -52,27 +52,27 @@ def _assemble(config: ModelConfig, base: Base, num_classes: int) -> Detector:
         return build_layers(base, channels=channels, num_classes=num_classes)
 
     if config.streams == "rgb":
-        return SingleStreamDetector(_run(layers_for(3)), see_rgb)
+        return SingleStreamDetector(_to_head(layers_for(3)), select_rgb)
     if config.streams == "ir":
-        return SingleStreamDetector(_run(layers_for(1)), see_ir)
+        return SingleStreamDetector(_to_head(layers_for(1)), select_ir)
     if config.cut == "input":
-        return SingleStreamDetector(_run(layers_for(4)), see_stacked)
+        return SingleStreamDetector(_to_head(layers_for(4)), stack_channels)
     layers = layers_for(3)
     plan = plan_cut(layers, config.cut, base.num_backbone_layers)
     twin = None if config.share else layers_for(1)
     if plan.cut == plan.num_layers:
-        return DecisionDetector(_run(layers), _run(twin) if twin else None)
+        return DecisionDetector(_to_head(layers), _to_head(twin) if twin else None)
     return DualStreamDetector(
         plan,
         rgb=LayerRun(layers[: plan.cut], keep=plan.taps),
         ir=LayerRun(twin[: plan.cut], keep=plan.taps) if twin else None,
         fusion=fusion_factory(config),
-        trunk=_run(layers[plan.cut :]),
+        trunk=_to_head(layers[plan.cut :]),
     )
 
 
 def _drop_norms(module: nn.Module) -> None:
-    """Put nothing in the place of every BatchNorm. Convolutions before one have no bias, and get none."""
+    """Replace every BatchNorm by the identity. Convolutions before one have no bias, and get none."""
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             setattr(module, name, nn.Identity())
@@ -80,7 +80,7 @@ def _drop_norms(module: nn.Module) -> None:
             _drop_norms(child)
 
 
-def _run(layers: Sequence[nn.Module]) -> LayerRun:
-    """A run whose last layer is the head, so that nothing else must be kept."""
+def _to_head(layers: Sequence[nn.Module]) -> LayerRun:
+    """Wrap layers that end with the head: no other output is kept."""
     assert sources(layers[-1])
     return LayerRun(layers, keep=())

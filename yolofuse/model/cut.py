@@ -1,4 +1,4 @@
-"""The cut: which layers stand before it (streams), which after it (trunk), and which features cross it (taps)."""
+"""Plan the cut: layers before it (streams), layers after it (trunk), and features that cross it (taps)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from yolofuse.errors import ConfigError
 
 @dataclass(frozen=True)
 class CutPlan:
-    """Where a single-stream model is divided.
+    """Division of a single-stream model.
 
     Attributes:
-        cut: Number of the trunk's first layer; every layer below it stands in the streams.
+        cut: Number of the trunk's first layer; layers with lower numbers are in the streams.
         num_layers: Layers of the single-stream model.
         taps: Stream layers that the trunk reads, each of which passes through a fusion block. -1 is the image.
         tap_channels: Channels of each tap in the RGB stream.
@@ -30,7 +30,7 @@ class CutPlan:
 
 
 def sources(layer: nn.Module) -> tuple[int, ...]:
-    """Numbers of the layers that ``layer`` reads; -1 is the image."""
+    """Return the numbers of the layers that ``layer`` reads; -1 is the image."""
     number: int = layer.i  # type: ignore[assignment]
     given: int | list[int] = layer.f  # type: ignore[assignment]
     return tuple(number + f if f < 0 else f for f in ([given] if isinstance(given, int) else given))
@@ -46,7 +46,7 @@ def plan_cut(layers: Sequence[nn.Module], cut: Cut, num_backbone_layers: int) ->
         num_backbone_layers: How many of the layers are the backbone.
 
     Raises:
-        ConfigError: If a number is out of range or a tap there is not one feature map.
+        ConfigError: If a number is out of range, or a tap of the cut is not a single feature map.
     """
     total = len(layers)
     outputs = _trace(layers)
@@ -70,7 +70,7 @@ def plan_cut(layers: Sequence[nn.Module], cut: Cut, num_backbone_layers: int) ->
         output = outputs[tap + 1]
         if not isinstance(output, Tensor):
             raise ConfigError(
-                f"model.cut: layer {tap}, which crosses the cut at {number}, hands on several tensors; "
+                f"model.cut: layer {tap}, which crosses the cut at {number}, returns several tensors; "
                 "use another number"
             )
         channels.append(output.shape[1])
@@ -88,7 +88,7 @@ def _first_with_stride(outputs: Sequence[object], stride: int) -> int:
 
 @torch.no_grad()
 def _trace(layers: Sequence[nn.Module]) -> list[object]:
-    """Outputs of the image and of every layer before the head, for a blank 3-channel image of 64 px."""
+    """Return the image and the output of every layer before the head, for a blank 3-channel image of 64 px."""
     side = 64
     outputs: list[object] = [torch.zeros(1, 3, side, side)]
     for layer in layers[:-1]:

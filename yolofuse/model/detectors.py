@@ -1,4 +1,4 @@
-"""Detectors that look through two cameras. All of them are called as ``model(rgb, ir)``."""
+"""Define the detectors for RGB and IR images; all are called as ``model(rgb, ir)``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HeadOutput = Any
 
 
 class LayerRun(nn.Module):
-    """Consecutive layers of a single-stream model, each under its own number, so that weights map without guessing.
+    """Consecutive layers of a single-stream model under their original numbers, so that weights map by name.
 
     Parameter names are ``layers.<number>.<rest>`` where the single-stream model has ``model.<number>.<rest>``.
     """
@@ -35,7 +35,7 @@ class LayerRun(nn.Module):
         """Run all layers.
 
         Args:
-            features: What stands before the run by layer number; the image is number -1.
+            features: Outputs of the layers before the run, by layer number; the image is number -1.
 
         Returns:
             The features named in ``keep``, and the output of the last layer.
@@ -47,23 +47,23 @@ class LayerRun(nn.Module):
             read = sources(layer)
             given = [known[s] for s in read]
             if isinstance(layer, Detect) and not layer.training:
-                known[number] = _infer_in_full(layer, given)
+                known[number] = _infer_in_float32(layer, given)
             else:
                 known[number] = layer(given[0] if isinstance(layer.f, int) else given)
             for s in read:
                 if self._last_read.get(s) == position:
-                    del known[s]  # nobody reads it again: free it
+                    del known[s]  # not read again: free it
         return {key: value for key, value in known.items() if key in self.keep or key == number}
 
 
-def _infer_in_full(head: nn.Module, features: list[Tensor]) -> HeadOutput:
-    """The head's inference in float32, whatever runs before it: bf16 knows only every fourth pixel from 512 on."""
+def _infer_in_float32(head: nn.Module, features: list[Tensor]) -> HeadOutput:
+    """Run the head's inference in float32 even under autocast: bf16 resolves only every fourth pixel above 512."""
     with torch.autocast(features[0].device.type, enabled=False):
         return head([feature.float() for feature in features])
 
 
 class Detector(nn.Module, ABC):
-    """What training, evaluation and export know of a model.
+    """Interface of a model for training, evaluation and export.
 
     Shapes:
         rgb: (B, 3, H, W), R G B in 0..1; ir: (B, 1, H, W) in 0..1; H and W multiples of the largest stride.
@@ -71,31 +71,31 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, rgb: Tensor, ir: Tensor) -> dict[str, HeadOutput]:
-        """The output of every head by the head's name."""
+        """Return the output of every head by the head's name."""
 
     @property
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
-        """The parts in the order data flows, by name: streams, fusion, trunk."""
+        """Return the parts by name, in the order of data flow: streams, fusion, trunk."""
 
     @property
     def heads(self) -> dict[str, Any]:
-        """The detection heads by name, in the order of :meth:`forward`'s result."""
+        """Return the detection heads by name, in the order of :meth:`forward`'s result."""
         found = {name: [m for m in part.modules() if isinstance(m, Detect)] for name, part in self.parts.items()}
         return {name: heads[0] for name, heads in found.items() if heads}
 
     @property
     def end2end(self) -> bool:
-        """Whether inference needs no NMS."""
+        """Return whether inference needs no NMS."""
         return all(bool(head.end2end) for head in self.heads.values())
 
     @property
     def stride(self) -> int:
-        """Largest stride in pixels: image sides must be multiples of it."""
+        """Return the largest stride in pixels: image sides must be multiples of it."""
         return max(int(head.stride.max()) for head in self.heads.values())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move the heads' strides and anchors too: ultralytics keeps them as plain attributes."""
+        """Move or cast the heads' strides and anchors too: ultralytics keeps them as plain attributes."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for head in self.heads.values():
             head.stride, head.anchors, head.strides = fn(head.stride), fn(head.anchors), fn(head.strides)
@@ -103,41 +103,41 @@ class Detector(nn.Module, ABC):
 
 
 class SingleStreamDetector(Detector):
-    """One unchanged single-stream model that sees RGB, IR, or both stacked to four channels."""
+    """Single-stream model on RGB, IR, or both stacked to four channels."""
 
-    def __init__(self, trunk: LayerRun, sees: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, trunk: LayerRun, select: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self.trunk = trunk
-        self._sees = sees
+        self._select = select
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        """The trunk alone."""
+        """Return the trunk alone."""
         return {"trunk": self.trunk}
 
     def forward(self, rgb: Tensor, ir: Tensor) -> dict[str, HeadOutput]:
-        """Detect in one image tensor."""
-        features = self.trunk({-1: self._sees(rgb, ir)})
+        """Return the head output for the selected images."""
+        features = self.trunk({-1: self._select(rgb, ir)})
         return {"trunk": features[max(features)]}
 
 
-def see_rgb(rgb: Tensor, ir: Tensor) -> Tensor:
-    """The visible image alone, (B, 3, H, W)."""
+def select_rgb(rgb: Tensor, ir: Tensor) -> Tensor:
+    """Return the visible image alone, (B, 3, H, W)."""
     return rgb
 
 
-def see_ir(rgb: Tensor, ir: Tensor) -> Tensor:
-    """The thermal image alone, (B, 1, H, W)."""
+def select_ir(rgb: Tensor, ir: Tensor) -> Tensor:
+    """Return the thermal image alone, (B, 1, H, W)."""
     return ir
 
 
-def see_stacked(rgb: Tensor, ir: Tensor) -> Tensor:
-    """Both images as one, (B, 4, H, W): R, G, B, IR."""
+def stack_channels(rgb: Tensor, ir: Tensor) -> Tensor:
+    """Return both images as one, (B, 4, H, W): R, G, B, IR."""
     return torch.cat([rgb, ir], 1)
 
 
-class _TwoStreams(Detector):
-    """Runs the layers before the cut on both modalities."""
+class TwoStreamDetector(Detector):
+    """Base of detectors that run the layers before the cut on both modalities."""
 
     def __init__(self, rgb: LayerRun, ir: LayerRun | None) -> None:
         super().__init__()
@@ -146,20 +146,22 @@ class _TwoStreams(Detector):
         self._side: torch.cuda.Stream | None = None
 
     def overlap(self, device: torch.device) -> None:
-        """Compute the IR stream in a CUDA stream of its own from now on, beside the RGB one."""
+        """Compute the IR stream concurrently with the RGB one from now on, in its own CUDA stream."""
         self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def _streams(self, rgb: Tensor, ir: Tensor) -> tuple[dict[int, Any], dict[int, Any]]:
-        """Features of both streams by layer number; one pass over a doubled batch where the weights are shared."""
+        """Return the features of both streams by layer number; one pass over a doubled batch if weights are shared."""
         if self.ir is not None and self._side is not None:
-            return self._side_by_side(rgb, ir, self._side)
+            return self._concurrent_streams(rgb, ir, self._side)
         if self.ir is not None:
             return self.rgb({-1: rgb}), self.ir({-1: ir})
         both = self.rgb({-1: torch.cat([rgb, ir.expand_as(rgb)])})
         return _split(both, 0), _split(both, 1)
 
-    def _side_by_side(self, rgb: Tensor, ir: Tensor, side: torch.cuda.Stream) -> tuple[dict[int, Any], dict[int, Any]]:
-        """Features of both streams, computed at once; autograd goes back on the same CUDA streams."""
+    def _concurrent_streams(
+        self, rgb: Tensor, ir: Tensor, side: torch.cuda.Stream
+    ) -> tuple[dict[int, Any], dict[int, Any]]:
+        """Return the features of both streams, computed concurrently; backward uses the same CUDA streams."""
         assert self.ir is not None
         current = torch.cuda.current_stream(side.device)
         side.wait_stream(current)
@@ -168,31 +170,31 @@ class _TwoStreams(Detector):
         from_rgb = self.rgb({-1: rgb})
         current.wait_stream(side)
         for tensor in _tensors(from_ir):
-            tensor.record_stream(current)  # its memory is not used again before the trunk is done with it
+            tensor.record_stream(current)  # the allocator must not reuse its memory before the trunk has read it
         ir.record_stream(side)
         return from_rgb, from_ir
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        """Stream by stream."""
+        """Return the streams."""
         return {"rgb": self.rgb} if self.ir is None else {"rgb": self.rgb, "ir": self.ir}
 
 
 def overlap_streams(detector: Detector, device: torch.device) -> None:
-    """Let a detector compute both of its streams at once on a GPU.
+    """Make a detector compute both of its streams concurrently on a GPU.
 
     Raises:
-        ConfigError: If the device is no GPU, or the model has no two streams of its own.
+        ConfigError: If the device is not a GPU, or the model has not two streams with separate weights.
     """
     if device.type != "cuda":
         raise ConfigError(f"train.overlap: needs a GPU (the device is {device}); set it to false")
-    if not isinstance(detector, _TwoStreams) or detector.ir is None:
-        raise ConfigError("train.overlap: this model has no two streams with weights of their own; set it to false")
+    if not isinstance(detector, TwoStreamDetector) or detector.ir is None:
+        raise ConfigError("train.overlap: this model has not two streams with separate weights; set it to false")
     detector.overlap(device)
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    """Every tensor in dicts, lists and tuples."""
+    """Collect every tensor in dicts, lists and tuples."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, dict):
@@ -201,7 +203,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def _split(value: Any, half: int) -> Any:
-    """The first or second half of a doubled batch, through dicts, lists and tuples of a head's output."""
+    """Return the first or second half of a doubled batch, in dicts, lists and tuples of a head's output."""
     if isinstance(value, Tensor):
         return value.chunk(2)[half]
     if isinstance(value, dict):
@@ -209,8 +211,8 @@ def _split(value: Any, half: int) -> Any:
     return type(value)(_split(item, half) for item in value)
 
 
-class DualStreamDetector(_TwoStreams):
-    """Two streams up to the cut, a fusion block for each tap, one trunk after it."""
+class DualStreamDetector(TwoStreamDetector):
+    """Detector with two streams up to the cut, a fusion block for each tap, and one trunk after it."""
 
     def __init__(
         self,
@@ -221,13 +223,13 @@ class DualStreamDetector(_TwoStreams):
         fusion: Callable[[int], nn.Module],
         trunk: LayerRun,
     ) -> None:
-        """Take the parts.
+        """Assemble the parts.
 
         Args:
-            plan: Where the cut is.
+            plan: The cut.
             rgb: Layers before the cut.
-            ir: The same layers for the thermal image; None shares the RGB ones.
-            fusion: Makes a fusion block from a channel count.
+            ir: The same layers for the thermal image; None shares those of the RGB stream.
+            fusion: Builds a fusion block for a number of channels.
             trunk: Layers after the cut.
         """
         super().__init__(rgb, ir)
@@ -238,11 +240,11 @@ class DualStreamDetector(_TwoStreams):
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        """Streams, fusion, trunk."""
+        """Return streams, fusion and trunk."""
         return super().parts | {"fusion": self.fusion, "trunk": self.trunk}
 
     def forward(self, rgb: Tensor, ir: Tensor) -> dict[str, HeadOutput]:
-        """Detect in a pair."""
+        """Return the trunk's head output for a pair."""
         from_rgb, from_ir = self._streams(rgb, ir)
         fused = {}
         for tap in self.taps:
@@ -256,16 +258,16 @@ def _block_name(tap: int) -> str:
     return "image" if tap < 0 else str(tap)
 
 
-class DecisionDetector(_TwoStreams):
-    """Two complete detectors, one per modality; their boxes are merged after decoding."""
+class DecisionDetector(TwoStreamDetector):
+    """Detector with a complete model per modality; their boxes are merged after decoding."""
 
     def forward(self, rgb: Tensor, ir: Tensor) -> dict[str, HeadOutput]:
-        """Detect in each image of a pair."""
+        """Return a head output for each image of a pair."""
         from_rgb, from_ir = self._streams(rgb, ir)
         return {"rgb": from_rgb[max(from_rgb)], "ir": from_ir[max(from_ir)]}
 
     @property
     def heads(self) -> dict[str, Any]:
-        """A head per modality; the same one twice where the weights are shared."""
+        """Return a head per modality; the same one twice where weights are shared."""
         heads = super().heads
         return {"rgb": heads["rgb"], "ir": heads.get("ir", heads["rgb"])}

@@ -1,4 +1,4 @@
-"""What a detector is made of: layers, parameters and GFLOPs of each part."""
+"""Summarise the parts of a detector: layers, parameters and GFLOPs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from yolofuse.model.detectors import Detector, DualStreamDetector, SingleStreamDetector, _TwoStreams
+from yolofuse.model.detectors import Detector, DualStreamDetector, SingleStreamDetector, TwoStreamDetector
+from yolofuse.tables import text_table
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class PartSummary:
         name: Part of the model.
         layers: Layers as ultralytics numbers them, for example ``0-10``, or the fused taps.
         num_parameters: Parameters, trained or not.
-        gflops: 10^9 floating-point operations of one pair (a multiply-add counts two); None for an empty part.
-        shared: Whether both modalities pass through the same weights.
+        gflops: 10^9 floating-point operations for one pair (a multiply-add counts as two).
+        shared: Whether both modalities use the same weights.
     """
 
     name: str
@@ -32,16 +33,16 @@ class PartSummary:
 
 
 def summarise(detector: Detector, imgsz: int = 640) -> list[PartSummary]:
-    """One row per part, counted on a square image of ``imgsz`` pixels without touching the detector."""
+    """Count layers, parameters and GFLOPs of each part on a square image of ``imgsz`` pixels, on a copy."""
     meta = copy.deepcopy(detector).to("meta").eval()
     for head in meta.heads.values():
-        head.training = True  # decoding boxes reads values, which meta tensors have none of, and costs next to nothing
+        head.training = True  # decoding boxes reads values, which meta tensors lack; its cost is negligible
     rgb, ir = (torch.zeros(1, channels, imgsz, imgsz, device="meta") for channels in (3, 1))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         meta(rgb, ir)
     counts = counter.get_flop_counts()
     root = type(meta).__name__
-    shared = isinstance(detector, _TwoStreams) and detector.ir is None
+    shared = isinstance(detector, TwoStreamDetector) and detector.ir is None
     return [
         PartSummary(
             name=name,
@@ -55,19 +56,19 @@ def summarise(detector: Detector, imgsz: int = 640) -> list[PartSummary]:
 
 
 def format_summary(rows: list[PartSummary], detector: Detector) -> str:
-    """The rows as a table for the terminal, with a total."""
-    lines = [f"{'part':<10}{'layers':<14}{'parameters':>12}{'GFLOPs':>9}"]
-    for row in rows:
-        note = "  shared by RGB and IR" if row.shared else ""
-        lines.append(f"{row.name:<10}{row.layers:<14}{row.num_parameters:>12,}{row.gflops:>9.2f}{note}")
-    total = sum(row.num_parameters for row in rows)
-    lines.append(f"{'total':<10}{_kind(detector):<14}{total:>12,}{sum(row.gflops for row in rows):>9.2f}")
-    return "\n".join(lines)
+    """Format the rows as a table for the terminal, with a total."""
+    parts = [
+        [row.name, row.layers, f"{row.num_parameters:,}", f"{row.gflops:.2f}", "shared by RGB and IR" * row.shared]
+        for row in rows
+    ]
+    num_parameters, gflops = sum(row.num_parameters for row in rows), sum(row.gflops for row in rows)
+    total = ["total", _kind(detector), f"{num_parameters:,}", f"{gflops:.2f}", ""]
+    return text_table([["part", "layers", "parameters", "GFLOPs", ""], *parts, total])
 
 
 def _flops(counts: dict[str, dict[object, int]], root: str, name: str, part: nn.Module) -> int:
     names = [f"{root}.{name}"]
-    if isinstance(part, nn.ModuleDict):  # never called itself: its blocks are
+    if isinstance(part, nn.ModuleDict):  # not called as a module; its blocks are
         names = [f"{root}.{name}.{key}" for key in part]
     return sum(sum(counts.get(key, {}).values()) for key in names)
 

@@ -1,4 +1,8 @@
-"""Fusion blocks. Each takes the channel count and turns two feature maps into one of the same shape."""
+"""Provide the fusion blocks: modules that turn two feature maps into one of the same shape.
+
+A new block needs its own file and a line in ``FUSIONS``. Its constructor takes the channel count, then options with
+annotations and defaults; ``model.fusion: {name: ..., option: value}`` sets them.
+"""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""Fusion by addition."""
+"""Fuse two streams by their mean."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 
 class AddFusion(nn.Module):
-    """The mean of the two streams: ``(rgb + ir) / 2``. No parameters.
+    """Average the two streams: ``(rgb + ir) / 2``. No parameters.
 
-    A plain sum would hand a pretrained trunk activations at twice the scale that it was trained on.
+    A plain sum would give a pretrained trunk activations at twice the scale that it was trained on.
 
     Shapes:
         rgb, ir: (B, C, H, W) -> (B, C, H, W)

@@ -1,18 +1,18 @@
-"""Fusion by channel and spatial attention."""
+"""Fuse two streams by channel and spatial attention."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from yolofuse.nn.gated import FREED, ChannelGate
+from yolofuse.nn.gated import DISABLED_BY, ChannelGate
 from yolofuse.param_init import InitOptions, InitSpec, apply_init, constant, normal
 
 _MAX_KERNEL = 31
 
 
 class AttentionFusion(nn.Module):
-    """Weigh the two streams per channel and per place: ``w * rgb + (1 - w) * ir`` with ``w`` of shape (B, C, H, W).
+    """Weigh the two streams per channel and per position: ``w * rgb + (1 - w) * ir`` with ``w`` of shape (B, C, H, W).
 
     The weight's logit is a channel logit plus a spatial one. Both start near zero, so the block starts as the average,
     or with the channel logit at 4, so that it starts as 98 % of one stream.
@@ -42,11 +42,13 @@ class AttentionFusion(nn.Module):
         apply_init(self, self.init_specs(InitOptions()))
 
     def init_specs(self, options: InitOptions) -> dict[str, InitSpec]:
-        """How the spatial logits begin: close to zero, so that the channel gate alone says where the block starts."""
+        """Declare initial spatial logits close to zero, so that the channel gate alone sets the block's start."""
         if options.fusion == "scheme":
             return {}
-        what = "gate near zero"
-        return {"spatial.weight": normal(0.001, what, FREED), "spatial.bias": constant(0.0, what, FREED)}
+        return {
+            "spatial.weight": normal(0.001, "gate near zero", DISABLED_BY),
+            "spatial.bias": constant(0.0, "gate near zero", DISABLED_BY),
+        }
 
     def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:
         """Fuse two feature maps."""

@@ -1,20 +1,20 @@
-"""Fusion by concatenation and a 1x1 convolution."""
+"""Fuse two streams by concatenation and a 1x1 convolution."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from yolofuse.param_init import InitOptions, InitSpec, apply_init, constant, exactly
+from yolofuse.param_init import InitOptions, InitSpec, apply_init, constant, from_tensor
 
-_FREED = "init.fusion: scheme"
+_DISABLED_BY = "init.fusion: scheme"
 
 
 class ConcatFusion(nn.Module):
-    """A learnt linear mix of all channels of both streams: ``conv1x1([rgb, ir])``.
+    """Mix all channels of both streams linearly: ``conv1x1([rgb, ir])``.
 
     It starts as the average ``[I/2, I/2]`` or as one of the streams, ``[I, 0]`` or ``[0, I]``, so that a pretrained
-    trunk sees what it knows from the first step on; a random start triples the first loss.
+    trunk gets the activations it was trained on from the first step; a random start triples the first loss.
 
     Shapes:
         rgb, ir: (B, C, H, W) -> (B, C, H, W)
@@ -26,14 +26,17 @@ class ConcatFusion(nn.Module):
         apply_init(self, self.init_specs(InitOptions()))
 
     def init_specs(self, options: InitOptions) -> dict[str, InitSpec]:
-        """How the mix begins; empty where ordinary rules are to decide."""
+        """Declare the initial mix; empty where the ordinary rules apply."""
         if options.fusion == "scheme":
             return {}
         share = {"average": (0.5, 0.5), "rgb": (1.0, 0.0), "ir": (0.0, 1.0)}[options.fusion]
         eye = torch.eye(self.conv.out_channels)
         mix = torch.cat([eye * share[0], eye * share[1]], 1)[..., None, None]  # (C, 2C, 1, 1)
-        what = "average of both streams" if options.fusion == "average" else f"the {options.fusion} stream alone"
-        return {"conv.weight": exactly(mix, what, _FREED), "conv.bias": constant(0.0, what, _FREED)}
+        description = "average of both streams" if options.fusion == "average" else f"the {options.fusion} stream alone"
+        return {
+            "conv.weight": from_tensor(mix, description, _DISABLED_BY),
+            "conv.bias": constant(0.0, description, _DISABLED_BY),
+        }
 
     def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:
         """Fuse two feature maps."""

@@ -1,4 +1,4 @@
-"""Fusion by a channel gate."""
+"""Fuse two streams by a channel gate."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from torch import Tensor, nn
 
 from yolofuse.param_init import InitOptions, InitSpec, apply_init, constant, normal
 
-_OPEN = 4.0  # logit of a gate that hands 98 % of one stream on; a gate at 100 % would get no gradient
-FREED = "init.fusion: scheme"
-GATE_LOGIT = {"average": 0.0, "rgb": _OPEN, "ir": -_OPEN}
+_OPEN_LOGIT = 4.0  # logit of a gate at 98 % of one stream; a gate at 100 % would get no gradient
+DISABLED_BY = "init.fusion: scheme"
+GATE_LOGIT = {"average": 0.0, "rgb": _OPEN_LOGIT, "ir": -_OPEN_LOGIT}
 
 
 class ChannelGate(nn.Module):
-    """Logits per channel, read from the global means of both streams.
+    """Compute logits per channel from the global means of both streams.
 
-    The last layer's weights start near zero (standard deviation 0.01), so that a gate begins where its bias says, half
-    open by default, yet every weight gets a gradient in the first step.
+    The last layer's weights start near zero (standard deviation 0.01), so that a gate starts at its bias, half open by
+    default, yet every weight gets a gradient in the first step.
 
     Shapes:
         rgb, ir: (B, C, H, W) -> (B, C, 1, 1)
@@ -33,22 +33,26 @@ class ChannelGate(nn.Module):
         apply_init(self, self.init_specs(InitOptions()))
 
     def init_specs(self, options: InitOptions) -> dict[str, InitSpec]:
-        """How the last layer begins; the first follows ordinary rules."""
+        """Declare the initial values of the last layer; the first follows the ordinary rules."""
         if options.fusion == "scheme":
             return {}
         logit = GATE_LOGIT[options.fusion]
-        what = f"gate at {torch.tensor(logit).sigmoid():.2f}"
-        return {"excite.weight": normal(0.01, what, FREED), "excite.bias": constant(logit, what, FREED)}
+        description = f"gate at {torch.tensor(logit).sigmoid():.2f}"
+        return {
+            "excite.weight": normal(0.01, description, DISABLED_BY),
+            "excite.bias": constant(logit, description, DISABLED_BY),
+        }
 
     def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:
-        """Logits of the gate."""
+        """Compute the gate's logits."""
         means = torch.cat([rgb.mean((2, 3), keepdim=True), ir.mean((2, 3), keepdim=True)], 1)
         return self.excite(self.act(self.squeeze(means)))  # type: ignore[no-any-return]
 
 
 class GatedFusion(nn.Module):
-    """Weigh the two streams per channel, then sum: ``w * rgb + (1 - w) * ir``. The gate starts at ``w = 1/2``, or
-    at 0.98 for one of the streams.
+    """Weigh the two streams per channel, then sum: ``w * rgb + (1 - w) * ir``.
+
+    The gate starts at ``w = 1/2``, or at 0.98 for one of the streams.
 
     Reference:
         Squeeze-and-Excitation Networks, arXiv:1709.01507, for the gate; one gate that divides two streams between them

@@ -281,7 +281,7 @@ def test_norm_free__has_no_norm_and_begins_without_one() -> None:
         ("{type: Conv2d, scheme: xavier_normal, mode: fan_out}", "xavier_normal has no mode"),
         ("{type: Conv2d, scheme: normal, nonlinearity: relu}", "normal has no gain"),
         ("{type: Conv2d, scheme: kaiming_normal, slope: 0.2}", "slope: only nonlinearity leaky_relu"),
-        ("{type: Conv2d, scheme: kaiming_normal, gain: 2.0, nonlinearity: relu}", "say the same thing twice"),
+        ("{type: Conv2d, scheme: kaiming_normal, gain: 2.0, nonlinearity: relu}", "gain and nonlinearity exclude each other"),
         ("{type: Conv2d, scheme: uniform, low: 2.0, high: 1.0}", "high must be above low"),
     ],
 )
