@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.support.fuzzing import EDITS, FUZZ, NASTY_VALUES, NASTY_WORDS, Edit, damaged, nothing_written, within_limits
 from tests.support.pairs import make_pairs, pairs_of
 from yolofuse.data import load_descriptor, load_pairs, load_pairs_with_problems
-from yolofuse.data.descriptor.schema import Source, TagFile
+from yolofuse.data.descriptor.source import Source, TagFile
 from yolofuse.data.index.coco_labels import read_coco
 from yolofuse.data.index.manifest import read_manifest
 from yolofuse.data.index.match_files import match_folders

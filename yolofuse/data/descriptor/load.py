@@ -1,30 +1,28 @@
-"""Read a data set's YAML: where its folders are and what its classes are called. Nothing in it is ever executed."""
+"""Load a data set's YAML: where its folders are and what its classes are called. Nothing in it is ever executed."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from yolofuse.config.error_messages import format_errors
 from yolofuse.config.safe_yaml import read_yaml
-from yolofuse.data.descriptor.reader import SHARED_KEYS, Reader, Shared, kind_of
-from yolofuse.data.descriptor.schema import LEFT_OUT, DatasetDescriptor, IrWindow, Source
-from yolofuse.data.problems import is_text, shown
+from yolofuse.data.descriptor import schema
+from yolofuse.data.descriptor.path_guard import PathGuard
+from yolofuse.data.descriptor.source import LEFT_OUT, DatasetDescriptor, IrWindow, Source, TagFile
+from yolofuse.data.problems import shown
 from yolofuse.errors import DataError, listing
 
-_NATIVE_KEYS = ("root", "links", "names", "splits", *SHARED_KEYS)
-_FLAT_SPLITS = ("train", "val", "test")
-_FLAT_KEYS = (
-    *("path", "links", "names", "nc", *SHARED_KEYS),
-    *(f"{split}{suffix}" for split in _FLAT_SPLITS for suffix in ("", "_ir", "_labels")),
-)
-_SOURCE_KEYS = ("name", "rgb", "ir", "labels", "coco", "list", "manifest", "split", *SHARED_KEYS)
-_INCLUDE_KEYS = ("name", "descriptor", "split", "classes", "root")
+_Content = schema.NativeYaml | schema.FlatYaml
+_Splits = dict[str, tuple[Source, ...]]
 
 
 def load_descriptor(path: str | Path, root: str | Path | None = None) -> DatasetDescriptor:
-    """The data set that a YAML describes, in our own form or in the flat one of ultralytics with ``*_ir`` keys.
+    """Load the data set that a YAML describes, in our own form or in the flat one of ultralytics with ``*_ir`` keys.
 
     Args:
         path: The YAML file.
@@ -36,219 +34,177 @@ def load_descriptor(path: str | Path, root: str | Path | None = None) -> Dataset
     return _load(Path(path), root, ())
 
 
-def _load(path: Path, root: str | Path | None, including: tuple[Path, ...]) -> DatasetDescriptor:
-    document = read_yaml(path, DataError)
-    reader = Reader(path)
-    native = "splits" in document
-    reader.check_keys(document, _NATIVE_KEYS if native else _FLAT_KEYS)
-    reader.find_root(document, "root" if native else "path", root)
-    reader.find_links(document)
-    names = reader.names(document)
-    shared = reader.shared(document)
-    if native:
-        splits = _Splits(reader, names, shared, (*including, path.resolve())).read(document["splits"])
+def _load(path: Path, root: str | Path | None, included_by: tuple[Path, ...]) -> DatasetDescriptor:
+    content, guard = _validate(path, read_yaml(path, DataError), root)
+    builder = _SourceBuilder(path, content, guard, (*included_by, path.resolve()))
+    splits = builder.native_splits(content) if isinstance(content, schema.NativeYaml) else builder.flat_splits(content)
+    splits = {name: tuple(builder.with_window(source, splits) for source in splits[name]) for name in splits}
+    if builder.problems:
+        raise DataError(listing(str(path), builder.problems))
+    return DatasetDescriptor(path=path, root=guard.root, names=tuple(content.names), splits=splits)
+
+
+def _validate(path: Path, document: dict[str, Any], root: str | Path | None) -> tuple[_Content, PathGuard]:
+    """Return the values of the YAML, and the guard its paths were checked with. Raises DataError with all mistakes."""
+    problems, guard = [], None
+    if "download" in document:
+        del document["download"]
+        problems.append("download: refused, nothing is fetched or executed; see yolofuse.cli.data prepare")
+    model, root_key = (schema.NativeYaml, "root") if "splits" in document else (schema.FlatYaml, "path")
+    own, links = document.get(root_key), document.get("links")
+    base = Path(root).absolute() if root is not None else path.absolute().parent / (own if isinstance(own, str) else "")
+    folder = Path(os.path.normpath(base))
+    if os.path.isdir(folder):  # noqa: PTH112  of a name that is no path, Path.is_dir raises
+        texts = [text for text in links if isinstance(text, str)] if isinstance(links, list) else []
+        guard = PathGuard(folder, [Path(os.path.normpath(folder / text)) for text in texts])
     else:
-        splits = _flat_splits(reader, names, shared, document)
-    splits = {split: tuple(_with_window(reader, source, splits) for source in parts) for split, parts in splits.items()}
-    if reader.problems:
-        raise DataError(listing(str(path), reader.problems))
-    return DatasetDescriptor(path=path, root=reader.root, names=names, splits=splits)
+        problems.append(f"{root_key}: no such folder {folder}; give data.root")
+    try:
+        content = model.model_validate(document, context=guard)
+    except ValidationError as error:
+        problems += format_errors(error, model, list_base=1, show=shown)
+    if problems or guard is None:
+        raise DataError(listing(str(path), problems))
+    return content, guard
 
 
-def _with_window(reader: Reader, source: Source, splits: dict[str, tuple[Source, ...]]) -> Source:
-    """The source, told which sources its percentiles are taken over: those of the split with the same window."""
-    window = source.ir_window
-    if window is None or window.percentile_of is None or source.window_sources:
-        return source
-    over = tuple(other for other in splits.get(window.percentile_of, ()) if other.ir_window == window)
-    if not over:
-        problem = f"{source.where}: ir_window: no split {window.percentile_of!r} to take percentiles over; say split:"
-        reader.problems.append(f"{problem} one of {', '.join(splits)}, or give [low, high]")
-    return replace(source, window_sources=over)
+class _SourceBuilder:
+    """Make the sources of one descriptor, and collect what does not fit other descriptors or other splits."""
 
+    def __init__(self, path: Path, content: _Content, guard: PathGuard, included_by: tuple[Path, ...]) -> None:
+        self.problems: list[str] = []
+        self._path = path
+        self._content = content
+        self._names = tuple(content.names)
+        self._guard = guard
+        self._included_by = included_by
 
-class _Splits:
-    """Reads ``splits`` of the native form."""
-
-    def __init__(self, reader: Reader, names: tuple[str, ...], shared: Shared, including: tuple[Path, ...]) -> None:
-        self.reader = reader
-        self.names = names
-        self.shared = shared
-        self.including = including
-
-    def read(self, given: object) -> dict[str, tuple[Source, ...]]:
-        if not isinstance(given, dict) or not given:
-            self.reader.problems.append(f"splits: expected {{train: {{rgb, ir, labels}}, ...}} (got {kind_of(given)})")
-            return {}
-        splits: dict[str, tuple[Source, ...]] = {}
-        for split, parts in given.items():
-            name = str(split)
-            if not isinstance(split, str | int) or isinstance(split, bool) or not name or not is_text(name):
-                self.reader.problems.append(f"splits: expected a name such as train (got {shown(split)})")
-            elif name in splits:
-                self.reader.problems.append(f"splits.{name}: stands twice, as a number and as text")
+    def native_splits(self, content: schema.NativeYaml) -> _Splits:
+        """Return the sources of every split."""
+        splits: _Splits = {}
+        for split, given in content.splits.items():
+            where = f"splits.{split}"
+            if isinstance(given, list):
+                parts = [(part, f"{where}[{n}]", f"{part.name or n}/") for n, part in enumerate(given, start=1)]
             else:
-                splits[name] = self._split(name, parts)
+                parts = [(given, where, "")]
+            splits[split] = tuple(source for part in parts for source in self._sources(split, *part))
         return splits
 
-    def _split(self, split: str, given: object) -> tuple[Source, ...]:
-        where = f"splits.{split}"
-        if not isinstance(given, list):
-            return self._part(split, where, given, prefix="")
-        if not given:
-            self.reader.problems.append(f"{where}: expected at least one source")
-        sources: list[Source] = []
-        prefixes: set[str] = set()
-        for number, part in enumerate(given, start=1):
-            here = f"{where}[{number}]"
-            name = part.get("name", str(number)) if isinstance(part, dict) else str(number)
-            if not isinstance(name, str) or not name or name in prefixes or not is_text(name):
-                problem = f"{here}.name: expected a text that no other source has (got {shown(name)})"
-                self.reader.problems.append(problem)
-                name = str(number)
-            prefixes.add(name)
-            sources += self._part(split, here, part, prefix=f"{name}/")
-        return tuple(sources)
+    def flat_splits(self, content: schema.FlatYaml) -> _Splits:
+        """Return the sources of every split, one each."""
+        splits: _Splits = {}
+        if content.nc not in (None, len(self._names)):
+            self.problems.append(f"nc: is {shown(content.nc)}, but names lists {len(self._names)} classes; drop nc")
+        for split in schema.FLAT_SPLITS:
+            rgb, ir, labels = (getattr(content, split + suffix) for suffix in ("", "_ir", "_labels"))
+            if rgb is None:
+                continue
+            if ir is None:
+                self.problems.append(f"{split}_ir: is missing; it has no default")
+            labels = labels or self._labels_beside(split, rgb)
+            folders = schema.FolderSource.model_construct(rgb=rgb, ir=ir, labels=labels)
+            splits[split] = self._sources(split, folders, split, "")
+        if not splits:
+            self.problems.append("splits: none given; write splits: {train: {rgb: , ir: , labels: }}")
+        return splits
 
-    def _part(self, split: str, where: str, given: object, prefix: str) -> tuple[Source, ...]:
-        if not isinstance(given, dict):
-            wanted = "{rgb: , ir: , labels: }, {manifest: } or {descriptor: , split: }"
-            self.reader.problems.append(f"{where}: expected {wanted} (got {kind_of(given)})")
-            return ()
-        if "descriptor" in given:
-            return self._include(split, where, given, prefix)
-        return (self._source(split, where, given, prefix),)
+    def with_window(self, source: Source, splits: _Splits) -> Source:
+        """Return the source with those that its percentiles are computed over: of one split, with the same window."""
+        window = source.ir_window
+        if window is None or window.percentile_of is None or source.window_sources:
+            return source
+        over = tuple(other for other in splits.get(window.percentile_of, ()) if other.ir_window == window)
+        if not over:
+            problem = f"{source.where}: ir_window: no split {window.percentile_of!r} to take percentiles over; give"
+            self.problems.append(f"{problem} split: one of {', '.join(splits)}, or [low, high]")
+        return replace(source, window_sources=over)
 
-    def _source(self, split: str, where: str, given: dict[Any, Any], prefix: str) -> Source:
-        reader = self.reader
-        reader.check_keys(given, _SOURCE_KEYS, f"{where}.")
-        shared = reader.shared(given, self.shared, f"{where}.")
-        every_class = tuple(range(len(self.names)))
-        source = Source(where, reader.root, self.names, every_class, prefix, links=reader.links, **shared.as_fields())
-        if "manifest" in given:
-            clash = [key for key in ("rgb", "ir", "labels", "list") if key in given]
-            if clash:
-                reader.problems.append(f"{where}: {', '.join(clash)} and manifest exclude each other")
-            return replace(
-                source,
-                manifest=reader.file(f"{where}.manifest", given["manifest"]),
-                manifest_split=reader.text(given, "split", split, f"{where}."),
-                coco=reader.file(f"{where}.coco", given["coco"]) if "coco" in given else None,
-            )
-        if "split" in given:
-            reader.problems.append(f"{where}.split: belongs to a manifest or a descriptor; for folders use list")
-        if "labels" in given and "coco" in given:
-            reader.problems.append(f"{where}: labels and coco exclude each other")
-        folders = {key: reader.text(given, key, where=f"{where}.") for key in ("rgb", "ir")}
-        if "coco" not in given:
-            folders["labels"] = reader.text(given, "labels", where=f"{where}.")
-        found = {key: reader.folder(f"{where}.{key}", folder) for key, folder in folders.items()}
-        return replace(
-            source,
-            rgb=found["rgb"],
-            ir=found["ir"],
-            labels=found.get("labels"),
-            coco=reader.file(f"{where}.coco", given["coco"]) if "coco" in given else None,
-            keys_file=reader.file(f"{where}.list", given["list"]) if "list" in given else None,
+    def _sources(self, split: str, given: schema.AnySource, where: str, prefix: str) -> tuple[Source, ...]:
+        if isinstance(given, schema.Include):
+            return self._include(split, given, where, prefix)
+        frame, resize, window, tags = (
+            getattr(given if key in given.model_fields_set else self._content, key)
+            for key in ("frame", "resize", "ir_window", "tags")
         )
+        affine = tuple(value for row in resize.affine for value in row) if isinstance(resize, schema.Affine) else None
+        source = Source(
+            where=where,
+            root=self._guard.root,
+            names=self._names,
+            class_map=tuple(range(len(self._names))),
+            prefix=prefix,
+            coco=given.coco,
+            frame=frame,
+            resize="affine" if affine else resize,
+            affine=affine,
+            ir_window=self._window(window),
+            tags=TagFile(tags.file, tags.key, tuple(tags.columns)) if tags else None,
+            links=self._guard.links,
+        )
+        if isinstance(given, schema.ManifestSource):
+            return (replace(source, manifest=given.manifest, manifest_split=given.split or split),)
+        return (replace(source, rgb=given.rgb, ir=given.ir, labels=given.labels, keys_file=given.keys_file),)
 
-    def _include(self, split: str, where: str, given: dict[Any, Any], prefix: str) -> tuple[Source, ...]:
-        """A split of another descriptor, its classes matched by name."""
-        reader = self.reader
-        reader.check_keys(given, _INCLUDE_KEYS, f"{where}.")
-        named = reader.path.absolute().parent / reader.text(given, "descriptor", where=f"{where}.")
-        root = reader.text(given, "root", where=f"{where}.") if "root" in given else None
+    def _window(self, given: list[float] | schema.Percentiles | None) -> IrWindow | None:
+        if isinstance(given, schema.Percentiles):
+            low, high = given.percentiles
+            return IrWindow(low, high, given.split, f"{self._path.name} {given.split} {low:g}..{high:g}")
+        return IrWindow(low=given[0], high=given[1]) if given else None
+
+    def _labels_beside(self, split: str, rgb: Path) -> Path | None:
+        """Return the split's folder with its last component ``images`` replaced; only ever below the root."""
+        parts = list(rgb.relative_to(self._guard.root).parts)
         try:
-            file = Path(os.path.realpath(named))
-        except ValueError:
-            reader.problems.append(f"{where}.descriptor: {str(named)!r} is no path")
-            return ()
-        if file in self.including:
-            reader.problems.append(f"{where}.descriptor: {file} includes itself")
-            return ()
+            if "images" not in parts:
+                raise ValueError(f"missing, and {'/'.join(parts)!r} has no folder 'images' to derive it from")
+            parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+            return self._guard.resolve("/".join(parts), "folder")
+        except ValueError as error:
+            self.problems.append(f"{split}_labels: {error}")
+            return None
+
+    def _include(self, split: str, given: schema.Include, where: str, prefix: str) -> tuple[Source, ...]:
+        """Return the sources of a split of another descriptor, its classes matched by name."""
         try:
-            other = _load(file, root, self.including)
-        except DataError as error:
-            reader.problems.append(f"{where}.descriptor: {error}")
+            file = Path(os.path.realpath(self._path.absolute().parent / given.descriptor))
+            if file in self._included_by:
+                raise DataError(f"{file} includes itself")
+            other = _load(file, given.root or None, self._included_by)
+        except (DataError, ValueError) as error:  # realpath refuses a NUL with a ValueError
+            self.problems.append(f"{where}.descriptor: {error}")
             return ()
-        wanted = reader.text(given, "split", split, f"{where}.")
+        wanted = given.split or split
         if wanted not in other.splits:
-            reader.problems.append(f"{where}.split: {file} has no {wanted!r}; it has {', '.join(other.splits)}")
+            self.problems.append(f"{where}.split: {file} has no {wanted!r}; it has {', '.join(other.splits)}")
             return ()
-        to_ours = self._class_map(where, given.get("classes", {}), other.names)
+        class_map = self._class_map(where, given.classes, other.names)
         return tuple(
             replace(
                 source,
-                ir_window=_named_after(source.ir_window, str(given["descriptor"])),
+                ir_window=_prefix_name(source.ir_window, given.descriptor),
                 where=f"{where} > {source.where}",
                 prefix=prefix + source.prefix,
-                class_map=tuple(LEFT_OUT if mid == LEFT_OUT else to_ours[mid] for mid in source.class_map),
+                class_map=tuple(LEFT_OUT if mid == LEFT_OUT else class_map[mid] for mid in source.class_map),
             )
             for source in other.splits[wanted]
         )
 
-    def _class_map(self, where: str, given: object, theirs: tuple[str, ...]) -> list[int]:
-        """Our class for each of theirs. ``classes`` renames some, or leaves them out with null."""
-        problems = self.reader.problems
-        if not isinstance(given, dict):
-            problems.append(f"{where}.classes: expected {{their name: our name or null}} (got {kind_of(given)})")
-            given = {}
-        strangers = given.keys() - {*theirs}
-        problems += [f"{where}.classes: {shown(name)} is not among {', '.join(theirs)}" for name in strangers]
-        chosen = []
+    def _class_map(self, where: str, renamed: dict[str, str | None], theirs: tuple[str, ...]) -> list[int]:
+        """Return our class for each of theirs. ``renamed`` maps some by name, or leaves them out with null."""
+        unknown = renamed.keys() - {*theirs}
+        self.problems += [f"{where}.classes: {shown(name)} is not among {', '.join(theirs)}" for name in unknown]
+        class_map = []
         for name in theirs:
-            ours = given.get(name, name)
-            if ours is not None and ours not in self.names:
-                hint = f"write {where}.classes: {{{name}: one of {', '.join(self.names)}, or null to leave it out}}"
-                problems.append(f"{where}: its class {name!r} is unknown here; {hint}")
+            ours = renamed.get(name, name)
+            if ours is not None and ours not in self._names:
+                hint = f"write {where}.classes: {{{name}: one of {', '.join(self._names)}, or null to leave it out}}"
+                self.problems.append(f"{where}: its class {name!r} is unknown here; {hint}")
                 ours = None
-            chosen.append(LEFT_OUT if ours is None else self.names.index(ours))
-        return chosen
+            class_map.append(LEFT_OUT if ours is None else self._names.index(ours))
+        return class_map
 
 
-def _named_after(window: IrWindow | None, include: str) -> IrWindow | None:
-    """The window with the place of its descriptor before its name: two sets may both be called data.yaml."""
+def _prefix_name(window: IrWindow | None, include: str) -> IrWindow | None:
+    """Return the window with the path of its descriptor before its name: two sets may both be called data.yaml."""
     return replace(window, name=f"{include} > {window.name}") if window is not None and window.name else window
-
-
-def _flat_splits(
-    reader: Reader, names: tuple[str, ...], shared: Shared, document: dict[str, Any]
-) -> dict[str, tuple[Source, ...]]:
-    splits: dict[str, tuple[Source, ...]] = {}
-    for split in _FLAT_SPLITS:
-        if split not in document:
-            continue
-        rgb = reader.text(document, split)
-        ir = reader.text(document, f"{split}_ir")
-        if f"{split}_labels" in document:
-            labels = reader.text(document, f"{split}_labels")
-        else:
-            labels = _labels_beside(reader, split, rgb)
-        keys = (split, f"{split}_ir", f"{split}_labels")
-        rgb_dir, ir_dir, label_dir = map(reader.folder, keys, (rgb, ir, labels))
-        source = Source(
-            split,
-            reader.root,
-            names,
-            class_map=tuple(range(len(names))),
-            rgb=rgb_dir,
-            ir=ir_dir,
-            labels=label_dir,
-            links=reader.links,
-            **shared.as_fields(),
-        )
-        splits[split] = (source,)
-    if not splits:
-        reader.problems.append("splits: none given; write splits: {train: {rgb: , ir: , labels: }}")
-    return splits
-
-
-def _labels_beside(reader: Reader, split: str, rgb: str) -> str:
-    """The split's folder with its last component ``images`` replaced; only ever below the root."""
-    parts = list(PurePosixPath(rgb).parts)
-    if "images" not in parts:
-        if rgb:
-            reader.problems.append(f"{split}_labels: missing, and {rgb!r} has no folder 'images' to derive it from")
-        return ""
-    last = len(parts) - 1 - parts[::-1].index("images")
-    return str(PurePosixPath(*parts[:last], "labels", *parts[last + 1 :]))

@@ -1,108 +1,244 @@
-"""What a split is made of: sources, each with its own folders or lists, classes, frame and thermal window."""
+"""Validate a data set's YAML with pydantic: values, keys, and paths against the :class:`PathGuard` in the context."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+
+from yolofuse.config.field_types import Section
+from yolofuse.data.descriptor.path_guard import PathGuard
+from yolofuse.data.problems import is_text
 from yolofuse.types import Modality
 
-LEFT_OUT = -1
-"""In ``Source.class_map``: a class whose boxes are not used."""
+FLAT_SPLITS = ("train", "val", "test")
 
 
-@dataclass(frozen=True, slots=True)
-class TagFile:
-    """A CSV with one row per pair: ``key`` is the column that names the pair, ``columns`` become its tags."""
+def _expected(text: str) -> WrapValidator:
+    """Replace all errors of a value by one that shows what it may look like."""
 
-    file: Path
-    key: str
-    columns: tuple[str, ...]
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            if value is not None:
+                return handler(value)
+        except ValidationError:
+            pass
+        raise ValueError(f"expected {text}")
 
-
-@dataclass(frozen=True, slots=True)
-class IrWindow:
-    """Which thermal counts become 0 and full scale.
-
-    Attributes:
-        low: In counts as stored, or as a percentile.
-        high: Likewise.
-        percentile_of: Split over whose thermal images the percentiles are taken; None where counts are given.
-        name: What a checkpoint calls the computed counts: descriptor, split and percentiles.
-    """
-
-    low: float
-    high: float
-    percentile_of: str | None = None
-    name: str = ""
+    return WrapValidator(validate)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One part of a split: two trees of images with labels, or a manifest that lists pairs.
+def _path(kind: Literal["folder", "file"]) -> BeforeValidator:
+    """Resolve a path below the root; without a guard the root is wrong, and nothing below it can be checked."""
 
-    Attributes:
-        where: Its place in the descriptor, for messages.
-        root: Folder that all its files lie in.
-        names: Class names of its labels.
-        class_map: Class of the data set for each class of the labels, or ``LEFT_OUT``.
-        prefix: Put before each key, so that two sources may share stems.
-        rgb: Folder of visible images; None with a manifest.
-        ir: Folder of thermal images; None with a manifest.
-        labels: Folder of YOLO txt files, if that is where labels are.
-        coco: COCO JSON, if that is where labels are.
-        keys_file: A list of the pairs that belong to it; None: all.
-        manifest: A CSV or JSONL with a row per pair.
-        manifest_split: Rows of this split belong to it.
-        frame: The modality in whose pixels labels and results are.
-        resize: ``equal``: sizes must be; ``stretch``: the other image covers the whole frame.
-        affine: Instead: where the other image's pixels lie in the frame, as in ``PairFormat``.
-        ir_window: Thermal counts to full scale.
-        window_sources: The sources over whose thermal images percentiles are taken.
-        tags: Where to find words for slices of the evaluation.
-        links: Folders outside the root that links in it may lead to.
-    """
+    def validate(value: object, info: ValidationInfo[PathGuard | None]) -> Path:
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"expected the path of a {kind}")
+        return Path() if info.context is None else info.context.resolve(value, kind)
 
-    where: str
-    root: Path
-    names: tuple[str, ...]
-    class_map: tuple[int, ...]
-    prefix: str = ""
-    rgb: Path | None = None
-    ir: Path | None = None
-    labels: Path | None = None
-    coco: Path | None = None
-    keys_file: Path | None = None
-    manifest: Path | None = None
-    manifest_split: str | None = None
-    frame: Modality = "rgb"
-    resize: Literal["equal", "stretch", "affine"] = "equal"
-    affine: tuple[float, ...] | None = None
-    ir_window: IrWindow | None = None
-    window_sources: tuple[Source, ...] = ()
-    tags: TagFile | None = None
-    links: tuple[Path, ...] = ()
-
-    def files(self) -> tuple[Path, ...]:
-        """The single files that say what belongs to it: a change of one changes the source."""
-        tag_file = self.tags.file if self.tags else None
-        named = (self.coco, self.keys_file, self.manifest, tag_file)
-        return tuple(file for file in named if file is not None)
+    return BeforeValidator(validate)
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetDescriptor:
-    """A data set as its YAML describes it; every folder and file exists.
+def _increasing(values: list[float]) -> list[float]:
+    if values[0] >= values[1]:
+        raise ValueError("the lower one first")
+    return values
 
-    Attributes:
-        path: The YAML file.
-        root: Folder that its own files lie in.
-        names: Class names; a class id is an index into them.
-        splits: Sources of each split.
-    """
 
-    path: Path
-    root: Path
-    names: tuple[str, ...]
-    splits: dict[str, tuple[Source, ...]] = field(default_factory=dict)
+def _invertible(rows: list[list[float]]) -> list[list[float]]:
+    if rows[0][0] * rows[1][1] == rows[0][1] * rows[1][0]:
+        raise ValueError("can't be inverted")
+    return rows
+
+
+def _list_of_names(value: object) -> object:
+    """Return names that are given as ``{0: name, 1: name}`` as a list."""
+    if not isinstance(value, dict):
+        return value
+    if set(value) != set(range(len(value))):
+        raise ValueError(f"keys must be 0 .. {len(value) - 1} without gaps")
+    return [value[index] for index in range(len(value))]
+
+
+def _check_names(names: list[str]) -> list[str]:
+    if len(set(names)) != len(names):
+        raise ValueError("a name is given twice")
+    if not all(map(is_text, names)):
+        raise ValueError("names must be plain text")
+    return names
+
+
+def _check_splits(splits: object) -> dict[str, Any]:
+    """Return splits by name; a name such as ``0`` is a number in YAML."""
+    if not isinstance(splits, dict) or not splits:
+        raise ValueError("expected {train: {rgb: , ir: , labels: }, ...}")
+    named = {str(name): parts for name, parts in splits.items() if type(name) in (str, int)}
+    if len(named) < len(splits) or not all(name and is_text(name) for name in named):
+        raise ValueError("each split needs a name of its own, such as train")
+    return named
+
+
+Folder = Annotated[Path | None, _path("folder")]  # None where the key is left out; null is refused
+File = Annotated[Path | None, _path("file")]
+Text = Annotated[str, Field(min_length=1)]
+_Number = Annotated[float, Field(gt=-1e15, lt=1e15)]
+_Percent = Annotated[float, Field(ge=0, le=100)]
+_Pair = Field(min_length=2, max_length=2)
+_Row = Annotated[list[_Number], Field(min_length=3, max_length=3)]
+_Matrix = Annotated[list[_Row], _Pair, AfterValidator(_invertible)]
+_Counts = Annotated[list[_Number], _Pair, AfterValidator(_increasing)]
+_Percents = Annotated[list[_Percent], _Pair, AfterValidator(_increasing)]
+_Links = Annotated[list[Text], _expected("a list of folders that links may lead to")]
+_Names = Annotated[
+    list[Text],
+    Field(min_length=1),
+    _expected("a list of class names, or {0: name, 1: name, ...}"),
+    BeforeValidator(_list_of_names),
+    AfterValidator(_check_names),
+]
+
+
+class _Section(Section):
+    model_config = ConfigDict(validate_default=False)
+
+
+class Affine(_Section):
+    """``resize: {affine: [[a, b, c], [d, e, f]]}``."""
+
+    affine: _Matrix
+
+
+class Percentiles(_Section):
+    """``ir_window: {percentiles: [low, high], split: train}``."""
+
+    percentiles: _Percents
+    split: Text = "train"
+
+
+class Tags(_Section):
+    """A CSV with one row per pair, see ``TagFile``."""
+
+    file: Annotated[Path, _path("file")]
+    key: Text
+    columns: Annotated[list[str], Field(min_length=1)]
+
+
+class Reading(_Section):
+    """How pairs are read: given at the top for all sources, or at a source."""
+
+    frame: Annotated[Modality, _expected("rgb or ir, whose pixels the labels are in")] = "rgb"
+    resize: Annotated[
+        Literal["equal", "stretch"] | Affine,
+        _expected("equal, stretch or {affine: [[a, b, c], [d, e, f]]} that can be inverted"),
+    ] = "equal"
+    ir_window: Annotated[
+        _Counts | Percentiles | None,
+        _expected("[low, high] in counts as stored, or {percentiles: [0.5, 99.5], split: train}, the lower one first"),
+    ] = None
+    tags: Tags | None = None
+
+
+class FolderSource(Reading):
+    """Two folders of images, with labels in a third one or in a COCO file."""
+
+    name: Text = ""
+    rgb: Folder
+    ir: Folder
+    labels: Folder = None
+    coco: File = None
+    keys_file: File = Field(None, alias="list")
+
+
+class ManifestSource(Reading):
+    """A CSV or JSONL with a row per pair."""
+
+    name: Text = ""
+    manifest: File
+    split: Text = ""
+    coco: File = None
+
+
+class Include(_Section):
+    """A split of another descriptor; ``classes`` maps its names to ours, or to null to leave one out."""
+
+    name: Text = ""
+    descriptor: Text
+    split: Text = ""
+    root: Text = ""
+    classes: dict[str, str | None] = Field({})
+
+
+def _check_keys(given: object) -> object:
+    """Refuse what is no source, or several kinds of source at once."""
+    if not isinstance(given, dict) or not given:
+        raise ValueError("expected {rgb: , ir: , labels: }, {manifest: } or {descriptor: , split: }")
+    clash = [key for key in ("rgb", "ir", "labels", "list") if key in given]
+    if "manifest" in given and clash:
+        raise ValueError(f"{', '.join(clash)} and manifest exclude each other")
+    if _kind_of(given) == "folders" and "split" in given:
+        raise ValueError("split belongs to a manifest or a descriptor; for folders use list")
+    if _kind_of(given) == "folders" and ("labels" in given) == ("coco" in given):
+        raise ValueError("needs one of labels and coco; they exclude each other")
+    return given
+
+
+def _kind_of(source: dict[Any, Any]) -> str:
+    return next((key for key in ("descriptor", "manifest") if key in source), "folders")
+
+
+def _check_sources(sources: list[FolderSource | ManifestSource | Include]) -> list[Any]:
+    _check_names([source.name or str(number) for number, source in enumerate(sources, start=1)])
+    return sources
+
+
+AnySource = Annotated[
+    Annotated[FolderSource, Tag("folders")]
+    | Annotated[ManifestSource, Tag("manifest")]
+    | Annotated[Include, Tag("descriptor")],
+    Discriminator(_kind_of),
+    BeforeValidator(_check_keys),
+]
+Split = Annotated[
+    Annotated[AnySource, Tag("one")]
+    | Annotated[list[AnySource], Field(min_length=1), AfterValidator(_check_sources), Tag("several")],
+    Discriminator(lambda value: "several" if isinstance(value, list) else "one"),
+]
+
+
+class NativeYaml(Reading):
+    """The form with ``splits``."""
+
+    root: Text = "."
+    links: _Links = Field([])
+    names: _Names
+    splits: Annotated[dict[str, Split], BeforeValidator(_check_splits)]
+
+
+class FlatYaml(Reading):
+    """The form of ultralytics with ``*_ir`` keys; ``*_labels`` default to the visible images' folder."""
+
+    path: Text = "."
+    links: _Links = Field([])
+    names: _Names
+    nc: Any = None
+    train: Folder = None
+    train_ir: Folder = None
+    train_labels: Folder = None
+    val: Folder = None
+    val_ir: Folder = None
+    val_labels: Folder = None
+    test: Folder = None
+    test_ir: Folder = None
+    test_labels: Folder = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolofuse.data.descriptor.schema import Source
+from yolofuse.data.descriptor.source import Source
 from yolofuse.data.index.match_files import KeyIndex, Matches, refuse_huge
 from yolofuse.data.index.yolo_labels import SMALLEST_SIDE, LabelFile
 from yolofuse.data.problems import Problem, is_number, is_text, shown

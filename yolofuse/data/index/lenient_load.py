@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolofuse.data.descriptor.schema import DatasetDescriptor, Source
+from yolofuse.data.descriptor.source import DatasetDescriptor, Source
 from yolofuse.data.index.match_files import Matches, names_of
 from yolofuse.data.index.pair_set import PairSet, assemble, match_split, select, tags_of, windows_of
 from yolofuse.data.index.scan import scan_split

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from yolofuse.data.descriptor.path_guard import PathGuard
-from yolofuse.data.descriptor.schema import Source
+from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
 from yolofuse.data.index.match_files import NO_FILE, FoundFile, Matches, Names, refuse_huge
 from yolofuse.data.problems import Problem, is_text, row_of, shown

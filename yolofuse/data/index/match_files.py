@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from yolofuse.data.descriptor.path_guard import MAX_TEXT_BYTES, PathGuard
-from yolofuse.data.descriptor.schema import Source
+from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
 from yolofuse.data.problems import NO_TEXT, Problem, is_text, row_of
 from yolofuse.errors import DataError, listing

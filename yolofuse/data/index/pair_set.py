@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from yolofuse.data.descriptor.schema import DatasetDescriptor, Source
+from yolofuse.data.descriptor.source import DatasetDescriptor, Source
 from yolofuse.data.index.manifest import tag_codes
 from yolofuse.data.index.match_files import names_of
 from yolofuse.data.index.pair_table import PairTable

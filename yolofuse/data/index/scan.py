@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from yolofuse.data.descriptor.schema import LEFT_OUT, Source
+from yolofuse.data.descriptor.source import LEFT_OUT, Source
 from yolofuse.data.images.decode import ImageInfo, inspect_image, strict_decoding
 from yolofuse.data.index.coco_labels import read_coco
 from yolofuse.data.index.manifest import read_manifest

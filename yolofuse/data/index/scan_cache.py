@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from yolofuse.data.cache_files import make_cache_dir, open_cached
-from yolofuse.data.descriptor.schema import Source
+from yolofuse.data.descriptor.source import Source
 from yolofuse.data.index.match_files import Matches, stamp
 from yolofuse.data.index.scan_result import ScanResult
 from yolofuse.data.strict_json import parse_json

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from yolofuse.data.descriptor.schema import TagFile
+from yolofuse.data.descriptor.source import TagFile
 from yolofuse.data.index.match_files import refuse_huge
 from yolofuse.data.problems import Problem, is_text, row_of, shown
 from yolofuse.errors import DataError

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from yolofuse.data.cache_files import make_cache_dir, open_cached
-from yolofuse.data.descriptor.schema import IrWindow
+from yolofuse.data.descriptor.source import IrWindow
 from yolofuse.data.images.decode import decode, inspect_image
 from yolofuse.data.index.scan import Parts
 from yolofuse.data.strict_json import parse_json
