@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts.benchmarks import turns as turns_module
 from scripts.benchmarks.turns import Turns, Worker
 from tests.support.pairs import make_pairs
 from tests.support.runs import run_module
@@ -42,7 +41,7 @@ def test_train_benchmark__runs_on_the_cpu(tmp_path: Path) -> None:
 
 def test_turns__time_only_their_own_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(turns_module.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr("scripts.benchmarks.turns.time.perf_counter", lambda: clock[0])
     monkeypatch.setattr(sys, "stdin", io.StringIO("go\nquit\n"))
     answers = io.StringIO()
 
