@@ -6,7 +6,6 @@ import importlib
 import os
 from collections.abc import Callable
 from functools import partial
-from operator import attrgetter
 from signal import SIGKILL, SIGTERM, SIGUSR1, Signals
 from typing import Any
 
@@ -168,15 +167,12 @@ def worker_dies(runs: OurRuns) -> Outcome:
     """Kill a busy worker of the training loader, and an idle one of the evaluation loader."""
     measured: dict[str, object] = {}
     is_well = True
-    for title, attribute in (
-        ("training worker", "feed"),
-        ("idle evaluation worker", "val_source.feed"),
-    ):
+    for title, loader in (("training worker", "train_loader"), ("idle evaluation worker", "val_loader")):
         name = title.replace(" ", "-")
 
-        def kill_one(context: Any, batch: Any, attribute: str = attribute) -> None:
-            feed = attrgetter(attribute)(context)
-            os.kill(feed._loader._iterator._workers[0].pid, SIGKILL)
+        def kill_one(context: Any, batch: Any, loader: str = loader) -> None:
+            prefetcher = getattr(context, loader).prefetcher
+            os.kill(prefetcher._loader._iterator._workers[0].pid, SIGKILL)
 
         action = kill_one
         job = runs.start(name, "data.workers=2", inject=lambda rank, action=action: at_step(MID, action))[0]  # type: ignore[misc]
