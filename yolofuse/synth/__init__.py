@@ -1,7 +1,7 @@
-"""The demo data: paired street scenes, drawn, seeded and free of licences, in which each camera misses something.
+"""Draw the demo data: seeded paired street scenes, free of licences, in which each camera misses some objects.
 
-One plan of a scene (``plan``) is drawn once onto a board of surfaces (``canvas``); both cameras (``sensors``) look at
-that board, so every pair is registered to the pixel. How hard it is stands in ``knobs``.
+A scene (``scene_plan``) is drawn once onto a canvas of surfaces (``canvas``), and both cameras (``sensors``) expose
+that canvas, so every pair is registered to the pixel. The difficulty is set in ``knobs``.
 """
 
 from yolofuse.synth.write import DEFAULT_SIZE_HW, generate

@@ -1,4 +1,4 @@
-"""The stage: sky, skyline, road, pavements and two rows of houses."""
+"""Draw the backdrop: sky, skyline, road, pavements and two rows of houses."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _WARM_WINDOWS: tuple[Rgb, ...] = ((1.0, 0.62, 0.25), (1.0, 0.74, 0.42), (0.75, 0
 _FAR_END = 62.0
 _KERB_HEIGHT = 0.12
 _WALL_MARK = 1.0
-"""Stands for the depth of wall pixels until all of them are known."""
+"""Placeholder depth of wall pixels until all of them are known."""
 
 
 def draw_backdrop(canvas: Canvas, scene: Scene) -> None:
-    """Paint everything that stands still and is never labelled, far to near."""
+    """Paint everything static that is never labelled, far to near."""
     rng = np.random.default_rng(scene.seed)
     _sky(canvas, scene, rng)
     _skyline(canvas, scene, rng)
@@ -60,7 +60,7 @@ def _sky(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
 
 
 def _skyline(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
-    """Blocks across the far end of the street, so that the vanishing point is not a hole."""
+    """Paint blocks across the far end of the street, so that the vanishing point is not a hole."""
     night, haze_wall = scene.climate.night, Paint((0.14, 0.14, 0.14), scene.climate.wall_temp)
     canvas.face([(-90, -2, 95), (90, -2, 95), (90, 5, 95), (-90, 5, 95)], haze_wall)
     x = -60.0
@@ -232,14 +232,14 @@ def _ground_floor(
 
 
 def _glow(rng: np.random.Generator, strength: float) -> Paint:
-    """A lit window: curtains make no two alike."""
+    """Return the paint of a lit window, of random brightness and colour."""
     colour = _WARM_WINDOWS[int(rng.integers(len(_WARM_WINDOWS)))]
     level = strength * rng.uniform(0.4, 1.4)
     return Paint((0.05, 0.05, 0.05), rng.uniform(2.5, 4.5), (0, 0, -1), tuple(level * c for c in colour))  # type: ignore[arg-type]
 
 
 def _texture(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
-    """Grain of asphalt and plaster, laid out in world metres so that it shrinks with distance; and real wall depths."""
+    """Add the grain of asphalt and plaster, in world metres so that it shrinks with distance; set wall depths."""
     camera = canvas.camera
     v, u = np.mgrid[0 : camera.height, 0 : camera.width].astype(np.float32) + 0.5
     ground = canvas.owner == GROUND

@@ -1,4 +1,4 @@
-"""The drawing board: a pinhole camera over a ground plane, and the surface that it sees at each pixel.
+"""Define the canvas: a pinhole camera over a ground plane, and the surface that it sees at each pixel.
 
 Nothing here has a colour yet. Each pixel holds *what is there* (reflectance, own light, normal, temperature, depth,
 owner); the two cameras look at this one board afterwards, which is why their images agree to the pixel.
@@ -45,7 +45,7 @@ class Camera:
     eye: float
 
     def project(self, points: npt.ArrayLike) -> F32:
-        """Pixels of world points; what lies behind the camera is moved to just before it.
+        """Return the pixels of world points; those behind the camera are moved to just in front of it.
 
         Shapes:
             points: (N, 3) -> (N, 2)
@@ -58,17 +58,17 @@ class Camera:
         return pixels
 
     def scale(self, z: float) -> float:
-        """Pixels per metre at depth ``z``."""
+        """Return the pixels per metre at depth ``z``."""
         return self.focal / max(z, NEAR)
 
     def half_view(self, z: float) -> float:
-        """Metres from the left to the right image edge at depth ``z``, halved."""
+        """Return half the metres from the left to the right image edge at depth ``z``."""
         return 0.5 * self.width * z / self.focal
 
 
 @dataclass(frozen=True, slots=True)
 class Paint:
-    """One surface: reflectance and own light in linear RGB, kelvin above the air, and where it faces."""
+    """One surface: reflectance and own light in linear RGB, kelvin above the air, and its normal."""
 
     albedo: Rgb
     temp: float = 0.0
@@ -76,7 +76,7 @@ class Paint:
     emit: Rgb = (0.0, 0.0, 0.0)
 
     def vector(self) -> F32:
-        """The ten channels of the board.
+        """Return the ten channels of the canvas.
 
         Shapes:
             -> (10, 1, 1)
@@ -100,7 +100,7 @@ _EMPTY_BOX = (1 << 30, 1 << 30, -(1 << 30), -(1 << 30))
 
 
 class Canvas:
-    """The board. Things are painted far to near; each covers what is behind it.
+    """Surfaces by pixel. Things are painted far to near; each covers what is behind it.
 
     Shapes:
         surf: (10, H, W); depth: (H, W) in metres; owner, stage_temp: (H, W)
@@ -118,7 +118,7 @@ class Canvas:
         self.stage_temp = self.surf[TEMP]
 
     def begin(self, owner: int = 0, reach: tuple[float, float, float, float] | None = None) -> None:
-        """From here on everything belongs to one thing, which stays inside the pixels ``reach`` (x0, y0, x1, y1)."""
+        """Start one thing, which stays inside the pixels ``reach`` (x0, y0, x1, y1); it ends with ``end``."""
         self._owner = owner
         self._box = _EMPTY_BOX
         x0, y0, x1, y1 = reach or (0, 0, self.camera.width, self.camera.height)
@@ -128,7 +128,7 @@ class Canvas:
         self._behind = (self.surf[:, self._rows, self._cols].copy(), self.depth[self._rows, self._cols].copy())
 
     def end(self) -> Cutout | None:
-        """Close the thing; None when no part of it fell into the image."""
+        """End the thing and return where it was drawn; None when no part of it is in the image."""
         mask, self._mask, self._owner = self._mask, None, 0
         if mask is None or not mask[self._rows, self._cols].any():
             return None
@@ -141,7 +141,7 @@ class Canvas:
         return Cutout(rows, cols, mask[rows, cols], surf[(slice(None), *inner)], depth[inner], (x0, y0, x1, y1))
 
     def set_stage(self) -> None:
-        """Remember the temperatures of the empty street, for what has taken them on."""
+        """Store the temperatures of the empty street, for camouflaged things."""
         self.stage_temp = self.surf[TEMP].copy()
 
     def fill(self, polygon: npt.ArrayLike, paint: Paint, depth: float | None = None) -> None:
@@ -207,7 +207,7 @@ class Canvas:
         self.fill(self.camera.project([(x, height, z) for x, z in corners_xz]), paint)
 
     def darken(self, rows: slice, cols: slice, weight: F32) -> None:
-        """Take reflectance away from the ground pixels of a region, for the contact shadows under things.
+        """Reduce the reflectance of the ground pixels of a region, for the contact shadows under things.
 
         Shapes:
             weight: (h, w), 0..1
@@ -217,12 +217,12 @@ class Canvas:
 
 
 def f32(values: npt.ArrayLike) -> F32:
-    """The values in single precision, without a copy where they already are."""
+    """Return the values in single precision, without a copy if they already are."""
     return np.asarray(values, np.float32)
 
 
 def capsule(start: tuple[float, float], end: tuple[float, float], r0: float, r1: float) -> F32:
-    """Outline of a limb: two circles of radius ``r0`` and ``r1`` and the hull around them.
+    """Return the outline of a limb: two circles of radius ``r0`` and ``r1`` and the hull around them.
 
     Shapes:
         -> (14, 2)
@@ -235,7 +235,7 @@ def capsule(start: tuple[float, float], end: tuple[float, float], r0: float, r1:
 
 
 def ellipse(center: tuple[float, float], rx: float, ry: float, count: int = 20) -> F32:
-    """Outline of an ellipse.
+    """Return the outline of an ellipse.
 
     Shapes:
         -> (count, 2)
@@ -245,7 +245,7 @@ def ellipse(center: tuple[float, float], rx: float, ry: float, count: int = 20) 
 
 
 def clouds(rng: np.random.Generator, height: int, width: int, cell: float, octaves: int = 3) -> F32:
-    """Smooth noise of zero mean, about -1..1: random grids of finer and finer cells, summed.
+    """Return smooth noise of zero mean, about -1..1: the sum of random grids of finer and finer cells.
 
     Shapes:
         -> (height, width)

@@ -1,4 +1,4 @@
-"""The make of a car: its shapes, colours and heat, and how its own coordinates lie in the world."""
+"""Define a car: its shapes, colours and heat, and its own coordinates in the world."""
 
 from __future__ import annotations
 
@@ -83,20 +83,20 @@ class Car:
         self.sin, self.cos = math.sin(thing.heading), math.cos(thing.heading)
 
     def world(self, points: list[Vec]) -> F32:
-        """World metres of points given along, up and across the car."""
+        """Return world metres of points given along, up and across the car."""
         p = np.asarray(points, np.float32)
         x = self.thing.x + p[:, 0] * self.sin + p[:, 2] * self.cos
         z = self.thing.z + p[:, 0] * self.cos - p[:, 2] * self.sin
         return np.stack([x, p[:, 1], z], 1)
 
     def top(self, along: float) -> float:
-        """Height of the body below the glass: the belt line, falling over the bonnet."""
+        """Return the height of the body below the glass: the belt line, falling over the bonnet."""
         start, end = self.shape.front_glass[0], self.shape.long / 2
         fall = math.pow(min(max((along - start) / (end - start), 0.0), 1.0), 1.6)
         return self.shape.belt + fall * (self.shape.nose - self.shape.belt)
 
     def outline(self) -> list[tuple[float, float]]:
-        """The plan, convex, as (along, across), so that each edge's outside is on the same hand."""
+        """Return the outline from above, convex, as (along, across), with each edge's outside on the same side."""
         half, end = self.shape.wide / 2, self.shape.long / 2
         glass = self.shape.front_glass[0]
         right = [
@@ -109,11 +109,11 @@ class Car:
         return right + [(s, -w) for s, w in reversed(right)]
 
     def tint(self, gain: float) -> Rgb:
-        """Body colour, lighter or darker."""
+        """Return the body colour, lighter or darker."""
         return (self.colour[0] * gain, self.colour[1] * gain, self.colour[2] * gain)
 
     def face(self, points: list[Vec], outward: Vec, colour: Rgb, temp: float, emit: Rgb = (0.0, 0.0, 0.0)) -> bool:
-        """Paint one plane if it looks towards the camera; says whether it did."""
+        """Paint one plane if it faces the camera; return whether it did."""
         corners = self.world(points)
         normal = self.world([outward])[0] - (self.thing.x, 0.0, self.thing.z)
         middle = corners.mean(0) - (0.0, self.canvas.camera.eye, 0.0)
@@ -124,7 +124,7 @@ class Car:
 
 
 def footprint(thing: Thing, grow: float) -> list[tuple[float, float]]:
-    """The ground rectangle below a car as (X, Z), ``grow`` metres larger on every side."""
+    """Return the ground rectangle below a car as (X, Z), ``grow`` metres larger on every side."""
     sin, cos = math.sin(thing.heading), math.cos(thing.heading)
     long, wide = 2.15 + grow, 0.88 + grow
     corners = ((-long, -wide), (long, -wide), (long, wide), (-long, wide))

@@ -1,4 +1,4 @@
-"""Street furniture, trees, and the warm things that are no people: boxes with hot vents and steaming pipes."""
+"""Draw street furniture, trees, and warm decoys: boxes with hot vents and steaming pipes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LAMP_REACH = 1.3
 
 
 class _Upright:
-    """Paints flat shapes in the upright plane through a thing's foot, in metres right of it and above the ground."""
+    """Paints flat shapes in the vertical plane through a thing's foot, in metres right of it and above the ground."""
 
     def __init__(self, canvas: Canvas, thing: Thing) -> None:
         self.canvas, self.depth = canvas, thing.z
@@ -34,7 +34,7 @@ class _Upright:
 
 
 def draw_lamp(canvas: Canvas, scene: Scene, thing: Thing) -> None:
-    """A lamp post with an arm over the road; the head shines if the lamp is on."""
+    """Draw a lamp post with an arm over the road; the head shines if the lamp is on."""
     upright, arm = _Upright(canvas, thing), thing.heading
     temp = 0.3 if scene.climate.night else 1.0
     steel = Paint(_STEEL, temp)
@@ -59,7 +59,7 @@ def draw_lamp(canvas: Canvas, scene: Scene, thing: Thing) -> None:
 
 
 def draw_tree(canvas: Canvas, scene: Scene, thing: Thing) -> None:
-    """A street tree: trunk, branches, and a crown of many small leaf clumps, dark inside and light on top."""
+    """Draw a street tree: trunk, branches, and a crown of many small leaf clumps, dark inside and light on top."""
     rng = np.random.default_rng(thing.seed)
     upright = _Upright(canvas, thing)
     high, crown = rng.uniform(2.3, 2.9), rng.uniform(1.2, 1.7)
@@ -84,7 +84,7 @@ def draw_tree(canvas: Canvas, scene: Scene, thing: Thing) -> None:
 
 
 def draw_sign(canvas: Canvas, scene: Scene, thing: Thing) -> None:
-    """A traffic sign on a pole: round or triangular."""
+    """Draw a traffic sign on a pole: round or triangular."""
     rng = np.random.default_rng(thing.seed)
     upright = _Upright(canvas, thing)
     upright.shape(capsule((0.0, 0.0), (0.0, 2.2), 0.035, 0.03), Paint((0.30, 0.30, 0.31), 0.2))
@@ -100,7 +100,7 @@ def draw_sign(canvas: Canvas, scene: Scene, thing: Thing) -> None:
 
 
 def draw_bin(canvas: Canvas, scene: Scene, thing: Thing) -> None:
-    """A litter bin."""
+    """Draw a litter bin."""
     upright = _Upright(canvas, thing)
     upright.rect(-0.24, 0.24, 0.05, 0.85, Paint((0.03, 0.09, 0.05), 0.2))
     for x in np.arange(-0.2, 0.21, 0.1):
@@ -111,7 +111,7 @@ def draw_bin(canvas: Canvas, scene: Scene, thing: Thing) -> None:
 
 
 def draw_bollards(canvas: Canvas, scene: Scene, thing: Thing) -> None:
-    """Two posts with a white band."""
+    """Draw two posts with a white band."""
     upright = _Upright(canvas, thing)
     for x in (-0.55, 0.55):
         upright.shape(capsule((x, 0.0), (x, 0.82), 0.06, 0.06), Paint((0.05, 0.05, 0.055), 0.3))
@@ -119,7 +119,7 @@ def draw_bollards(canvas: Canvas, scene: Scene, thing: Thing) -> None:
 
 
 def draw_signal(canvas: Canvas, scene: Scene, thing: Thing) -> None:
-    """A traffic light; one of the three shines."""
+    """Draw a traffic light; one of the three shines."""
     rng = np.random.default_rng(thing.seed)
     upright = _Upright(canvas, thing)
     upright.shape(capsule((0.0, 0.0), (0.0, 2.3), 0.06, 0.05), Paint(_STEEL, 0.3))
@@ -134,7 +134,7 @@ def draw_signal(canvas: Canvas, scene: Scene, thing: Thing) -> None:
 
 
 def draw_hot_box(canvas: Canvas, scene: Scene, thing: Thing) -> None:
-    """A transformer cabinet: car-warm and car-sized to the thermal camera, a slatted steel box to the other."""
+    """Draw a transformer cabinet: car-warm and car-sized to the thermal camera, a slatted steel box to the other."""
     rng = np.random.default_rng(thing.seed)
     upright = _Upright(canvas, thing)
     half, high = rng.uniform(0.6, 0.8), rng.uniform(1.05, 1.3)
@@ -157,7 +157,7 @@ def draw_hot_box(canvas: Canvas, scene: Scene, thing: Thing) -> None:
 
 
 def draw_hot_pipe(canvas: Canvas, scene: Scene, thing: Thing) -> None:
-    """A steam stack: as tall and warm as a person to the thermal camera, a striped pipe to the other."""
+    """Draw a steam stack: as tall and warm as a person to the thermal camera, a striped pipe to the other."""
     rng = np.random.default_rng(thing.seed)
     upright = _Upright(canvas, thing)
     high, wide = rng.uniform(1.35, 1.65), rng.uniform(0.17, 0.23)
@@ -173,7 +173,7 @@ def draw_hot_pipe(canvas: Canvas, scene: Scene, thing: Thing) -> None:
 
 
 def contact_shadow(canvas: Canvas, ground: list[tuple[float, float]], strength: float) -> None:
-    """Darken the road right below a thing, softly, so that it stands on it."""
+    """Darken the ground right below a thing with a soft edge, so that it does not float."""
     pixels = canvas.camera.project([(x, 0.0, z) for x, z in ground])
     soft = max(float(pixels[:, 1].max() - pixels[:, 1].min()) * 0.22, 1.0)
     pad = int(3 * soft) + 2

@@ -1,4 +1,4 @@
-"""How hard the scenes are: every number that decides what each camera can see stands here and nowhere else.
+"""Set how hard the scenes are: all numbers that decide what each camera can see.
 
 Temperatures are in kelvin above the air. Light is linear, with 1.0 about where the display is white. Distances are in
 metres.
@@ -43,9 +43,9 @@ MAX_OVERLAP: Final = 0.35
 
 # Light.
 FIRST_LAMP_ON: Final = 0.85
-"""How often the nearest street lamp works."""
+"""Probability that the nearest street lamp works."""
 LAMPS_ON: Final = 0.25
-"""How many of the street lamps between the first one and 32 m work; where they don't it is dark."""
+"""Fraction of the street lamps between the first one and 32 m that work; elsewhere it is dark."""
 LAMP_CONE: Final = (0.70, 0.90)
 """Cosines from straight down where a lamp's light ends and where it is full: how wide its pool is."""
 DARK_BELOW: Final = 0.004
@@ -67,12 +67,12 @@ IR_STRIPES: Final = 0.007
 IR_BLUR: Final = 0.55
 """Blur of the thermal lens, in pixels of a 256 px wide image."""
 CAMOUFLAGE: Final = 0.045
-"""Share of an object's own thermal pattern that is left where it has taken on the temperature behind it."""
+"""Share of its own thermal pattern that a camouflaged object keeps; the rest is the temperature behind it."""
 PERSON_HEAT: Final = {"night": 1.0, "overcast": 0.85, "sun": 0.9}
 
 # Labels.
 MIN_VISIBLE_SHARE: Final = 0.30
-"""An object of which less is inside the image and not hidden has no label."""
+"""An object with a smaller share inside the image and not hidden has no label."""
 RGB_VISIBLE: Final = 1.6
 IR_VISIBLE: Final = 2.5
-"""From which root-mean-square contrast, in standard deviations of the camera's noise, an object counts as seen."""
+"""Least root-mean-square contrast, in standard deviations of the camera's noise, of an object that counts as seen."""

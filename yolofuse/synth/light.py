@@ -1,4 +1,4 @@
-"""How much visible light leaves each pixel: sky, sun and lamps on the board's surfaces, with cast shadows and haze."""
+"""Compute the visible light of each pixel: sky, sun and lamps on the surfaces, with cast shadows and haze."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _WALL_HEIGHT = 8.0
 
 @dataclass(slots=True)
 class Shadows:
-    """What each light does not reach on the ground; key -1 is the sun, else the index of the lamp.
+    """Shadow on the ground of each light; key -1 is the sun, else the index of the lamp.
 
     Shapes:
         maps: each (H, W), 0 lit to 1 dark
@@ -44,14 +44,14 @@ class Shadows:
     maps: dict[int, F32] = field(default_factory=dict)
 
     def of(self, key: int) -> F32:
-        """The map of one light, made when first asked for."""
+        """Return the map of one light, made on the first call."""
         if key not in self.maps:
             self.maps[key] = np.zeros(self.size, np.float32)
         return self.maps[key]
 
 
 def cast_shadows(scene: Scene, drawn: Sequence[tuple[Thing, Cutout]]) -> Shadows:
-    """The shadows that things throw on the ground, away from the sun or from each lamp near them."""
+    """Return the shadows that things cast on the ground, away from the sun or from each lamp near them."""
     camera = scene.camera
     shadows = Shadows((camera.height, camera.width))
     for thing, cutout in drawn:
@@ -100,7 +100,7 @@ def _cast(out: F32, camera: Camera, thing: Thing, cutout: Cutout, sun: Vec | Non
 
 
 def _on_ground(points: F32, sun: Vec | None, lamp: Light | None) -> F32 | None:
-    """Where the light that grazes each point meets the ground; None if that is behind the camera or endless.
+    """Project points along the light onto the ground; None if that is behind the camera or infinitely far.
 
     Shapes:
         points: (N, 3) -> (N, 3)
@@ -120,7 +120,7 @@ def _on_ground(points: F32, sun: Vec | None, lamp: Light | None) -> F32 | None:
 
 
 def shade(scene: Scene, surf: F32, depth: F32, on_ground: F32, shadows: Shadows, rows: slice, cols: slice) -> F32:
-    """Linear RGB light of a region of the board.
+    """Return the linear RGB light of a region of the canvas.
 
     Shapes:
         surf: (10, h, w); depth, on_ground: (h, w) -> (h, w, 3)
@@ -133,7 +133,7 @@ def shade(scene: Scene, surf: F32, depth: F32, on_ground: F32, shadows: Shadows,
     up = np.float32(0.62) + np.float32(0.38) * ny
     light = f32(_colour(climate.sky_light) * up + _colour(climate.bounce) * (1 - up))
     if climate.night:
-        # the town's own glow reaches the upper floors, not the street
+        # the glow of the town reaches the upper floors, not the street
         light += _colour((0.0058, 0.0052, 0.0054)) * np.clip(y - np.float32(2.6), 0.0, 7.0)
     if climate.sun_dir is not None:
         sx, sy, sz = climate.sun_dir
@@ -152,7 +152,7 @@ def shade(scene: Scene, surf: F32, depth: F32, on_ground: F32, shadows: Shadows,
 
 
 def _world_xy(camera: Camera, depth: F32, rows: slice, cols: slice) -> tuple[F32, F32]:
-    """Metres right of the camera and above the ground, of what each pixel of a region shows."""
+    """Return the metres right of the camera and above the ground of each pixel of a region."""
     v = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + np.float32(0.5)
     u = np.arange(cols.start, cols.stop, dtype=np.float32)[None, :] + np.float32(0.5)
     per_px = depth / camera.focal
@@ -164,7 +164,7 @@ def _colour(rgb: Rgb) -> F32:
 
 
 def warm_by_sun(canvas: Canvas, scene: Scene) -> None:
-    """Heat what the sun has shone on all day: road and walls out of the shadow of the houses."""
+    """Heat the sunlit surfaces: road and walls out of the shadow of the houses."""
     if scene.climate.sun_dir is None:
         return
     camera, (sx, sy, sz) = canvas.camera, scene.climate.sun_dir
@@ -176,7 +176,7 @@ def warm_by_sun(canvas: Canvas, scene: Scene) -> None:
 
 
 def _sunlit(scene: Scene, x: F32, y: F32) -> F32:
-    """0 where the row of houses on the sun's side throws its shadow, 1 in the sun, with a soft edge."""
+    """Return 0 in the shadow of the row of houses on the sun's side, 1 in the sun, with a soft edge."""
     assert scene.climate.sun_dir is not None
     sx, sy, _ = scene.climate.sun_dir
     wall = scene.street.right_wall if sx > 0 else scene.street.left_wall
@@ -196,7 +196,7 @@ def _lamp_light(lamp: Light, x: F32, y: F32, z: F32, normal: tuple[F32, F32, F32
 
 
 def ground_mask(owner: npt.NDArray[np.int16]) -> F32:
-    """1 on ground pixels.
+    """Return 1 on ground pixels and 0 elsewhere.
 
     Shapes:
         owner: (h, w) -> (h, w)

@@ -1,4 +1,4 @@
-"""People and what looks like them: walkers, shop dummies, posters and dogs."""
+"""Draw people and what resembles them: walkers, shop dummies, posters and dogs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SKIN_HEAT, _TOP_HEAT, _LEG_HEAT, _HAIR_HEAT, _SHOE_HEAT = 19.0, 10.5, 9.0, 11.0
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """How one person looks and stands. Lengths as shares of body height."""
+    """Appearance and pose of one person. Lengths as shares of body height."""
 
     top: Rgb
     bottom: Rgb
@@ -54,7 +54,7 @@ class Figure:
 
 
 def random_figure(rng: np.random.Generator) -> Figure:
-    """Someone nobody has met."""
+    """Return a person of random appearance and pose."""
 
     def one(choices: tuple[Rgb, ...]) -> Rgb:
         colour = choices[int(rng.integers(len(choices)))]
@@ -78,7 +78,7 @@ def random_figure(rng: np.random.Generator) -> Figure:
 
 
 class _Body:
-    """Draws the parts of a figure; ``heat`` scales body warmth, ``flat`` replaces it, ``glow`` makes a lit picture."""
+    """Draws the parts of a figure; ``heat`` scales body warmth, ``flat`` replaces it, ``glow`` makes a lit poster."""
 
     def __init__(
         self, canvas: Canvas, at: tuple[float, float, float], tall: float, heat: float, flat: float | None, glow: float
@@ -198,7 +198,7 @@ def round_off(canvas: Canvas, rows: slice, cols: slice, mask: F32) -> None:
 
 
 def draw_person(canvas: Canvas, scene: Scene, thing: Thing) -> None:
-    """A walker: face and hands hottest, then clothes, shoes nearly cold."""
+    """Draw a walker: face and hands hottest, then clothes, shoes nearly cold."""
     rng = np.random.default_rng(thing.seed)
     tall = rng.uniform(1.58, 1.88)
     heat = knobs.PERSON_HEAT[scene.climate.mood] * rng.uniform(0.85, 1.15)
@@ -206,7 +206,7 @@ def draw_person(canvas: Canvas, scene: Scene, thing: Thing) -> None:
 
 
 def draw_mannequin(canvas: Canvas, scene: Scene, thing: Thing) -> None:
-    """A dressed shop dummy on its foot plate: a person to the RGB camera, nothing to the thermal one."""
+    """Draw a dressed shop dummy on its foot plate: a person to the RGB camera, nothing to the thermal one."""
     rng = np.random.default_rng(thing.seed)
     temp = scene.climate.road_temp + rng.uniform(-0.3, 0.3)
     plate = canvas.camera.project([(thing.x - 0.3, 0.0, thing.z), (thing.x + 0.3, 0.06, thing.z)])
@@ -216,7 +216,7 @@ def draw_mannequin(canvas: Canvas, scene: Scene, thing: Thing) -> None:
 
 
 def draw_poster(canvas: Canvas, scene: Scene, thing: Thing) -> None:
-    """An advertising panel with a person on it, lit from inside at night; to the thermal camera a flat sheet."""
+    """Draw an advertising panel with a person on it, lit from inside at night; to the thermal camera a flat sheet."""
     rng = np.random.default_rng(thing.seed)
     glow = 0.55 if scene.climate.night else 0.0
     temp = scene.climate.road_temp + (0.8 if scene.climate.night else 0.2)
@@ -242,7 +242,7 @@ def draw_poster(canvas: Canvas, scene: Scene, thing: Thing) -> None:
 
 
 def draw_dog(canvas: Canvas, scene: Scene, thing: Thing) -> None:
-    """A dog: warm to the thermal camera, and no person to the other."""
+    """Draw a dog: warm in the thermal image, and not like a person in the other."""
     rng = np.random.default_rng(thing.seed)
     turn = float(rng.choice([-1.0, 1.0]))
     coat = _dim(

@@ -1,4 +1,4 @@
-"""Where things stand: a rejection sampler that keeps to the light and the free room that each kind asks for."""
+"""Place the things of a scene by rejection sampling, with the light and the free space that each kind needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from yolofuse.synth.scene import PERSON, VEHICLE, Climate, Light, Street, Thing,
 Box = tuple[float, float, float, float]
 _TRIES = 60
 _ELSE = {"person_lit": "person_dark", "car_cold_lit": "car_warm_dark"}
-"""What is drawn instead where the street has no light for it."""
+"""Fallback kinds for a street without light for the first choice."""
 _LAMP_HEIGHT = 5.6
 _LAMP_COLOURS: tuple[Rgb, ...] = ((1.0, 0.66, 0.30), (1.0, 0.76, 0.46), (1.0, 0.90, 0.74))
 
@@ -28,7 +28,7 @@ class Placement:
         self._boxes: list[Box] = []
 
     def lamps(self) -> None:
-        """Lamp posts down the street. At night the nearest and the far ones are on, most between are out of order."""
+        """Place lamp posts down the street. At night the nearest and the far ones are on, most between are not."""
         rng, colour = self.rng, _LAMP_COLOURS[int(self.rng.integers(len(_LAMP_COLOURS)))]
         z, side = rng.uniform(6.5, 12.5), float(rng.choice([-1.0, 1.0]))
         while z < 46:
@@ -51,18 +51,18 @@ class Placement:
             z, side = z + rng.uniform(8.5, 12.0), -side
 
     def objects(self) -> None:
-        """The labelled people and vehicles. A kind that finds no room is left out."""
+        """Place the labelled people and vehicles. A kind without free space is left out."""
         low, high = knobs.NUM_OBJECTS
         count = int(self.rng.integers(low, high + 1))
         kinds = [pick(self.rng, knobs.KINDS[self.climate.mood]) for _ in range(count)]
         # headlights must shine before a place can be called dark
-        for wanted in sorted(kinds, key=lambda kind: kind != "car_running"):
-            place = self._person if wanted.startswith("person") else self._car
-            if not place(wanted) and wanted in _ELSE:
-                place(_ELSE[wanted])
+        for variant in sorted(kinds, key=lambda kind: kind != "car_running"):
+            place = self._person if variant.startswith("person") else self._car
+            if not place(variant) and variant in _ELSE:
+                place(_ELSE[variant])
 
     def decoys(self) -> None:
-        """What fools one camera: posters and dummies for RGB, warm boxes, pipes and dogs for IR."""
+        """Place decoys for one camera: posters and dummies for RGB, warm boxes, pipes and dogs for IR."""
         low, high = knobs.NUM_DECOYS
         for _ in range(int(self.rng.integers(low, high + 1))):
             kind = pick(self.rng, knobs.DECOYS[self.climate.mood])
@@ -75,11 +75,11 @@ class Placement:
                     continue
                 if self.climate.night and kind != "poster" and self.light_at(x, z) < knobs.LIT_ABOVE:
                     continue
-                self._add(kind, x, z, wanted=kind, box=self._box(x, z, *size))
+                self._add(kind, x, z, variant=kind, box=self._box(x, z, *size))
                 break
 
     def clutter(self) -> None:
-        """Trees, bins, signs, bollards and hedges along the kerbs."""
+        """Place trees, bins, signs, bollards and signals along the kerbs."""
         rng = self.rng
         for side in (-1.0, 1.0):
             trees = rng.random() < 0.6
@@ -93,7 +93,7 @@ class Placement:
                 self._place_clutter(kind, float(rng.choice([-1.0, 1.0])), rng.uniform(8.0, 22.0), 0.16, size)
 
     def light_at(self, x: float, z: float, height: float = 0.9) -> float:
-        """How much light of the lamps reaches a spot, without regard to where a surface there faces."""
+        """Return the lamps' light at a spot, for a surface of any orientation."""
         total = 0.0
         for light in self.lights:
             dx, dy, dz = (a - b for a, b in zip((x, height, z), light.at, strict=True))
@@ -103,11 +103,11 @@ class Placement:
             total += light.power[1] * cone * cone / d2
         return total
 
-    def _lit_enough(self, wanted: str, x: float, z: float, reach: float) -> bool:
-        if not self.climate.night or wanted == "car_running":
+    def _lit_enough(self, variant: str, x: float, z: float, reach: float) -> bool:
+        if not self.climate.night or variant == "car_running":
             return True
         around = [(x + dx, z + dz, h) for dx in (-reach, reach) for dz in (-reach, reach) for h in (0.2, 1.6)]
-        if wanted.endswith("lit"):
+        if variant.endswith("lit"):
             return sum(self.light_at(*spot) for spot in around) / len(around) > knobs.LIT_ABOVE
         # nor may the ground seen behind it shine, or it would stand out as a silhouette
         for up in (0.35, 0.7, 1.05, 1.4):
@@ -115,7 +115,7 @@ class Placement:
             around += [((x + dx) * far, z * far, 0.0) for dx in (-reach, reach)]
         return all(self.light_at(*spot) < knobs.DARK_BELOW for spot in around)
 
-    def _person(self, wanted: str) -> bool:
+    def _person(self, variant: str) -> bool:
         rng = self.rng
         for _ in range(2 * _TRIES):
             z = 1.0 / rng.uniform(1.0 / knobs.PERSON_RANGE[1], 1.0 / knobs.PERSON_RANGE[0])
@@ -124,12 +124,12 @@ class Placement:
             else:
                 x = rng.uniform(self.street.left_kerb, self.street.right_kerb)
             box = self._box(x, z, 0.75, 1.8)
-            if self._free(box, 0.05) and self._lit_enough(wanted, x, z, 0.4):
-                self._add("person", x, z, PERSON, wanted, camouflaged=wanted == "person_crossover", box=box)
+            if self._free(box, 0.05) and self._lit_enough(variant, x, z, 0.4):
+                self._add("person", x, z, PERSON, variant, camouflaged=variant == "person_crossover", box=box)
                 return True
         return False
 
-    def _car(self, wanted: str) -> bool:
+    def _car(self, variant: str) -> bool:
         rng, street = self.rng, self.street
         for _ in range(2 * _TRIES):
             z = 1.0 / rng.uniform(1.0 / knobs.CAR_RANGE[1], 1.0 / knobs.CAR_RANGE[0])
@@ -139,16 +139,16 @@ class Placement:
                 x, heading = rng.uniform(street.left_kerb + 1.5, street.right_kerb - 1.5), side * math.pi / 2
                 heading += rng.uniform(-0.25, 0.25)
             else:
-                parked = wanted != "car_running"
+                parked = variant != "car_running"
                 edge = street.right_kerb if side > 0 else street.left_kerb
                 x = edge - side * (1.15 if parked else rng.uniform(1.6, 2.2))
                 heading = (0.0 if side > 0 else math.pi) + rng.uniform(-0.08, 0.08)
             half = 2.2 * abs(math.sin(heading)) + 0.9 * abs(math.cos(heading))
             near = z - 0.9 - 1.2 * abs(math.cos(heading))
             box = self._box(x, near, 2 * half, 1.6)
-            if self._free(box, 0.12) and self._lit_enough(wanted, x, z, 0.8 * half):
-                running = wanted == "car_running"
-                self._add("car", x, z, VEHICLE, wanted, heading, "cold" in wanted, running, box=box)
+            if self._free(box, 0.12) and self._lit_enough(variant, x, z, 0.8 * half):
+                running = variant == "car_running"
+                self._add("car", x, z, VEHICLE, variant, heading, "cold" in variant, running, box=box)
                 if running and self.climate.night:
                     self._headlights(x, z, heading)
                 return True
@@ -200,7 +200,7 @@ class Placement:
         x: float,
         z: float,
         class_id: int | None = None,
-        wanted: str = "",
+        variant: str = "",
         heading: float = 0.0,
         camouflaged: bool = False,
         running: bool = False,
@@ -210,7 +210,7 @@ class Placement:
     ) -> None:
         seed = int(self.rng.integers(0, 2**31))
         self.things.append(
-            Thing(kind, float(x), float(z), seed, class_id, wanted, float(heading), camouflaged, running, lit)
+            Thing(kind, float(x), float(z), seed, class_id, variant, float(heading), camouflaged, running, lit)
         )
         if box is not None:
             self._boxes.append(box)

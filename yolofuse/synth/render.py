@@ -1,4 +1,4 @@
-"""From a scene to a labelled pair: draw the board, expose both cameras, label what at least one of them sees."""
+"""Render a scene as a labelled pair: draw the canvas, expose both cameras, label what at least one of them shows."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ _ROUND = ("person", "mannequin", "hot_pipe")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One labelled object, or one that could not be labelled.
+class DrawnObject:
+    """One drawn object and how well each camera shows it; ``labelled`` decides whether it gets a box.
 
     Attributes:
         class_id: 0 person, 1 vehicle.
-        wanted: The entry of ``knobs.KINDS`` it was drawn for.
+        variant: The entry of ``knobs.KINDS`` it was drawn for.
         box_xyxy: Pixels of the finished image, clipped to it, hidden parts included.
-        share: How much of it is inside the image and not hidden, 0..1.
+        share: Fraction of it that is inside the image and not hidden, 0..1.
         rgb: Root-mean-square contrast in the RGB image against the same scene without it, over the camera's noise.
         ir: The same in the thermal image.
     """
 
     class_id: int
-    wanted: str
+    variant: str
     box_xyxy: tuple[float, float, float, float]
     share: float
     rgb: float
@@ -67,23 +67,23 @@ class Seen:
 
     @property
     def rgb_sees(self) -> bool:
-        """Whether the RGB camera shows it."""
+        """Return whether the RGB camera shows it."""
         return self.rgb >= knobs.RGB_VISIBLE
 
     @property
     def ir_sees(self) -> bool:
-        """Whether the thermal camera shows it."""
+        """Return whether the thermal camera shows it."""
         return self.ir >= knobs.IR_VISIBLE
 
     @property
     def labelled(self) -> bool:
-        """Whether it gets a box: enough of it is there, and at least one camera shows it."""
+        """Return whether it gets a box: enough of it is in view, and at least one camera shows it."""
         return self.share >= knobs.MIN_VISIBLE_SHARE and (self.rgb_sees or self.ir_sees)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A finished pair.
+    """A rendered pair.
 
     Shapes:
         bgr: (H, W, 3); ir: (H, W); owner: (H, W), the number in ``objects`` counted from 1, else 0 or less
@@ -92,12 +92,12 @@ class Pair:
     bgr: U8
     ir: U8
     owner: npt.NDArray[np.int16]
-    objects: tuple[Seen, ...]
+    objects: tuple[DrawnObject, ...]
     scene: Scene
 
 
 def render_pair(seed: int, split: str, index: int, size_hw: tuple[int, int]) -> Pair:
-    """The pair of one index. What earns no label is taken out and the scene drawn again: none stays unlabelled."""
+    """Render the pair of one index, again without the objects that no camera shows, so that none is unlabelled."""
     rng = rng_of(seed, split, index)
     scene = plan(rng, size_hw)
     noise_seed = int(rng.integers(0, 2**31))
@@ -129,7 +129,7 @@ def _render(scene: Scene, noise_seed: int) -> Pair:
     everything = (slice(0, scene.camera.height), slice(0, scene.camera.width))
     light = shade(scene, canvas.surf, canvas.depth, ground_mask(canvas.owner), shadows, *everything)
     seen = tuple(
-        _judge(canvas, scene, thing, cutout, owner, light, shadows)
+        _measure_visibility(canvas, scene, thing, cutout, owner, light, shadows)
         for owner, (thing, cutout) in enumerate(objects, start=1)
     )
     rng = np.random.default_rng(noise_seed)
@@ -161,13 +161,13 @@ def _place(canvas: Canvas, scene: Scene, thing: Thing, owner: int) -> Cutout | N
     return cutout
 
 
-def _judge(
+def _measure_visibility(
     canvas: Canvas, scene: Scene, thing: Thing, cutout: Cutout | None, owner: int, light: F32, shadows: Shadows
-) -> Seen:
-    """Compare the scene with and without one object, through both cameras, on the pixels where it is in front."""
+) -> DrawnObject:
+    """Measure one object's contrast in both images against the scene without it, on the pixels where it is in front."""
     class_id = thing.class_id if thing.class_id is not None else -1
     if cutout is None:
-        return Seen(class_id, thing.wanted, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0)
+        return DrawnObject(class_id, thing.variant, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0)
     camera, region = canvas.camera, (cutout.rows, cutout.cols)
     mine = canvas.owner[region] == owner
     x0, y0, x1, y1 = cutout.box
@@ -176,7 +176,7 @@ def _judge(
     share = max(inside, 0.0) * float(mine.sum()) / max(float((cutout.mask > 127).sum()), 1.0)
     box = tuple(edge / knobs.SUPERSAMPLE for edge in clipped)
     if not mine.any():
-        return Seen(class_id, thing.wanted, box, 0.0, 0.0, 0.0)  # type: ignore[arg-type]
+        return DrawnObject(class_id, thing.variant, box, 0.0, 0.0, 0.0)  # type: ignore[arg-type]
     was_ground = (np.abs(cutout.surf_behind[7]) > 0.9).astype(np.float32)
     without = shade(scene, cutout.surf_behind, cutout.depth_behind, was_ground, shadows, *region)
     blur = knobs.SUPERSAMPLE * 0.8 * camera.width / (knobs.SUPERSAMPLE * 256)
@@ -185,9 +185,9 @@ def _judge(
     rgb = cv2.GaussianBlur((tone(light[region]) - tone(without)) / noise, (0, 0), blur)
     heat = grey(canvas.surf[(TEMP, *region)]) - grey(cutout.surf_behind[TEMP])
     ir = cv2.GaussianBlur(heat / (255 * knobs.IR_NOISE), (0, 0), blur)
-    return Seen(
+    return DrawnObject(
         class_id,
-        thing.wanted,
+        thing.variant,
         box,  # type: ignore[arg-type]
         share,
         float(np.sqrt(np.mean(rgb[mine] ** 2))),

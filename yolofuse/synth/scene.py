@@ -1,4 +1,4 @@
-"""What a scene holds: a street, a climate, lamps and things on the ground. Drawn from (seed, split, index) alone."""
+"""Define a scene: a street, a climate, lamps and things on the ground. It depends on (seed, split, index) alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = {PERSON: "person", VEHICLE: "vehicle"}
 
 @dataclass(frozen=True, slots=True)
 class Climate:
-    """Light and heat that everything in a scene shares. Temperatures in kelvin above the air."""
+    """Light and heat shared by everything in a scene. Temperatures in kelvin above the air."""
 
     mood: str
     sky_light: Rgb
@@ -33,7 +33,7 @@ class Climate:
 
     @property
     def night(self) -> bool:
-        """Whether the lamps are on."""
+        """Return whether the lamps are on."""
         return self.mood == "night"
 
 
@@ -58,7 +58,7 @@ class Street:
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """A lamp: all its light falls into a cone around ``aim``, from full at ``cos_full`` to none at ``cos_edge``."""
+    """A lamp whose light falls into a cone around ``aim``, from full at ``cos_full`` to none at ``cos_edge``."""
 
     at: Vec
     aim: Vec
@@ -70,17 +70,17 @@ class Light:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """Anything that stands on the ground.
+    """Anything on the ground.
 
     Attributes:
-        kind: Which drawing routine, such as ``person`` or ``tree``.
+        kind: Name of the drawing routine, such as ``person`` or ``tree``.
         x: Metres to the right of the camera.
         z: Metres in front of it.
-        seed: Its own randomness, so that leaving one thing out changes no other.
+        seed: Seed of its own, so that leaving one thing out changes no other.
         class_id: 0 person, 1 vehicle, None for clutter and decoys.
-        wanted: The entry of ``knobs.KINDS`` or ``knobs.DECOYS`` that it was drawn for.
+        variant: The entry of ``knobs.KINDS`` or ``knobs.DECOYS`` that it was drawn for.
         heading: Radians from +Z towards +X.
-        camouflaged: It has taken on the temperature of what is behind it.
+        camouflaged: It has the temperature of what is behind it.
         running: A vehicle with engine and lights on.
         lit: A lamp that is on.
     """
@@ -90,7 +90,7 @@ class Thing:
     z: float
     seed: int
     class_id: int | None = None
-    wanted: str = ""
+    variant: str = ""
     heading: float = 0.0
     camouflaged: bool = False
     running: bool = False
@@ -110,11 +110,11 @@ class Scene:
 
 
 def rng_of(seed: int, split: str, index: int) -> np.random.Generator:
-    """The randomness of one scene, the same on every worker."""
+    """Return the random generator of one scene, the same on every worker."""
     return np.random.default_rng(np.random.SeedSequence([seed, knobs.SPLIT_CODES[split], index]))
 
 
 def pick(rng: np.random.Generator, table: Mapping[str, float]) -> str:
-    """One key of a table of weights."""
+    """Draw one key of a table of weights."""
     weights = np.array(list(table.values()))
     return str(rng.choice(list(table), p=weights / weights.sum()))

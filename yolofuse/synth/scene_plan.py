@@ -1,4 +1,4 @@
-"""From a scene's randomness to the scene: camera, climate, street, and then everything that stands there."""
+"""Draw a random scene: camera, climate, street, and then the things in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from yolofuse.synth.scene import Climate, Scene, Street, pick
 
 
 def plan(rng: np.random.Generator, size_hw: tuple[int, int]) -> Scene:
-    """A whole scene: where everything stands and how warm and lit it is."""
+    """Return a scene: where everything is, and how warm and lit it is."""
     camera = _camera(rng, size_hw)
     climate = _climate(rng, pick(rng, knobs.MOODS))
     offset, half_road = rng.uniform(-1.6, 1.6), rng.uniform(3.2, 4.4)

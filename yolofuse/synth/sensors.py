@@ -1,4 +1,4 @@
-"""The two cameras: what their lenses, sensors and tone curves make of the same board."""
+"""Simulate the two cameras: lens, sensor noise and tone curve applied to the same canvas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EXPOSURE = 1.35
 
 
 def tone(light: F32) -> F32:
-    """Display value 0..255 of linear light: a film shoulder, then the sRGB curve.
+    """Return the display value 0..255 of linear light: a film shoulder, then the sRGB curve.
 
     Shapes:
         (..., 3) -> (..., 3)
@@ -24,7 +24,7 @@ def tone(light: F32) -> F32:
 
 
 def rgb_noise(light: F32, night: bool) -> F32:
-    """Standard deviation of the RGB camera's noise where it sees ``light``, linear.
+    """Return the standard deviation of the RGB camera's noise at ``light``, linear.
 
     Shapes:
         (...) -> (...)
@@ -35,7 +35,7 @@ def rgb_noise(light: F32, night: bool) -> F32:
 
 
 def grey(temp: F32) -> F32:
-    """Display value 0..255 of a temperature: white-hot, with soft shoulders for sky and engines.
+    """Return the display value 0..255 of a temperature: white-hot, with soft shoulders for sky and engines.
 
     Shapes:
         (...) -> (...)
@@ -45,7 +45,7 @@ def grey(temp: F32) -> F32:
 
 
 def expose_rgb(canvas: Canvas, scene: Scene, light: F32, rng: np.random.Generator) -> U8:
-    """The visible photograph.
+    """Return the visible image.
 
     Shapes:
         light: (H, W, 3) supersampled, linear -> (H / 2, W / 2, 3) B G R
@@ -67,7 +67,7 @@ def expose_rgb(canvas: Canvas, scene: Scene, light: F32, rng: np.random.Generato
 
 
 def expose_ir(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> U8:
-    """The thermal picture, white-hot.
+    """Return the thermal image, white-hot.
 
     Shapes:
         -> (H / 2, W / 2)
@@ -86,7 +86,7 @@ def expose_ir(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> U8:
 
 
 def _glow(scene: Scene, light: F32) -> F32:
-    """Lens bloom around what is brighter than white, and beams of street lamps in the air."""
+    """Return the lens bloom around what is brighter than white, and beams of street lamps in the air."""
     height, width = light.shape[:2]
     small = cv2.resize(light, (max(width // 4, 8), max(height // 4, 8)), interpolation=cv2.INTER_AREA)
     bright = np.clip(small - 0.9, 0.0, 8.0)
@@ -131,7 +131,7 @@ def _wet(canvas: Canvas, scene: Scene, light: F32, rng: np.random.Generator) -> 
 
 
 def _streaks(scene: Scene, height: int, width: int) -> F32:
-    """The long reflections below lamps and headlights."""
+    """Return the long reflections below lamps and headlights."""
     camera = scene.camera
     total = np.zeros((height // 4, width // 4, 3), np.float32)
     if not scene.climate.night:

@@ -1,4 +1,4 @@
-"""Cars and vans: low-polygon solids, so that they turn in perspective and catch the light."""
+"""Draw cars and vans: low-polygon solids with correct perspective and shading."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from yolofuse.synth.scene import Scene, Thing
 
 
 def draw_car(canvas: Canvas, scene: Scene, thing: Thing) -> None:
-    """A parked or driving car: hot bonnet, wheels and exhaust while it runs, its lights on at night."""
+    """Draw a parked or driving car: hot bonnet, wheels and exhaust while it runs, its lights on at night."""
     car = Car(canvas, scene, thing)
     _underside(car)
     outline = car.outline()
@@ -46,7 +46,7 @@ def draw_car(canvas: Canvas, scene: Scene, thing: Thing) -> None:
 
 
 def _panel(car: Car, s0: float, w0: float, s1: float, w1: float) -> None:
-    """One edge of the plan, as a sill, a door and a shoulder band that face lower and higher."""
+    """Draw one edge of the outline, as a sill, a door and a shoulder band that face lower and higher."""
     out_s, out_w = w1 - w0, s0 - s1
     norm = math.hypot(out_s, out_w)
     out_s, out_w = out_s / norm, out_w / norm
@@ -69,7 +69,7 @@ def _panel(car: Car, s0: float, w0: float, s1: float, w1: float) -> None:
 
 
 def _underside(car: Car) -> None:
-    """What one sees below the sills: darkness, tyres, and warm air while the engine runs."""
+    """Draw what is below the sills: darkness, tyres, and warm air while the engine runs."""
     half, end = car.shape.wide / 2 * 0.9, car.shape.long / 2 - 0.25
     black: Rgb = (0.012, 0.012, 0.012)
     for side in (-1.0, 1.0):
@@ -176,7 +176,7 @@ def _rear_end(car: Car) -> None:
 
 
 def _cabin(car: Car, half: float, roof: float) -> None:
-    """Glass and roof. The frame is painted in body colour first, then each pane a little smaller."""
+    """Draw glass and roof. The frame is painted in body colour first, then each pane a little smaller."""
     shape, heat = car.shape, car.heat
     belt, high = shape.belt, shape.high
     (r0, r1), (f0, f1) = shape.rear_glass, shape.front_glass

@@ -1,4 +1,4 @@
-"""The demo data on disk: pairs drawn in parallel into a hidden folder, which gets its name only when it is whole."""
+"""Write the demo data: pairs drawn in parallel into a hidden folder, which is renamed when it is complete."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from yolofuse.synth.render import Pair, render_pair
 from yolofuse.synth.scene import NAMES, PERSON, VEHICLE
 
 VERSION = 1
-"""Raise it with every change of what is drawn: a folder made by another version is never taken for this one's."""
+"""Raise it with every change of what is drawn, so that a folder made by another version is not reused."""
 DEFAULT_SIZE_HW = (192, 256)
 STAMP = ".yolofuse-synth.json"
 _SIDES = (96, 4096)
 _JPEG_QUALITY = 95
 _INLINE_BELOW = 12
-"""Fewer pairs than this are drawn faster here than processes start."""
+"""Fewer pairs than this are drawn in this process, which is faster than starting others."""
 _META = (
     "name",
     "split",
@@ -64,7 +64,7 @@ Row = dict[str, str | int]
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """What the tables say about one pair."""
+    """Rows of the tables for one pair."""
 
     meta: Row
     objects: list[Row]
@@ -79,7 +79,7 @@ def generate(
     size_hw: tuple[int, int] = DEFAULT_SIZE_HW,
     workers: int | None = None,
 ) -> Path:
-    """Draw the demo data set into ``out`` and give back its descriptor, ``out/data.yaml``.
+    """Draw the demo data set into ``out`` and return its descriptor, ``out/data.yaml``.
 
     A pair depends on (seed, split, index) alone: any number of workers writes the same bytes. A folder that was made
     with the same arguments is kept as it is.
@@ -88,9 +88,9 @@ def generate(
         out: Folder to make.
         num_train: Pairs of the split ``train``.
         num_val: Pairs of the split ``val``.
-        seed: Which data set; another seed is another one.
+        seed: Seed of the data set.
         size_hw: Height and width of both images in pixels.
-        workers: Processes; None takes one for each core this process may use.
+        workers: Processes; None starts one for each core this process may use.
 
     Raises:
         ConfigError: If an argument is out of bounds.
@@ -104,7 +104,7 @@ def generate(
         "seed": seed,
         "size_hw": list(size_hw),
     }
-    if _already_there(out, stamp):
+    if _is_already_made(out, stamp):
         return out / "data.yaml"
     out.parent.mkdir(parents=True, exist_ok=True)
     hidden = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -113,7 +113,7 @@ def generate(
         _write_all(folder, {"train": num_train, "val": num_val}, seed, size_hw, workers)
         (folder / STAMP).write_text(json.dumps(stamp) + "\n", encoding="utf-8")
         # another run may have made it meanwhile
-        if not _already_there(out, stamp):
+        if not _is_already_made(out, stamp):
             if out.exists():
                 out.rmdir()
             folder.rename(out)
@@ -142,8 +142,8 @@ def _check_arguments(num_train: int, num_val: int, seed: int, size_hw: tuple[int
         raise ConfigError(listing("demo data", problems, "wrong argument"))
 
 
-def _already_there(out: Path, stamp: dict[str, Any]) -> bool:
-    """Whether this very data set lies at ``out``; False for a free place."""
+def _is_already_made(out: Path, stamp: dict[str, Any]) -> bool:
+    """Return whether ``out`` holds this data set; False if it does not exist or is empty."""
     if not out.exists():
         return False
     if not out.is_dir():
@@ -170,7 +170,7 @@ def _write_all(folder: Path, counts: dict[str, int], seed: int, size_hw: tuple[i
             (folder / part / split).mkdir(parents=True)
     jobs = [(split, index) for split, count in counts.items() for index in range(count)]
     draw = partial(_write_pair, folder, seed, size_hw)
-    made = list(tqdm(_spread(draw, jobs, workers), "Drawing demo pairs", len(jobs), unit="pair", disable=None))
+    made = list(tqdm(_draw_in_order(draw, jobs, workers), "Drawing demo pairs", len(jobs), unit="pair", disable=None))
     _write_table(folder / "meta.csv", _META, [rows.meta for rows in made])
     _write_table(folder / "objects.csv", _OBJECT, [row for rows in made for row in rows.objects])
     descriptor = {
@@ -186,8 +186,8 @@ def _write_all(folder: Path, counts: dict[str, int], seed: int, size_hw: tuple[i
     (folder / "data.yaml").write_text(head + yaml.safe_dump(descriptor, sort_keys=False), encoding="utf-8")
 
 
-def _spread(draw: partial[_Rows], jobs: Sequence[tuple[str, int]], workers: int | None) -> Iterator[_Rows]:
-    """The results in the order of the jobs, from a pool of fresh processes where that pays."""
+def _draw_in_order(draw: partial[_Rows], jobs: Sequence[tuple[str, int]], workers: int | None) -> Iterator[_Rows]:
+    """Yield the results in the order of the jobs, from a pool of new processes if there are many."""
     count = min(workers or _usable_cores(), len(jobs))
     if count < 2 or len(jobs) < _INLINE_BELOW:
         yield from map(draw, jobs)
@@ -197,7 +197,7 @@ def _spread(draw: partial[_Rows], jobs: Sequence[tuple[str, int]], workers: int 
             yield from pool.map(draw, jobs, chunksize=4)
     except BrokenProcessPool:
         raise RunError(
-            "demo data: a drawing process died; if generate() is called from a script, call it below "
+            "demo data: a drawing process exited; if generate() is called from a script, call it below "
             "`if __name__ == '__main__':`, else try workers=1"
         ) from None
 
@@ -218,7 +218,7 @@ def _write_pair(folder: Path, seed: int, size_hw: tuple[int, int], job: tuple[st
 
 
 def label_line(class_id: int, box_xyxy: tuple[float, float, float, float], size_hw: tuple[int, int]) -> str:
-    """One line of a YOLO label file. Edges keep off the border by 1e-6, so that rounding never leads outside."""
+    """Return one line of a YOLO label file. Edges stay 1e-6 off the border, so that rounding never leads outside."""
     height, width = size_hw
     x0, x1 = (min(max(x / width, 1e-6), 1 - 1e-6) for x in (box_xyxy[0], box_xyxy[2]))
     y0, y1 = (min(max(y / height, 1e-6), 1 - 1e-6) for y in (box_xyxy[1], box_xyxy[3]))
@@ -226,8 +226,8 @@ def label_line(class_id: int, box_xyxy: tuple[float, float, float, float], size_
 
 
 def _write_jpeg(path: Path, image: U8) -> None:
-    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    assert done
+    encoded, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    assert encoded
     path.write_bytes(data.tobytes())
 
 
@@ -242,11 +242,11 @@ def _rows(name: str, split: str, pair: Pair) -> _Rows:
         "num_vehicle": sum(seen.class_id == VEHICLE for seen in labelled),
         "num_rgb_only": sum(not seen.ir_sees for seen in labelled),
         "num_ir_only": sum(not seen.rgb_sees for seen in labelled),
-        "num_decoys": sum(thing.wanted != "" and thing.class_id is None for thing in pair.scene.things),
+        "num_decoys": sum(thing.variant != "" and thing.class_id is None for thing in pair.scene.things),
     }
     objects: list[Row] = []
     for seen in labelled:
-        row: Row = {"name": name, "class_id": seen.class_id, "kind": seen.wanted}
+        row: Row = {"name": name, "class_id": seen.class_id, "kind": seen.variant}
         row |= {key: f"{value:.2f}" for key, value in zip(("x0", "y0", "x1", "y1"), seen.box_xyxy, strict=True)}
         row |= {"share": f"{seen.share:.3f}", "rgb_contrast": f"{seen.rgb:.3f}", "ir_contrast": f"{seen.ir:.3f}"}
         row |= {"rgb_sees": int(seen.rgb_sees), "ir_sees": int(seen.ir_sees)}

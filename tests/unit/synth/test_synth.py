@@ -202,7 +202,7 @@ def test_registration__both_images_show_one_silhouette() -> None:
 
 
 def test_decoys__are_drawn_but_never_labelled() -> None:
-    decoys = [thing for pair in scenes() for thing in pair.scene.things if thing.wanted and thing.class_id is None]
+    decoys = [thing for pair in scenes() for thing in pair.scene.things if thing.variant and thing.class_id is None]
     assert {thing.kind for thing in decoys} >= {"poster", "mannequin", "hot_box", "hot_pipe"}
     for pair in scenes():
         assert len(pair.objects) == sum(thing.class_id is not None for thing in pair.scene.things)
