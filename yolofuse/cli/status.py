@@ -183,10 +183,10 @@ def summary_dict(run: RunSummary, now: datetime) -> dict[str, Any]:
 
 def format_duration(seconds: float) -> str:
     """Format a time in its two largest units: ``45 s``, ``3 min``, ``2 h 05 min``, ``4 d 3 h``."""
-    whole = max(round(seconds), 0)
-    if whole < 60:
-        return f"{whole} s"
-    minutes = round(whole / 60)
+    rounded = max(round(seconds), 0)
+    if rounded < 60:
+        return f"{rounded} s"
+    minutes = round(rounded / 60)
     if minutes < 60:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)

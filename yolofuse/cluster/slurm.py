@@ -139,18 +139,18 @@ def plan_jobs(
     requeues = resources.requeues
     train = head("train", resources.nodes, resources.gpus, num_runs)
     train += _dependency("afterok", after) if after else []
-    words = [word for r in runs for word in (str(r.folder), "--cfg", str(r.frozen), "--auto-resume")]
-    train += _job(requeues, resources.ranks, "yolofuse.cli.train", 3, words)
+    args = [arg for r in runs for arg in (str(r.folder), "--cfg", str(r.frozen), "--auto-resume")]
+    train += _job(requeues, resources.ranks, "yolofuse.cli.train", 3, args)
     stages = [Stage("train", tuple(train))]
     if val:
-        words = [word for r in runs for word in (str(r.folder), "--run", str(r.folder))]
-        command = head("val", 1, min(resources.gpus, 1), num_runs) + _job(requeues, 1, "yolofuse.cli.val", 2, words)
+        args = [arg for r in runs for arg in (str(r.folder), "--run", str(r.folder))]
+        command = head("val", 1, min(resources.gpus, 1), num_runs) + _job(requeues, 1, "yolofuse.cli.val", 2, args)
         stages.append(Stage("val", tuple(command), dependency="aftercorr" if num_runs > 1 else "afterok"))
     if collect:
         out = [str(path.absolute()) for path in collect]
-        words = [*(str(r.folder) for r in runs), "--out", *out]
+        args = [*(str(r.folder) for r in runs), "--out", *out]
         command = head("collect", 1, 0, 1)
-        command += _job(requeues, 1, "yolofuse.cli.collect", len(words), [str(Path(out[0]).parent), *words])
+        command += _job(requeues, 1, "yolofuse.cli.collect", len(args), [str(Path(out[0]).parent), *args])
         stages.append(Stage("collect", tuple(command), dependency="afterany"))
     return Submission(name, tuple(runs), tuple(stages), logs.absolute())
 
@@ -222,6 +222,6 @@ def _dependency(kind: str, job: str) -> list[str]:
     return [f"--dependency={kind}:{job}", "--kill-on-invalid-dep=yes"]
 
 
-def _job(requeues: int, ranks: int, module: str, num_words: int, words: Sequence[str]) -> list[str]:
+def _job(requeues: int, ranks: int, module: str, num_args: int, args: Sequence[str]) -> list[str]:
     """Return the job script and its arguments; see its head."""
-    return [str(TEMPLATE), str(requeues), str(ranks), sys.executable, module, str(num_words), *words]
+    return [str(TEMPLATE), str(requeues), str(ranks), sys.executable, module, str(num_args), *args]
