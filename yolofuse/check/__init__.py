@@ -1,1 +1,1 @@
-"""Read a paired data set and say what is wrong with it, before a GPU spends a day on it."""
+"""Check a paired data set for errors before it is trained on: files, labels, pixels, registration, duplicates."""

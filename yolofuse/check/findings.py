@@ -1,4 +1,4 @@
-"""What a check says: findings, each with how bad it is, how many, the worst examples, and what to do."""
+"""Define the result of a check: findings with severity, count, worst examples, images and advice."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Literal
 from yolofuse.types import ByteArray
 
 Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+"""The worst first."""
 
-_ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
-_SERIOUS = 0.01
-"""A fault of this share of the pairs, or more, is an error; fewer are a warning."""
-MAX_EXAMPLES = 8
+_ERROR_SHARE = 0.01
+_MAX_EXAMPLES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A drawing beside a finding.
+class ReportImage:
+    """One image of the report: an example of a finding, or a chart.
 
     Attributes:
         name: File name without extension; of letters, digits and hyphens.
@@ -33,18 +33,18 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, or worth knowing.
+    """One error of the data set, or something worth knowing.
 
     Attributes:
-        kind: A short word for it, the same in every report.
-        severity: ``error``: don't train before it is mended; ``warning``: look at it; ``note``: good to know.
+        kind: Short identifier, the same in every report.
+        severity: ``error``: fix it before training; ``warning``: review it; ``note``: information.
         where: The split, or both.
         text: What was found, in a sentence.
-        advice: What to do; empty for a note that asks for nothing.
-        count: How many of ``total`` are concerned.
-        total: Of how many that were looked at.
+        advice: What to do; empty for a note that needs no action.
+        count: How many of ``total`` are affected.
+        total: How many were checked.
         examples: The worst ones, by file or key.
-        pictures: The worst ones, drawn.
+        images: The worst ones, drawn.
     """
 
     kind: str
@@ -55,49 +55,51 @@ class Finding:
     count: int = 0
     total: int = 0
     examples: tuple[str, ...] = ()
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[ReportImage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a check of a data set found.
+    """Result of the check of a data set.
 
     Attributes:
         data: The descriptor.
         findings: The worst first.
-        figures: Rows (what, one value for each split) of the table of counts.
-        splits: Names of the columns of ``figures``.
-        charts: Pictures that belong to no finding.
+        splits: Names of the splits.
+        counts: Rows (name, one number for each split).
+        sizes: Image size of each split, such as ``640x512``, or how many sizes there are.
+        charts: Plots of the whole data set.
     """
 
     data: str
     findings: tuple[Finding, ...]
-    figures: tuple[tuple[str, ...], ...]
     splits: tuple[str, ...]
-    charts: tuple[Picture, ...] = ()
+    counts: tuple[tuple[str, ...], ...]
+    sizes: tuple[str, ...] = ()
+    charts: tuple[ReportImage, ...] = ()
 
     @property
     def may_train(self) -> bool:
-        """Whether nothing was found that makes training pointless or its figures wrong."""
+        """Whether there is no error, which would stop training or make its metrics wrong."""
         return not any(finding.severity == "error" for finding in self.findings)
 
 
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Errors, then warnings, then notes, each in the order they were found."""
-    return tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity]))
+    """Sort findings: errors, then warnings, then notes, each in their given order."""
+    return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
-def by_share(count: int, total: int) -> Severity:
-    """An error where a hundredth or more is concerned, otherwise a warning."""
-    return "error" if count >= _SERIOUS * max(total, 1) else "warning"
+def severity_by_share(count: int, total: int) -> Severity:
+    """Return ``error`` if one percent or more of all pairs is affected, otherwise ``warning``."""
+    return "error" if count >= _ERROR_SHARE * max(total, 1) else "warning"
 
 
-def some(items: Sequence[str]) -> tuple[str, ...]:
-    """The first few, as examples."""
-    return tuple(items[:MAX_EXAMPLES])
+def first_examples(items: Sequence[str]) -> tuple[str, ...]:
+    """Return the first few items, as examples of a finding."""
+    return tuple(items[:_MAX_EXAMPLES])
 
 
 def plural(count: int, noun: str) -> str:
-    """Such as "1 pair", "2 pairs" or "3 boxes"."""
+    """Format a count with its noun, such as "1 pair", "2 pairs" or "3 boxes"."""
     ending = "" if count == 1 else "es" if noun.endswith(("x", "s")) else "s"
     return f"{count} {noun}{ending}"

@@ -1,4 +1,4 @@
-"""What one pass over a split measures of every pair: brightness, colour, sameness, depth, and a short description."""
+"""Measure every pair of a split in one pass: brightness, colour, RGB-IR correlation, bit depth, DCT features."""
 
 from __future__ import annotations
 
@@ -13,112 +13,107 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from yolofuse.check.near_duplicates import describe
+from yolofuse.check.near_duplicates import dct_features
 from yolofuse.data.images.decode import decode, open_image, reduction_for
 from yolofuse.data.images.read_pair import fitted_hw, luma_and_ir, read_thumbnail
 from yolofuse.errors import DataError
 from yolofuse.types import ByteArray, FloatArray, PairRecord
 
 THUMB_SIDE = 320
-"""Pairs are looked at with their longest side brought down to this, in pixels."""
+"""Pairs are measured with their longest side reduced to this, in pixels."""
 
-_DETAIL = 4.0
-"""Standard deviation in pixels of the blur whose rest is called detail."""
+_DETAIL_BLUR = 4.0
+"""Standard deviation in pixels of the blur that is subtracted to get the detail of an image."""
 _FLAT = 1e-3
 _ONE_CHANNEL = ("1", "L", "I", "I;16", "I;16B", "F")
 
 
 @dataclass(frozen=True, slots=True)
-class PairFacts:
-    """What was measured of one pair; brightness and spread are those of 8 bits.
+class PairStats:
+    """Statistics of one pair; brightness and standard deviation are those of 8 bits.
 
     Attributes:
         rgb_digest: Of the visible file's bytes.
         ir_digest: Of the thermal file's bytes.
-        brightness: Mean of the visible image.
-        sky: Median of its upper third.
-        rgb_spread: Standard deviation of the visible image's brightness.
-        ir_spread: Standard deviation of the thermal image.
-        rgb_range: From the 1st to the 99th percentile of the visible image's brightness.
+        sky: Median brightness of the visible image's upper third.
+        rgb_std: Standard deviation of the visible image's brightness.
+        ir_std: Standard deviation of the thermal image.
         ir_range: From the 1st to the 99th percentile of the thermal image.
         rgb_clipped: Share of visible pixels at the end of the scale.
         ir_clipped: Share of thermal pixels at either end of the scale.
-        rgb_colour: How far the channels of the visible file lie apart, 99th percentile.
-        ir_colour: How far those of the thermal file do.
-        likeness: Correlation of the thermal image with the channel of the visible one that it is most like; its sign
-            is dropped, so that an inverted copy counts.
-        detail_likeness: The same for what a blur takes away.
-        ir_levels: Lowest and highest count of a deep thermal file, and the greatest common step; (0, 0, 0) for 8 bits.
-        description: Numbers whose dot product says how alike two pairs look, see ``lookalike``.
+        rgb_colour: Difference between the channels of the visible file, 99th percentile over pixels.
+        ir_colour: The same of the thermal file.
+        correlation: Absolute correlation of the thermal image with the most similar channel of the visible one: an
+            inverted copy counts too.
+        detail_correlation: The same after a blur was subtracted from both.
+        ir_levels: Lowest and highest count of a 16-bit thermal file, and the greatest common step; (0, 0, 0) for
+            8 bits.
+        features: Whose dot product is the similarity of two pairs, see ``near_duplicates``.
     """
 
     rgb_digest: bytes
     ir_digest: bytes
-    brightness: float
     sky: float
-    rgb_spread: float
-    ir_spread: float
-    rgb_range: float
+    rgb_std: float
+    ir_std: float
     ir_range: float
     rgb_clipped: float
     ir_clipped: float
     rgb_colour: float
     ir_colour: float
-    likeness: float
-    detail_likeness: float
+    correlation: float
+    detail_correlation: float
     ir_levels: tuple[int, int, int]
-    description: FloatArray
+    features: FloatArray
 
 
 def measure_pairs(
     records: Sequence[PairRecord], *, workers: int, where: str
-) -> tuple[list[PairFacts | None], list[str]]:
-    """The facts of all pairs, and what went wrong with those that have none."""
-    faults: list[str] = []
+) -> tuple[list[PairStats | None], list[str]]:
+    """Measure all pairs; return their statistics, None where a pair can't be read, and the errors of those."""
+    errors: list[str] = []
 
-    def safely(record: PairRecord) -> PairFacts | str:
+    def measure_or_error(record: PairRecord) -> PairStats | str:
         try:
             return measure(record)
-        except DataError as error:  # told as a finding of its own
+        except DataError as error:  # becomes a finding of its own
             return str(error)
 
-    found: list[PairFacts | None] = []
+    stats: list[PairStats | None] = []
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        results = pool.map(safely, records)
+        results = pool.map(measure_or_error, records)
         for result in tqdm(results, f"measuring {where}", len(records), unit="pair", delay=3, disable=None):
             if isinstance(result, str):
-                faults.append(result)
-            found.append(None if isinstance(result, str) else result)
-    return found, faults
+                errors.append(result)
+            stats.append(None if isinstance(result, str) else result)
+    return stats, errors
 
 
-def measure(record: PairRecord) -> PairFacts:
-    """The facts of one pair.
+def measure(record: PairRecord) -> PairStats:
+    """Measure one pair.
 
     Raises:
-        DataError: If a file can't be read any more.
+        DataError: If a file can no longer be read.
     """
     pixels = read_thumbnail(record, THUMB_SIDE)
     rgb = pixels[..., :3]
     luma, ir = luma_and_ir(pixels)
-    likeness, detail_likeness = _likeness(luma, rgb, ir)
-    return PairFacts(
+    of_image, of_detail = _correlations(luma, rgb, ir)
+    return PairStats(
         rgb_digest=_digest(record.rgb),
         ir_digest=_digest(record.ir),
-        brightness=float(luma.mean()),
         sky=float(np.median(luma[: max(len(luma) // 3, 1)])),
-        rgb_spread=float(luma.std()),
-        ir_spread=float(ir.std()),
-        rgb_range=_range(luma),
+        rgb_std=float(luma.std()),
+        ir_std=float(ir.std()),
         ir_range=_range(ir),
         rgb_clipped=float((luma >= 254).mean()),
         ir_clipped=max(float((ir >= 254).mean()), float((ir <= 1).mean())),
         rgb_colour=_colour(rgb),
         ir_colour=_ir_colour(record),
-        likeness=likeness,
-        detail_likeness=detail_likeness,
+        correlation=of_image,
+        detail_correlation=of_detail,
         ir_levels=_levels(record),
-        description=describe(luma, ir),
+        features=dct_features(luma, ir),
     )
 
 
@@ -130,17 +125,18 @@ def _digest(path: Path) -> bytes:
 
 
 def _range(grey: ByteArray) -> float:
+    """Return the distance from the 1st to the 99th percentile."""
     low, high = np.percentile(grey, (1, 99))
     return float(high - low)
 
 
 def _colour(pixels: ByteArray) -> float:
-    apart = pixels.max(axis=2) - pixels.min(axis=2)
-    return float(np.percentile(apart, 99))
+    difference = pixels.max(axis=2) - pixels.min(axis=2)
+    return float(np.percentile(difference, 99))
 
 
 def _ir_colour(record: PairRecord) -> float:
-    """How far the channels of the thermal file lie apart: 0 for a grey one, however many channels it has."""
+    """Measure the difference between the channels of the thermal file: 0 for a grey one with any number of channels."""
     if record.format.ir_window is not None:
         return 0.0
     try:
@@ -166,22 +162,23 @@ def _levels(record: PairRecord) -> tuple[int, int, int]:
     return int(used[0]), int(used[-1]), step
 
 
-def _likeness(luma: ByteArray, rgb: ByteArray, ir: ByteArray) -> tuple[float, float]:
+def _correlations(luma: ByteArray, rgb: ByteArray, ir: ByteArray) -> tuple[float, float]:
+    """Return ``PairStats.correlation`` and ``PairStats.detail_correlation``."""
     thermal = ir.astype(np.float32)
     whole, detail = 0.0, 0.0
     for grey in (luma, *(rgb[..., channel] for channel in range(3))):
-        seen = grey.astype(np.float32)
-        whole = max(whole, abs(correlation(seen, thermal)))
-        detail = max(detail, abs(correlation(_detail(seen), _detail(thermal))))
+        visible = grey.astype(np.float32)
+        whole = max(whole, abs(pearson(visible, thermal)))
+        detail = max(detail, abs(pearson(_detail(visible), _detail(thermal))))
     return whole, detail
 
 
 def _detail(grey: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return np.asarray(grey - cv2.GaussianBlur(grey, (0, 0), _DETAIL), np.float32)
+    return np.asarray(grey - cv2.GaussianBlur(grey, (0, 0), _DETAIL_BLUR), np.float32)
 
 
-def correlation(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
-    """Pearson's, from -1 to 1; 0 where one of them is flat."""
+def pearson(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
+    """Return Pearson's correlation, -1..1; 0 if one of them is flat."""
     one, other = one - one.mean(), other - other.mean()
     power = float(np.sqrt(np.mean(one * one, dtype=np.float64) * np.mean(other * other, dtype=np.float64)))
     return float(np.mean(one * other, dtype=np.float64)) / power if power > _FLAT else 0.0

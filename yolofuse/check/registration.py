@@ -1,13 +1,13 @@
-"""How far IR lies from RGB in one pair: the shift at which their edges run along each other.
+"""Measure the shift between RGB and IR of one pair: the shift at which their edges agree best.
 
 RGB and IR disagree in brightness, in contrast and often in its sign, but where both see an edge they agree in its
-direction. So each pixel becomes its gradient with the angle doubled, which forgets the sign; its length is squeezed by
-that of the neighbourhood, so that a lamp or a warm engine does not outvote the street. The two fields are correlated
-over all shifts at once.
+direction. So each pixel becomes its gradient with the angle doubled, which removes the sign; its length is normalised
+by that of the neighbourhood, so that a lamp or a warm engine does not dominate the scene. The two fields are correlated
+over all shifts at once, by FFT.
 
 Reference:
-    Orientation Correlation, Fitch et al., BMVC 2002. The doubled angle and the local squeeze are ours;
-    results/alignment.md has what others gave.
+    Orientation Correlation, Fitch et al., BMVC 2002. What differs here: the doubled angle and the local normalisation;
+    results/alignment.md compares with other methods.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ WORK_SIDE = 640
 """Pairs are measured at a size whose longest side is this, in pixels."""
 
 _BLUR = 1.5
-"""Standard deviation in pixels of the measured size: takes away noise, most of it of JPEG blocks."""
+"""Standard deviation in pixels of the measured size: removes noise, mostly of JPEG blocks."""
 _NEIGHBOURHOOD = 41
+"""Side in pixels of the window of the local normalisation."""
 _SOFT = 0.7
 _FLOOR = 0.1
 _REACH = 64
@@ -41,13 +42,13 @@ Complex = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """Where IR has what RGB has at a pixel.
+    """The shift of IR against RGB, and how certain it is.
 
     Attributes:
         dx: Pixels of the frame to the right.
         dy: Pixels of the frame down.
-        height: Of the best shift above the mean of all, in standard deviations of all.
-        lead: By how many standard deviations it beats the best shift elsewhere.
+        height: Of the peak above the mean of the surface, in standard deviations of the surface.
+        lead: Of the peak above the highest value elsewhere, in standard deviations of the surface.
     """
 
     dx: float
@@ -57,17 +58,17 @@ class Shift:
 
     @property
     def is_measured(self) -> bool:
-        """False where the shift is no better than what two pictures of different scenes give."""
+        """Whether the peak is clearer than that of two images of different scenes."""
         return self.height >= _MIN_HEIGHT and self.lead >= _MIN_LEAD
 
     @property
     def length(self) -> float:
-        """Pixels of the frame."""
+        """Length of the shift in pixels of the frame."""
         return math.hypot(self.dx, self.dy)
 
 
 def estimate_shift(luma: ByteArray, ir: ByteArray, scale: float = 1.0) -> Shift:
-    """The shift of IR against RGB.
+    """Estimate the shift of IR against RGB.
 
     Args:
         luma: Brightness of the visible image.
@@ -81,9 +82,9 @@ def estimate_shift(luma: ByteArray, ir: ByteArray, scale: float = 1.0) -> Shift:
 
 
 def shift_surface(luma: ByteArray, ir: ByteArray, inside: npt.NDArray[np.bool_] | None = None) -> FloatArray:
-    """How well the edges of both agree at each shift, with mean 0 and standard deviation 1.
+    """Compute how well the edges of both agree at each shift, with mean 0 and standard deviation 1.
 
-    Surfaces of several pairs of one camera add up to a sharper one.
+    The sum of the surfaces of several pairs of one camera has a sharper peak.
 
     Args:
         luma: Brightness of the visible image.
@@ -103,35 +104,35 @@ def shift_surface(luma: ByteArray, ir: ByteArray, inside: npt.NDArray[np.bool_] 
     around = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE)[..., 0]
     surface = np.roll(around, (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
     if inside is None:
-        # Noise grows with the root of the number of pixels that overlap: so all shifts have an equal chance.
+        # Noise grows with the root of the number of overlapping pixels; dividing by it treats all shifts equally.
         lost = np.abs(np.arange(-reach, reach + 1))
         surface = surface / np.sqrt(np.outer(height - lost, width - lost))
-    spread = float(surface.std())
-    return np.asarray((surface - surface.mean()) / spread if spread > 0 else surface * 0, np.float32)
+    std = float(surface.std())
+    return np.asarray((surface - surface.mean()) / std if std > 0 else surface * 0, np.float32)
 
 
 def reach_of(size_hw: tuple[int, ...]) -> int:
-    """The longest shift along an axis that is looked for, in pixels of the measured size."""
+    """Return the longest shift along an axis that is searched, in pixels of the measured size."""
     return min(_REACH, min(size_hw) // 5)
 
 
 def shift_at_peak(surface: FloatArray, scale: float) -> Shift:
-    """The best shift of a surface, to a fraction of a pixel."""
+    """Return the shift at the peak of a surface, to a fraction of a pixel."""
     reach = surface.shape[0] // 2
     row, column = (int(place) for place in np.unravel_index(int(surface.argmax()), surface.shape))
-    best, spread = float(surface[row, column]), float(surface.std())
-    if spread == 0:  # a frame without any edge
+    best, std = float(surface[row, column]), float(surface.std())
+    if std == 0:  # a frame without any edge
         return Shift(0.0, 0.0, 0.0, 0.0)
     others = surface.copy()
     others[max(row - _NEAR, 0) : row + _NEAR + 1, max(column - _NEAR, 0) : column + _NEAR + 1] = -np.inf
     dx = column - reach + _vertex(surface[row], column)
     dy = row - reach + _vertex(surface[:, column], row)
-    height = (best - float(surface.mean())) / spread
-    return Shift(dx * scale, dy * scale, height, (best - float(others.max())) / spread)
+    height = (best - float(surface.mean())) / std
+    return Shift(dx * scale, dy * scale, height, (best - float(others.max())) / std)
 
 
 def _vertex(values: FloatArray, at: int) -> float:
-    """Where the parabola through three neighbours has its top, relative to the middle one."""
+    """Return the vertex of the parabola through three neighbours, relative to the middle one."""
     if not 0 < at < len(values) - 1:
         return 0.0
     left, middle, right = (float(value) for value in values[at - 1 : at + 2])
@@ -140,11 +141,11 @@ def _vertex(values: FloatArray, at: int) -> float:
 
 
 def _directions(grey: ByteArray) -> Complex:
-    """Gradients with the angle doubled and the length squeezed to 0..1, (H, W, 2)."""
+    """Return gradients with the angle doubled and the length normalised to 0..1, (H, W, 2)."""
     smooth = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), _BLUR)
     gx = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
     gy = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
-    for gradient in (gx, gy):  # the frame's own border is no edge of the scene
+    for gradient in (gx, gy):  # the border of the frame is not an edge of the scene
         gradient[:2] = gradient[-2:] = 0
         gradient[:, :2] = gradient[:, -2:] = 0
     power = gx * gx + gy * gy

@@ -1,11 +1,11 @@
-"""One split as the checks see it: its pairs, what was measured of them, and what is wrong with its files."""
+"""Hold what the rules need of one split: its pairs, their statistics, and the problems of its files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from yolofuse.check.pair_stats import PairFacts
+from yolofuse.check.pair_stats import PairStats
 from yolofuse.data.index.pair_set import PairSet
 from yolofuse.data.problems import Problem
 from yolofuse.types import PairRecord
@@ -17,27 +17,20 @@ class Split:
 
     Attributes:
         name: Its name in the descriptor.
-        pairs: Those whose files are whole.
-        facts: One per pair; None where a file went away meanwhile.
-        problems: What training would refuse.
-        warnings: What training would only mention.
+        pairs: The pairs whose files can be read.
+        stats: One per pair; None where a file could not be read a second time.
+        problems: Problems with which training refuses to start.
+        warnings: Problems that training only logs.
     """
 
     name: str
     pairs: PairSet
-    facts: Sequence[PairFacts | None]
+    stats: Sequence[PairStats | None]
     problems: Sequence[Problem]
     warnings: Sequence[Problem]
 
-    def measured(self) -> Iterator[tuple[PairRecord, PairFacts]]:
-        """Every pair with its facts."""
-        for record, facts in zip(self.pairs.records, self.facts, strict=True):
-            if facts is not None:
-                yield record, facts
-
-
-def evenly(count: int, wanted: int) -> list[int]:
-    """Up to ``wanted`` positions of ``count``, spread evenly and the same every time."""
-    if count <= wanted:
-        return list(range(count))
-    return [position * count // wanted for position in range(wanted)]
+    def measured(self) -> Iterator[tuple[PairRecord, PairStats]]:
+        """Iterate over the pairs that have statistics."""
+        for record, stats in zip(self.pairs.records, self.stats, strict=True):
+            if stats is not None:
+                yield record, stats

@@ -1,30 +1,36 @@
-"""The report as text for a terminal."""
+"""Format the report of a check as text for a terminal."""
 
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 
-from yolofuse.check.findings import Report, plural
+from yolofuse.check.findings import SEVERITIES, Finding, Report, plural
+from yolofuse.tables import text_table
 
 _WIDTH = 110
-_LISTED = 3
+_MAX_LISTED = 3
 
 
-def render_table(report: Report) -> str:
-    """Counts of each split, then the findings, the worst first, each with examples and what to do."""
-    lines = [f"{'':<22}" + "".join(f"{name:>12}" for name in report.splits)]
-    lines += [f"{row[0]:<22}" + "".join(f"{cell:>12}" for cell in row[1:]) for row in report.figures]
+def format_text(report: Report) -> str:
+    """Format counts of each split, then the findings, the worst first, each with examples and advice."""
+    lines = [text_table([["", *report.splits], *report.counts], gap="    ")]
+    if report.sizes:
+        lines.append("image sizes: " + ", ".join(map(" ".join, zip(report.splits, report.sizes, strict=True))))
     for finding in report.findings:
-        head = f"{finding.severity:<8}{finding.kind} [{finding.where}] "
-        lines += ["", *textwrap.wrap(head + finding.text, _WIDTH, subsequent_indent=" " * 8)]
-        lines += [f"{'':<10}{example}" for example in finding.examples[:_LISTED]]
-        if finding.count > _LISTED and len(finding.examples) > _LISTED:
-            lines.append(f"{'':<10}... {finding.count} in all")
-        if finding.advice:
-            lines.append(f"{'':<8}-> {finding.advice}")
-    counts = [
-        sum(finding.severity == severity for finding in report.findings) for severity in ("error", "warning", "note")
-    ]
-    words = ", ".join(plural(count, word) for count, word in zip(counts, ("error", "warning", "note"), strict=True))
-    verdict = "ready to train" if report.may_train else "not ready to train: mend the errors first"
-    return "\n".join([*lines, "", f"{words}; {verdict}"])
+        lines += ["", *_finding_lines(finding)]
+    counts = Counter(finding.severity for finding in report.findings)
+    summary = ", ".join(plural(counts[severity], severity) for severity in SEVERITIES)
+    conclusion = "ready to train" if report.may_train else "not ready to train: fix the errors first"
+    return "\n".join([*lines, "", f"{summary}; {conclusion}"])
+
+
+def _finding_lines(finding: Finding) -> list[str]:
+    head = f"{finding.severity:<8}{finding.kind} [{finding.where}] "
+    lines = textwrap.wrap(head + finding.text, _WIDTH, subsequent_indent=" " * 8)
+    lines += [f"{'':<10}{example}" for example in finding.examples[:_MAX_LISTED]]
+    if finding.count > _MAX_LISTED and len(finding.examples) > _MAX_LISTED:
+        lines.append(f"{'':<10}... {finding.count} in all")
+    if finding.advice:
+        lines.append(f"{'':<8}-> {finding.advice}")
+    return lines

@@ -1,4 +1,4 @@
-"""Tell a copy of a picture from another picture of the same place, pixel by pixel at a small size."""
+"""Classify two similar pairs by their pixels: copies of one image, two images of one place, or neither."""
 
 from __future__ import annotations
 
@@ -8,69 +8,74 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolofuse.check.pair_stats import correlation
+from yolofuse.check.pair_stats import pearson
 from yolofuse.data.images.read_pair import luma_and_ir, read_thumbnail
 from yolofuse.types import ByteArray, PairRecord
 
-Sameness = Literal["copy", "view", "other"]
-"""The same picture; the same place at another moment; neither."""
+DuplicateKind = Literal["copy", "view", "other"]
+"""The same image; the same place at another moment; neither."""
 
 _SIDE = 128
 _BLOCK = 12
 _MARGIN = 3
 _ITERATIONS = 60
 _MIN_COVER = 0.6
-_SAME_VIEW, _SAME_PICTURE = 0.85, 0.95
-_WORST_BLOCK = 0.5
-"""Of the image's variance: the block in which a copy differs most stays below, a person who walked on lies above."""
-_FLAT = 1.0
+_VIEW_CORRELATION, _COPY_CORRELATION = 0.85, 0.95
+_MAX_BLOCK_RESIDUAL = 0.5
+"""Share of the image's variance: below it in every block of a copy, above it where a person has moved."""
+_FLAT_STD = 1.0
 _BLACK, _WHITE = 3, 250
 _MIN_KEPT = 0.2
 
 
-def sameness(one: PairRecord, other: PairRecord, *, flipped: bool) -> Sameness:
-    """Whether two pairs show the same picture, however it was encoded, scaled, brightened, or cropped a little.
+def classify_duplicate(one: PairRecord, other: PairRecord, *, flipped: bool) -> DuplicateKind:
+    """Classify two pairs; a copy may be re-encoded, scaled, brightened, or slightly cropped.
+
+    Args:
+        one: A pair.
+        other: Another pair.
+        flipped: Whether to mirror the other pair first.
 
     Raises:
-        DataError: If a file can't be read any more.
+        DataError: If a file can no longer be read.
     """
-    first, second = _small(one), _small(other)
+    first, second = _read_small(one), _read_small(other)
     if flipped:
         second = np.ascontiguousarray(second[:, ::-1])
     second = cv2.resize(second, first.shape[1::-1], interpolation=cv2.INTER_AREA).astype(np.uint8)
-    best: Sameness = "other"
-    for warp in _registrations(first, second):
-        verdict = _compare(first, second, warp)
-        if verdict == "copy":
+    best: DuplicateKind = "other"
+    for warp in _candidate_warps(first, second):
+        kind = _compare(first, second, warp)
+        if kind == "copy":
             return "copy"
-        if verdict == "view":
+        if kind == "view":
             best = "view"
     return best
 
 
-def _small(record: PairRecord) -> ByteArray:
-    """Brightness and thermal image, (h, w, 2)."""
+def _read_small(record: PairRecord) -> ByteArray:
+    """Read brightness and thermal image, (h, w, 2)."""
     return np.dstack(luma_and_ir(read_thumbnail(record, _SIDE)))
 
 
-def _registrations(first: ByteArray, second: ByteArray) -> list[npt.NDArray[np.float32]]:
-    """Affine maps from the first to the second image to try: none, and the ones that each modality asks for."""
+def _candidate_warps(first: ByteArray, second: ByteArray) -> list[npt.NDArray[np.float32]]:
+    """Return affine maps from the first to the second image to try: identity, and the ECC fit of each modality."""
     warps = [np.eye(2, 3, dtype=np.float32)]
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _ITERATIONS, 1e-4)
     for channel in range(2):
         template, moved = (np.ascontiguousarray(image[..., channel]) for image in (first, second))
-        if min(template.std(), moved.std()) < _FLAT:
+        if min(template.std(), moved.std()) < _FLAT_STD:
             continue
         start = np.eye(2, 3, dtype=np.float32)
         try:
             _, warp = cv2.findTransformECC(template, moved, start, cv2.MOTION_AFFINE, criteria, None)
-        except cv2.error:  # it says so when two pictures have nothing in common
+        except cv2.error:  # raised when two images have nothing in common
             continue
         warps.append(np.asarray(warp, np.float32))
     return warps
 
 
-def _compare(first: ByteArray, second: ByteArray, warp: npt.NDArray[np.float32]) -> Sameness:
+def _compare(first: ByteArray, second: ByteArray, warp: npt.NDArray[np.float32]) -> DuplicateKind:
     size_wh = (first.shape[1], first.shape[0])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     moved = cv2.warpAffine(second, warp, size_wh, flags=flags)
@@ -81,20 +86,22 @@ def _compare(first: ByteArray, second: ByteArray, warp: npt.NDArray[np.float32])
     correlations, residuals = [], []
     for channel in range(2):
         one, two = (image[..., channel].astype(np.float32) for image in (first, moved))
-        # A brightened copy has lost what was clipped.
+        # Clipped pixels of a brightened copy can't be compared.
         kept = covered & (np.minimum(one, two) > _BLACK) & (np.maximum(one, two) < _WHITE)
-        if kept.mean() < _MIN_KEPT or min(one[kept].std(), two[kept].std()) < _FLAT:
+        if kept.mean() < _MIN_KEPT or min(one[kept].std(), two[kept].std()) < _FLAT_STD:
             continue
-        correlations.append(correlation(one[kept], two[kept]))
-        residuals.append(_worst_block(one, two, kept))
-    if not correlations or min(correlations) < _SAME_VIEW:
+        correlations.append(pearson(one[kept], two[kept]))
+        residuals.append(_worst_block_residual(one, two, kept))
+    if not correlations or min(correlations) < _VIEW_CORRELATION:
         return "other"
-    is_copy = min(correlations) >= _SAME_PICTURE and max(residuals) <= _WORST_BLOCK
+    is_copy = min(correlations) >= _COPY_CORRELATION and max(residuals) <= _MAX_BLOCK_RESIDUAL
     return "copy" if is_copy else "view"
 
 
-def _worst_block(one: npt.NDArray[np.float32], two: npt.NDArray[np.float32], covered: npt.NDArray[np.bool_]) -> float:
-    """What is left of ``one`` in the worst block when ``two`` is fitted to it, as a share of its variance."""
+def _worst_block_residual(
+    one: npt.NDArray[np.float32], two: npt.NDArray[np.float32], covered: npt.NDArray[np.bool_]
+) -> float:
+    """Fit ``two`` to ``one`` by gain and offset; return the residual of the worst block as a share of the variance."""
     gain, offset = np.polyfit(two[covered], one[covered], 1)
     left = np.where(covered, one - (gain * two + offset), 0.0).astype(np.float32)
     return float(cv2.blur(left * left, (_BLOCK, _BLOCK)).max() / one[covered].var())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from yolofuse.check.check import CheckOptions, check
-from yolofuse.check.html_report import render_page
-from yolofuse.check.text_report import render_table
+from yolofuse.check.check import CheckOptions, check_dataset
+from yolofuse.check.html_report import format_html
+from yolofuse.check.text_report import format_text
 from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.errors import ConfigError
 from yolofuse.files import save_text
@@ -48,10 +48,10 @@ def run_check(args: argparse.Namespace) -> int:
     options = CheckOptions(splits, args.sample, args.imgsz, args.workers)
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise ConfigError(f"--out: {args.out} is a file; name a folder")
-    report = check(load_descriptor(args.data, args.root), options)
-    print(render_table(report))
+    report = check_dataset(load_descriptor(args.data, args.root), options)
+    print(format_text(report))
     if args.out is not None:
         page = args.out / "check.html"
-        save_text(page, render_page(report))
+        save_text(page, format_html(report))
         print(f"pictures: {page}")
     return 0 if report.may_train else FINDINGS

@@ -1,1 +1,1 @@
-"""Rules of a check: each looks at the measurements of a split and returns findings."""
+"""Apply the rules of a check: each module turns the statistics of splits into findings."""

@@ -1,4 +1,4 @@
-"""Findings about boxes: over the border, too small to be found, and two around one object."""
+"""Check boxes: over the border, too small to be detected, two around one object."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from yolofuse.check.findings import Finding, Picture, plural, some
-from yolofuse.check.pictures import draw_boxes
+from yolofuse.check.finding_images import draw_boxes
+from yolofuse.check.findings import Finding, ReportImage, first_examples, plural
 from yolofuse.check.split_data import Split
 from yolofuse.types import FloatArray, IntArray
 
 _OVER_PX = 1.5
 _MIN_SIDE, _MIN_TRAIN_SIDE = 3.0, 2.0
-_SAME_BOX = 0.9
+_DUPLICATE_IOU = 0.9
 _DRAWN = 2
 
 BoolArray = npt.NDArray[np.bool_]
 
 
-def judge_boxes(split: Split, imgsz: int) -> list[Finding]:
-    """What is wrong with boxes that can be read.
+def check_boxes(split: Split, imgsz: int) -> list[Finding]:
+    """Find boxes that are readable but wrong.
 
     Args:
         split: The split.
@@ -42,7 +42,7 @@ def judge_boxes(split: Split, imgsz: int) -> list[Finding]:
     shortest = sides.min(axis=1)
     tiny = (shortest < _MIN_SIDE) | (shortest * shrink < _MIN_TRAIN_SIDE)
     worst = min(float((shortest * shrink)[tiny].min()), 99.0) if tiny.any() else 0.0
-    found = [
+    findings = [
         _finding(
             split, "box-over-border", boxes, pair_of, over, lambda count: (
                 f"{plural(count, 'box')} reaching more than {_OVER_PX} px over the border; what lies outside is cut off"
@@ -55,11 +55,11 @@ def judge_boxes(split: Split, imgsz: int) -> list[Finding]:
             ), "raise imgsz, or remove them",
         ),
     ]  # fmt: skip
-    return [*_twins(split), *(finding for finding in found if finding is not None)]
+    return [*_duplicate_boxes(split), *(finding for finding in findings if finding is not None)]
 
 
 def flat_boxes(split: Split) -> tuple[npt.NDArray[np.float64], IntArray]:
-    """All boxes to be found (N, 4) as ``xywhn``, and the position (N,) of the pair that each belongs to."""
+    """Return all true boxes (N, 4) as ``xywhn``, and the position (N,) of the pair that each belongs to."""
     scan = split.pairs.scan
     pair_of = np.repeat(np.arange(len(split.pairs)), np.diff(scan.offsets))
     kept = ~scan.crowd
@@ -80,54 +80,53 @@ def _finding(
         return None
     pairs, each = np.unique(pair_of[wrong], return_counts=True)
     worst = pairs[np.argsort(-each, kind="stable")]
-    keys = [f"{split.pairs.records[index].key} ({plural(number, 'box')})" for index, number in zip(
-        worst.tolist(), np.sort(each)[::-1].tolist(), strict=True
-    )][:20]  # fmt: skip
-    examples = some(keys)
-    pictures = tuple(_picture(split, kind, int(index), boxes[wrong & (pair_of == index)]) for index in worst[:_DRAWN])
-    return Finding(kind, "warning", split.name, text(count), advice, count, len(boxes), examples, pictures)
+    numbers = np.sort(each)[::-1].tolist()
+    keys = [
+        f"{split.pairs.records[index].key} ({plural(number, 'box')})"
+        for index, number in zip(worst.tolist(), numbers, strict=True)
+    ]
+    images = tuple(_draw(split, kind, int(index), boxes[wrong & (pair_of == index)]) for index in worst[:_DRAWN])
+    return Finding(kind, "warning", split.name, text(count), advice, count, len(boxes), first_examples(keys), images)
 
 
-def _picture(split: Split, kind: str, index: int, boxes: npt.NDArray[np.float64]) -> Picture:
+def _draw(split: Split, kind: str, index: int, boxes: npt.NDArray[np.float64]) -> ReportImage:
     record = split.pairs.records[index]
     every, class_ids = split.pairs.labels(index)
     chosen = [int(np.abs(every - box).sum(axis=1).argmin()) for box in boxes]
-    caption = plural(len(chosen), "box") + " concerned"
+    caption = plural(len(chosen), "box") + " affected"
     name = f"{kind}-{split.name}-{index}"
     return draw_boxes(name, record, every[chosen], class_ids[chosen], split.pairs.names, caption)
 
 
-def _twins(split: Split) -> list[Finding]:
-    """Boxes that stand twice, to the digit or nearly, with one class or with two."""
+def _duplicate_boxes(split: Split) -> list[Finding]:
+    """Find boxes that occur twice, exactly or nearly, with the same class or with two."""
     same, other = [str(problem.where) for problem in split.warnings if problem.kind == "twin-box"], []
     num_boxes = np.diff(split.pairs.scan.offsets)
     for index in np.flatnonzero(num_boxes > 1).tolist():
         boxes, class_ids = split.pairs.labels(index)
-        first, second = np.nonzero(np.triu(_overlaps(boxes), 1) >= _SAME_BOX)
+        first, second = np.nonzero(np.triu(_pairwise_iou(boxes), 1) >= _DUPLICATE_IOU)
         agree = class_ids[first] == class_ids[second]
         key = split.pairs.records[index].key
         same += [key] * int(agree.sum())
         other += [key] * int((~agree).sum())
     findings = []
     if same:
-        text = f"{plural(len(same), 'box')} standing twice: the same class and an overlap of {_SAME_BOX} or more"
-        advice = "keep one of the two"
-        findings.append(Finding("twin-box", "warning", split.name, text, advice, len(same), examples=some(_once(same))))
+        text = f"{plural(len(same), 'box')} occurring twice: the same class and an IoU of {_DUPLICATE_IOU} or more"
+        advice, examples = "keep one of the two", _unique_examples(same)
+        findings.append(Finding("twin-box", "warning", split.name, text, advice, len(same), examples=examples))
     if other:
         text = f"{plural(len(other), 'object')} with boxes of two classes"
-        advice = "decide for one class"
-        findings.append(
-            Finding("two-classes", "warning", split.name, text, advice, len(other), examples=some(_once(other)))
-        )
+        advice, examples = "decide for one class", _unique_examples(other)
+        findings.append(Finding("two-classes", "warning", split.name, text, advice, len(other), examples=examples))
     return findings
 
 
-def _once(keys: list[str]) -> list[str]:
-    return list(dict.fromkeys(keys))
+def _unique_examples(keys: list[str]) -> tuple[str, ...]:
+    return first_examples(list(dict.fromkeys(keys)))
 
 
-def _overlaps(boxes_xywhn: FloatArray) -> npt.NDArray[np.float64]:
-    """Intersection over union of each two boxes, (N, N)."""
+def _pairwise_iou(boxes_xywhn: FloatArray) -> npt.NDArray[np.float64]:
+    """Return the IoU of each two boxes, (N, N)."""
     boxes = boxes_xywhn.astype(np.float64)
     low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
     sides = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])

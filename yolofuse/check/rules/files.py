@@ -1,4 +1,4 @@
-"""Findings about files and label lines: what training would refuse to start with."""
+"""Check files and label lines: problems with which training refuses to start."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from yolofuse.check.findings import Finding, plural, some
+from yolofuse.check.findings import Finding, first_examples, plural
 from yolofuse.check.split_data import Split
 from yolofuse.data.problems import Problem
 
 _ADVICE: dict[str, tuple[str, str]] = {
     "unpaired-rgb": ("RGB image without an IR partner", "add the IR file, or remove the RGB file"),
     "unpaired-ir": ("IR image without an RGB partner", "add the RGB file, or remove the IR file"),
-    "outside": ("link that leads out of the data set", "name its folder under links in the descriptor, or remove it"),
+    "outside": ("link that points outside the data set", "name its folder under links in the descriptor, or remove it"),
     "unreadable": ("image that can't be decoded", "fetch it again, or remove the pair"),
-    "size-mismatch": ("pair whose sizes differ", "bring both to one size, or say in the descriptor how they fit"),
+    "size-mismatch": ("pair whose sizes differ", "bring both to one size, or set resize in the descriptor"),
     "same-stem": ("image with the stem of another", "keep one of the two"),
     "orphan-label": ("label without an image", "remove the label, or find its image"),
-    "class-id": ("label line with a class that does not exist", "mend the id, or the descriptor's names"),
-    "box-outside": ("box with its centre or size outside the image", "divide by the image's size; mend the line"),
+    "class-id": ("label line with a class that does not exist", "fix the id, or the descriptor's names"),
+    "box-outside": ("box with its centre or size outside the image", "divide by the image's size; fix the line"),
     "bad-label": ("label line that can't be read", "write 'class x y w h', normalised to 0..1"),
     "bit-depth": ("pair whose bit depth does not fit", "use one depth in a source; give deep images an ir_window"),
-    "missing-file": ("file that is listed but not there", "mend the list, or add the file"),
-    "no-images": ("folder or list without a pair", "mend the descriptor's paths"),
-    "tags": ("fault of the tags", "mend the tag file"),
-    "manifest": ("fault of the manifest", "mend its rows"),
-    "list": ("fault of the list", "mend its lines"),
-    "coco": ("fault of the COCO file", "mend its records"),
+    "missing-file": ("file that is listed but not there", "fix the list, or add the file"),
+    "no-images": ("folder or list without a pair", "fix the descriptor's paths"),
+    "tags": ("error of the tags", "fix the tag file"),
+    "manifest": ("error of the manifest", "fix its rows"),
+    "list": ("error of the list", "fix its lines"),
+    "coco": ("error of the COCO file", "fix its records"),
 }
 
 
-def judge_files(split: Split, root: Path) -> list[Finding]:
-    """One error for each kind of fault: training refuses to start with any of them.
+def check_files(split: Split, root: Path) -> list[Finding]:
+    """Return one error for each kind of problem that a split's files have.
 
     Args:
         split: The split.
@@ -41,12 +41,12 @@ def judge_files(split: Split, root: Path) -> list[Finding]:
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for problem in split.problems:
-        groups[_kind(problem)].append(_short(problem.text, root))
+        groups[_kind(problem)].append(_relative(problem.text, root))
     return [_finding(kind, texts, split.name) for kind, texts in groups.items()]
 
 
 def _kind(problem: Problem) -> str:
-    """The problem's kind; a bad label's by what its line has wrong."""
+    """Return the problem's kind; bad labels are divided by what is wrong with the line."""
     if problem.kind != "bad-label":
         return problem.kind
     if "class must be" in problem.text:
@@ -55,11 +55,11 @@ def _kind(problem: Problem) -> str:
 
 
 def _finding(kind: str, texts: Sequence[str], where: str) -> Finding:
-    what, advice = _ADVICE.get(kind, ("fault of kind " + kind, "see the messages"))
+    what, advice = _ADVICE.get(kind, ("problem of kind " + kind, "see the messages"))
     head, _, rest = what.partition(" ")
     text = f"{plural(len(texts), head)}{' ' + rest if rest else ''}; training refuses to start"
-    return Finding(kind, "error", where, text, advice, count=len(texts), examples=some(texts))
+    return Finding(kind, "error", where, text, advice, count=len(texts), examples=first_examples(texts))
 
 
-def _short(text: str, root: Path) -> str:
+def _relative(text: str, root: Path) -> str:
     return text.replace(os.fspath(root) + os.sep, "")

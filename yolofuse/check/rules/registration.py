@@ -1,4 +1,4 @@
-"""Findings about registration: pairs whose IR lies elsewhere than RGB, and whether their objects do too."""
+"""Check registration: pairs whose IR is shifted against RGB, and whether their objects are shifted too."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from yolofuse.boxes import xywhn_to_xyxy
-from yolofuse.check.findings import Finding, plural, some
-from yolofuse.check.pictures import draw_shift
+from yolofuse.check.finding_images import draw_shift
+from yolofuse.check.findings import Finding, first_examples, plural
 from yolofuse.check.registration import WORK_SIDE, Shift, estimate_shift, shift_at_peak, shift_surface
-from yolofuse.check.split_data import Split, evenly
+from yolofuse.check.split_data import Split
 from yolofuse.data.images.read_pair import fitted_hw, luma_and_ir, read_thumbnail
 from yolofuse.errors import DataError
+from yolofuse.spacing import evenly_spaced
 from yolofuse.types import ByteArray, FloatArray
 
 _log = logging.getLogger(__name__)
 
 _TOLERANCE_PX, _TOLERANCE = 6.0, 0.012
-"""A shift beyond this many pixels, or this share of the longest side, is told."""
+"""A shift is reported beyond this many pixels, or this share of the longest side, whichever is more."""
 _MANY = 0.1
-_BLIND = 0.5
-_AROUND, _AROUND_PX = 0.15, 3.0
+_MIN_MEASURABLE = 0.5
+_BOX_MARGIN, _BOX_MARGIN_PX = 0.15, 3.0
 _DRAWN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """The shift of one pair of a split."""
+class MeasuredShift:
+    """The shift of one pair of a split, and the tolerance for it in pixels of the frame."""
 
     index: int
     shift: Shift
@@ -41,77 +42,80 @@ class Measured:
 
     @property
     def is_far(self) -> bool:
-        """Whether the frame is certainly off by more than the tolerance."""
+        """Whether the shift is certain and beyond the tolerance."""
         return self.shift.is_measured and self.shift.length > self.tolerance
 
 
-def measure_shifts(split: Split, sample: int, workers: int) -> list[Measured]:
-    """The shifts of up to ``sample`` pairs, spread evenly over the split."""
-    chosen = [index for index in evenly(len(split.pairs), sample) if split.facts[index] is not None]
+def measure_shifts(split: Split, sample: int, workers: int) -> list[MeasuredShift]:
+    """Measure the shifts of up to ``sample`` pairs, evenly spaced over the split."""
+    chosen = [index for index in evenly_spaced(len(split.pairs), sample) if split.stats[index] is not None]
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         results = pool.map(partial(_measure, split), chosen)
-        found = list(tqdm(results, f"aligning {split.name}", len(chosen), unit="pair", delay=3, disable=None))
-    return [measured for measured in found if measured is not None]
+        shifts = list(tqdm(results, f"aligning {split.name}", len(chosen), unit="pair", delay=3, disable=None))
+    return [measured for measured in shifts if measured is not None]
 
 
-def _measure(split: Split, index: int) -> Measured | None:
-    try:
-        luma, ir = _images(split, index)
-    except DataError as error:  # it was whole a moment ago
-        _log.warning("not aligned: %s", error)
+def _measure(split: Split, index: int) -> MeasuredShift | None:
+    images = _read_images(split, index)
+    if images is None:
         return None
+    luma, ir = images
     size_hw = split.pairs.size_hw(index)
     shift = estimate_shift(luma, ir, max(size_hw) / max(luma.shape))
-    return Measured(index, shift, max(_TOLERANCE_PX, _TOLERANCE * max(size_hw)))
+    return MeasuredShift(index, shift, max(_TOLERANCE_PX, _TOLERANCE * max(size_hw)))
 
 
-def _images(split: Split, index: int) -> tuple[ByteArray, ByteArray]:
-    record = split.pairs.records[index]
-    return luma_and_ir(read_thumbnail(record, WORK_SIDE))
+def _read_images(split: Split, index: int) -> tuple[ByteArray, ByteArray] | None:
+    """Read brightness and thermal image of a pair at the measured size; None, and a warning, if they can't be read."""
+    try:
+        return luma_and_ir(read_thumbnail(split.pairs.records[index], WORK_SIDE))
+    except DataError as error:  # the files could be read a moment ago
+        _log.warning("not aligned: %s", error)
+        return None
 
 
-def judge_alignment(split: Split, shifts: Sequence[Measured]) -> list[Finding]:
-    """What the shifts of a split's pairs say."""
+def check_registration(split: Split, shifts: Sequence[MeasuredShift]) -> list[Finding]:
+    """Report the measured shifts of a split, and find pairs that are not registered."""
     if not shifts:
         return []
     certain = [measured for measured in shifts if measured.shift.is_measured]
-    found = [_summary(split, shifts, certain)]
-    if len(certain) < _BLIND * len(shifts):
+    findings = [_summary(split, shifts, certain)]
+    if len(certain) < _MIN_MEASURABLE * len(shifts):
         text = (
             f"the shift of {plural(len(shifts) - len(certain), 'pair')} of {len(shifts)} could not be measured: "
             "both images have too few edges in common"
         )
         advice = "look at some pairs: unregistered, of different scenes, or with little contrast"
         count = len(shifts) - len(certain)
-        found.append(Finding("not-measurable", "warning", split.name, text, advice, count, len(shifts)))
-    wrong: list[Measured] = []
-    near: list[Measured] = []
+        findings.append(Finding("not-measurable", "warning", split.name, text, advice, count, len(shifts)))
+    misaligned: list[MeasuredShift] = []
+    parallax: list[MeasuredShift] = []
     for group in _groups([measured for measured in certain if measured.is_far]):
-        (near if _objects_fit(split, group) else wrong).extend(group)
-    if wrong:
-        found.append(_misaligned(split, wrong, len(certain)))
-    if near:
-        found.append(_parallax(split, near, len(certain)))
-    return found
+        (parallax if _objects_are_registered(split, group) else misaligned).extend(group)
+    if misaligned:
+        findings.append(_misaligned(split, misaligned, len(certain)))
+    if parallax:
+        findings.append(_parallax(split, parallax, len(certain)))
+    return findings
 
 
-def _groups(far: Sequence[Measured]) -> Iterator[list[Measured]]:
-    """Pairs with about the same shift: probably one camera at one place."""
+def _groups(far: Sequence[MeasuredShift]) -> Iterator[list[MeasuredShift]]:
+    """Group pairs with about the same shift: probably one camera at one place."""
     left = list(far)
     while left:
-        lead = left[0]
+        first = left[0]
         group = [
             other for other in left
-            if np.hypot(other.shift.dx - lead.shift.dx, other.shift.dy - lead.shift.dy) <= lead.tolerance / 2
+            if np.hypot(other.shift.dx - first.shift.dx, other.shift.dy - first.shift.dy) <= first.tolerance / 2
         ]  # fmt: skip
         yield group
         left = [other for other in left if other not in group]
 
 
-def _objects_fit(split: Split, group: Sequence[Measured]) -> bool:
-    """Whether the labelled objects lie at one place in both images although most of the frame does not.
+def _objects_are_registered(split: Split, group: Sequence[MeasuredShift]) -> bool:
+    """Return whether the labelled objects are at the same place in both images although most of the frame is not.
 
-    Then something close to the cameras, such as branches, fills the frame and is moved by parallax.
+    Then something close to the cameras, such as branches, fills the frame and is shifted by parallax.
     """
     total: FloatArray | None = None
     for measured in group:
@@ -120,88 +124,88 @@ def _objects_fit(split: Split, group: Sequence[Measured]) -> bool:
             total = surface if total is None else total + surface
     if total is None:
         return False
-    lead = group[0]
-    scale = max(split.pairs.size_hw(lead.index)) / max(fitted_hw(split.pairs.size_hw(lead.index), WORK_SIDE))
-    shift = shift_at_peak(total, scale)
-    return shift.is_measured and shift.length <= lead.tolerance
+    size_hw = split.pairs.size_hw(group[0].index)
+    shift = shift_at_peak(total, max(size_hw) / max(fitted_hw(size_hw, WORK_SIDE)))
+    return shift.is_measured and shift.length <= group[0].tolerance
 
 
 def _object_surface(split: Split, index: int) -> FloatArray | None:
-    """The agreement of edges at each shift, of what lies in and around the boxes; None without boxes."""
+    """Compute the shift surface of the pixels in and around the boxes; None without boxes or readable images."""
     boxes_xywhn, _ = split.pairs.labels(index)
     if not len(boxes_xywhn):
         return None
-    try:
-        luma, ir = _images(split, index)
-    except DataError as error:
-        _log.warning("not aligned: %s", error)
+    images = _read_images(split, index)
+    if images is None:
         return None
+    luma, ir = images
     height, width = luma.shape
     inside: npt.NDArray[np.bool_] = np.zeros((height, width), np.bool_)
     for x1, y1, x2, y2 in xywhn_to_xyxy(boxes_xywhn, (height, width)).tolist():
-        wide, high = max(_AROUND * (x2 - x1), _AROUND_PX), max(_AROUND * (y2 - y1), _AROUND_PX)
-        inside[max(int(y1 - high), 0) : int(y2 + high) + 1, max(int(x1 - wide), 0) : int(x2 + wide) + 1] = True
+        margin_x, margin_y = (max(_BOX_MARGIN * side, _BOX_MARGIN_PX) for side in (x2 - x1, y2 - y1))
+        rows = slice(max(int(y1 - margin_y), 0), int(y2 + margin_y) + 1)
+        columns = slice(max(int(x1 - margin_x), 0), int(x2 + margin_x) + 1)
+        inside[rows, columns] = True
     return shift_surface(luma, ir, inside)
 
 
-def _summary(split: Split, shifts: Sequence[Measured], certain: Sequence[Measured]) -> Finding:
-    text = f"measured {len(certain)} of {plural(len(shifts), 'pair')} that were looked at ({len(split.pairs)} in all)"
+def _summary(split: Split, shifts: Sequence[MeasuredShift], certain: Sequence[MeasuredShift]) -> Finding:
+    text = f"measured {len(certain)} of {plural(len(shifts), 'pair')} in the sample ({len(split.pairs)} in all)"
     if certain:
         across, down = (float(np.median([getattr(m.shift, axis) for m in certain])) for axis in ("dx", "dy"))
         lengths = np.array([measured.shift.length for measured in certain])
         text += (
             f"; IR lies {across:+.1f} px across, {down:+.1f} px down of RGB (medians); "
-            f"95 of 100 are off by less than {np.percentile(lengths, 95):.1f} px"
+            f"95 of 100 are shifted by less than {np.percentile(lengths, 95):.1f} px"
         )
     text += f"; {len(shifts) - len(certain)} not measurable"
     return Finding("alignment", "note", split.name, text, "", len(certain), len(shifts))
 
 
-def _misaligned(split: Split, wrong: Sequence[Measured], num_certain: int) -> Finding:
-    worst = sorted(wrong, key=lambda measured: -measured.shift.length)
-    across, down = (np.array([getattr(m.shift, axis) for m in wrong]) for axis in ("dx", "dy"))
-    is_constant = len(wrong) >= _MANY * num_certain and max(np.std(across), np.std(down)) < worst[0].tolerance / 2
-    advice = "register these pairs anew, or remove them; a box fits one of the two images at most"
-    if is_constant and len(wrong) > 2:
-        advice = f"all are off alike: move IR by {-np.median(across):+.0f}, {-np.median(down):+.0f} px"
+def _misaligned(split: Split, far: Sequence[MeasuredShift], num_certain: int) -> Finding:
+    worst = sorted(far, key=lambda measured: -measured.shift.length)
+    across, down = (np.array([getattr(m.shift, axis) for m in far]) for axis in ("dx", "dy"))
+    is_constant = len(far) >= _MANY * num_certain and max(np.std(across), np.std(down)) < worst[0].tolerance / 2
+    advice = "register these pairs again, or remove them; a box fits one of the two images at most"
+    if is_constant and len(far) > 2:
+        advice = f"all have the same shift: move IR by {-np.median(across):+.0f}, {-np.median(down):+.0f} px"
     return Finding(
         kind="misaligned",
-        severity="error" if len(wrong) >= _MANY * num_certain else "warning",
+        severity="error" if len(far) >= _MANY * num_certain else "warning",
         where=split.name,
         text=(
-            f"{plural(len(wrong), 'pair')} of {num_certain} measured ones whose IR lies more than "
-            f"{worst[-1].tolerance:.0f} px beside RGB (by {worst[0].shift.length:.0f} px at worst)"
+            f"{plural(len(far), 'pair')} of {num_certain} measured ones whose IR is shifted by more than "
+            f"{worst[-1].tolerance:.0f} px against RGB (by {worst[0].shift.length:.0f} px at worst)"
         ),
         advice=advice,
-        count=len(wrong),
+        count=len(far),
         total=num_certain,
-        examples=some([_name(split, measured) for measured in worst]),
-        pictures=tuple(
+        examples=first_examples([_format(split, measured) for measured in worst]),
+        images=tuple(
             draw_shift(f"misaligned-{split.name}-{m.index}", split.pairs.records[m.index], m.shift)
             for m in worst[:_DRAWN]
         ),
     )
 
 
-def _parallax(split: Split, near: Sequence[Measured], num_certain: int) -> Finding:
-    worst = sorted(near, key=lambda measured: -measured.shift.length)
+def _parallax(split: Split, far: Sequence[MeasuredShift], num_certain: int) -> Finding:
+    worst = sorted(far, key=lambda measured: -measured.shift.length)
     return Finding(
         kind="parallax",
         severity="note",
         where=split.name,
         text=(
-            f"{plural(len(near), 'pair')} of {num_certain} measured ones in which most of the frame is off by up to "
+            f"{plural(len(far), 'pair')} of {num_certain} measured ones in which most of the frame is shifted by up to "
             f"{worst[0].shift.length:.0f} px, but the labelled objects fit: something near the cameras fills the view"
         ),
-        count=len(near),
+        count=len(far),
         total=num_certain,
-        examples=some([_name(split, measured) for measured in worst]),
-        pictures=tuple(
+        examples=first_examples([_format(split, measured) for measured in worst]),
+        images=tuple(
             draw_shift(f"parallax-{split.name}-{m.index}", split.pairs.records[m.index], m.shift) for m in worst[:1]
         ),
     )
 
 
-def _name(split: Split, measured: Measured) -> str:
+def _format(split: Split, measured: MeasuredShift) -> str:
     shift = measured.shift
     return f"{split.pairs.records[measured.index].key} ({shift.dx:+.0f}, {shift.dy:+.0f} px)"

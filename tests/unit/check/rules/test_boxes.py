@@ -1,0 +1,40 @@
+"""Rules for boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.check_splits import measured_split
+from tests.support.pairs import make_pairs
+from yolofuse.check.rules.boxes import check_boxes, flat_boxes
+
+
+@pytest.mark.parametrize(
+    ("lines", "kinds"),
+    [
+        (["0 0.5 0.5 0.2 0.2"], []),
+        (["0 0.95 0.5 0.3 0.1"], ["box-over-border"]),
+        (["0 0.5 0.5 0.01 0.01"], ["tiny-box"]),
+        (["0 0.5 0.5 0.2 0.2", "0 0.501 0.5 0.2 0.2"], ["twin-box"]),
+        (["0 0.5 0.5 0.2 0.2", "1 0.501 0.5 0.2 0.2"], ["two-classes"]),
+        (["0 0.5 0.5 0.2 0.2", "0 0.5 0.5 0.2 0.2"], ["twin-box"]),
+        ([], ["no-boxes"]),
+    ],
+    ids=["good", "over the border", "tiny", "nearly twice", "two classes", "exactly twice", "none"],
+)
+def test_check_boxes__names_the_error(tmp_path: Path, lines: list[str], kinds: list[str]) -> None:
+    descriptor = make_pairs(tmp_path, 1, 0, names=["person", "car"])
+    (tmp_path / "labels" / "train" / "train_000.txt").write_text("".join(f"{line}\n" for line in lines))
+    findings = check_boxes(measured_split(descriptor), imgsz=64)
+    assert [finding.kind for finding in findings] == kinds
+    assert all("train_000" in finding.examples[0] for finding in findings if finding.kind != "no-boxes")
+
+
+def test_flat_boxes__belong_to_their_pairs(tmp_path: Path) -> None:
+    descriptor = make_pairs(tmp_path, 3, 0)
+    (tmp_path / "labels" / "train" / "train_001.txt").write_text("0 0.5 0.5 0.2 0.2\n0 0.3 0.3 0.1 0.1\n")
+    boxes, pair_of = flat_boxes(measured_split(descriptor))
+    assert boxes.shape == (4, 4)
+    assert pair_of.tolist() == [0, 1, 1, 2]

@@ -1,0 +1,48 @@
+"""The page: complete, and harmless whatever the names in it are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from yolofuse.check.findings import Finding, Report, ReportImage
+from yolofuse.check.html_report import format_html
+
+EVIL = "<script>alert(1)</script>\"'&.jpg"
+PIXELS = np.zeros((4, 4, 3), np.uint8)
+
+
+def test_format_html__escapes_every_name_and_loads_nothing() -> None:
+    image = ReportImage("name", EVIL, PIXELS)
+    finding = Finding("kind", "error", EVIL, EVIL, EVIL, 1, 1, (EVIL,), (image,))
+    page = format_html(Report(EVIL, (finding,), (EVIL,), ((EVIL, EVIL),), (EVIL,), (image,)))
+    assert "<script" not in page
+    assert "http://" not in page
+    assert "https://" not in page
+    assert page.count("&lt;script&gt;") == 16
+    assert EVIL not in page
+
+
+def test_format_html__holds_findings_counts_and_charts() -> None:
+    finding = Finding("dead-ir", "warning", "train", "1 pair is dead", "remove it", 1, 40, ("a", "b"))
+    report = Report(
+        "data.yaml", (finding,), ("train", "val"), (("boxes", "7", "3"),), ("96x64", "2 sizes"),
+        (ReportImage("chart", "Boxes of each class", PIXELS),),
+    )  # fmt: skip
+    page = format_html(report)
+    for part in (
+        "<!doctype html>",
+        '<span class="tag good">Ready to train</span>',
+        '<a href="#f0">dead-ir</a>',
+        '<section id="f0">',
+        '<td class="number">1 of 40</td>',
+        '<td>boxes</td><td class="number">7</td><td class="number">3</td>',
+        '<td class="number">2 sizes</td>',
+        "What to do: remove it.",
+        "<li><code>b</code></li>",
+        '<img src="data:image/jpeg;base64,/9j/',
+    ):
+        assert part in page, part
+
+
+def test_format_html__without_findings() -> None:
+    assert "<p>Nothing was found.</p>" in format_html(Report("data.yaml", (), (), ()))

@@ -1,0 +1,56 @@
+"""The command ``check``: exit codes, page, wrong arguments."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from tests.support.pairs import make_pairs
+from yolofuse.cli.check import add_check
+from yolofuse.errors import ConfigError, YolofuseError
+
+
+def _run(*arguments: str | Path) -> int:
+    parser = argparse.ArgumentParser()
+    add_check(parser.add_subparsers(required=True))
+    args = parser.parse_args(["check", *map(str, arguments)])
+    code: int = args.run(args)
+    return code
+
+
+def test_check__exits_0_without_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = make_pairs(tmp_path / "data", 3, 1)
+    assert _run("--data", data, "--out", tmp_path / "out", "--splits", "train", "--sample", "4") == 0
+    assert "ready to train" in capsys.readouterr().out
+    assert "<html" in (tmp_path / "out" / "check.html").read_text()
+
+
+def test_check__exits_1_with_an_error(tmp_path: Path) -> None:
+    data = make_pairs(tmp_path / "data", 3, 1)
+    next((tmp_path / "data" / "ir" / "train").iterdir()).unlink()
+    assert _run("--data", data, "--splits", "train") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--splits", "train,tset"), "no split 'tset'"),
+        (("--sample", "0"), "--sample: must be 1 or more"),
+        (("--out", "data.yaml"), "is a file; name a folder"),
+    ],
+    ids=["split", "sample", "out"],
+)
+def test_check__refuses_wrong_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_pairs(tmp_path, 2, 1)
+    with pytest.raises(ConfigError, match=message):
+        _run("--data", "data.yaml", *arguments)
+
+
+def test_check__refuses_a_missing_descriptor(tmp_path: Path) -> None:
+    with pytest.raises(YolofuseError, match=r"gone\.yaml"):
+        _run("--data", tmp_path / "gone.yaml")
