@@ -1,4 +1,4 @@
-"""Sources in the layouts of the published data sets, small."""
+"""Write small sources in the layouts of the published data sets."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def vedai(root: Path) -> Path:
 
 
 def make(name: str, src: Path) -> None:
-    """A source in the layout of a format."""
+    """Write a source in the layout of a format."""
     if name == "m3fd":
         for number in range(3):
             image(src / "Vis" / f"{number:05d}.png")

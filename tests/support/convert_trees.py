@@ -1,4 +1,4 @@
-"""Small trees in the layouts of published data sets, and what the tests of the converters ask of a prepared folder."""
+"""Write small source files, and read what a conversion made of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,39 @@ import cv2
 import numpy as np
 import yaml
 
+from yolofuse.convert.source_folder import SourceFolder
+
 SIZE_WH = (64, 48)
 VocBox = tuple[str, float, float, float, float]  # class, corners
 
 
 def image(path: Path, size_wh: tuple[int, int] = SIZE_WH, gray: bool = False, seed: int = 0) -> Path:
-    """A noisy image file; 16 bits deep for TIFF."""
+    """Write a noisy image file; 16 bits deep for TIFF."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    shape = (size_wh[1], size_wh[0]) if gray else (size_wh[1], size_wh[0], 3)
-    rng = np.random.default_rng(seed)
-    deep = path.suffix == ".tiff"
-    pixels = rng.integers(0, 60000 if deep else 255, shape, dtype=np.uint16 if deep else np.uint8)
-    assert cv2.imwrite(str(path), pixels)
+    path.write_bytes(_encoded_noise(path.suffix, size_wh, gray, seed))
     return path
 
 
+@lru_cache(maxsize=256)
+def _encoded_noise(suffix: str, size_wh: tuple[int, int], gray: bool, seed: int) -> bytes:
+    shape = (size_wh[1], size_wh[0]) if gray else (size_wh[1], size_wh[0], 3)
+    rng = np.random.default_rng(seed)
+    deep = suffix == ".tiff"
+    pixels = rng.integers(0, 60000 if deep else 255, shape, dtype=np.uint16 if deep else np.uint8)
+    encoded, data = cv2.imencode(suffix, pixels)
+    assert encoded
+    return data.tobytes()
+
+
 def text(path: Path, content: str) -> Path:
+    """Write a text file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
     return path
 
 
 def voc(path: Path, boxes: Sequence[VocBox], size_wh: tuple[int, int] = SIZE_WH) -> Path:
-    """A VOC file with ``<bndbox>`` objects."""
+    """Write a VOC file with ``<bndbox>`` objects."""
     objects = "".join(
         f"<object><name>{name}</name><bndbox><xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax>"
         "</bndbox></object>\n"
@@ -51,7 +62,7 @@ def coco(
     names: Mapping[int, str],
     size_wh: tuple[int, int] = SIZE_WH,
 ) -> Path:
-    """A COCO file: for each file name (category id, [x, y, w, h])."""
+    """Write a COCO file: for each file name (category id, [x, y, w, h])."""
     records: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id, (file_name, boxes) in enumerate(images.items()):
@@ -65,7 +76,7 @@ def coco(
 
 
 def llvip(root: Path, boxes: Sequence[VocBox] = (("person", 8, 6, 24, 42),)) -> Path:
-    """LLVIP with scenes 01 (6 pairs), 02 (1), 03 (3) in train and 19 (2) in test."""
+    """Write LLVIP with scenes 01 (6 pairs), 02 (1), 03 (3) in train and 19 (2) in test."""
     for part, scenes in (("train", {"01": 6, "02": 1, "03": 3}), ("test", {"19": 2})):
         for scene, count in scenes.items():
             for number in range(1, count + 1):
@@ -77,7 +88,7 @@ def llvip(root: Path, boxes: Sequence[VocBox] = (("person", 8, 6, 24, 42),)) -> 
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Every entry below a folder: a hash of a file's content, or where a link points to."""
+    """Return every file below a folder: a hash of its content, or where a link points to."""
     found = {}
     for current, _, files in os.walk(folder):
         for name in files:
@@ -91,12 +102,12 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def labels(folder: Path, name: str) -> list[list[float]]:
-    """Lines of a YOLO file as numbers."""
+    """Return the lines of a YOLO file as numbers."""
     return [[float(word) for word in line.split()] for line in (folder / name).read_text().splitlines()]
 
 
 def pixels(line: Sequence[float], size_wh: tuple[int, int] = SIZE_WH) -> tuple[int, list[float]]:
-    """Class and corners in pixels, rounded, of a YOLO line."""
+    """Return class and corners in pixels, rounded, of a YOLO line."""
     class_id, x, y, w, h = line
     width, height = size_wh
     corners = ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
@@ -104,15 +115,29 @@ def pixels(line: Sequence[float], size_wh: tuple[int, int] = SIZE_WH) -> tuple[i
 
 
 def keys(folder: Path, split: str) -> list[str]:
-    """Names of the RGB images of a split, without suffix, sorted."""
+    """Return the names of the RGB images of a split, without suffix, sorted."""
     return sorted(path.stem for path in (folder / "images" / split).iterdir())
 
 
 def descriptor(folder: Path, name: str = "data.yaml") -> dict[str, Any]:
+    """Return the content of a descriptor."""
     content: dict[str, Any] = yaml.safe_load((folder / name).read_text(encoding="utf-8"))
     return content
 
 
 def record(folder: Path) -> dict[str, Any]:
+    """Return the content of ``prepared.json``."""
     content: dict[str, Any] = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
     return content
+
+
+def head(folder: Path) -> str:
+    """Return the comment lines of the descriptor."""
+    lines = (folder / "data.yaml").read_text().splitlines()
+    return "\n".join(line for line in lines if line.startswith("#"))
+
+
+def only_problem(source: SourceFolder) -> str:
+    """Return the one problem of a source."""
+    assert len(source.problems) == 1, source.problems
+    return source.problems[0]

@@ -1,4 +1,4 @@
-"""What becomes of boxes, classes and images that do not fit, shown on LLVIP."""
+"""Boxes and images that do not fit, shown on LLVIP."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.convert_trees import descriptor, image, labels, llvip, pixels, record, text, voc
-from yolofuse.convert import ClassChoice, prepare
+from tests.support.convert_trees import image, labels, llvip, pixels, record, text, voc
+from yolofuse.convert import prepare
 from yolofuse.errors import DataError
 
 
@@ -20,7 +20,7 @@ def test_boxes__are_clipped_and_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("box", [(70, 5, 90, 10), (5, 5, 5, 10), (20, 5, 10, 10)], ids=["outside", "flat", "inverted"])
-def test_boxes__empty_ones_are_left_out_counted_and_told(
+def test_boxes__empty_ones_are_left_out_counted_and_logged(
     tmp_path: Path, box: tuple[int, int, int, int], caplog: pytest.LogCaptureFixture
 ) -> None:
     src = llvip(tmp_path / "src")
@@ -31,24 +31,6 @@ def test_boxes__empty_ones_are_left_out_counted_and_told(
     assert left_out["count"] == 1
     assert left_out["first"][0].startswith("Annotations/010001.xml:3 ")
     assert "left out: 1 boxes that are empty" in caplog.text
-
-
-def test_class__an_unknown_one_is_named_with_its_line(tmp_path: Path) -> None:
-    src = llvip(tmp_path / "src")
-    voc(src / "Annotations" / "010002.xml", [("person", 1, 2, 3, 4), ("dog", 1, 2, 3, 4)])
-    with pytest.raises(DataError, match=r"010002.xml:4: unknown class 'dog'; known are person.*--classes"):
-        prepare("llvip", src, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_class__dropped_or_taken_on_demand(tmp_path: Path) -> None:
-    src = llvip(tmp_path / "src")
-    voc(src / "Annotations" / "010002.xml", [("person", 1, 2, 3, 4), ("dog", 5, 6, 7, 8)])
-    prepare("llvip", src, tmp_path / "dropped", choice=ClassChoice(drop=("dog",)))
-    assert record(tmp_path / "dropped")["left_out"]["boxes of class 'dog'"]["count"] == 1
-    prepare("llvip", src, tmp_path / "taken", choice=ClassChoice(("dog", "person")))
-    assert [pixels(line)[0] for line in labels(tmp_path / "taken", "labels/train/010002.txt")] == [1, 0]
-    assert descriptor(tmp_path / "taken")["names"] == {0: "dog", 1: "person"}
 
 
 def test_problems__of_all_files_at_once(tmp_path: Path) -> None:

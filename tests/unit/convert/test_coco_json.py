@@ -1,0 +1,49 @@
+"""COCO files: refused with the record where they are broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.convert_trees import coco, only_problem, text
+from yolofuse.convert.coco_json import read_coco
+from yolofuse.convert.source_folder import SourceFolder
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{\n  'a': 1}", "a.json:2: not valid JSON"),
+        ("[1, 2]", "expected {images, annotations, categories} (got list)"),
+        ('{"images": [], "annotations": {}}', "annotations: expected a list (got dict)"),
+        ('{"images": [NaN], "annotations": [], "categories": []}', "NaN is no number in JSON"),
+        ("[" * 200_000, "not valid JSON"),
+    ],
+    ids=["quotes", "list", "mapping", "nan", "deep"],
+)
+def test_coco__a_broken_file_is_named(tmp_path: Path, content: str, message: str) -> None:
+    source = SourceFolder(tmp_path)
+    assert read_coco(source, text(tmp_path / "a.json", content)).images == []
+    assert message in only_problem(source)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('"bbox": [1, 2, 3, 4]', '"bbox": [1, 2, 3]'), "annotations[0]: bbox: expected 4 numbers"),
+        (('"bbox": [1, 2, 3, 4]', '"bbox": [1, 2, 3, "4"]'), "annotations[0]: bbox: expected 4 numbers"),
+        (('"bbox": [1, 2, 3, 4]', '"bbox": [1, 2, 3, 1e999]'), "annotations[0]: bbox: expected 4 numbers"),
+        (('"category_id": 1', '"category_id": 9'), "annotations[0]: category_id 9 is not among the categories"),
+        (('"image_id": 0', '"image_id": 7'), "annotations[0]: image_id 7 is not among the images"),
+        (('"file_name": "a.jpg"', '"file_name": 5'), "images[0]: expected {id: , file_name: text}"),
+        (('"name": "car"', '"name": ""'), "categories[0]: expected {id: whole number, name: text}"),
+    ],
+)
+def test_coco__a_broken_record_is_named(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    path = coco(tmp_path / "a.json", {"a.jpg": [(1, [1, 2, 3, 4])]}, {1: "car"})
+    assert change[0] in path.read_text()
+    path.write_text(path.read_text().replace(*change))
+    source = SourceFolder(tmp_path)
+    read_coco(source, path)
+    assert message in source.problems[0]

@@ -1,0 +1,60 @@
+"""Pascal VOC files: read by value, and refused with file and line where they are broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.convert_trees import only_problem, text, voc
+from yolofuse.convert.source_folder import SourceFolder
+from yolofuse.convert.voc import read_voc
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "a.xml:1: not valid XML"),
+        ("<annotation>\n<object>\n</annotation>", "a.xml:3: not valid XML (mismatched tag)"),
+        ("<html/>", "a.xml:1: expected <annotation> (got <html>)"),
+        ("<annotation>\n<object><bndbox>\n<xmin>1</xmin></bndbox></object></annotation>", "a.xml:2: <bndbox> without"),
+        (
+            "<annotation><object><bndbox>\n<xmin>one</xmin></bndbox></object></annotation>",
+            "a.xml:2: <xmin>: expected a number (got 'one')",
+        ),
+        (
+            "<annotation><object><bndbox>\n<xmin>nan</xmin></bndbox></object></annotation>",
+            "a.xml:2: <xmin>: expected a number (got 'nan')",
+        ),
+        ("<annotation><size>\n<width>wide</width></size></annotation>", "a.xml:2: <width>: expected a number"),
+    ],
+    ids=["empty", "cut-off", "html", "no-corner", "word", "nan", "size"],
+)
+def test_voc__a_broken_file_is_named_with_its_line(tmp_path: Path, content: str, message: str) -> None:
+    source = SourceFolder(tmp_path)
+    read_voc(source, text(tmp_path / "a.xml", content))
+    assert message in only_problem(source)
+
+
+def test_voc__bytes_that_are_not_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_bytes(b"\x00\xff" * 50)
+    source = SourceFolder(tmp_path)
+    read_voc(source, tmp_path / "a.xml")
+    assert "a.xml:1: not valid XML" in only_problem(source)
+
+
+def test_voc__a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "a.xml").open("wb") as stream:
+        stream.truncate(9 << 20)
+    source = SourceFolder(tmp_path)
+    read_voc(source, tmp_path / "a.xml")
+    assert "9 MiB; expected 8 MiB at most" in only_problem(source)
+
+
+def test_voc__objects_sizes_and_lines(tmp_path: Path) -> None:
+    source = SourceFolder(tmp_path)
+    found = read_voc(source, voc(tmp_path / "a.xml", [("car", 1, 2, 3.5, 4), ("a b", 5, 6, 7, 8)], (640, 512)))
+    assert found.size_wh == (640, 512)
+    assert [(obj.name, obj.xyxy) for obj in found.objects] == [("car", (1, 2, 3.5, 4)), ("a b", (5, 6, 7, 8))]
+    assert [obj.where.rpartition(":")[2] for obj in found.objects] == ["3", "4"]
+    assert source.problems == []
