@@ -1,4 +1,4 @@
-"""Plant faults into a copy of a good data set: each is found and named, and the untouched copy has none."""
+"""Plant errors into a copy of a good data set: the check names each, and finds none in the untouched copy."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from tests.support.pairs import real_data
-from yolofuse.check.check import CheckOptions, check
+from yolofuse.check.check import CheckOptions, check_dataset
 from yolofuse.check.findings import Finding, Report
-from yolofuse.check.html_report import render_page
-from yolofuse.check.text_report import render_table
+from yolofuse.check.html_report import format_html
+from yolofuse.check.text_report import format_text
 from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.synth import generate
 from yolofuse.types import ByteArray
@@ -29,7 +29,7 @@ _SHIFT = (20, -15)  # 25 px
 
 @dataclass(frozen=True)
 class Copy:
-    """A small data set that may be spoilt."""
+    """A small data set to plant errors into."""
 
     root: Path
 
@@ -114,7 +114,7 @@ def _orphan(data: Copy, number: int) -> None:
 
 
 def _unlearnt(data: Copy, number: int) -> None:
-    """Class 1 stays in val alone."""
+    """Remove class 1 from train, so that only val has it."""
     for label in (data.root / "labels" / "train").iterdir():
         lines = [line for line in label.read_text().splitlines() if not line.startswith("1 ")]
         label.write_text("".join(f"{line}\n" for line in lines))
@@ -122,7 +122,7 @@ def _unlearnt(data: Copy, number: int) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault, the finding that must name it, the pair it is planted into."""
+    """An error, the finding that must name it, the pair it is planted into."""
 
     kind: str
     plant: Callable[[Copy, int], None]
@@ -130,7 +130,7 @@ class Fault:
     number: int = 0
 
 
-# Files come last to go: positions count the files of a folder.
+# Files are removed last: positions count the files of a folder.
 FAULTS = (
     Fault("leak-exact", _copied, "val", 2),
     Fault("leak-near", _nearly_copied, "val", 3),
@@ -155,7 +155,7 @@ KINDS = [fault.kind for fault in FAULTS]
 
 @dataclass(frozen=True)
 class Checked:
-    """The reports of the untouched and of the spoilt copy, and the keys that were spoilt, by kind."""
+    """Reports of the untouched and of the spoilt copy, and the keys of the spoilt pairs, by kind."""
 
     clean: Report
     spoilt: Report
@@ -170,14 +170,14 @@ def _find(report: Report, kind: str) -> Finding:
 
 def _checked(root: Path) -> Checked:
     options = CheckOptions(sample=40)
-    clean = check(load_descriptor(root / "data.yaml"), options)
+    clean = check_dataset(load_descriptor(root / "data.yaml"), options)
     data = Copy(root)
     keys = {fault.kind: data.file("images", fault.split, fault.number).stem for fault in FAULTS}
     for fault in FAULTS:
         fault.plant(data, fault.number)
     _orphan(data, 0)
     _unlearnt(data, 0)
-    return Checked(clean, check(load_descriptor(root / "data.yaml"), options), keys)
+    return Checked(clean, check_dataset(load_descriptor(root / "data.yaml"), options), keys)
 
 
 def _copy(source: Path, root: Path, counts: Sequence[tuple[str, int]]) -> None:
@@ -248,7 +248,7 @@ def test_one_fault__is_counted_once(drawn: Checked) -> None:
 
 
 def test_table_and_page__name_every_finding(drawn: Checked) -> None:
-    table, page = render_table(drawn.spoilt), render_page(drawn.spoilt)
+    table, page = format_text(drawn.spoilt), format_html(drawn.spoilt)
     for finding in drawn.spoilt.findings:
         assert finding.kind in table
         assert finding.kind in page
@@ -280,10 +280,10 @@ def test_planted_shift__is_measured_within_2_px(real: Checked) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["llvip-256", "llvip-hr"])
+@pytest.mark.parametrize("name", [pytest.param("llvip-256", marks=pytest.mark.soak), "llvip-hr"])
 def test_real_night_scenes__have_no_fault_of_pixels_or_splits(name: str) -> None:
-    """Their pairs are dark, their cameras stand still, and branches fill the view of one."""
-    report = check(load_descriptor(real_data(name) / "data.yaml"), CheckOptions(sample=24))
+    """Their pairs are dark, their cameras do not move, and branches fill the view of one."""
+    report = check_dataset(load_descriptor(real_data(name) / "data.yaml"), CheckOptions(sample=24))
     complaints = [finding for finding in report.findings if finding.severity != "note"]
     assert {finding.kind for finding in complaints} <= {"twin-box"}, complaints
     assert report.may_train
