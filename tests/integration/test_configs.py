@@ -1,14 +1,19 @@
-"""Every config that is shipped trains: built, stepped and scored once on a tiny data set."""
+"""Every shipped config trains, and a fusion block with options trains, resumes and is refused when wrong."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.pairs import make_pairs
+from tests.support.runs import train_without_plots, write_config
+from yolofuse.cli import train as train_cli
 from yolofuse.config import load_config
-from yolofuse.engine.train import train
+from yolofuse.data import load_descriptor
+from yolofuse.engine.evaluate import load_detector
+from yolofuse.errors import RunError
 
 REPO = Path(__file__).resolve().parents[2]
 SHIPPED = sorted(path for path in (REPO / "configs").rglob("*.yaml") if path.parent.name != "data")
@@ -27,16 +32,12 @@ def test_shipped__steps_once(path: Path, tmp_path: Path) -> None:
         "train.imgsz=64",
         "train.device=cpu",
     ]
-    run = train(load_config(path, small))
+    run = train_without_plots(load_config(path, small))
     assert (run / "weights" / "best.pt").is_file()
 
 
 @pytest.mark.parametrize("name", ["llvip", "custom", "roadscene-flir", "llvip-256"])
 def test_descriptor__reads_the_layout_it_describes(name: str, tmp_path: Path) -> None:
-    import yaml
-
-    from yolofuse.data import load_descriptor
-
     file = REPO / "configs" / "data" / f"{name}.yaml"
     for folders in yaml.safe_load(file.read_text())["splits"].values():
         for folder in folders.values():
@@ -44,3 +45,32 @@ def test_descriptor__reads_the_layout_it_describes(name: str, tmp_path: Path) ->
     (tmp_path / "meta.csv").write_text("name,daynight\n")
     descriptor = load_descriptor(file, tmp_path)
     assert set(descriptor.splits) <= {"train", "val", "test"}
+
+
+def test_fusion_options__train_resume_and_evaluate(tmp_path: Path) -> None:
+    fusion = {"name": "gated", "reduction": 16}
+    file = write_config(tmp_path, model={"base": "yolov5n", "fusion": fusion}, train={"epochs": 1})
+    run = train_without_plots(load_config(file))
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["fusion"] == fusion
+    with pytest.raises(RunError, match=r"model.fusion.reduction: 16 when it was saved, 8 now"):
+        train_without_plots(load_config(file, ["model.fusion={name: gated, reduction: 8}"]), resume="always")
+    train_without_plots(load_config(file, ["train.epochs=2"]), resume="always", force=True)
+    loaded = load_detector(run / "weights" / "best.pt")
+    assert loaded.config.model.fusion_options == {"reduction": 16}
+
+
+@pytest.mark.parametrize(
+    ("fusion", "message"),
+    [
+        ("gatd", "model.fusion: unknown block 'gatd'; did you mean gated?"),
+        ("{name: gated, redction: 8}", "redction: unknown option; did you mean reduction?"),
+        ("{name: gated, reduction: 0}", "reduction: must be at least 1 (got 0)"),
+    ],
+)
+def test_fusion_options__are_checked_before_the_data_is_read(
+    fusion: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_config(tmp_path, tmp_path / "nowhere.yaml", model={})
+    assert train_cli.main(["--cfg", str(file), f"model.fusion={fusion}"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -15,6 +15,7 @@ from yolofuse.upstream import build_layers, list_bases
 
 FAMILIES = ("yolov5", "yolov8", "yolov9", "yolov10", "yolo11", "yolo12", "yolo26")
 BASES = [name for name in list_bases() if re.fullmatch(rf"({'|'.join(FAMILIES)})[a-z]", name)]
+SMALLEST = {"yolov5n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n"}
 CUTS: list[Any] = ["input", "early", "mid", "late", "decision", 6]
 
 
@@ -28,9 +29,8 @@ def test_bases__cover_every_size() -> None:
 
 @pytest.fixture
 def _layers_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a size's layers once and divide them anew for each combination: making them is what takes the time."""
-    made = lru_cache(maxsize=3)(build_layers)
-    monkeypatch.setattr(build, "build_layers", made)
+    """Build a size's layers once and divide them again for each combination: building takes the time."""
+    monkeypatch.setattr(build, "build_layers", lru_cache(maxsize=3)(build_layers))
 
 
 def _check_counts(base: str, cut: Any, fusion: Any, whole: int) -> None:
@@ -46,7 +46,9 @@ def _check_counts(base: str, cut: Any, fusion: Any, whole: int) -> None:
 
 
 @pytest.mark.usefixtures("_layers_once")
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize(
+    "base", [base if base in SMALLEST else pytest.param(base, marks=pytest.mark.soak) for base in BASES]
+)
 def test_build__every_cut_and_fusion(base: str) -> None:
     single = build.build_detector(ModelConfig(base=base, streams="rgb"), num_classes=2)
     whole = sum(p.numel() for p in single.parameters())

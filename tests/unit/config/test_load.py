@@ -1,5 +1,3 @@
-"""The run's YAML: strict, complete, and the same after saving."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -28,7 +26,7 @@ def test_shipped__loads_and_survives_saving(path: Path, tmp_path: Path) -> None:
 
 
 def test_custom__names_every_key_with_its_default(tmp_path: Path) -> None:
-    """The commented file can't fall behind the schema."""
+    """The commented file lists every option of the schema."""
     written = yaml.safe_load((REPO / "configs" / "custom.yaml").read_text())
     least = load_config(write(tmp_path, "data: {descriptor: x.yaml}\ntrain: {run: runs/custom}"))
 
@@ -47,19 +45,21 @@ def test_custom__names_every_key_with_its_default(tmp_path: Path) -> None:
 
 def test_override__is_read_as_yaml(tmp_path: Path) -> None:
     path = write(tmp_path, "data: {descriptor: x.yaml}\ntrain: {run: r}")
-    words = [
+    overrides = [
         "train.lr0=1e-3",
         "model.cut=7",
         "train.freeze=[a, b]",
         "weights.pretrained=null",
         "train.augment.mosaic=0",
+        "model.fusion={name: gated, reduction: 8}",
     ]
-    config = load_config(path, words)
+    config = load_config(path, overrides)
     assert config.train.lr0 == 0.001
     assert config.model.cut == 7
     assert config.train.freeze == ("a", "b")
     assert config.weights.pretrained is None
     assert config.train.augment.mosaic == 0
+    assert config.model.fusion_options == {"reduction": 8}
 
 
 def test_paths__become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def test_paths__become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("data: {descriptor: x}\ntrain: {run: r, imgsize: 3}", "train.imgsize: unknown key; did you mean train.imgsz?"),
         ("data: {descriptor: x}\ntrain: {run: r}\nepochs: 3", "epochs: unknown key; did you mean train.epochs?"),
@@ -87,10 +87,10 @@ def test_paths__become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("data: !!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
 )
-def test_mistake__is_named(tmp_path: Path, text: str, words: str) -> None:
+def test_mistake__is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(write(tmp_path, text))
-    assert words in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_mistakes__come_all_at_once(tmp_path: Path) -> None:

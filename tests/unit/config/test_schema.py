@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from yolofuse.config import Config, ModelConfig, dump_config
+from yolofuse.config.load import plain_config, validate_config
+from yolofuse.errors import ConfigError
+
+
+def config_of(**sections: Any) -> Config:
+    return validate_config({"data": {"descriptor": "x"}, "train": {"run": "r"}} | sections, where="here")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "label"),
+    [
+        ("gated", "gated", "gated"),
+        ({"name": "gated"}, "gated", "gated"),
+        (
+            {"name": "gated", "reduction": 8},
+            {"name": "gated", "reduction": 8},
+            "gated(reduction=8)",
+        ),
+    ],
+)
+def test_fusion__a_name_stays_text_and_options_survive_saving(given: Any, kept: Any, label: str) -> None:
+    config = config_of(model={"fusion": given})
+    assert plain_config(config)["model"]["fusion"] == kept
+    assert validate_config(yaml.safe_load(dump_config(config)), where="again") == config
+    assert (config.model.fusion_name, config.model.fusion_label) == ("gated", label)
+    assert config.model.fusion_options == ({} if kept == "gated" else {"reduction": 8})
+
+
+@pytest.mark.parametrize(
+    ("fusion", "message"),
+    [
+        (3, "model.fusion: input should be a valid string or a mapping of keys to values (got 3)"),
+        ({"reduction": 8}, "model.fusion.name: is missing; it has no default"),
+        ({"name": 3}, "model.fusion.name: input should be a valid string (got 3)"),
+    ],
+)
+def test_fusion__anything_else_is_refused(fusion: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_of(model={"fusion": fusion})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("fusion", ["add", {"name": "add"}])
+def test_combinations__add_cannot_start_as_one_stream(fusion: Any) -> None:
+    with pytest.raises(ConfigError, match="'add' is always the average"):
+        config_of(model={"fusion": fusion}, init={"fusion": "rgb"})
+
+
+def test_model__is_hashable_and_defaults_to_concat() -> None:
+    assert hash(ModelConfig()) == hash(ModelConfig(fusion="concat"))
