@@ -1,4 +1,4 @@
-"""A kill at any moment leaves nothing that the next run can't mend."""
+"""Kill a conversion at any moment: the next run gives the same folder."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import pytest
 from tests.support.convert_trees import image, tree, voc
 from yolofuse.convert import prepare
 
-# Runs a format, killed before its Nth change of the disk, then runs it again, for every N (every third on free
-# ground); forks of one process, so that nothing but the kill is slow. Prints how many kills struck and the hashes of
-# all trees that came out.
+# Runs a format, killed before its Nth change of the disk, then runs it again, for every N (every third without an older
+# folder), in forks of one process, which start fast. Prints the number of kills and the hashes of all resulting trees.
 _KILLER = """
 import json, os, shutil, signal, sys
 from pathlib import Path
@@ -51,7 +50,7 @@ name, src, out, replaces = json.loads(sys.argv[1])
 def run(images="link"):
     return lambda: prepare(name, Path(src), Path(out), images=images)
 
-def begin():
+def reset():
     if replaces:
         assert child(run("copy")) == 0  # an older folder that the killed run has to replace
     else:
@@ -59,7 +58,7 @@ def begin():
 
 kills, results = 0, set()
 for limit in range(1, 1000, 1 if replaces else 3):
-    begin()
+    reset()
     status = child(lambda: killed_at(limit, run()))
     again = child(run())
     assert again == 0, again
@@ -90,5 +89,5 @@ def test_sigkill__at_any_moment_the_next_run_gives_the_same_folder(tmp_path: Pat
     done = subprocess.run([sys.executable, "-c", script, argument], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     kills, results = json.loads(done.stdout.splitlines()[-1])
-    assert kills >= (30 if replaces else 8)  # building, and then stepping aside, taking the name, deleting
+    assert kills >= (30 if replaces else 8)  # while building, renaming twice, and deleting
     assert [json.loads(result) for result in results] == [tree(tmp_path / "wanted" / "out")]

@@ -1,4 +1,4 @@
-"""Converters under fire: whatever a source holds, a message or a whole folder comes of it, and the source stays."""
+"""Fuzz the converters: any source gives an error message or a complete folder, and is never changed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FORMATS = (*NAMES, *_OPTIONS)
 
 
 def _general(src: Path) -> None:
-    """Two pairs with labels of all three kinds."""
+    """Write two pairs with labels of all three kinds."""
     for name in ("a", "b"):
         image(src / "rgb" / f"{name}.png")
         image(src / "ir" / f"{name}.png", gray=True)
@@ -43,7 +43,7 @@ def _general(src: Path) -> None:
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A folder for each format, made once, that holds ``src``; every example puts back what it damages."""
+    """Return a folder for each format, made once, that holds ``src``; every example restores what it damages."""
     made: dict[str, Path] = {}
 
     def find(name: str) -> Path:
@@ -59,7 +59,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 def _convert(name: str, folder: Path) -> None:
-    """Prepare, and read what was made as a run would."""
+    """Prepare, and load the result as a run would."""
     out = folder / "out"
     choice = ClassChoice(("car",)) if name == "yolo" else None
     try:
@@ -72,7 +72,7 @@ def _convert(name: str, folder: Path) -> None:
 
 
 def _with(file: Path, content: bytes, name: str, folder: Path) -> None:
-    """Convert while a file of the source holds something else."""
+    """Convert while a file of the source has other content."""
     before = file.read_bytes()
     try:
         file.write_bytes(content)
@@ -135,7 +135,7 @@ def test_voc__any_word_anywhere(sources: Callable[[str], Path], tag: str, word: 
 @pytest.mark.parametrize(
     "value",
     [
-        {"categories": [{"id": 1, "name": "\ud800"}]},  # JSON lets half a character through; YAML can't write it
+        {"categories": [{"id": 1, "name": "\ud800"}]},  # valid JSON, but YAML can't write half a character
         {"categories": [{"id": 1, "name": "  "}]},  # the descriptor would have a class without a name
         {"categories": [{"id": True, "name": "car"}]},
         {"images": [{"id": 0, "file_name": "/"}]},
@@ -156,7 +156,7 @@ def test_coco__is_refused(tmp_path: Path, value: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-7", "shift_jis", "no-such-thing"])
-def test_xml__encodings_that_are_not_read_are_told(tmp_path: Path, encoding: str) -> None:
+def test_xml__unsupported_encodings_are_reported(tmp_path: Path, encoding: str) -> None:
     _general(tmp_path / "src")
     (tmp_path / "src" / "xml" / "a.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotation/>')
     with pytest.raises(DataError, match=r"a\.xml:1: not valid XML"):
@@ -171,7 +171,7 @@ def test_voc__an_object_without_a_name_is_no_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["..", "../..", "a/b", ""])
-def test_splits__names_that_lead_elsewhere_are_refused(tmp_path: Path, split: str) -> None:
+def test_splits__names_that_leave_the_folder_are_refused(tmp_path: Path, split: str) -> None:
     src = tmp_path / "a" / "b" / "src"
     _general(src)
     options = {**_OPTIONS["voc"], "rgb": "rgb/{split}/../rgb", "splits": (split,)}
@@ -179,7 +179,7 @@ def test_splits__names_that_lead_elsewhere_are_refused(tmp_path: Path, split: st
         prepare("voc", src, tmp_path / "x" / "y" / "out", options=options)
 
 
-def test_names__that_are_no_utf8_are_told(tmp_path: Path) -> None:
+def test_names__that_are_not_utf8_are_reported(tmp_path: Path) -> None:
     _general(tmp_path / "src")
     for part in ("rgb", "ir"):
         (tmp_path / "src" / part / "a.png").rename(tmp_path / "src" / part / "\udcff.png")
@@ -188,7 +188,7 @@ def test_names__that_are_no_utf8_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["l.xml", "nowhere", "."])
-def test_links__that_lead_nowhere_or_round_in_a_circle(tmp_path: Path, target: str) -> None:
+def test_links__broken_or_circular(tmp_path: Path, target: str) -> None:
     _general(tmp_path / "src")
     (tmp_path / "src" / "xml" / "l.xml").symlink_to(target)
     with within_limits("l.xml': a link"):
@@ -198,7 +198,7 @@ def test_links__that_lead_nowhere_or_round_in_a_circle(tmp_path: Path, target: s
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "[]", '{"made_by": 1}', '{"made_by": "yolofuse prepare"}'])
-def test_marker__of_a_strange_folder_never_costs_its_files(tmp_path: Path, content: str) -> None:
+def test_marker__of_another_folder_never_costs_its_files(tmp_path: Path, content: str) -> None:
     _general(tmp_path / "src")
     text(tmp_path / "out" / "prepared.json", content)
     text(tmp_path / "out" / "mine.txt", "precious")
@@ -209,7 +209,7 @@ def test_marker__of_a_strange_folder_never_costs_its_files(tmp_path: Path, conte
         prepare("voc", tmp_path / "src", tmp_path / "out", options=_OPTIONS["voc"])
 
 
-def test_cut__an_image_of_another_depth_is_told(tmp_path: Path) -> None:
+def test_crop__an_image_of_another_depth_is_reported(tmp_path: Path) -> None:
     make("dronevehicle", tmp_path / "src")
     file = tmp_path / "src" / "train" / "trainimgr" / "00001.jpg"
     done, coded = cv2.imencode(".png", np.zeros((712, 840), np.uint16))

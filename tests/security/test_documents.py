@@ -1,4 +1,4 @@
-"""XML, JSON and label files of strangers: no entities, no NaN, no absurd depth, no file without end."""
+"""Untrusted XML, JSON and label files: no entities, no NaN, no extreme depth, no endless file."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def test_xml__entities_are_refused(tmp_path: Path, kind: str, capsys: pytest.Cap
     make_pairs(tmp_path / "src", 2, 1)
     (tmp_path / "src" / "xml" / "train").mkdir(parents=True)
     (tmp_path / "src" / "xml" / "train" / "train_000.xml").write_text(_voc(kind, secret))
-    words = ("--rgb", "rgb/{split}", "--ir", "ir/{split}", "--xml", "xml/{split}", "--splits", "train")
+    options = ("--rgb", "rgb/{split}", "--ir", "ir/{split}", "--xml", "xml/{split}", "--splits", "train")
     started = time.perf_counter()
-    code = data_cli.main(["prepare", "voc", "--src", str(tmp_path / "src"), "--out", str(tmp_path / "out"), *words])
+    code = data_cli.main(["prepare", "voc", "--src", str(tmp_path / "src"), "--out", str(tmp_path / "out"), *options])
     assert time.perf_counter() - started < 10
     assert code == 2
     message = capsys.readouterr().err
@@ -70,14 +70,14 @@ def test_json__is_refused(tmp_path: Path, kind: str, reader: str, capsys: pytest
         with pytest.raises(DataError, match=expected):
             pairs_of(descriptor)
         return
-    words = ("--rgb", "rgb/train", "--ir", "ir/train", "--json", "coco.json", "--unlabelled", "background")
-    code = data_cli.main(["prepare", "coco", "--src", str(tmp_path / "src"), "--out", str(tmp_path / "out"), *words])
+    options = ("--rgb", "rgb/train", "--ir", "ir/train", "--json", "coco.json", "--unlabelled", "background")
+    code = data_cli.main(["prepare", "coco", "--src", str(tmp_path / "src"), "--out", str(tmp_path / "out"), *options])
     assert code == 2
     assert expected in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["list", "object"])
-def test_manifest__depth_that_no_one_can_print_is_refused(tmp_path: Path, kind: str) -> None:
+def test_manifest__depth_that_cannot_be_printed_is_refused(tmp_path: Path, kind: str) -> None:
     descriptor = make_pairs(tmp_path, 1, 0, extra={"splits": {"train": {"manifest": "pairs.jsonl"}}})
     deep = "[" * 950 + "]" * 950 if kind == "list" else '{"a": ' * 950 + "1" + "}" * 950
     row = f'"rgb": "rgb/train/train_000.png", "ir": "ir/train/train_000.png", "at": {deep}'
@@ -87,7 +87,7 @@ def test_manifest__depth_that_no_one_can_print_is_refused(tmp_path: Path, kind: 
 
 
 @pytest.mark.parametrize("name", ["coco.json", "pairs.csv", "pairs.jsonl", "list.txt", "tags.csv"])
-def test_file__of_absurd_size_is_refused_unread(tmp_path: Path, name: str) -> None:
+def test_file__of_extreme_size_is_refused_unread(tmp_path: Path, name: str) -> None:
     folders = {"rgb": "rgb/train", "ir": "ir/train"}
     sources: dict[str, dict[str, object]] = {
         "coco.json": {**folders, "coco": name},
@@ -119,7 +119,7 @@ LABELS = {
 
 
 @pytest.mark.parametrize("kind", LABELS)
-def test_label__is_refused_in_few_words(tmp_path: Path, kind: str) -> None:
+def test_label__is_refused_with_a_short_message(tmp_path: Path, kind: str) -> None:
     text, expected = LABELS[kind]
     descriptor = make_pairs(tmp_path, 1, 0)
     (tmp_path / "labels" / "train" / "train_000.txt").write_text(text)
@@ -130,7 +130,7 @@ def test_label__is_refused_in_few_words(tmp_path: Path, kind: str) -> None:
     assert len(str(caught.value)) < 8000
 
 
-def test_coco__nothing_of_a_strange_shape_is_a_crash(tmp_path: Path) -> None:
+def test_coco__unexpected_nesting_is_refused(tmp_path: Path) -> None:
     coco = {"rgb": "rgb/train", "ir": "ir/train", "coco": "coco.json"}
     descriptor = make_pairs(tmp_path, 1, 0, extra={"splits": {"train": coco}})
     nested: object = "x"

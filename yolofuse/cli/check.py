@@ -1,4 +1,4 @@
-"""``python -m yolofuse.cli.data check``: what is wrong with a paired data set, as a table and as a page."""
+"""Check a paired data set and report as a table and as a page: ``python -m yolofuse.cli.data check --data FILE``."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from yolofuse.errors import ConfigError
 from yolofuse.files import save_text
 
 FINDINGS = 1
-"""Exit code where something makes training pointless or its figures wrong."""
+"""Exit code for a finding that makes training pointless or its metrics wrong."""
 
 
 def add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command ``check``; its ``run`` returns the exit code."""
     parser = commands.add_parser(
         "check",
-        help="say what is wrong with a paired data set",
+        help="report what is wrong with a paired data set",
         description=(
-            "Read a paired data set and say what is wrong with it: files, labels, boxes, modalities, registration, "
-            f"copies across splits. Exit code 0: train; {FINDINGS}: mend first; 2: the command or descriptor is wrong."
+            "Read a paired data set and report what is wrong with it: files, labels, boxes, modalities, registration, "
+            f"copies across splits. Exit code 0: ready to train; {FINDINGS}: fix first; 2: wrong command or descriptor."
         ),
     )
     parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="the data set's descriptor")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="folder to look in instead of the descriptor's own")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the page, check.html; default: no page")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="root folder instead of the descriptor's own")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the page, check.html (default: no page)")
     parser.add_argument("--splits", metavar="A,B", help="which splits, with commas between (default: all)")
     defaults = CheckOptions()
-    for name, what in (
-        ("sample", "pairs of a split to measure registration of"),
+    for name, meaning in (
+        ("sample", "pairs of a split whose registration is measured"),
         ("imgsz", "size of images in training, px"),
         ("workers", "threads"),
     ):
         default: int = getattr(defaults, name)
-        help_text = f"{what} (default %(default)s)"
+        help_text = f"{meaning} (default %(default)s)"
         parser.add_argument(f"--{name}", type=int, metavar="N", default=default, help=help_text)
     parser.set_defaults(run=run_check)
 
@@ -53,5 +53,5 @@ def run_check(args: argparse.Namespace) -> int:
     if args.out is not None:
         page = args.out / "check.html"
         save_text(page, format_html(report))
-        print(f"pictures: {page}")
+        print(f"page: {page}")
     return 0 if report.may_train else FINDINGS

@@ -1,4 +1,4 @@
-"""Data on the command line: ``python -m yolofuse.cli.data synth --out DIR`` draws the demo data."""
+"""Make and check data sets: ``python -m yolofuse.cli.data {synth,prepare,check}``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yolofuse.synth import DEFAULT_SIZE_HW, generate
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one data command; returns its exit code."""
+    """Run one data command and return its exit code."""
     args = _parser().parse_args(argv)
     return run_command(lambda: args.run(args))
 
@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--out", type=Path, required=True, help="folder to make; an existing one is never overwritten")
     synth.add_argument("--train", type=int, default=400, metavar="N", help="pairs to train on (default %(default)s)")
     synth.add_argument("--val", type=int, default=100, metavar="N", help="pairs to evaluate on (default %(default)s)")
-    synth.add_argument("--seed", type=int, default=0, metavar="S", help="which data set (default %(default)s)")
+    synth.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the data set (default %(default)s)")
     height, width = DEFAULT_SIZE_HW
     size_help = f"image size in pixels (default {width}x{height})"
     synth.add_argument("--size", type=_size_hw, default=DEFAULT_SIZE_HW, metavar="WxH", help=size_help)

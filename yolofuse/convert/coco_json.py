@@ -12,7 +12,7 @@ from yolofuse.convert.classes import ClassTable
 from yolofuse.convert.clip import KeptPair
 from yolofuse.convert.conversion_plan import Corners, Frame, SourceBox
 from yolofuse.convert.source_folder import MIB, SourceFolder
-from yolofuse.data.problems import is_number, is_text, shown
+from yolofuse.data.problems import is_number, is_text, short_repr
 from yolofuse.data.strict_json import parse_json
 
 _MAX_BYTES = 1024 * MIB
@@ -135,11 +135,11 @@ class _Reader:
                 continue
             image_id, category, bbox = (record.get(key) for key in ("image_id", "category_id", "bbox"))
             if not isinstance(image_id, int | str) or image_id not in images:
-                self.problem(where, f"image_id {shown(image_id)} is not among the images")
+                self.problem(where, f"image_id {short_repr(image_id)} is not among the images")
             elif not _is_int(category) or category not in names:
-                self.problem(where, f"category_id {shown(category)} is not among the categories")
+                self.problem(where, f"category_id {short_repr(category)} is not among the categories")
             elif not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)):
-                self.problem(where, f"bbox: expected 4 numbers [x, y, w, h] (got {shown(bbox)})")
+                self.problem(where, f"bbox: expected 4 numbers [x, y, w, h] (got {short_repr(bbox)})")
             else:
                 x, y, width, height = map(float, bbox)
                 box = (x, y, x + width, y + height)

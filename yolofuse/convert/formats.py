@@ -110,7 +110,7 @@ _LLVIP = (
     ),
 )
 _SPLIT_BY_HASH = (
-    FormatOption("seed", "which split (default %(default)s)", int, 0, metavar="S"),
+    FormatOption("seed", "seed of the split (default %(default)s)", int, 0, metavar="S"),
     FormatOption("val-share", "share of val (default %(default)s)", float, 0.2, metavar="X"),
 )
 _FLIR_V1 = (FormatOption("thermal", "bits of the thermal images to use", int, 8, (8, 16)),)

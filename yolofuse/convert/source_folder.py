@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
-from yolofuse.data.problems import NO_TEXT, is_text
+from yolofuse.data.problems import UNPRINTABLE_NAME, is_text
 from yolofuse.errors import DataError, listing
 
 MIB = 1 << 20
@@ -32,7 +32,7 @@ class SourceFolder:
             raise DataError(f"{root}: no such folder; --src names the unpacked data set")
         self.root = Path(os.path.realpath(root))
         if not is_text(str(self.root)):
-            raise DataError(f"{str(self.root)!r}: {NO_TEXT}")
+            raise DataError(f"{str(self.root)!r}: {UNPRINTABLE_NAME}")
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self._left_out: dict[str, list[str]] = {}
@@ -94,7 +94,7 @@ class SourceFolder:
             if path.suffix.lower() not in allowed:
                 continue
             if not is_text(str(path)):
-                self.problems.append(f"{str(path)!r}: {NO_TEXT}")
+                self.problems.append(f"{str(path)!r}: {UNPRINTABLE_NAME}")
                 continue
             key = path.relative_to(folder).with_suffix("").as_posix()
             if key in found:
