@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.support.check_splits import measured_split
 from tests.support.pairs import real_data
 from yolofuse.check.check import CheckOptions, check_dataset
 from yolofuse.check.findings import Finding, Report
 from yolofuse.check.html_report import format_html
+from yolofuse.check.rules.registration import check_registration, measure_shifts
 from yolofuse.check.text_report import format_text
 from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.synth import generate
@@ -287,3 +289,12 @@ def test_real_night_scenes__have_no_fault_of_pixels_or_splits(name: str) -> None
     complaints = [finding for finding in report.findings if finding.severity != "note"]
     assert {finding.kind for finding in complaints} <= {"twin-box"}, complaints
     assert report.may_train
+
+
+@pytest.mark.real
+def test_branches_near_the_camera__are_parallax_and_not_misaligned() -> None:
+    """llvip-256's scene 02: the branches lie 8 px apart, the persons behind them do not."""
+    split = measured_split(real_data("llvip-256") / "data.yaml", "val")
+    kinds = [finding.kind for finding in check_registration(split, measure_shifts(split, sample=24, workers=2))]
+    assert "parallax" in kinds
+    assert "misaligned" not in kinds

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.support.check_splits import measured_split, random_scene
-from tests.support.pairs import make_pairs, real_data
+from tests.support.pairs import make_pairs
 from yolofuse.check.rules.registration import check_registration, measure_shifts
 from yolofuse.check.split_data import Split
 from yolofuse.types import ByteArray
@@ -51,12 +51,3 @@ def test_check_registration__reports_when_most_pairs_are_not_measurable(split: S
     last = [measured for measured in measure_shifts(split, 100, 1) if measured.index == NUM_PAIRS - 1]
     assert [finding.kind for finding in check_registration(split, last)] == ["alignment", "not-measurable"]
     assert check_registration(split, []) == []
-
-
-@pytest.mark.real
-def test_check_registration__branches_near_the_camera_are_parallax() -> None:
-    """llvip-256's scene 02: the branches lie 8 px apart, the persons behind them do not."""
-    split = measured_split(real_data("llvip-256") / "data.yaml", "val")
-    kinds = [finding.kind for finding in check_registration(split, measure_shifts(split, sample=24, workers=2))]
-    assert "parallax" in kinds
-    assert "misaligned" not in kinds
