@@ -1,4 +1,4 @@
-"""Keys and tags of a YAML that run code elsewhere, and YAML bombs: refused, whichever command reads them."""
+"""YAML keys and tags that run code elsewhere, and YAML bombs, are refused by every command."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_tag__that_makes_an_object_is_refused(
 def test_download__is_refused_and_not_run(
     tmp_path: Path, command: str, script: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ultralytics runs such a text as Python, ``bash ...`` in a shell, and fetches and unpacks a URL."""
+    """Ultralytics executes such a text as Python, ``bash ...`` in a shell, and downloads and unpacks a URL."""
     marker = tmp_path / "marker"
     config, descriptor = write_config(tmp_path), tmp_path / "data" / "data.yaml"
     texts = {"text": _code(marker)["text"], "bash": f"bash -c 'touch {marker}'", "url": "http://127.0.0.1:9/x.zip"}
@@ -86,10 +86,10 @@ def test_download__is_refused_and_not_run(
 
 @pytest.mark.parametrize("command", [train_cli.main, probe_cli.main], ids=["train", "probe"])
 @pytest.mark.parametrize("key", ["activation", "yaml_file", "model", "base"])
-def test_model__takes_no_description_of_the_users(
+def test_model__takes_no_model_yaml_of_the_user(
     tmp_path: Path, key: str, command: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ultralytics evaluates a model YAML's ``activation``; here no YAML of a user's reaches it, only names."""
+    """Ultralytics evaluates a model YAML's ``activation``; here no YAML of a user reaches it, only names."""
     marker = tmp_path / "marker"
     description = tmp_path / "yolov8n.yaml"
     text = _code(marker)["text"]
@@ -105,7 +105,7 @@ def test_model__takes_no_description_of_the_users(
 
 @pytest.mark.parametrize("bomb", BOMBS)
 @pytest.mark.parametrize("place", ["config", "descriptor"])
-def test_bomb__is_refused_in_a_moment(tmp_path: Path, bomb: str, place: str) -> None:
+def test_bomb__is_refused_quickly(tmp_path: Path, bomb: str, place: str) -> None:
     descriptor = make_pairs(tmp_path / "data", 1, 0)
     config = write_config(tmp_path, descriptor)
     file = config if place == "config" else descriptor
@@ -116,12 +116,12 @@ def test_bomb__is_refused_in_a_moment(tmp_path: Path, bomb: str, place: str) -> 
         load = partial(load_descriptor, descriptor)
     with pytest.raises((ConfigError, DataError), match=rf"{file.name}(:\d+)?: ") as caught:
         load()
-    assert time.perf_counter() - started < 20  # to write out the first one takes longer than the world is old
+    assert time.perf_counter() - started < 20  # expanding the first one would take longer than the age of the universe
     assert len(str(caught.value)) < 2000
     assert str(caught.value).replace("\n", "").isprintable()
 
 
-def test_override__may_be_no_bomb_either(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_override__bomb_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(tmp_path)
     assert train_cli.main(["--cfg", str(config), f"train.epochs={BOMBS['lists']}", "train.imgsz=2001-99-99"]) == 2
     message = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Norms over two gloo ranks: outputs, gradients and running statistics of one norm over the whole batch."""
+"""BatchNorm over two gloo ranks equals one over the whole batch: outputs, gradients and running statistics."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ CASES = {
 
 
 def norm_and_values(case: str) -> tuple[nn.BatchNorm2d, Tensor, Tensor]:
-    """A norm that is not the identity, the whole batch, and the gradient of its output. The ranks' halves differ."""
-    dtype, mean, spread = CASES[case]
+    """Return a norm that is not the identity, the whole batch, and the gradient of its output; the halves differ."""
+    dtype, mean, std = CASES[case]
     generator = torch.Generator().manual_seed(5)
     norm = nn.BatchNorm2d(6, eps=1e-3, momentum=0.03)
     with torch.no_grad():
@@ -36,15 +36,15 @@ def norm_and_values(case: str) -> tuple[nn.BatchNorm2d, Tensor, Tensor]:
         norm.bias.copy_(torch.randn(6, generator=generator))
     if dtype is torch.float64:
         norm = norm.double()
-    values = torch.randn(4, 6, 5, 3, generator=generator, dtype=torch.float64) * spread + mean
-    values[2:] += spread
+    values = torch.randn(4, 6, 5, 3, generator=generator, dtype=torch.float64) * std + mean
+    values[2:] += std
     if case == "channels_last":
         values = values.contiguous(memory_format=torch.channels_last)
     return norm, values.to(dtype), torch.randn(4, 6, 5, 3, generator=generator, dtype=torch.float64).to(dtype)
 
 
-def passed(norm: nn.BatchNorm2d, values: Tensor, gradient: Tensor) -> dict[str, Tensor]:
-    """What two training passes make of values: the second one after the statistics have moved."""
+def train_twice(norm: nn.BatchNorm2d, values: Tensor, gradient: Tensor) -> dict[str, Tensor]:
+    """Return results of the second of two training passes, with changed running statistics."""
     values = values.clone().requires_grad_()
     for _ in range(2):
         norm.zero_grad()
@@ -67,7 +67,7 @@ def _rank(rank: int, folder: str) -> None:
         half = slice(rank * 2, rank * 2 + 2)
         holder = nn.Sequential(norm)
         convert(holder)
-        found[case] = passed(norm, values[half], gradient[half])
+        found[case] = train_twice(norm, values[half], gradient[half])
         norm.eval()
         assert torch.equal(norm(values[half]), nn.BatchNorm2d.forward(norm, values[half]))
     torch.save(found, Path(folder) / f"{rank}.pt")
@@ -76,7 +76,7 @@ def _rank(rank: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
-    """What each of two ranks found in each case."""
+    """Run every case on two ranks; return each rank's results."""
     folder = tmp_path_factory.mktemp("ranks")
     spawn(_rank, args=(str(folder),), nprocs=WORLD)  # type: ignore[no-untyped-call]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
@@ -86,19 +86,19 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, 
 def test_norm__over_two_ranks_is_one_over_the_whole(case: str, ranks: list[dict[str, dict[str, Tensor]]]) -> None:
     first, second = (found[case] for found in ranks)
     norm, values, gradient = norm_and_values(case)
-    alone = passed(copy.deepcopy(norm), values[:2], gradient[:2])
-    wanted = passed(norm, values, gradient)
+    alone = train_twice(copy.deepcopy(norm), values[:2], gradient[:2])
+    expected = train_twice(norm, values, gradient)
     dtype = CASES[case][0]
     close = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2}[dtype]
-    close = 1e-2 if case == "far_from_zero" else close  # where float32 itself is that far from the truth
+    close = 1e-2 if case == "far_from_zero" else close  # the error of float32 itself
     for name in ("output", "values"):
         whole = torch.cat([first[name], second[name]])
-        torch.testing.assert_close(whole, wanted[name], rtol=close, atol=close)
-        assert not torch.allclose(alone[name], wanted[name][:2], rtol=2 * close, atol=2 * close)
+        torch.testing.assert_close(whole, expected[name], rtol=close, atol=close)
+        assert not torch.allclose(alone[name], expected[name][:2], rtol=2 * close, atol=2 * close)
     for name in ("weight", "bias"):  # DDP adds them up
-        torch.testing.assert_close(first[name] + second[name], wanted[name], rtol=close, atol=10 * close)
+        torch.testing.assert_close(first[name] + second[name], expected[name], rtol=close, atol=10 * close)
     for name in ("running_mean", "running_var", "num_batches_tracked"):
-        torch.testing.assert_close(first[name], wanted[name], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(first[name], expected[name], rtol=1e-5, atol=1e-5)
         assert torch.equal(first[name], second[name])
 
 
@@ -116,9 +116,9 @@ def test_conversion__keeps_names_tensors_and_modes() -> None:
     assert [norm.training for norm in norms].count(False) == 1
 
 
-def test_norm__of_a_process_of_its_own_is_torch_s() -> None:
+def test_norm__without_other_ranks_equals_torch() -> None:
     norm, values, gradient = norm_and_values("plain")
-    wanted = passed(copy.deepcopy(norm), values, gradient)
+    expected = train_twice(copy.deepcopy(norm), values, gradient)
     convert(nn.Sequential(norm))
-    found = passed(norm, values, gradient)
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    found = train_twice(norm, values, gradient)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -37,7 +37,7 @@ def test_build__wrong_fusion_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("base", "words"),
+    ("base", "message"),
     [
         ("yolo11", "has no size; use one of yolo11n, yolo11s"),
         ("yolov8q", "unknown size 'q'"),
@@ -46,6 +46,6 @@ def test_build__wrong_fusion_is_refused() -> None:
         ("resnet50", "unknown model"),
     ],
 )
-def test_base__wrong_name_is_refused(base: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+def test_base__wrong_name_is_refused(base: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         build(base=base)
