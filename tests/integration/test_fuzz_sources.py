@@ -1,4 +1,4 @@
-"""Descriptors, labels, COCO files, manifests, lists, tag files and caches under fire: a message, never a crash."""
+"""Fuzz descriptors, labels, COCO files, manifests, lists, tag files and caches: an error message, never a crash."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _coco() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set in ``data`` with labels of all kinds; every example puts back what it damages."""
+    """Return a folder with a data set in ``data`` with labels of all kinds; every example restores what it damages."""
     base = tmp_path_factory.mktemp("fuzz")
     root = base / "data"
     make_pairs(root, 2, 1, (16, 24))
@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def _holding(file: Path, content: bytes) -> Iterator[None]:
-    """A file holds something else for a while."""
+    """Replace the content of a file within a block."""
     before = file.read_bytes()
     file.write_bytes(content)
     try:
@@ -79,14 +79,14 @@ def _holding(file: Path, content: bytes) -> Iterator[None]:
         file.write_bytes(before)
 
 
-def _read(base: Path, *words: str) -> None:
-    """Load and survey the data set; nothing outside the cache may change."""
+def _read(base: Path, *expected: str) -> None:
+    """Load the data set strictly and leniently; nothing outside the cache may change."""
     try:
         with nothing_written(base, "cache"):
-            with within_limits(*words):
+            with within_limits(*expected):
                 descriptor = load_descriptor(base / "data" / "data.yaml")
                 load_pairs(descriptor, "train", cache_dir=base / "cache", verify=False, workers=1)
-            with within_limits(*words):
+            with within_limits(*expected):
                 descriptor = load_descriptor(base / "data" / "data.yaml")
                 load_pairs_with_problems(descriptor, "train", cache_dir=base / "cache", workers=1)
     finally:
@@ -104,8 +104,8 @@ def test_file__damaged(folder: Path, name: str) -> None:
     @given(edits=EDITS)
     def check(edits: list[Edit]) -> None:
         with _holding(file, damaged(file.read_bytes(), edits)):
-            # two of a kind are named by their keys; all else by the file
-            _read(folder, file.name, "train_000", "stands twice")
+            # duplicates are named by their keys, all else by the file
+            _read(folder, file.name, "train_000", "is given twice")
 
     check()
 
@@ -152,7 +152,7 @@ def test_descriptor__any_value_anywhere(folder: Path, place: tuple[str | int, ..
         _read(folder, "data.yaml", "pairs.", "coco.json")
 
 
-# Nine times nine times ... : 30 lists in a few lines of YAML, which to write out takes longer than the world is old.
+# Nine times nine times ... : 30 lists in a few lines of YAML, which would take for ever to write out.
 _LEVELS = (", ".join([f"*a{i - 1}"] * 9 if i else ["x"]) for i in range(30))
 _BOMB = "[" + ", ".join(f"&a{i} [{level}]" for i, level in enumerate(_LEVELS)) + "]"
 
@@ -181,7 +181,7 @@ def test_source__aliases_of_aliases_are_not_written_out(tmp_path: Path, key: str
 
 
 @pytest.mark.parametrize("value", ["2001-99-99", "0b_", "9" * 5000, "!!int x", "!!bool x", "!!timestamp x"])
-def test_descriptor__a_value_that_yaml_cannot_make_is_told(tmp_path: Path, value: str) -> None:
+def test_descriptor__a_value_that_yaml_cannot_make_is_reported(tmp_path: Path, value: str) -> None:
     file = make_pairs(tmp_path, 1, 0)
     file.write_text(f"{file.read_text()}nc: {value}\n")
     with pytest.raises(DataError, match=r"data\.yaml"):
@@ -221,7 +221,7 @@ def test_label__any_words(folder: Path, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("line", ["0 .5 .5 1e-300 .1", "0 .5 .5 .1 0", "0 .5 .5 .1 " + "9" * 10**6, "0 1e400 0 1 1"])
-def test_label__that_is_no_box_is_told_in_few_words(tmp_path: Path, line: str) -> None:
+def test_label__that_is_no_box_gets_a_short_message(tmp_path: Path, line: str) -> None:
     file = tmp_path / "a.txt"
     file.write_text(f"\n{line}\n")
     (problem,) = read_labels(file, 1).problems
@@ -234,7 +234,7 @@ def _source(root: Path, **given: Any) -> Source:
 
 
 @pytest.mark.parametrize("column", ["rgb", "ir", "label"])
-def test_manifest__a_pipe_is_not_waited_for(tmp_path: Path, column: str) -> None:
+def test_manifest__a_pipe_does_not_block(tmp_path: Path, column: str) -> None:
     make_pairs(tmp_path, 1, 0)
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "m.jsonl").write_text(json.dumps({**_ROW, column: "pipe.png"}))
@@ -243,28 +243,28 @@ def test_manifest__a_pipe_is_not_waited_for(tmp_path: Path, column: str) -> None
     assert f"m.jsonl:1: {column}: 'pipe.png' is no file" in problem.text
 
 
-def test_label__a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_label__a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.txt")
     with within_limits("a.txt"):
-        assert "no file" in read_labels(tmp_path / "a.txt", 1).problems[0].text
+        assert "not a regular file" in read_labels(tmp_path / "a.txt", 1).problems[0].text
 
 
-def test_table__a_column_that_stands_twice_is_told(tmp_path: Path) -> None:
+def test_table__a_duplicate_column_is_reported(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("rgb,rgb,ir\na.png,b.png,c.png\n")
-    with pytest.raises(DataError, match=r"t\.csv: column rgb stands twice"):
+    with pytest.raises(DataError, match=r"t\.csv: column rgb is given twice"):
         read_manifest(_source(tmp_path, manifest=table))
-    with pytest.raises(DataError, match=r"t\.csv: column rgb stands twice"):
+    with pytest.raises(DataError, match=r"t\.csv: column rgb is given twice"):
         load_tags(TagFile(table, "rgb", ("ir",)), ["a"])
 
 
-def test_tags__a_short_row_is_told(tmp_path: Path) -> None:
+def test_tags__a_short_row_is_reported(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("name,at\na\n")
     _, problems = load_tags(TagFile(tmp_path / "t.csv", "name", ("at",)), ["a"])
     assert "line 2: fewer cells" in problems[0].text
 
 
-def test_coco__as_many_boxes_as_there_are_take_no_time(tmp_path: Path) -> None:
+def test_coco__many_boxes_are_read_quickly(tmp_path: Path) -> None:
     root = make_pairs(tmp_path, 2, 0, (16, 24)).parent
     box = {"image_id": 0, "category_id": 1}
     boxes = [{**box, "id": i, "bbox": [1 + i / 1e5, 2, 3, 4]} for i in range(40_000)]
@@ -277,7 +277,7 @@ def test_coco__as_many_boxes_as_there_are_take_no_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["rgb", "labels"])
 @pytest.mark.parametrize(("name", "target"), [("train_000", "nowhere"), ("train_000", "circle"), ("sub", "nowhere")])
-def test_link__that_leads_nowhere_is_told(tmp_path: Path, kind: str, name: str, target: str) -> None:
+def test_link__that_leads_nowhere_is_reported(tmp_path: Path, kind: str, name: str, target: str) -> None:
     file = make_pairs(tmp_path, 1, 0)
     suffix = "" if name == "sub" else ".txt" if kind == "labels" else ".png"
     link = tmp_path / kind / "train" / f"{name}{suffix}"
@@ -287,7 +287,7 @@ def test_link__that_leads_nowhere_is_told(tmp_path: Path, kind: str, name: str, 
         pairs_of(file)
 
 
-def test_name__that_is_no_utf8_is_told(tmp_path: Path) -> None:
+def test_name__that_is_not_utf8_is_reported(tmp_path: Path) -> None:
     file = make_pairs(tmp_path, 1, 0)
     for kind in ("rgb", "ir"):
         (tmp_path / kind / "train" / "train_000.png").rename(tmp_path / kind / "train" / "\udcff.png")
@@ -297,7 +297,7 @@ def test_name__that_is_no_utf8_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("value", [np.inf, np.nan])
-def test_window__of_counts_that_are_no_numbers_is_told(tmp_path: Path, value: float) -> None:
+def test_window__of_counts_that_are_not_finite_is_reported(tmp_path: Path, value: float) -> None:
     window = {"ir_window": {"percentiles": [0, 100]}}
     file = make_pairs(tmp_path, 1, 0, (16, 24), suffixes=(".png", ".tiff"), extra=window)
     counts = np.full((16, 24), value, np.float32)
@@ -309,7 +309,7 @@ def test_window__of_counts_that_are_no_numbers_is_told(tmp_path: Path, value: fl
 
 @FUZZ
 @given(edits=EDITS)
-def test_scan_cache__damaged_is_as_good_as_none(tmp_path_factory: pytest.TempPathFactory, edits: list[Edit]) -> None:
+def test_scan_cache__damaged_is_ignored(tmp_path_factory: pytest.TempPathFactory, edits: list[Edit]) -> None:
     base = tmp_path_factory.getbasetemp() / "scan"
     if not base.exists():
         pairs_of(make_pairs(base, 1, 0, (16, 24)))
@@ -322,7 +322,7 @@ def test_scan_cache__damaged_is_as_good_as_none(tmp_path_factory: pytest.TempPat
 
 
 @pytest.mark.parametrize("content", ["[" * 10**5, '{"low": %s}' % ("9" * 400), "[]", "\0", '{"low": "x", "high": 1}'])
-def test_window_cache__damaged_is_made_again(tmp_path: Path, content: str) -> None:
+def test_window_cache__damaged_is_rebuilt(tmp_path: Path, content: str) -> None:
     window = {"ir_window": {"percentiles": [0, 100]}}
     file = make_pairs(tmp_path, 2, 0, (16, 24), extra=window)
     first = pairs_of(file).ir_windows

@@ -1,4 +1,4 @@
-"""Data as it really comes, through a whole run: unequal sizes, deep thermal images, several sources, caches."""
+"""Train and evaluate on unequal sizes, 16-bit thermal images, several sources and caches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RGB_HW, _IR_HW = (96, 160), (64, 80)
 
 
 def _deep_and_unequal(root: Path) -> Path:
-    """Thermal images of 16 bits and half the size, in a manifest with tags, and a second source of plain pairs."""
+    """Write 16-bit thermal images of half the size, in a manifest with tags, and a second source of plain pairs."""
     rng = np.random.default_rng(0)
     rows = ["rgb,ir,label,split,daynight"]
     for index in range(8):
@@ -60,7 +60,7 @@ def test_run__on_deep_unequal_pairs_of_two_sources(tmp_path: Path) -> None:
     run = tmp_path / "run"
     picture = cv2.imread(str(run / "train_batch0.jpg"))
     assert picture is not None
-    assert picture.std() > 20  # 16 bits shown as 8, neither white nor black
+    assert picture.std() > 20  # 16 bits shown as 8: neither white nor black
     windows = load_checkpoint(run / "weights" / "best.pt")["ir_windows"]
     assert list(windows) == ["both.yaml train 1..99"]
     low, high = windows["both.yaml train 1..99"]
@@ -75,7 +75,7 @@ def test_run__on_deep_unequal_pairs_of_two_sources(tmp_path: Path) -> None:
     assert all(0 <= float(row["data_wait"]) <= 1 for row in rows)
 
 
-def test_judging__uses_the_window_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluation__uses_the_window_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = write_config(tmp_path, _deep_and_unequal(tmp_path / "set"), data={"cache_dir": str(tmp_path / "cache")})
     run = train(load_config(config, ["train.epochs=1"]))
     for cache in (tmp_path / "cache").glob("window-*.json"):
@@ -100,7 +100,7 @@ def test_caches__change_no_bit_of_a_run(tmp_path: Path, augment_on: str) -> None
 
 
 def test_ram_cache__is_shared_by_ranks(tmp_path: Path) -> None:
-    """Two ranks, whose second one maps the first one's memory, see what two ranks without a cache see."""
+    """Two ranks, of which the second maps the first one's memory, read the same pixels as two ranks without a cache."""
     descriptor = make_pairs(tmp_path / "set", 6, 2, (150, 202), suffixes=(".jpg", ".jpg"))
     ended = []
     for cache in ("none", "ram"):

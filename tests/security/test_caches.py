@@ -1,4 +1,4 @@
-"""Caches: of our own format, without pickle, outside the data set; a planted or damaged one is made again."""
+"""Caches: of our own format, without pickle, outside the data set; a planted or damaged one is rebuilt."""
 
 from __future__ import annotations
 
@@ -142,20 +142,20 @@ _PLANTS: dict[str, Callable[[Path, Path], object]] = {
 
 
 @pytest.mark.parametrize("plant", _PLANTS)
-def test_scan_cache__planted_is_made_again(tmp_path: Path, plant: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_scan_cache__planted_is_rebuilt(tmp_path: Path, plant: str, caplog: pytest.LogCaptureFixture) -> None:
     descriptor, marker = make_pairs(tmp_path, 3, 0), tmp_path / "marker"
     honest = pairs_of(descriptor)
     _PLANTS[plant](_scan_file(tmp_path), marker)
     assert pairs_of(descriptor).fingerprint == honest.fingerprint
-    assert "cache can't be used and is made again" in caplog.text
+    assert "cache can't be used and is rebuilt" in caplog.text
     caplog.clear()
     assert pairs_of(descriptor).fingerprint == honest.fingerprint
-    assert "made again" not in caplog.text  # it is a sound one now
+    assert "rebuilt" not in caplog.text  # it is a sound one now
     assert not marker.exists()
 
 
 @pytest.mark.parametrize("plant", ["link", "endless", "pipe", "words", "nan"])
-def test_window_cache__planted_is_made_again(tmp_path: Path, plant: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_window_cache__planted_is_rebuilt(tmp_path: Path, plant: str, caplog: pytest.LogCaptureFixture) -> None:
     descriptor = make_pairs(tmp_path, 3, 0, extra={"ir_window": {"percentiles": [1, 99]}})
     honest = pairs_of(descriptor)
     (file,) = (tmp_path / "cache").glob("window-*.json")
@@ -165,7 +165,7 @@ def test_window_cache__planted_is_made_again(tmp_path: Path, plant: str, caplog:
         text = file.read_text()
         file.write_text("[" * 3000 if plant == "words" else text.replace('"low": ', '"low": NaN, "l": '))
     assert pairs_of(descriptor).ir_windows == honest.ir_windows
-    assert "made again" in caplog.text
+    assert "rebuilt" in caplog.text
 
 
 def _pixels(tmp_path: Path) -> tuple[Path, bytes]:
@@ -174,7 +174,7 @@ def _pixels(tmp_path: Path) -> tuple[Path, bytes]:
 
 
 @pytest.mark.parametrize("plant", ["zeros", "cut", "longer", "bit", "link", "endless", "pipe", "pickle"])
-def test_pixel_cache__planted_is_made_again(tmp_path: Path, plant: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_pixel_cache__planted_is_rebuilt(tmp_path: Path, plant: str, caplog: pytest.LogCaptureFixture) -> None:
     make_pairs(tmp_path, 3, 0)
     file, honest = _pixels(tmp_path)
     contents = {
@@ -188,7 +188,7 @@ def test_pixel_cache__planted_is_made_again(tmp_path: Path, plant: str, caplog: 
     else:
         _PLANTS[plant](file, tmp_path / "marker")
     again, found = _pixels(tmp_path)
-    assert "cache can't be used and is made again" in caplog.text
+    assert "cache can't be used and is rebuilt" in caplog.text
     assert (again, found) == (file, honest)
     assert not file.is_symlink()
     assert not (tmp_path / "marker").exists()

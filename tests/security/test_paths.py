@@ -168,5 +168,5 @@ def test_prepare__a_split_is_no_way_out(tmp_path: Path, split: str, capsys: pyte
     folders = ("--rgb", "rgb/{split}", "--ir", "ir/{split}", "--labels", "labels/{split}", "--classes", "person")
     words = ("--src", str(tmp_path / "src"), "--out", str(tmp_path / "out"), *folders, "--splits", split)
     assert data_cli.main(["prepare", "yolo", *words]) == 2
-    assert "is no name of a folder" in capsys.readouterr().err
+    assert "is not the name of a folder" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""What the fuzz tests share: ways to damage a file, values nobody expects, and what must hold whatever is read."""
+"""Fuzzing: ways to damage a file, unexpected values, and limits that hold for any input."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tests.support.convert_trees import tree
 from yolofuse.errors import YolofuseError
 
 SECONDS = 5
-"""More than any example takes by a wide margin; what takes longer hangs."""
+"""Far more than any example takes; one that takes longer hangs."""
 
 _MAX_MESSAGE = 40_000  # characters: 20 problems of a few long paths each
 
-Edit = tuple[str, float, bytes]  # what, where (share of the length), with what
+Edit = tuple[str, float, bytes]  # kind, position (share of the length), bytes
 
 FUZZ = settings(
     max_examples=60,
-    deadline=None,  # SECONDS is the limit: a deadline would also count what the machine does beside
+    deadline=None,  # SECONDS is the limit: a deadline would also count other load of the machine
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -59,7 +59,7 @@ EDITS: st.SearchStrategy[list[Edit]] = st.lists(
 
 
 def damaged(content: bytes, edits: list[Edit]) -> bytes:
-    """Content with each edit done: cut off, a bit flipped, bytes overwritten, put between or taken out."""
+    """Return content with each edit done: cut off, a bit flipped, bytes overwritten, inserted or removed."""
     for kind, share, given in edits:
         at = int(share * len(content))
         if kind == "cut":
@@ -76,8 +76,8 @@ def damaged(content: bytes, edits: list[Edit]) -> bytes:
 
 
 @contextmanager
-def within_limits(*words: str, seconds: int = SECONDS) -> Iterator[None]:
-    """Nothing but a ``YolofuseError`` comes out, of a bearable length and with one of ``words``, and it comes soon."""
+def within_limits(*expected: str, seconds: int = SECONDS) -> Iterator[None]:
+    """Check that a block raises at most a ``YolofuseError``, in time, short and with one of ``expected`` in it."""
 
     def stop(signal_number: int, frame: FrameType | None) -> None:
         pytest.fail(f"took more than {seconds} s")
@@ -89,7 +89,7 @@ def within_limits(*words: str, seconds: int = SECONDS) -> Iterator[None]:
     except YolofuseError as error:
         text = str(error)
         assert len(text) < _MAX_MESSAGE
-        assert any(word in text for word in words), text
+        assert any(part in text for part in expected), text
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
@@ -97,7 +97,7 @@ def within_limits(*words: str, seconds: int = SECONDS) -> Iterator[None]:
 
 @contextmanager
 def nothing_written(folder: Path, *but_in: str) -> Iterator[None]:
-    """Whatever happens, the files below ``folder`` stay as they are; ``but_in`` names entries of it that may change."""
+    """Check that a block leaves the files below ``folder`` as they are, except in its entries ``but_in``."""
     before = _others(folder, but_in)
     yield
     assert _others(folder, but_in) == before

@@ -199,7 +199,7 @@ def _is_valid(path: Path, pairs: PairSet, longest: int) -> bool:
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as error:
-        _log.warning("%s: cache can't be used and is made again (%s)", path, error)
+        _log.warning("%s: cache can't be used and is rebuilt (%s)", path, error)
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, in a form that can be counted."""
+"""Describe problems of a data set in a form that can be counted, and format its values for messages."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ ProblemKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault of a data set.
+    """One error or warning about a data set.
 
     Attributes:
-        kind: What sort of fault.
+        kind: What sort of problem.
         where: Key of the pair, or the file.
-        text: The whole message: what, where, what was found, what to do.
+        text: The whole message: what is wrong, where, what was found, what to do.
     """
 
     kind: ProblemKind
@@ -48,30 +48,30 @@ class Problem:
         return self.text
 
 
-_MAX_SHOWN = 160  # characters
+_MAX_CHARS = 160  # characters
 _repr = reprlib.Repr()
 _repr.maxlevel = 3
-_repr.maxstring = _repr.maxother = _repr.maxlong = _MAX_SHOWN
+_repr.maxstring = _repr.maxother = _repr.maxlong = _MAX_CHARS
 
 
-def shown(value: object) -> str:
-    """A value of a user's file for a message, cut short.
+def short_repr(value: object) -> str:
+    """Format a value of a user's file for a message, cut short.
 
-    A YAML of ten lines can name a list that takes years to print, by lists of aliases to lists of aliases.
+    By lists of aliases to lists of aliases, ten lines of YAML can hold a list that takes years to print.
     """
     text = _repr.repr(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+    return text if len(text) <= _MAX_CHARS else f"{text[:_MAX_CHARS]}..."
 
 
-NO_TEXT = "its name is no UTF-8 or holds control characters; rename it"
-"""Of a file that :func:`is_text` refuses; its name is then shown as Python's ``repr``."""
+UNPRINTABLE_NAME = "its name is no UTF-8 or holds control characters; rename it"
+"""Why a file name that :func:`is_text` refuses is an error; the name is then shown as Python's ``repr``."""
 
 
 def is_text(text: str) -> bool:
-    """Whether a name can be written to a file and shown in a terminal without harm to either.
+    """Return whether a name can be written to a file and shown in a terminal without harm to either.
 
-    JSON and YAML let half a character through, as ``"\\ud800"``, and file names whatever they like, also what colours
-    a terminal or moves its cursor.
+    JSON and YAML let half a character through, as ``"\\ud800"``; file names may hold any bytes, also those that
+    recolour a terminal or move its cursor.
     """
     try:
         text.encode()
@@ -80,12 +80,12 @@ def is_text(text: str) -> bool:
     return "\n" not in text and CONTROL.search(text) is None
 
 
-def row_of(names: Iterable[str]) -> str:
-    """Names of a user's file for a message, cut short; "none" if there are none."""
+def join_names(names: Iterable[str]) -> str:
+    """Join names of a user's file for a message, cut short; "none" if there are none."""
     text = ", ".join(name if is_text(name) else repr(name) for name in names)
-    return text[:_MAX_SHOWN] or "none"
+    return text[:_MAX_CHARS] or "none"
 
 
 def is_number(value: object) -> bool:
-    """Whether a value of somebody's JSON is a finite number of a plausible size; ``true`` is none."""
+    """Return whether a value of an untrusted JSON is a finite number of a plausible size; ``true`` is none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15 and math.isfinite(value)

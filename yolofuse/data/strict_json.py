@@ -1,4 +1,4 @@
-"""JSON of strangers: no NaN, no absurd depth, no number of thousands of digits."""
+"""Parse untrusted JSON: no NaN, no absurd depth, no number of thousands of digits."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any, NoReturn
 
 
 def parse_json(content: str | bytes) -> Any:
-    """The value of a JSON text.
+    """Return the value of a JSON text.
 
     Raises:
-        ValueError: With what is wrong with it; a ``json.JSONDecodeError``, which knows the line, if it is no JSON.
+        ValueError: Saying what is wrong; a ``json.JSONDecodeError``, which has the line, if it is not JSON.
     """
     try:
         return json.loads(content, parse_constant=_refuse)
     except RecursionError:
-        raise ValueError("too many lists or objects inside one another") from None
+        raise ValueError("too many nested lists or objects") from None
 
 
 def _refuse(word: str) -> NoReturn:

@@ -6,9 +6,12 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 
+from tests.support.descriptors import folders, write_counts, write_descriptor
 from tests.support.pairs import make_pairs, pairs_of, record_calls
 from yolofuse.config.schema import AugmentConfig
+from yolofuse.data.dataloader import collate
 from yolofuse.data.dataset import EvalDataset, SampleKey, TrainDataset
 from yolofuse.data.images import lru_reader
 from yolofuse.data.images.lru_reader import LruReader
@@ -16,6 +19,8 @@ from yolofuse.data.images.read_pair import PAD
 from yolofuse.data.index.pair_set import PairSet
 from yolofuse.data.sampler import EpochSampler, partner_pools
 from yolofuse.types import PairedSample
+
+_STILL = AugmentConfig(hsv_h=0, hsv_s=0, hsv_v=0, ir_gain=0, ir_bias=0, ir_noise=0, scale=0, translate=0)
 
 
 def _dataset(pairs: PairSet, pool: int = 0) -> TrainDataset:
@@ -104,3 +109,31 @@ def test_eval_dataset__letterbox_can_be_inverted(
 def test_eval_dataset__shape_is_known_without_reading(tmp_path: Path, stride: int) -> None:
     dataset = EvalDataset(pairs_of(make_pairs(tmp_path, 1, 0, (50, 120))), 128, stride=stride)
     assert dataset.shape_hw(0) == dataset[0].image.shape[:2] == (64, 128)
+
+
+def test_deep_batches__carry_the_levels_to_the_tensor(tmp_path: Path) -> None:
+    counts = np.linspace(7000, 8000, 64 * 96).reshape(64, 96).astype(np.uint16)
+    write_counts(tmp_path, "pair", counts)
+    pairs = pairs_of(write_descriptor(tmp_path, {"train": folders()}, ir_window=[7000, 8000]))
+    for sample in (EvalDataset(pairs, 96)[0], TrainDataset(pairs, 96, _STILL, 0)[SampleKey(0, 0, False)]):
+        batch = collate([sample]).to(torch.device("cpu"))
+        assert len(np.unique(batch.ir.numpy())) > 512
+        assert batch.pixels.min() >= 0
+        assert batch.pixels.max() <= 1
+    surrounding = batch.pixels[0, :, 0, 0]  # of the square training sample
+    np.testing.assert_allclose(surrounding, [PAD / 255] * 4, atol=1e-6)
+
+
+def test_deep_photometry__is_that_of_8_bits(tmp_path: Path) -> None:
+    """The same picture in 8 and in 16 bits goes through the same changes, to a level or two."""
+    for bits in (8, 16):
+        counts = np.linspace(0, 250, 64 * 96).reshape(64, 96).astype(np.uint8)
+        deep = counts if bits == 8 else counts.astype(np.uint16) * 257
+        write_counts(tmp_path / str(bits), "pair", deep)
+    samples = []
+    for bits, window in ((8, [0, 255]), (16, [0, 65535])):
+        pairs = pairs_of(write_descriptor(tmp_path / str(bits), {"train": folders()}, ir_window=window))
+        samples.append(TrainDataset(pairs, 64, AugmentConfig(), seed=3)[SampleKey(2, 0, True)])
+    levels = samples[1].image.astype(np.float64) / 257
+    assert np.abs(levels - samples[0].image).max() < 2.1
+    np.testing.assert_allclose(samples[0].boxes_xyxy, samples[1].boxes_xyxy, atol=1e-4)

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.pairs import make_pairs, pairs_of, record_calls
+from tests.support.descriptors import folders, write_descriptor
+from tests.support.pairs import Picture, make_pairs, pairs_of, record_calls, write_pair
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data import pixel_cache
 from yolofuse.data.dataloader import train_loader
@@ -162,3 +163,58 @@ def test_ram_cache__is_freed_when_its_process_is_killed(pairs: PairSet) -> None:
     assert not Path(path).exists()
     left = set(Path("/dev/shm").iterdir()) - before
     assert not [file for file in left if "yolofuse" in file.name]
+
+
+def test_pixel_cache__of_a_copy_is_another(tmp_path: Path) -> None:
+    """Equal names, sizes and times, other pixels: uncompressed images whose times were kept."""
+    caches = []
+    for level, name in ((10, "a"), (200, "b")):
+        picture: Picture = (np.full((64, 96, 3), level, np.uint8), np.full((64, 96), level, np.uint8), [])
+        write_pair(tmp_path / name, "train", "pair", picture, (".bmp", ".bmp"))
+        for file in sorted((tmp_path / name).rglob("*.*")):
+            os.utime(file, ns=(10**18, 10**18))
+        caches.append(disk_cache(pairs_of(write_descriptor(tmp_path / name, {"train": folders()})), 64, tmp_path, 1))
+    assert caches[0].path != caches[1].path
+    assert (caches[1].read(0) == 200).all()
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_ram_cache__gives_its_memory_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = pairs_of(make_pairs(tmp_path, 2, 0))
+    before = _open_files()
+    for _ in range(3):
+        cache = ram_cache(pairs, 64, 1)
+        assert cache.read(1).any()
+        del cache
+    assert _open_files() == before
+    monkeypatch.setattr(os, "posix_fallocate", _full)
+    with pytest.raises(DataError, match="of memory can't be allocated"):
+        ram_cache(pairs, 64, 1)
+    assert _open_files() == before
+
+
+def _full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_disk_cache__full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = pairs_of(make_pairs(tmp_path, 2, 0))
+    monkeypatch.setattr(os, "posix_fallocate", _full)
+    with pytest.raises(DataError, match=r"No space left on device.*data\.cache_dir"):
+        disk_cache(pairs, 64, tmp_path, 1)
+
+
+def test_disk_cache__sparse_rest_of_a_killed_run_does_not_count_as_free_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = pairs_of(make_pairs(tmp_path, 2, 0))
+    whole = disk_cache(pairs, 64, tmp_path / "a", 1)
+    with (tmp_path / f"{whole.path.name}.part").open("wb") as rest:
+        rest.truncate(1 << 42)
+    usage = type("Usage", (), {"free": 1 << 20})
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(DataError, match=r"but 0\.0 are free"):
+        disk_cache(pairs, 64, tmp_path, 1)

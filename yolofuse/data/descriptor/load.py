@@ -14,7 +14,7 @@ from yolofuse.config.safe_yaml import read_yaml
 from yolofuse.data.descriptor import schema
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import LEFT_OUT, DatasetDescriptor, IrWindow, Source, TagFile
-from yolofuse.data.problems import shown
+from yolofuse.data.problems import short_repr
 from yolofuse.errors import DataError, listing
 
 _Content = schema.NativeYaml | schema.FlatYaml
@@ -62,7 +62,7 @@ def _validate(path: Path, document: dict[str, Any], root: str | Path | None) -> 
     try:
         content = model.model_validate(document, context=guard)
     except ValidationError as error:
-        problems += format_errors(error, model, list_base=1, show=shown)
+        problems += format_errors(error, model, list_base=1, show=short_repr)
     if problems or guard is None:
         raise DataError(listing(str(path), problems))
     return content, guard
@@ -95,7 +95,9 @@ class _SourceBuilder:
         """Return the sources of every split, one each."""
         splits: _Splits = {}
         if content.nc not in (None, len(self._names)):
-            self.problems.append(f"nc: is {shown(content.nc)}, but names lists {len(self._names)} classes; drop nc")
+            self.problems.append(
+                f"nc: is {short_repr(content.nc)}, but names lists {len(self._names)} classes; drop nc"
+            )
         for split in schema.FLAT_SPLITS:
             rgb, ir, labels = (getattr(content, split + suffix) for suffix in ("", "_ir", "_labels"))
             if rgb is None:
@@ -193,7 +195,7 @@ class _SourceBuilder:
     def _class_map(self, where: str, renamed: dict[str, str | None], theirs: tuple[str, ...]) -> list[int]:
         """Return our class for each of theirs. ``renamed`` maps some by name, or leaves them out with null."""
         unknown = renamed.keys() - {*theirs}
-        self.problems += [f"{where}.classes: {shown(name)} is not among {', '.join(theirs)}" for name in unknown]
+        self.problems += [f"{where}.classes: {short_repr(name)} is not among {', '.join(theirs)}" for name in unknown]
         class_map = []
         for name in theirs:
             ours = renamed.get(name, name)

@@ -1,1 +1,1 @@
-"""Find and check every file of a split before epoch 0."""
+"""Find and check all files of a split before epoch 0."""

@@ -1,4 +1,4 @@
-"""Labels from a COCO JSON: boxes of each pair, in the pixels that the file names."""
+"""Read labels from a COCO JSON: boxes in pixels, matched to pairs by file name."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from yolofuse.data.descriptor.source import Source
-from yolofuse.data.index.match_files import KeyIndex, Matches, refuse_huge
+from yolofuse.data.index.match_files import KeyIndex, Matches, check_file_size
 from yolofuse.data.index.yolo_labels import SMALLEST_SIDE, LabelFile
-from yolofuse.data.problems import Problem, is_number, is_text, shown
+from yolofuse.data.problems import Problem, is_number, is_text, short_repr
 from yolofuse.data.strict_json import parse_json
 from yolofuse.errors import DataError
 
-_SLACK = 1.0  # px that a box may reach over the border without a word
+_SLACK = 1.0  # px that a box may extend beyond the image without a warning
 
 
 @dataclass(slots=True)
 class CocoLabels:
-    """What a COCO file says about the pairs of a source.
+    """The labels of a source's pairs from a COCO file.
 
     Attributes:
-        positions: Of the pairs that it lists, in the order of their keys.
-        labels: One for each of them.
+        positions: Positions of the listed pairs, in the order of their keys.
+        labels: One per listed pair.
         sizes_hw: Height and width that the file states for each, in pixels.
-        problems: Images that are no pair, boxes without an image, and so on.
+        problems: Images that match no pair, boxes without an image, and so on.
     """
 
     positions: list[int]
@@ -35,27 +35,27 @@ class CocoLabels:
 
 
 def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
-    """The labels of a source's pairs; pairs that the file does not list do not belong to it.
+    """Read the labels of a source's pairs; pairs that the file does not list do not belong to the source.
 
     Images are found by ``file_name``: path below the images' folder, path below the root, or bare name. Categories are
     matched by name. ``iscrowd`` boxes become regions to ignore.
 
     Raises:
-        DataError: If it is no COCO JSON at all.
+        DataError: If the file is no COCO JSON at all.
     """
-    document = _document(file)
+    document = _read_document(file)
     problems: list[Problem] = []
 
     def report(text: str) -> None:
         problems.append(Problem("coco", str(file), f"{file}: {text}"))
 
-    classes = _classes(document["categories"], source.names, report_to=problems, file=file)
+    classes = _map_categories(document["categories"], source.names, report_to=problems, file=file)
     index, elsewhere = KeyIndex(matches), KeyIndex(matches.others)
     by_position: dict[int, tuple[LabelFile, tuple[int, int]]] = {}
     by_image: dict[Any, int] = {}
     for number, image in enumerate(document["images"]):
         try:
-            image_id, name, size_hw = _image(image)
+            image_id, name, size_hw = _parse_image(image)
         except ValueError as error:
             report(f"images[{number}]: {error}")
             continue
@@ -63,9 +63,9 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
         if found is None and elsewhere.find(name) is not None:
             continue  # a pair of another split, in a file for all of them
         if found is None:
-            report(f"images[{number}]: {name}: no pair, or more than one, is called so")
+            report(f"images[{number}]: {name}: matches no pair, or more than one")
         elif image_id in by_image or found in by_position:
-            report(f"images[{number}]: {name} or its id {image_id} stands twice")
+            report(f"images[{number}]: {name} or its id {image_id} is given twice")
         else:
             by_image[image_id] = found
             by_position[found] = (LabelFile(), size_hw)
@@ -76,11 +76,11 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
         try:
             image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
             if not _is_id(image_id) or image_id not in known_ids:
-                raise ValueError(f"image_id: no image has it (got {shown(image_id)})")
+                raise ValueError(f"image_id: no image has it (got {short_repr(image_id)})")
             if image_id not in by_image:  # its image was already reported
                 continue
             label, size_hw = by_position[by_image[image_id]]
-            _add(annotation, classes, size_hw, label, where, seen)
+            _add_box(annotation, classes, size_hw, label, where, seen)
         except ValueError as error:
             problems.append(Problem("coco", str(file), f"{where}: {error}"))
     positions = sorted(by_position)
@@ -90,9 +90,9 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
     return CocoLabels(positions, labels, sizes_hw, problems)
 
 
-def _document(file: Path) -> dict[str, Any]:
+def _read_document(file: Path) -> dict[str, Any]:
     try:
-        refuse_huge(file)
+        check_file_size(file)
         document = parse_json(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"{file}: can't be read ({error.strerror or error})") from None
@@ -105,16 +105,16 @@ def _document(file: Path) -> dict[str, Any]:
     return document
 
 
-def _classes(
+def _map_categories(
     categories: list[Any], names: tuple[str, ...], *, report_to: list[Problem], file: Path
 ) -> Mapping[Any, int | None]:
-    """Class of each category id, by name; None for a category that the data set does not know."""
+    """Return the class of each category id, matched by name; None for a category that the data set does not have."""
     classes: dict[Any, int | None] = {}
     for number, category in enumerate(categories):
         category_id = category.get("id") if isinstance(category, dict) else None
         name = category.get("name") if isinstance(category, dict) else None
         if not _is_id(category_id) or not isinstance(name, str) or category_id in classes:
-            text = f"{file}: categories[{number}]: expected {{id, name}} with an id of its own"
+            text = f"{file}: categories[{number}]: expected {{id, name}} with a unique id"
             report_to.append(Problem("coco", str(file), text))
             continue
         classes[category_id] = names.index(name) if name in names else None
@@ -128,20 +128,20 @@ def _is_id(value: object) -> bool:
     return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, str) and is_text(value))
 
 
-def _image(image: Any) -> tuple[Any, str, tuple[int, int]]:
+def _parse_image(image: Any) -> tuple[Any, str, tuple[int, int]]:
     if not isinstance(image, dict):
         raise ValueError(f"expected an object (got {type(image).__name__})")
     name: Any = image.get("file_name")
     width: Any = image.get("width")
     height: Any = image.get("height")
     if not isinstance(name, str) or not name or not is_text(name) or not _is_id(image.get("id")):
-        raise ValueError(f"expected id and file_name (got {shown(image.get('id'))}, {shown(name)})")
+        raise ValueError(f"expected id and file_name (got {short_repr(image.get('id'))}, {short_repr(name)})")
     if not is_number(width) or not is_number(height) or not (1 <= width < 1e6 and 1 <= height < 1e6):
-        raise ValueError(f"{name}: expected width and height in pixels (got {shown(width)}, {shown(height)})")
+        raise ValueError(f"{name}: expected width and height in pixels (got {short_repr(width)}, {short_repr(height)})")
     return image["id"], name, (int(height), int(width))
 
 
-def _add(
+def _add_box(
     annotation: dict[str, Any],
     classes: Mapping[Any, int | None],
     size_hw: tuple[int, int],
@@ -149,18 +149,18 @@ def _add(
     where: str,
     seen: set[tuple[object, ...]],
 ) -> None:
-    """Add a box, clipped to its image, unless it was ``seen``. Raises ValueError, saying what is wrong."""
+    """Add a box, clipped to its image, unless it is in ``seen``. Raises ValueError, saying what is wrong."""
     category = annotation.get("category_id")
     if not _is_id(category) or category not in classes:
-        raise ValueError(f"category_id: no category has it (got {shown(category)})")
+        raise ValueError(f"category_id: no category has it (got {short_repr(category)})")
     class_id = classes[category]
     box = annotation.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        raise ValueError(f"bbox: expected [x, y, width, height] in pixels (got {shown(box)})")
+        raise ValueError(f"bbox: expected [x, y, width, height] in pixels (got {short_repr(box)})")
     x, y, width, height = map(float, box)
     if width <= 0 or height <= 0:
-        raise ValueError(f"bbox: width and height must be above 0 (got {shown(box)})")
-    if class_id is None:  # a category that names does not list is left out, and told once
+        raise ValueError(f"bbox: width and height must be above 0 (got {short_repr(box)})")
+    if class_id is None:  # a category that is not among the names is left out, with one warning
         if (category,) not in seen:
             text = f"{where.partition(': ')[0]}: category {category!r} is not among names; its boxes are left out"
             label.warnings.append(Problem("coco", text, text))
@@ -171,13 +171,13 @@ def _add(
     if x1 - x0 < SMALLEST_SIDE * image_w or y1 - y0 < SMALLEST_SIDE * image_h:
         raise ValueError(f"bbox: {box} lies outside its image of {image_w}x{image_h}")
     if max(x0 - x, y0 - y, x + width - x1, y + height - y1) > _SLACK:
-        text = f"{where}: bbox {box} reaches over its image of {image_w}x{image_h}; the part inside is used"
+        text = f"{where}: bbox {box} extends beyond its image of {image_w}x{image_h}; the part inside is used"
         label.warnings.append(Problem("coco", where, text))
     box_xywhn = ((x0 + x1) / 2 / image_w, (y0 + y1) / 2 / image_h, (x1 - x0) / image_w, (y1 - y0) / image_h)
     is_crowd = bool(annotation.get("iscrowd", 0))
     box_key = (annotation["image_id"], box_xywhn, class_id, is_crowd)
     if box_key in seen:
-        label.warnings.append(Problem("twin-box", where, f"{where}: the same box stands twice; one is used"))
+        label.warnings.append(Problem("twin-box", where, f"{where}: the same box is given twice; one is used"))
         return
     seen.add(box_key)
     label.add(class_id, box_xywhn, is_crowd)

@@ -1,4 +1,4 @@
-"""Match and check a whole split before epoch 0, so that a lonely or broken image can't stop epoch 37."""
+"""Load all pairs of a split: matched and checked before epoch 0, so that no broken image stops epoch 37."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ import numpy as np
 
 from yolofuse.data.descriptor.source import DatasetDescriptor, Source
 from yolofuse.data.index.manifest import tag_codes
-from yolofuse.data.index.match_files import names_of
+from yolofuse.data.index.match_files import messages_of
 from yolofuse.data.index.pair_table import PairTable
 from yolofuse.data.index.scan import Parts, listed_pairs, match_source, scan_split
-from yolofuse.data.index.scan_cache import KeptScan, default_cache_dir, load_scan, place_of, save_scan, signature_of
+from yolofuse.data.index.scan_cache import (
+    CachedScan,
+    cache_name,
+    default_cache_dir,
+    files_signature,
+    load_scan,
+    save_scan,
+)
 from yolofuse.data.index.scan_result import ScanResult
 from yolofuse.data.index.tags import load_tags
 from yolofuse.data.index.text_column import TextColumn
@@ -30,14 +37,14 @@ _log = logging.getLogger(__name__)
 _MAX_WARNED = 5
 _NO_TAGS: Mapping[str, str] = {}
 Windows = Mapping[str, tuple[float, float]]
-"""Thermal windows by the name of what was computed, see ``IrWindow.name``."""
+"""Thermal windows computed from percentiles, by ``IrWindow.name``."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairSet:
     """All pairs of one split, checked.
 
-    Boxes are one flat array and records a table, so that a hundred thousand images cost no million small objects.
+    Boxes are one flat array and records a table: 100,000 images would otherwise be millions of small objects.
 
     Attributes:
         names: Class names.
@@ -45,8 +52,8 @@ class PairSet:
         sizes_hw: int32 (N, 2): height and width of each pair's frame in pixels.
         scan: Sizes and boxes of all pairs.
         fingerprint: The data hash of reports: SHA-256 over keys, sizes and label contents, not over file times.
-        ir_windows: The thermal windows that were computed: what a checkpoint keeps.
-        files_hash: Over names, sizes and times of the files: what caches of their pixels are named by.
+        ir_windows: The thermal windows that were computed; a checkpoint stores them.
+        files_hash: Hash over names, sizes and times of the files; caches of their pixels are named by it.
     """
 
     names: tuple[str, ...]
@@ -61,16 +68,16 @@ class PairSet:
         return len(self.records)
 
     def size_hw(self, index: int) -> tuple[int, int]:
-        """Height and width of a pair's frame in pixels, without making its record."""
+        """Return height and width of a pair's frame in pixels, without making its record."""
         height, width = self.sizes_hw[index].tolist()
         return height, width
 
     def labels(self, index: int) -> tuple[FloatArray, IntArray]:
-        """Boxes (N, 4) as ``xywhn`` and class ids (N,) of one pair, to be found: not to be written to."""
+        """Return the boxes to detect in one pair, (N, 4) as ``xywhn``, and their class ids (N,); views, read-only."""
         return self._boxes(index, crowd=False)
 
     def ignored(self, index: int) -> tuple[FloatArray, IntArray]:
-        """Boxes (N, 4) as ``xywhn`` and class ids (N,) of the regions in which detections count neither way."""
+        """Return the regions to ignore in one pair, (N, 4) as ``xywhn``, and their class ids (N,)."""
         return self._boxes(index, crowd=True)
 
     def _boxes(self, index: int, *, crowd: bool) -> tuple[FloatArray, IntArray]:
@@ -83,12 +90,12 @@ class PairSet:
 
     @property
     def num_boxes(self) -> int:
-        """Boxes to be found."""
+        """Number of boxes to detect, without regions to ignore."""
         return int((~self.scan.crowd).sum())
 
     @property
     def num_backgrounds(self) -> int:
-        """Pairs without a box to be found."""
+        """Number of pairs without a box to detect."""
         of_pair = np.repeat(np.arange(len(self)), np.diff(self.scan.offsets))
         return len(self) - len(np.unique(of_pair[~self.scan.crowd]))
 
@@ -102,15 +109,15 @@ def load_pairs(
     workers: int = 2,
     ir_windows: Windows | None = None,
 ) -> PairSet:
-    """Every pair of a split, matched, with sizes, depths and labels checked.
+    """Load all pairs of a split, with sizes, bit depths and labels checked.
 
     Args:
         descriptor: The data set.
         split: Name of one of its splits.
-        cache_dir: Folder for what the scan found. None: the user's cache folder; never the data set's.
+        cache_dir: Folder for the scan cache. None: the user's cache folder; never the data set's.
         verify: Decode every image once.
         workers: Threads that read files; at least one is used.
-        ir_windows: Windows that were computed before, for instance when a checkpoint was trained.
+        ir_windows: Windows that need not be computed, for instance those of a checkpoint.
 
     Raises:
         DataError: With every problem of the split at once.
@@ -118,39 +125,43 @@ def load_pairs(
     where = f"{descriptor.path} [{split}]"
     parts = match_split(descriptor, split)
     cache_dir = cache_dir or default_cache_dir()
-    cache = cache_dir / f"pairs-{place_of([source for source, _ in parts])}.npz"
-    signature = signature_of(parts)
+    cache = cache_dir / f"pairs-{cache_name([source for source, _ in parts])}.npz"
+    signature = files_signature(parts)
     kept = None if any(matches.problems for _, matches in parts) else load_scan(cache, signature)
     if kept is not None and not kept.fits(sum(len(matches) for _, matches in parts), len(descriptor.names)):
-        _log.warning("%s: cache can't be used and is made again (no scan finds such values)", cache)
+        _log.warning("%s: cache can't be used and is rebuilt (implausible values)", cache)
         kept = None
     if kept is None or (verify and not kept.result.verified):
         scan = scan_split(parts, verify=verify, workers=workers, where=where)
         if scan.problems:
-            raise DataError(listing(where, names_of(scan.problems)))
-        kept = KeptScan(scan.result, scan.listed, names_of(scan.warnings))
+            raise DataError(listing(where, messages_of(scan.problems)))
+        kept = CachedScan(scan.result, scan.listed, messages_of(scan.warnings))
         save_scan(cache, signature, kept)
-    _warn(kept.warnings, where)
-    result, chosen = kept.result, select(parts, kept.listed)
-    tags, faults = tags_of(chosen)
-    if faults:
-        raise DataError(listing(where, names_of(faults)))
-    windows = windows_of(chosen, cache_dir, ir_windows or {})
-    pair_set = assemble(descriptor.names, chosen, result, tags, windows)
+    _log_warnings(kept.warnings, where)
+    result, chosen = kept.result, select_pairs(parts, kept.listed)
+    tags, tag_problems = collect_tags(chosen)
+    if tag_problems:
+        raise DataError(listing(where, messages_of(tag_problems)))
+    windows = compute_windows(chosen, cache_dir, ir_windows or {})
+    pair_set = build_pair_set(descriptor.names, chosen, result, tags, windows)
     counts = (len(pair_set), pair_set.num_boxes, pair_set.num_backgrounds)
     _log.info("%s: %d pairs, %d boxes, %d backgrounds", where, *counts)
     return pair_set
 
 
 def match_split(descriptor: DatasetDescriptor, split: str) -> Parts:
-    """The sources of a split, each with the pairs that match."""
+    """Return the sources of a split, each with its matched pairs.
+
+    Raises:
+        DataError: If there is no such split, or a manifest or list can't be read at all.
+    """
     if split not in descriptor.splits:
         raise DataError(f"{descriptor.path}: no split {split!r}; it has {', '.join(descriptor.splits)}")
     return [(source, match_source(source)) for source in descriptor.splits[split]]
 
 
-def select(parts: Parts, positions: IntArray) -> Parts:
-    """The pairs at positions that count through all sources."""
+def select_pairs(parts: Parts, positions: IntArray) -> Parts:
+    """Return the pairs at positions that are counted over all sources."""
     bounds = np.cumsum([0, *(len(matches) for _, matches in parts)])
     return [
         (source, matches.only((positions[(positions >= a) & (positions < b)] - a).tolist()))
@@ -158,60 +169,60 @@ def select(parts: Parts, positions: IntArray) -> Parts:
     ]
 
 
-def _warn(warnings: Sequence[str], where: str) -> None:
+def _log_warnings(warnings: Sequence[str], where: str) -> None:
     for warning in warnings[:_MAX_WARNED]:
         _log.warning("%s", warning)
     if len(warnings) > _MAX_WARNED:
         _log.warning("%s: ... and %d more warnings", where, len(warnings) - _MAX_WARNED)
 
 
-def tags_of(parts: Parts) -> tuple[list[Mapping[str, str]], list[Problem]]:
-    """Words of every pair of a split, from manifests and tag files."""
-    words: list[Mapping[str, str]] = []
-    faults: list[Problem] = []
+def collect_tags(parts: Parts) -> tuple[list[Mapping[str, str]], list[Problem]]:
+    """Return the tags of all pairs of a split, from manifests and tag files, and the problems of those files."""
+    tags: list[Mapping[str, str]] = []
+    problems: list[Problem] = []
     for source, matches in parts:
         found: Sequence[Mapping[str, str]] = matches.tags or [_NO_TAGS] * len(matches)
         if source.tags is not None:
-            from_file, wrong = load_tags(source.tags, matches.keys)
-            faults += wrong
+            from_file, file_problems = load_tags(source.tags, matches.keys)
+            problems += file_problems
             found = [{**one, **two} for one, two in zip(found, from_file, strict=True)] if matches.tags else from_file
-        words += found
-    return words, faults
+        tags += found
+    return tags, problems
 
 
-def windows_of(parts: Parts, cache_dir: Path, known: Windows) -> dict[str, tuple[float, float]]:
-    """The window of every source that asks for percentiles.
+def compute_windows(parts: Parts, cache_dir: Path, known: Windows) -> dict[str, tuple[float, float]]:
+    """Return the thermal window of each source that defines it by percentiles.
 
     Args:
         parts: The sources of a split, each with its pairs.
-        cache_dir: Folder for what was computed.
+        cache_dir: Folder for the cache of computed windows.
         known: Windows that need not be computed.
 
     Raises:
-        DataError: If an image can't be read, or all pixels are alike.
+        DataError: If an image can't be read, or all pixels are equal.
     """
     windows: dict[str, tuple[float, float]] = {}
-    here = {source.where: matches for source, matches in parts}
+    matched = {source.where: matches for source, matches in parts}
     for source, _ in parts:
-        wanted = source.ir_window
-        if wanted is None or wanted.percentile_of is None or wanted.name in windows:
+        window = source.ir_window
+        if window is None or window.percentile_of is None or window.name in windows:
             continue
-        if wanted.name in known:
-            windows[wanted.name] = known[wanted.name]
+        if window.name in known:
+            windows[window.name] = known[window.name]
         else:
-            over = [(other, here.get(other.where) or listed_pairs(other)) for other in source.window_sources]
-            windows[wanted.name] = percentile_window(wanted, over, cache_dir)
+            over = [(other, matched.get(other.where) or listed_pairs(other)) for other in source.window_sources]
+            windows[window.name] = percentile_window(window, over, cache_dir)
     return windows
 
 
-def assemble(
+def build_pair_set(
     names: tuple[str, ...],
     parts: Parts,
     scan: ScanResult,
     tags: Sequence[Mapping[str, str]],
     windows: Windows,
 ) -> PairSet:
-    """The pair set of sources, their scan, each pair's words and the computed windows."""
+    """Build the pair set from sources, their scan, each pair's tags and the computed windows."""
     codes, pool = tag_codes(tags)
     bits: Literal[8, 16] = 16 if (scan.ir_bits > 8).any() else 8
     table = PairTable(
@@ -227,7 +238,7 @@ def assemble(
         tag_code=codes,
         tags=pool,
     )
-    return PairSet(names, table, table.sizes_hw, scan, _fingerprint(table, scan), windows, signature_of(parts))
+    return PairSet(names, table, table.sizes_hw, scan, _fingerprint(table, scan), windows, files_signature(parts))
 
 
 def _format(source: Source, bits: Literal[8, 16], windows: Windows) -> PairFormat:
@@ -246,6 +257,6 @@ def _fingerprint(table: PairTable, scan: ScanResult) -> str:
     for array, layout in ((table.sizes_hw, "<i8"), (scan.offsets, "<i8"), (scan.class_ids, "<i8")):
         digest.update(array.astype(layout).tobytes())
     digest.update(scan.boxes_xywhn.astype("<f4").tobytes())
-    if scan.crowd.any():  # so that hashes from before there was such a thing stay
+    if scan.crowd.any():  # hashes of data sets without such regions stay as they were before the field
         digest.update(scan.crowd.tobytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The pairs of a split as columns; a record is made when it is asked for."""
+"""Store the pairs of a split as columns, and make records on access."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from yolofuse.types import IntArray, PairFormat, PairRecord
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairTable(Sequence[PairRecord]):
-    """A sequence of records that costs tens of bytes per pair and is shared by forked workers.
+    """A sequence of records that takes tens of bytes per pair and is shared by forked workers.
 
     Attributes:
-        keys: What names each pair.
+        keys: Key of each pair.
         rgb: File of the visible image, below the root of the pair's source.
-        ir: Likewise.
-        labels: Likewise; empty where there is none.
+        ir: File of the thermal image, likewise.
+        labels: Label file, likewise; empty where there is none.
         rgb_hw: (N, 2) pixels.
         ir_hw: (N, 2) pixels.
-        source: (N,) which source a pair is of.
+        source: (N,) index of each pair's source.
         roots: Folder of each source.
-        formats: How each source's pairs are read.
-        tag_code: (N,) which of ``tags`` a pair has.
-        tags: The different tags.
+        formats: How pairs are read, per source.
+        tag_code: (N,) index of each pair's tags in ``tags``.
+        tags: The distinct tags.
     """
 
     keys: TextColumn

@@ -1,4 +1,4 @@
-"""Look into every file of a split: sizes, depths, labels. What is found are arrays; what is wrong are problems."""
+"""Read every file of a split once: sizes, bit depths and labels as arrays, errors as problems."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from yolofuse.data.images.decode import ImageInfo, inspect_image, strict_decodin
 from yolofuse.data.index.coco_labels import read_coco
 from yolofuse.data.index.manifest import read_manifest
 from yolofuse.data.index.match_files import Matches, match_folders
-from yolofuse.data.index.scan_result import ScanColumns, ScanResult, SeenPair
+from yolofuse.data.index.scan_result import ScanColumns, ScannedPair, ScanResult
 from yolofuse.data.index.yolo_labels import LabelFile, read_labels
 from yolofuse.data.problems import Problem, ProblemKind
 from yolofuse.errors import DataError
@@ -24,20 +24,20 @@ from yolofuse.types import IntArray
 Parts = Sequence[tuple[Source, Matches]]
 """The sources of a split, each with its pairs."""
 
-_CHUNK = 1024  # pairs that are handed to the threads at a time
+_CHUNK = 1024  # pairs that are given to the threads at a time
 
 
 @dataclass(slots=True)
 class Scan:
-    """A scan with what it met.
+    """The result of a scan, with errors and warnings.
 
     Attributes:
-        parts: Each source with the pairs that are left after its COCO file chose.
-        listed: Positions of those among all matched pairs of the split.
-        result: Rows of all pairs; those of a bad pair mean nothing.
-        good: Positions of the pairs without a problem.
-        problems: What must be mended.
-        warnings: What changes nothing.
+        parts: Each source with the pairs that its COCO file lists; all pairs without one.
+        listed: Positions of those pairs among all matched pairs of the split.
+        result: Rows of all pairs; those of a pair with an error are meaningless.
+        good: Positions of the pairs without an error.
+        problems: Errors that must be fixed.
+        warnings: Oddities that need no fix.
     """
 
     parts: Parts
@@ -49,7 +49,7 @@ class Scan:
 
 
 def match_source(source: Source) -> Matches:
-    """The pairs of a source.
+    """Return the pairs of a source.
 
     Raises:
         DataError: If its manifest or list can't be read at all.
@@ -58,14 +58,14 @@ def match_source(source: Source) -> Matches:
 
 
 def listed_pairs(source: Source) -> Matches:
-    """The pairs of a source that its COCO file lists; all where it has none."""
+    """Return the pairs of a source that its COCO file lists; all if it has none."""
     matches = match_source(source)
     return matches.only(read_coco(source.coco, source, matches).positions) if source.coco else matches
 
 
 @dataclass(slots=True)
 class _Pair:
-    """Files of one pair on their way through the threads."""
+    """Files of one pair, as given to a thread."""
 
     key: str
     rgb: Path
@@ -76,7 +76,7 @@ class _Pair:
 
 
 def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
-    """Look into every pair of a split, in the order of sources and keys.
+    """Read all pairs of a split, in the order of sources and keys.
 
     Args:
         parts: Each source with its pairs.
@@ -99,7 +99,7 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
         listed.append(positions + offset)
         offset += len(matches)
         chosen.append((source, matches.only(positions.tolist())))
-        for seen_chunk in _look(source, pairs, verify, workers, where):
+        for seen_chunk in _scan_pairs(source, pairs, verify, workers, where):
             columns.add(seen_chunk)
             for seen in seen_chunk:
                 problems += seen.label.problems
@@ -110,7 +110,7 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
     result = columns.result(verify)
     start = 0
     for source, kept in chosen:
-        mixed = _mixed_depths(source, kept, result.ir_bits[start : start + len(kept)])
+        mixed = _find_mixed_depths(source, kept, result.ir_bits[start : start + len(kept)])
         problems += [problem for _, problem in mixed]
         bad |= {start + position for position, _ in mixed}
         start += len(kept)
@@ -119,7 +119,7 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
 
 
 def _pairs_of(source: Source, matches: Matches, problems: list[Problem]) -> tuple[list[_Pair], IntArray]:
-    """A source's pairs with the labels that are known already, and their positions among all that match."""
+    """Return a source's pairs with the labels from its COCO file, and their positions among all that match."""
     problems += matches.problems
     positions = np.arange(len(matches))
     labels: list[LabelFile | None] = [None] * len(matches)
@@ -144,19 +144,21 @@ def _pairs_of(source: Source, matches: Matches, problems: list[Problem]) -> tupl
     return pairs, positions
 
 
-def _look(source: Source, pairs: list[_Pair], verify: bool, workers: int, where: str) -> Iterator[list[SeenPair]]:
+def _scan_pairs(
+    source: Source, pairs: list[_Pair], verify: bool, workers: int, where: str
+) -> Iterator[list[ScannedPair]]:
     # Threads, not processes: decoders release the GIL, and nothing has to be sent back and forth.
     # disable=None: silent when stderr is no terminal
     bar = tqdm(desc=f"checking {where}", total=len(pairs), unit="pair", delay=3, disable=None)
     with bar, strict_decoding(), ThreadPoolExecutor(max(workers, 1)) as pool:
         for start in range(0, len(pairs), _CHUNK):
             chunk = pairs[start : start + _CHUNK]
-            yield list(pool.map(lambda pair: _examine(source, pair, verify), chunk))
+            yield list(pool.map(lambda pair: _scan_pair(source, pair, verify), chunk))
             bar.update(len(chunk))
 
 
-def _examine(source: Source, pair: _Pair, verify: bool) -> SeenPair:
-    """Sizes, depths and labels of one pair; what is wrong with its images is put among the label's problems."""
+def _scan_pair(source: Source, pair: _Pair, verify: bool) -> ScannedPair:
+    """Read sizes, depths and labels of one pair; errors of its images are added to the label's problems."""
     label = pair.label
     if label is None:
         label = read_labels(pair.label_file, len(source.names)) if pair.label_file else LabelFile()
@@ -169,50 +171,54 @@ def _examine(source: Source, pair: _Pair, verify: bool) -> SeenPair:
             label.problems.append(Problem("unreadable", pair.key, str(error)))
     rgb, ir = infos
     if rgb is not None and ir is not None:
-        label.problems += [Problem(kind, pair.key, f"{pair.key}: {text}") for kind, text in _misfits(source, rgb, ir)]
-        _judge_stated(source, pair, rgb, ir, label)
-    _to_our_classes(source, label)
-    return SeenPair(rgb, ir, label)
+        label.problems += [
+            Problem(kind, pair.key, f"{pair.key}: {text}") for kind, text in _find_mismatches(source, rgb, ir)
+        ]
+        _check_stated_size(source, pair, rgb, ir, label)
+    _map_classes(source, label)
+    return ScannedPair(rgb, ir, label)
 
 
-def _misfits(source: Source, rgb: ImageInfo, ir: ImageInfo) -> Iterator[tuple[ProblemKind, str]]:
+def _find_mismatches(source: Source, rgb: ImageInfo, ir: ImageInfo) -> Iterator[tuple[ProblemKind, str]]:
     if source.resize == "equal" and rgb[:2] != ir[:2]:
         yield (
             "size-mismatch",
             f"sizes differ: rgb {rgb.width}x{rgb.height}, ir {ir.width}x{ir.height}; if both show the same field of "
-            "view, say resize: stretch and which one the labels belong to, frame: rgb or ir",
+            "view, set resize: stretch and the image that the labels belong to, frame: rgb or ir",
         )
     if rgb.bits > 8:
         yield "bit-depth", f"the visible image has {rgb.bits} bits per channel; only 8 are read, convert it"
     if ir.bits > 8 and source.ir_window is None:
         yield (
             "bit-depth",
-            f"the thermal image has {ir.bits} bits, more than 8 bits need a window: ir_window: [low, high] in counts, "
+            f"the thermal image has {ir.bits} bits, which need a window: ir_window: [low, high] in counts, "
             "or ir_window: {percentiles: [0.5, 99.5]}",
         )
 
 
-def _judge_stated(source: Source, pair: _Pair, rgb: ImageInfo, ir: ImageInfo, label: LabelFile) -> None:
-    """Add what is wrong with the size that a COCO file states: its boxes are shares of that."""
+def _check_stated_size(source: Source, pair: _Pair, rgb: ImageInfo, ir: ImageInfo, label: LabelFile) -> None:
+    """Compare the frame with the size that a COCO file states, which its boxes are relative to."""
     frame, other = (rgb, ir) if source.frame == "rgb" else (ir, rgb)
     if pair.stated_hw is None or pair.stated_hw == frame[:2]:
         return
     height, width = pair.stated_hw
-    said = f"{pair.key}: {source.coco} says {width}x{height}, but the frame is {frame.width}x{frame.height}"
+    difference = f"{pair.key}: {source.coco} says {width}x{height}, but the frame is {frame.width}x{frame.height}"
     if pair.stated_hw == other[:2]:
-        wanted = "ir" if source.frame == "rgb" else "rgb"
-        label.problems.append(Problem("coco", pair.key, f"{said}; it is the size of the other image: frame: {wanted}"))
+        other_frame = "ir" if source.frame == "rgb" else "rgb"
+        label.problems.append(
+            Problem("coco", pair.key, f"{difference}; it is the size of the other image: set frame: {other_frame}")
+        )
     elif (width > height) != (frame.width > frame.height):
-        text = f"{said}; labelled on turned images? Turn the boxes, or store the images as they were labelled"
+        text = f"{difference}; labelled on rotated images? Rotate the boxes, or store the images as labelled"
         label.problems.append(Problem("coco", pair.key, text))
     else:
-        text = f"{source.coco} says other sizes than the images have, such as {width}x{height} for "
+        text = f"{source.coco} gives other sizes than the images have, such as {width}x{height} for "
         text += f"{frame.width}x{frame.height}; its boxes are scaled"
         label.warnings.append(Problem("coco", pair.key, text))
 
 
-def _to_our_classes(source: Source, label: LabelFile) -> None:
-    """Class ids of the source to those of the data set; boxes of classes that are left out go."""
+def _map_classes(source: Source, label: LabelFile) -> None:
+    """Map class ids of the source to those of the data set; boxes of classes that are left out are removed."""
     if source.class_map == tuple(range(len(source.names))):
         return
     kept = [i for i, class_id in enumerate(label.class_ids) if source.class_map[class_id] != LEFT_OUT]
@@ -221,16 +227,18 @@ def _to_our_classes(source: Source, label: LabelFile) -> None:
     label.crowd[:] = [label.crowd[i] for i in kept]
 
 
-def _mixed_depths(source: Source, matches: Matches, ir_bits: np.ndarray) -> list[tuple[int, Problem]]:
-    """Under one window of counts, all thermal images of a source must count alike."""
+def _find_mixed_depths(source: Source, matches: Matches, ir_bits: np.ndarray) -> list[tuple[int, Problem]]:
+    """Return thermal images whose bit depth differs from the others': one window of counts can't fit both."""
     depths, counts = np.unique(ir_bits, return_counts=True)
     if source.ir_window is None or len(depths) < 2:
         return []
     usual = depths[counts.argmax()]
-    found = []
+    problems = []
     for position in np.flatnonzero(ir_bits != usual).tolist():
         text = (
             f"{source.root / matches.ir[position]}: {ir_bits[position]} bits, but most of {source.where} have {usual}"
         )
-        found.append((position, Problem("bit-depth", matches.keys[position], f"{text}; one ir_window can't fit both")))
-    return found
+        problems.append(
+            (position, Problem("bit-depth", matches.keys[position], f"{text}; one ir_window can't fit both"))
+        )
+    return problems

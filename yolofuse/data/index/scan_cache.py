@@ -1,4 +1,4 @@
-"""Keep what a scan of a split found, outside the data set and without pickle."""
+"""Cache the scan of a split, outside the data set and without pickle."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from yolofuse.data.strict_json import parse_json
 from yolofuse.files import replacing
 from yolofuse.types import IntArray
 
-_FORMAT = 3  # raise it whenever what a scan finds or how it is stored changes
-# Whatever an archive with a wrong byte makes the libraries raise: encrypted, of an unknown method, absurdly large, ...
+_FORMAT = 3  # increase it when the content of a scan or its storage changes
+# All that libraries raise for an archive with a wrong byte: encrypted, of an unknown method, absurdly large, ...
 _DAMAGE = (
     *(OSError, ValueError, KeyError, EOFError, IndexError, TypeError, AttributeError, OverflowError, MemoryError),
     *(RuntimeError, SyntaxError, struct.error, zlib.error, zipfile.BadZipFile),
@@ -45,14 +45,14 @@ _log = logging.getLogger(__name__)
 
 
 def default_cache_dir() -> Path:
-    """``$YOLOFUSE_CACHE``, or ``yolofuse`` in the user's cache folder."""
+    """Return ``$YOLOFUSE_CACHE``, or ``yolofuse`` in the user's cache folder."""
     if given := os.environ.get("YOLOFUSE_CACHE"):
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolofuse"
 
 
-def signature_of(parts: Iterable[tuple[Source, Matches]]) -> str:
-    """A hash over the name, size and time of every file that a split depends on, and over how it is read."""
+def files_signature(parts: Iterable[tuple[Source, Matches]]) -> str:
+    """Return a hash over name, size and time of every file that a split depends on, and over how it is read."""
     digest = hashlib.sha256(f"{_FORMAT}\n".encode())
     for source, matches in parts:
         settings = (source.names, source.class_map, source.frame, source.resize, source.affine, source.ir_window)
@@ -66,25 +66,25 @@ def signature_of(parts: Iterable[tuple[Source, Matches]]) -> str:
     return digest.hexdigest()
 
 
-def place_of(sources: Sequence[Source]) -> str:
-    """A name for a split's cache file: a hash over where its files are."""
+def cache_name(sources: Sequence[Source]) -> str:
+    """Return the name of a split's cache file: a hash over the paths of its files."""
     names = [
         os.fspath(path.resolve())
         for source in sources
         for path in (source.root, source.rgb, source.ir, source.labels, *source.files())
         if path is not None
     ]
-    names += [source.manifest_split or "" for source in sources]  # one manifest may serve all splits
+    names += [source.manifest_split or "" for source in sources]  # all splits may share one manifest
     return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()[:20]
 
 
-class KeptScan(NamedTuple):
+class CachedScan(NamedTuple):
     """A scan from the cache.
 
     Attributes:
-        result: What was found.
-        listed: Positions that COCO files chose among the matched pairs.
-        warnings: What was warned of; it is still true.
+        result: Sizes, depths and boxes.
+        listed: Positions of the pairs that COCO files list, among the matched pairs.
+        warnings: Warnings of the scan, to be logged again.
     """
 
     result: ScanResult
@@ -92,16 +92,16 @@ class KeptScan(NamedTuple):
     warnings: list[str]
 
     def fits(self, num_pairs: int, num_classes: int) -> bool:
-        """Whether a scan of so many matching pairs and classes can have found it."""
+        """Return whether a scan of so many matched pairs and classes can have produced it."""
         inside = (self.listed >= 0) & (self.listed < num_pairs)
         return bool(inside.all() and (np.diff(self.listed) > 0).all() and self.result.is_plausible(num_classes))
 
 
-def load_scan(path: Path, signature: str) -> KeptScan | None:
-    """The scan kept at ``path``; None if there is none, it is of other files, or it is damaged."""
+def load_scan(path: Path, signature: str) -> CachedScan | None:
+    """Load the scan at ``path``; None if there is none, it is of other files, or it is damaged."""
     try:
         with open_cached(path) as file, np.load(file, allow_pickle=False) as arrays:
-            _refuse_packed(arrays.zip)
+            _refuse_compressed(arrays.zip)
             if str(arrays["signature"]) != signature:
                 return None
             warnings = [str(text) for text in parse_json(str(arrays["warnings"]))]
@@ -110,22 +110,22 @@ def load_scan(path: Path, signature: str) -> KeptScan | None:
         scan = ScanResult(**{**found, "verified": bool(found["verified"])})
         if not scan.is_consistent(len(listed)):
             raise ValueError("its columns do not fit each other")
-        return KeptScan(scan, listed, warnings)
+        return CachedScan(scan, listed, warnings)
     except FileNotFoundError:
         return None
     except _DAMAGE as error:
-        _log.warning("%s: cache can't be used and is made again (%s)", path, error)
+        _log.warning("%s: cache can't be used and is rebuilt (%s)", path, error)
         return None
 
 
-def _refuse_packed(archive: zipfile.ZipFile) -> None:
-    """Ours is stored as it is; one that was packed may become a thousand times larger. Raises ValueError."""
+def _refuse_compressed(archive: zipfile.ZipFile) -> None:
+    """Refuse a compressed archive: ours are not, and one may expand a thousandfold. Raises ValueError."""
     if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
-        raise ValueError("compressed, so not ours")
+        raise ValueError("compressed, so not written by yolofuse")
 
 
-def save_scan(path: Path, signature: str, kept: KeptScan) -> None:
-    """Keep a scan; a cache that can't be written is only worth a warning."""
+def save_scan(path: Path, signature: str, kept: CachedScan) -> None:
+    """Save a scan; a cache that can't be written is only a warning."""
     try:
         make_cache_dir(path.parent)
         with replacing(path) as stream:  # several ranks may write at once: each writes whole files

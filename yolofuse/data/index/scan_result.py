@@ -1,4 +1,4 @@
-"""What a scan of a split found, as arrays."""
+"""Store the result of a scan as arrays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yolofuse.types import FloatArray, IntArray
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """What the files of a split hold, pairs in the order of the split.
+    """Sizes, bit depths and boxes of a split, pairs in the order of the split.
 
     Attributes:
         rgb_hw: int32 (N, 2), pixels.
@@ -37,7 +37,7 @@ class ScanResult:
     verified: bool
 
     def only(self, positions: IntArray) -> ScanResult:
-        """The rows of these pairs."""
+        """Return the rows of these pairs."""
         counts = np.diff(self.offsets)
         of_pair = np.repeat(np.arange(len(counts)), counts)
         kept = np.isin(of_pair, positions)
@@ -53,7 +53,7 @@ class ScanResult:
         )
 
     def is_plausible(self, num_classes: int) -> bool:
-        """Whether the values are such as a scan finds; the shapes must be consistent."""
+        """Return whether a scan can have produced the values; the shapes must be consistent."""
         sizes_hw = np.concatenate([self.rgb_hw, self.ir_hw]).astype(np.int64)
         return bool(
             (sizes_hw >= 1).all()
@@ -64,7 +64,7 @@ class ScanResult:
         )
 
     def is_consistent(self, num_pairs: int) -> bool:
-        """Whether the arrays fit each other and a split of ``num_pairs``."""
+        """Return whether the arrays fit each other and a split of ``num_pairs``."""
         num_boxes = int(self.offsets[-1]) if len(self.offsets) else -1
         return (
             self.rgb_hw.shape == self.ir_hw.shape == (num_pairs, 2)
@@ -77,8 +77,8 @@ class ScanResult:
 
 
 @dataclass(slots=True)
-class SeenPair:
-    """What the files of one pair hold; None for an image that can't be read."""
+class ScannedPair:
+    """The content of one pair; None for an image that can't be read."""
 
     rgb: ImageInfo | None
     ir: ImageInfo | None
@@ -87,7 +87,7 @@ class SeenPair:
 
 @dataclass(slots=True)
 class ScanColumns:
-    """Arrays in the making, chunk by chunk."""
+    """Collect the columns of a scan, chunk by chunk."""
 
     infos: list[np.ndarray] = field(default_factory=list)
     boxes: list[np.ndarray] = field(default_factory=list)
@@ -95,10 +95,10 @@ class ScanColumns:
     crowd: list[np.ndarray] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
 
-    def add(self, seen: Sequence[SeenPair]) -> None:
-        """More pairs."""
-        nothing = ImageInfo(1, 1, 8)
-        self.infos.append(np.array([[*(s.rgb or nothing), *(s.ir or nothing)] for s in seen], np.int32))
+    def add(self, seen: Sequence[ScannedPair]) -> None:
+        """Append pairs."""
+        placeholder = ImageInfo(1, 1, 8)  # rows of unreadable images are not used
+        self.infos.append(np.array([[*(s.rgb or placeholder), *(s.ir or placeholder)] for s in seen], np.int32))
         boxes = [box for s in seen for box in s.label.boxes_xywhn]
         self.boxes.append(np.array(boxes, np.float32).reshape(-1, 4))
         self.class_ids.append(np.array([c for s in seen for c in s.label.class_ids], np.int64))
@@ -106,7 +106,7 @@ class ScanColumns:
         self.counts += [len(s.label.class_ids) for s in seen]
 
     def result(self, verified: bool) -> ScanResult:
-        """The arrays of all pairs."""
+        """Return the arrays of all pairs."""
         infos = np.concatenate([np.zeros((0, 6), np.int32), *self.infos])
         return ScanResult(
             rgb_hw=infos[:, 0:2].copy(),

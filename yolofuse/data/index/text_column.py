@@ -1,4 +1,4 @@
-"""Many short texts in two arrays: a hundred thousand paths cost no hundred thousand objects."""
+"""Store many short strings in two arrays: 100,000 paths are not 100,000 objects."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from yolofuse.types import ByteArray, IntArray
 
 
 class TextColumn:
-    """Texts by position, kept as one run of UTF-8 bytes.
+    """A sequence of strings, stored as one array of UTF-8 bytes.
 
-    Worker processes that are forked share such arrays with their parent. A list of texts is copied to each of them bit
-    by bit, since looking at a text changes its reference count.
+    Forked worker processes share such arrays with their parent. A list of strings is copied to each of them page by
+    page, since reading a string changes its reference count.
     """
 
     def __init__(self, content: ByteArray, offsets: IntArray) -> None:
-        """Wrap arrays: text i is ``content[offsets[i]:offsets[i + 1]]``."""
+        """Wrap arrays: string i is ``content[offsets[i]:offsets[i + 1]]``."""
         self.content = content
         self.offsets = offsets
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> TextColumn:
-        """Pack texts."""
-        # A file name may hold bytes that are no UTF-8; Python carries them as surrogates, and so does this.
+        """Pack strings."""
+        # A file name may hold bytes that are not UTF-8; they are kept as surrogates, as Python does.
         coded = [text.encode(errors="surrogateescape") for text in texts]
         offsets = np.zeros(len(coded) + 1, np.int64)
         np.cumsum([len(text) for text in coded], out=offsets[1:])

@@ -1,4 +1,4 @@
-"""Which thermal counts become black and white: percentiles of a data set, computed once and kept."""
+"""Compute the thermal window of a data set: counts at percentiles, with a cache."""
 
 from __future__ import annotations
 
@@ -19,36 +19,42 @@ from yolofuse.data.index.scan import Parts
 from yolofuse.data.strict_json import parse_json
 from yolofuse.errors import DataError
 from yolofuse.files import save_json
+from yolofuse.spacing import evenly_spaced
 from yolofuse.types import IntArray
 
 _log = logging.getLogger(__name__)
-_MAX_IMAGES = 2000  # evenly spread; percentiles of more change in the last digit only
+_MAX_IMAGES = 2000  # evenly spaced; with more, only the last digit of the percentiles changes
 _PIXELS_EACH = 4096
 _FORMAT = 2
 _MAX_BYTES = 4096  # of the cache
 
 
 def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[float, float]:
-    """The counts at a window's percentiles over the thermal images of some sources, cached.
+    """Return the counts at a window's percentiles over the thermal images of some sources, cached.
 
-    Up to 2,000 images, evenly spread, give about 4,096 pixels each on a square grid, so the result is a function of
-    the files alone.
+    Up to 2,000 evenly spaced images give about 4,096 pixels each on a square grid, so the result depends on the files
+    alone.
 
     Raises:
-        DataError: If an image can't be read, or all pixels are alike.
+        DataError: If an image can't be read, or all pixels are equal.
     """
-    every = [source.root / name for source, matches in parts for name in matches.ir]
+    paths = [source.root / name for source, matches in parts for name in matches.ir]
     stamps = np.concatenate([matches.stamps[:, 1] for _, matches in parts])
-    positions = np.unique(np.linspace(0, len(every) - 1, min(len(every), _MAX_IMAGES)).round().astype(int))
-    files = [every[i] for i in positions]
+    positions = evenly_spaced(len(paths), _MAX_IMAGES)
+    files = [paths[i] for i in positions]
     signature = _signature(window, files, stamps[positions])
     cache = cache_dir / f"window-{signature[:20]}.json"
-    kept = _kept(cache, signature)
-    if kept is not None:
-        return kept
+    cached = _read_cache(cache, signature)
+    if cached is not None:
+        return cached
     with ThreadPoolExecutor(4) as pool:
         sampled = tqdm(
-            pool.map(_pixels, files), desc="thermal window", total=len(files), unit="image", delay=3, disable=None
+            pool.map(_sample_pixels, files),
+            desc="thermal window",
+            total=len(files),
+            unit="image",
+            delay=3,
+            disable=None,
         )
         values = np.concatenate(list(sampled))
     low, high = (float(value) for value in np.nanpercentile(values, [window.low, window.high]))
@@ -66,10 +72,10 @@ def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[
     return low, high
 
 
-def _pixels(file: Path) -> np.ndarray:
+def _sample_pixels(file: Path) -> np.ndarray:
     info = inspect_image(file, verify=False)
     step = max(math.isqrt(info.height * info.width // _PIXELS_EACH), 1)
-    grid = slice(step // 2, None, step)  # from the middle of a cell: the outermost lines of a sensor may be dead
+    grid = slice(step // 2, None, step)  # centres of cells: the outermost lines of a sensor may be dead
     return decode(file, "ir", 1, info[:2])[grid, grid].ravel().astype(np.float32)
 
 
@@ -80,7 +86,7 @@ def _signature(window: IrWindow, files: Sequence[Path], stamps: IntArray) -> str
     return digest.hexdigest()
 
 
-def _kept(cache: Path, signature: str) -> tuple[float, float] | None:
+def _read_cache(cache: Path, signature: str) -> tuple[float, float] | None:
     try:
         with open_cached(cache) as file:
             content = parse_json(file.read(_MAX_BYTES))
@@ -88,6 +94,6 @@ def _kept(cache: Path, signature: str) -> tuple[float, float] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        _log.warning("%s: cache can't be used and is made again (%s)", cache, error)
+        _log.warning("%s: cache can't be used and is rebuilt (%s)", cache, error)
         return None
     return (low, high) if content.get("signature") == signature and low < high else None

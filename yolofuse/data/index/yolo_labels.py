@@ -7,30 +7,30 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yolofuse.data.problems import Problem, shown
+from yolofuse.data.problems import Problem, short_repr
 
-_MAX_BYTES = 4 << 20  # far more than any image holds boxes for
-_MAX_BOXES = 20_000  # of one image; a thousand files of nothing but boxes would else take all memory
-_MAX_PROBLEMS = 100  # told of one file
+_MAX_BYTES = 4 << 20  # far more than the boxes of any image take
+_MAX_BOXES = 20_000  # of one image; a thousand files full of boxes would otherwise take all memory
+_MAX_PROBLEMS = 100  # reported per file
 
 SMALLEST_SIDE = 1e-9
-"""Of a box, normalised. A thinner one is none: single precision would make it empty."""
+"""Of a box, normalised. A thinner one is refused: in single precision it would be empty."""
 
-_SHOWN = 80  # characters of a field in a message
+_MAX_FIELD = 80  # characters of a field in a message
 
-_ROUNDING = 1e-6  # a converter's last digit may carry a value past 1
+_ROUNDING = 1e-6  # the last digit of a converter may round a value past 1
 
 
 @dataclass(slots=True)
 class LabelFile:
-    """What is labelled in one pair, and what is wrong with it.
+    """Boxes of one pair, with errors and warnings.
 
     Attributes:
         boxes_xywhn: One (x, y, w, h) per box, clipped to 0..1.
         class_ids: One per box.
-        crowd: One per box: whether it is a region to ignore, in which detections count neither way.
-        problems: Mistakes, each with ``file:line``; none may be left when training starts.
-        warnings: Oddities that change nothing, such as a box that stands twice.
+        crowd: One per box: whether it is a region to ignore, in which detections are neither right nor wrong.
+        problems: Errors, each with ``file:line``; training does not start with any.
+        warnings: Oddities that need no fix, such as a duplicate box.
     """
 
     boxes_xywhn: list[tuple[float, ...]] = field(default_factory=list)
@@ -40,14 +40,14 @@ class LabelFile:
     warnings: list[Problem] = field(default_factory=list)
 
     def add(self, class_id: int, box_xywhn: tuple[float, ...], is_crowd: bool = False) -> None:
-        """One more box."""
+        """Append a box."""
         self.class_ids.append(class_id)
         self.boxes_xywhn.append(box_xywhn)
         self.crowd.append(is_crowd)
 
 
 def read_labels(path: Path, num_classes: int) -> LabelFile:
-    """The boxes of one label file; an empty file is a background image."""
+    """Read the boxes of one label file; an empty file is a background image."""
     result = LabelFile()
 
     def report(text: str) -> None:
@@ -55,8 +55,8 @@ def read_labels(path: Path, num_classes: int) -> LabelFile:
 
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
-            raise OSError("no file")
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would block forever
+            raise OSError("not a regular file")
         if status.st_size > _MAX_BYTES:
             raise OSError(f"larger than {_MAX_BYTES >> 20} MiB")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -76,7 +76,7 @@ def read_labels(path: Path, num_classes: int) -> LabelFile:
                 break
             continue
         if values in seen:
-            text = f"{path}:{number}: the same box stands twice; one is used"
+            text = f"{path}:{number}: the same box is given twice; one is used"
             result.warnings.append(Problem("twin-box", str(path), text))
             continue
         if len(seen) == _MAX_BOXES:
@@ -88,19 +88,19 @@ def read_labels(path: Path, num_classes: int) -> LabelFile:
 
 
 def _parse(fields: list[str], num_classes: int) -> tuple[float, ...]:
-    """Class and box of a line. Raises ValueError, saying what is wrong."""
+    """Return class and box of a line. Raises ValueError, saying what is wrong."""
     if len(fields) != 5:
         raise ValueError(f"expected 5 numbers 'class x y w h' (got {len(fields)})")
     try:
         class_id, *box = (float(field) for field in fields)
     except ValueError:
-        raise ValueError(f"expected 5 numbers 'class x y w h' (got {shown(' '.join(fields))})") from None
+        raise ValueError(f"expected 5 numbers 'class x y w h' (got {short_repr(' '.join(fields))})") from None
     if not all(map(math.isfinite, (class_id, *box))):
-        raise ValueError(f"numbers must be finite (got {shown(' '.join(fields))})")
+        raise ValueError(f"numbers must be finite (got {short_repr(' '.join(fields))})")
     if not class_id.is_integer() or not 0 <= class_id < num_classes:
-        raise ValueError(f"class must be 0 .. {num_classes - 1} (got {fields[0][:_SHOWN]})")
+        raise ValueError(f"class must be 0 .. {num_classes - 1} (got {fields[0][:_MAX_FIELD]})")
     if min(box) < -_ROUNDING or max(box) > 1 + _ROUNDING:
-        raise ValueError(f"x y w h must lie in 0..1 (got {' '.join(fields[1:])[:_SHOWN]}); are these pixels?")
+        raise ValueError(f"x y w h must lie in 0..1 (got {' '.join(fields[1:])[:_MAX_FIELD]}); are these pixels?")
     if min(box[2:]) < SMALLEST_SIDE:
-        raise ValueError(f"width and height must be above 0 (got {' '.join(fields[3:])[:_SHOWN]})")
+        raise ValueError(f"width and height must be above 0 (got {' '.join(fields[3:])[:_MAX_FIELD]})")
     return (class_id, *(min(max(value, 0.0), 1.0) for value in box))

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.pairs import make_pairs
+from tests.support.descriptors import folders, write_descriptor
+from tests.support.pairs import make_pairs, pairs_of
 from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.errors import DataError
 
@@ -40,7 +41,7 @@ def test_root__argument_overrides_the_yaml(tmp_path: Path) -> None:
     assert load_descriptor(moved, root=tmp_path / "set").splits["train"][0].rgb == tmp_path / "set" / "rgb" / "train"
 
 
-def test_flat_form__labels_stand_beside_images(tmp_path: Path) -> None:
+def test_flat_form__labels_are_beside_images(tmp_path: Path) -> None:
     (folders,) = load_descriptor(_flat(tmp_path)).splits["train"]
     assert folders.labels == tmp_path / "labels" / "train"
     assert folders.ir == tmp_path / "imagesIR" / "train"
@@ -78,11 +79,36 @@ def test_mistake__is_named(tmp_path: Path, changes: dict[str, object], message: 
         load_descriptor(_edit(make_pairs(tmp_path), **changes))
 
 
-def test_mistakes__are_told_all_at_once(tmp_path: Path) -> None:
+def test_mistakes__are_reported_all_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2 problems") as caught:
         load_descriptor(_edit(make_pairs(tmp_path), download="x", names=[]))
     assert "download" in str(caught.value)
     assert "names" in str(caught.value)
+
+
+def test_mistakes__each_has_its_key_and_what_was_found(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 1, 0)
+    parts = [folders(rgb=3, frmae="ir"), {"manifest": "none.csv", "spilt": "x"}, {"descriptor": ""}]
+    with pytest.raises(DataError) as caught:
+        load_descriptor(write_descriptor(tmp_path, {"train": parts}, links="x", tags={"fil": "a"}))
+    assert str(caught.value).splitlines()[1:] == [
+        "  links: expected a list of folders that links may lead to (got 'x')",
+        "  splits.train[1].frmae: unknown key; did you mean splits.train[1].frame?",
+        "  splits.train[1].rgb: expected the path of a folder (got 3)",
+        f"  splits.train[2].manifest: no such file {tmp_path / 'none.csv'} (got 'none.csv')",
+        "  splits.train[2].spilt: unknown key; did you mean splits.train[2].split?",
+        "  splits.train[3].descriptor: string should have at least 1 character (got '')",
+        "  tags.columns: is missing; it has no default",
+        "  tags.fil: unknown key; did you mean tags.file?",
+        "  tags.file: is missing; it has no default",
+        "  tags.key: is missing; it has no default",
+    ]
+
+
+def test_mistakes__of_a_missing_root_come_without_those_of_its_folders(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        load_descriptor(_edit(make_pairs(tmp_path), root="nowhere", frame="uv"))
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()[1:]] == ["  root", "  frame"]
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "a: [", "!!python/object/apply:os.abort []\n"])
@@ -96,7 +122,76 @@ def test_no_descriptor__is_a_data_error(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("name", ["llvip", "custom"])
 def test_shipped_descriptor__reads_once_its_folders_exist(tmp_path: Path, name: str) -> None:
     shipped = _REPO / "configs" / "data" / f"{name}.yaml"
-    for folders in yaml.safe_load(shipped.read_text())["splits"].values():
-        for folder in folders.values():
+    for source in yaml.safe_load(shipped.read_text())["splits"].values():
+        for folder in source.values():
             (tmp_path / folder).mkdir(parents=True)
     assert load_descriptor(shipped, root=tmp_path).names[0] == "person"
+
+
+def test_sources__are_joined_and_classes_go_by_name(tmp_path: Path) -> None:
+    make_pairs(tmp_path / "ours", 2, 0, names=("person", "car"))
+    make_pairs(tmp_path / "theirs", 3, 0, names=("dog", "pedestrian", "car"))
+    file = tmp_path / "ours" / "data.yaml"
+    include = {"descriptor": "../theirs/data.yaml", "name": "other", "classes": {"pedestrian": "person", "dog": None}}
+    file.write_text(
+        yaml.safe_dump({"root": ".", "names": ["person", "car"], "splits": {"train": [folders(), include]}})
+    )
+    pairs = pairs_of(file)
+    assert [record.key for record in pairs.records] == [
+        *("1/train_000", "1/train_001"),
+        *("other/train_000", "other/train_001", "other/train_002"),
+    ]
+    # Of three of theirs, one box each: dog is left out, pedestrian is our person, car our car.
+    assert [pairs.labels(index)[1].tolist() for index in range(5)] == [[0], [1], [], [0], [1]]
+    assert pairs.records[4].rgb == tmp_path / "theirs" / "rgb" / "train" / "train_002.png"
+
+
+@pytest.mark.parametrize(
+    ("include", "message"),
+    [
+        ({"descriptor": "../theirs/data.yaml"}, "its class 'dog' is unknown here"),
+        ({"descriptor": "../theirs/data.yaml", "classes": {"cat": None}}, "'cat' is not among dog"),
+        ({"descriptor": "../theirs/data.yaml", "classes": {"dog": None}, "split": "x"}, "has no 'x'; it has train"),
+        ({"descriptor": "../none.yaml"}, "cannot be read"),
+        ({"descriptor": "data.yaml"}, "includes itself"),
+        ({"rgb": "rgb/train", "ir": "ir/train", "labels": "labels/train", "coco": "x"}, "exclude each other"),
+        ({"manifest": "x.csv", "rgb": "rgb/train"}, "exclude each other"),
+        (3, "expected {rgb"),
+    ],
+)
+def test_sources__mistake_is_named(tmp_path: Path, include: object, message: str) -> None:
+    make_pairs(tmp_path / "ours", 1, 0)
+    make_pairs(tmp_path / "theirs", 1, 0, names=("dog",))
+    with pytest.raises(DataError, match=message):
+        load_descriptor(write_descriptor(tmp_path / "ours", {"train": [folders(), include]}))
+
+
+def test_sources__that_include_each_other_are_refused(tmp_path: Path) -> None:
+    for one, other in (("a", "b"), ("b", "a")):
+        text = {"root": ".", "names": ["x"], "splits": {"train": {"descriptor": f"{other}.yaml"}}}
+        (tmp_path / f"{one}.yaml").write_text(yaml.safe_dump(text))
+    with pytest.raises(DataError, match="includes itself"):
+        load_descriptor(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("resize", ["crop", {"affine": [[1, 0, 0]]}, {"affine": [[0, 0, 1], [0, 0, 1]]}, 3])
+def test_resize__mistake_is_named(tmp_path: Path, resize: object) -> None:
+    make_pairs(tmp_path, 1, 0)
+    with pytest.raises(DataError, match="resize"):
+        load_descriptor(write_descriptor(tmp_path, {"train": folders()}, resize=resize))
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        ([8000, 7000], "ir_window: expected"),
+        ([1], "ir_window: expected"),
+        ({"percentiles": [99, 1]}, "ir_window: expected"),
+        ({"percentiles": [1, 99], "split": "none"}, "no split 'none' to take percentiles over"),
+        ("auto", "ir_window: expected"),
+    ],
+)
+def test_window__mistake_is_named(tmp_path: Path, window: object, message: str) -> None:
+    make_pairs(tmp_path, 1, 0)
+    with pytest.raises(DataError, match=message):
+        load_descriptor(write_descriptor(tmp_path, {"train": folders()}, ir_window=window))

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.support.descriptors import COCO_SOURCE, write_coco, write_descriptor
+from tests.support.pairs import make_pairs, pairs_of, random_picture, real_data, write_pair
+from yolofuse.boxes import xywhn_to_xyxy
+from yolofuse.data import load_descriptor, load_pairs
+from yolofuse.errors import DataError
+
+
+def _coco(root: Path, **more: object) -> None:
+    images = [{"id": 7 + n, "file_name": f"train_{n:03d}.png", "width": 96, "height": 64} for n in (0, 1)]
+    boxes = [
+        {"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 20, 30, 40]},
+        {"id": 2, "image_id": 7, "category_id": 3, "bbox": [0, 0, 90, 10], "iscrowd": 1},
+        {"id": 3, "image_id": 8, "category_id": 3, "bbox": [-5, -5, 20, 20]},
+    ]
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 3, "name": "person"}], **more}
+    (root / "gt.json").write_text(json.dumps(content))
+
+
+def test_coco__boxes_regions_to_ignore_and_what_it_lists(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 3, 0)
+    _coco(tmp_path)
+    descriptor = write_descriptor(tmp_path, {"train": COCO_SOURCE})
+    for pairs in (pairs_of(descriptor), pairs_of(descriptor)):  # read, and from the cache
+        assert [record.key for record in pairs.records] == ["train_000", "train_001"]  # the third is not listed
+        np.testing.assert_allclose(xywhn_to_xyxy(pairs.labels(0)[0], (64, 96)), [[10, 20, 40, 60]], atol=1e-4)
+        np.testing.assert_allclose(xywhn_to_xyxy(pairs.ignored(0)[0], (64, 96)), [[0, 0, 90, 10]], atol=1e-4)
+        np.testing.assert_allclose(xywhn_to_xyxy(pairs.labels(1)[0], (64, 96)), [[0, 0, 15, 15]], atol=1e-4)
+        assert pairs.num_boxes == 2
+        assert len(pairs.ignored(1)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"images": [{"id": 1, "file_name": "none.png", "width": 96, "height": 64}]},
+            r"none\.png: matches no pair",
+        ),
+        ({"images": [{"id": 1, "file_name": "train_000.png", "width": 0, "height": 64}]}, "expected width and height"),
+        ({"annotations": [{"image_id": 99, "category_id": 3, "bbox": [1, 1, 2, 2]}]}, r"annotations\[0\]: image_id"),
+        ({"annotations": [{"image_id": 7, "category_id": 9, "bbox": [1, 1, 2, 2]}]}, "category_id: no category"),
+        ({"annotations": [{"image_id": 7, "category_id": 3, "bbox": [1, 1, 0, 2]}]}, "must be above 0"),
+        ({"annotations": [{"image_id": 7, "category_id": 3, "bbox": [200, 1, 5, 5]}]}, "lies outside its image"),
+        ({"annotations": [{"image_id": 7, "category_id": 3, "bbox": [1, 2, "x", 4]}]}, r"expected \[x, y, width"),
+        ({"annotations": [3]}, r"annotations\[0\]"),
+        ({"categories": [{"id": 3, "name": "dog"}]}, "none of its categories is among names"),
+        ({"images": None}, "no COCO ground truth"),
+    ],
+)
+def test_coco__mistake_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    make_pairs(tmp_path, 2, 0)
+    _coco(tmp_path, **change)
+    with pytest.raises(DataError, match=message):
+        pairs_of(write_descriptor(tmp_path, {"train": COCO_SOURCE}))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["roadscene-flir", "llvip-hr"])
+def test_coco__real_files_agree_with_the_txt_labels(tmp_path: Path, name: str) -> None:
+    root = real_data(name)
+    names = list(yaml.safe_load((root / "data.yaml").read_text())["names"].values())
+    file = tmp_path / "data.yaml"
+    splits = {"val": {"rgb": "images/val", "ir": "imagesIR/val", "coco": "annotations/coco_val.json"}}
+    file.write_text(yaml.safe_dump({"root": str(root), "names": names, "splits": splits}))
+    ours = load_pairs(load_descriptor(file), "val", cache_dir=tmp_path)
+    txt = load_pairs(load_descriptor(root / "data.yaml"), "val", cache_dir=tmp_path)
+    assert [record.key for record in ours.records] == [record.key for record in txt.records]
+    for index in range(len(ours)):
+        (one, classes), (two, expected) = ours.labels(index), txt.labels(index)
+        order, other = np.lexsort(one.round(3).T), np.lexsort(two.round(3).T)
+        np.testing.assert_allclose(one[order], two[other], atol=2e-3)
+        np.testing.assert_array_equal(classes[order], expected[other])
+
+
+@pytest.mark.parametrize("form", ["list", "manifest"])
+def test_coco__one_file_serves_all_splits(tmp_path: Path, form: str) -> None:
+    make_pairs(tmp_path, 4, 0)
+    keys = [f"train_{n:03d}" for n in range(4)]
+    write_coco(tmp_path / "all.json", {n: f"{key}.png" for n, key in enumerate(keys, start=1)})
+    (tmp_path / "train.txt").write_text("\n".join(keys[:3]))
+    rows = [f"rgb/train/{key}.png,ir/train/{key}.png,{'val' if n == 3 else 'train'}" for n, key in enumerate(keys)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["rgb,ir,split", *rows]))
+    part = {"rgb": "rgb/train", "ir": "ir/train", "list": "train.txt"} if form == "list" else {"manifest": "pairs.csv"}
+    pairs = pairs_of(write_descriptor(tmp_path, {"train": {**part, "coco": "all.json"}}))
+    assert [record.key.rpartition("/")[2] for record in pairs.records] == keys[:3]
+    assert pairs.num_boxes == 3
+
+
+def test_coco__that_lists_nothing_is_reported(tmp_path: Path) -> None:
+    write_pair(tmp_path, "train", "0001", random_picture(0))
+    write_coco(tmp_path / "gt.json", {})
+    with pytest.raises(DataError, match=r"lists no pair of splits\.train"):
+        pairs_of(write_descriptor(tmp_path, {"train": COCO_SOURCE}))

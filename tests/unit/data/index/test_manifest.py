@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.descriptors import write_coco, write_descriptor
+from tests.support.pairs import make_pairs, pairs_of
+from yolofuse.errors import DataError
+
+
+def _rows(root: Path, split: str = "train", count: int = 3) -> list[dict[str, str]]:
+    keys = [f"{split}_{number:03d}" for number in range(count)]
+    names = {"rgb": "rgb/{}/{}.png", "ir": "ir/{}/{}.png", "label": "labels/{}/{}.txt"}
+    return [{column: name.format(split, key) for column, name in names.items()} for key in keys]
+
+
+def _write_csv(file: Path, rows: list[dict[str, str]]) -> None:
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_jsonl(file: Path, rows: list[dict[str, Any]]) -> None:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_manifest__gives_the_pairs_of_its_folders(tmp_path: Path, suffix: str) -> None:
+    from_folders = pairs_of(make_pairs(tmp_path, 3, 2))
+    rows = [{**row, "split": split} for split, n in (("train", 3), ("val", 2)) for row in _rows(tmp_path, split, n)]
+    manifest = tmp_path / f"pairs{suffix}"
+    (_write_csv if suffix == ".csv" else _write_jsonl)(manifest, rows)
+    part = {"manifest": manifest.name}
+    pairs = pairs_of(write_descriptor(tmp_path, {"train": part, "val": part}))
+    assert [record.rgb for record in pairs.records] == [record.rgb for record in from_folders.records]
+    np.testing.assert_array_equal(pairs.scan.boxes_xywhn, from_folders.scan.boxes_xywhn)
+    assert len(pairs_of(write_descriptor(tmp_path, {"train": part, "val": part}), "val")) == 2
+
+
+def test_manifest__columns_and_tag_cells_become_tags(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 2, 0)
+    rows = [
+        {**row, "daynight": word, "tags": "weather=fog;"}
+        for row, word in zip(_rows(tmp_path, count=2), "dn", strict=True)
+    ]
+    _write_csv(tmp_path / "pairs.csv", rows)
+    records = pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv"}})).records
+    assert [record.tags for record in records] == [{"daynight": word, "weather": "fog"} for word in "dn"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ir": "ir/train/none.png"}, r"pairs\.csv:3: no such file .*none\.png"),
+        ({"ir": ""}, r"pairs\.csv:3: ir: empty or missing"),
+        ({"ir": "../outside.png"}, r"pairs\.csv:3: ir: '\.\./outside\.png' leaves the root"),
+        ({"ir": "/etc/passwd"}, r"pairs\.csv:3: ir: .* leaves the root"),
+        ({"ir": "labels/train/train_001.txt"}, r"pairs\.csv:3: ir: .* is no image"),
+        ({"label": "labels/train/none.txt"}, r"pairs\.csv:3: no such file .*none\.txt"),
+        ({"rgb": "rgb/train/train_000.png"}, r"pairs\.csv:3: rgb/train/train_000 is given twice"),
+        ({"tags": "night"}, r"pairs\.csv:3: tags: expected name=value"),
+    ],
+)
+def test_manifest__mistake_is_named(tmp_path: Path, change: dict[str, str], message: str) -> None:
+    make_pairs(tmp_path, 3, 0)
+    rows = [{**row, "tags": ""} for row in _rows(tmp_path)]
+    rows[1] |= change
+    _write_csv(tmp_path / "pairs.csv", rows)
+    with pytest.raises(DataError, match=message):
+        pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv"}}))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", "no column rgb and ir; its columns are a, b"),
+        ("rgb,ir\nrgb/train/train_000.png,ir/train/train_000.png,more\n", r":2: more cells than the header"),
+        ("rgb,ir,split\nx.png,y.png,other\n", "no row has split 'train'"),
+        ("", "no column rgb and ir; its columns are none"),
+    ],
+)
+def test_manifest__unusable_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    make_pairs(tmp_path, 1, 0)
+    (tmp_path / "pairs.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv"}}))
+
+
+@pytest.mark.parametrize("line", ["{", "[1, 2]", "[" * 100_000, '{"rgb": 3, "ir": "x.png"}'])
+def test_manifest__broken_json_line_is_named(tmp_path: Path, line: str) -> None:
+    make_pairs(tmp_path, 1, 0)
+    (tmp_path / "pairs.jsonl").write_text(f"\n{line}\n")
+    with pytest.raises(DataError, match=r"pairs\.jsonl:2"):
+        pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.jsonl"}}))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("rgb/train/train_001.png,ir/train/train_001.png", r"pairs\.csv:3: fewer cells than the header"),
+        ("rgb/train/train_001.png,ir/train/train_001.png,Train", r"pairs\.csv:3: split: 'Train' is not 'train'"),
+        ("rgb/train/train_001.png,ir/train/train_001.png,", r"pairs\.csv:3: split: empty"),
+    ],
+)
+def test_manifest__no_row_is_dropped_silently(tmp_path: Path, row: str, message: str) -> None:
+    make_pairs(tmp_path, 2, 0)
+    (tmp_path / "pairs.csv").write_text(f"rgb,ir,split\nrgb/train/train_000.png,ir/train/train_000.png,train\n{row}\n")
+    with pytest.raises(DataError, match=message):
+        pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv"}}))
+
+
+def test_manifest__labels_of_two_kinds_are_refused(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 1, 0)
+    write_coco(tmp_path / "gt.json", {1: "train_000.png"})
+    row = "rgb/train/train_000.png,ir/train/train_000.png,labels/train/train_000.txt"
+    (tmp_path / "pairs.csv").write_text(f"rgb,ir,label\n{row}\n")
+    with pytest.raises(DataError, match="label: the labels of this source come from its COCO file"):
+        pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv", "coco": "gt.json"}}))

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.descriptors import folders, write_coco, write_descriptor
+from tests.support.pairs import make_pairs, pairs_of, random_picture, write_pair
+from yolofuse.errors import DataError
+
+ERRORS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no IR partner": (lambda ir: ir.unlink(), r"train_001\.png: no IR partner"),
+    "no RGB partner": (lambda ir: shutil.copy(ir, ir.with_name("lonely.png")), r"lonely\.png: no RGB partner"),
+    "shared stem": (lambda ir: shutil.copy(ir, ir.with_suffix(".jpg")), r"same stem as train_001\.jpg"),
+    "label without image": (
+        lambda ir: (ir.parents[2] / "labels" / "train" / "lonely.txt").touch(),
+        r"lonely\.txt: label without an image",
+    ),
+}
+
+
+@pytest.mark.parametrize(("break_it", "message"), ERRORS.values(), ids=ERRORS.keys())
+def test_match_folders__error_is_named(tmp_path: Path, break_it: Callable[[Path], object], message: str) -> None:
+    descriptor = make_pairs(tmp_path, 2, 0)
+    break_it(tmp_path / "ir" / "train" / "train_001.png")
+    with pytest.raises(DataError, match=message):
+        pairs_of(descriptor)
+
+
+def test_empty_split__is_refused(tmp_path: Path) -> None:
+    descriptor = make_pairs(tmp_path, 1, 0)
+    for kind in ("rgb", "ir", "labels"):
+        shutil.rmtree(tmp_path / kind / "train")
+        (tmp_path / kind / "train").mkdir()
+    with pytest.raises(DataError, match="no images in"):
+        pairs_of(descriptor)
+
+
+def test_subfolders__equal_stems_are_different_pairs(tmp_path: Path) -> None:
+    descriptor = make_pairs(tmp_path, 1, 0)
+    for index, folder in enumerate(("set00", "set01")):
+        write_pair(tmp_path, "train", f"{folder}/0001", random_picture(index), (".bmp", ".png"))
+    records = pairs_of(descriptor).records
+    assert [(record.image_id, record.key) for record in records] == [
+        (1, "set00/0001"),
+        (2, "set01/0001"),
+        (3, "train_000"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["train_001", "train_001.png", "./rgb/train/train_001.png", "rgb\\train\\train_001.png"]
+)
+def test_list__accepts_keys_and_paths(tmp_path: Path, line: str) -> None:
+    make_pairs(tmp_path, 3, 0)
+    (tmp_path / "train.txt").write_text(f"# chosen\n{line}\n\n")
+    (tmp_path / "rgb" / "train" / "lonely.png").write_bytes(b"not listed, so not looked at")
+    (record,) = pairs_of(write_descriptor(tmp_path, {"train": folders(list="train.txt")})).records
+    assert record.key == "train_001"
+
+
+def test_list__unknown_and_lonely_names_are_reported(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 2, 0)
+    (tmp_path / "ir" / "train" / "train_001.png").unlink()
+    (tmp_path / "train.txt").write_text("train_000\nnowhere\ntrain_001.png\n")
+    with pytest.raises(DataError, match="2 problems") as caught:
+        pairs_of(write_descriptor(tmp_path, {"train": folders(list="train.txt")}))
+    assert "train.txt:2: nowhere: matches no pair" in str(caught.value)
+    assert "train.txt:3: train_001.png: has no partner" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["val/0001.png", "rgb/val/0001.png", "/data/set/val/0001.png"])
+def test_names__with_another_folder_are_not_the_pair_of_the_same_stem(tmp_path: Path, name: str) -> None:
+    write_pair(tmp_path, "train", "0001", random_picture(0))
+    write_coco(tmp_path / "gt.json", {1: name})
+    with pytest.raises(DataError, match="matches no pair, or more than one"):
+        pairs_of(write_descriptor(tmp_path, {"train": {"rgb": "rgb", "ir": "ir", "coco": "gt.json"}}))
+
+
+@pytest.mark.parametrize("name", ["train/0001.png", "0001.png", "rgb/train/0001.png", "/data/set/ir/train/0001.png"])
+def test_names__with_its_own_folders_are_the_pair(tmp_path: Path, name: str) -> None:
+    write_pair(tmp_path, "train", "0001", random_picture(0))
+    write_coco(tmp_path / "gt.json", {1: name})
+    assert len(pairs_of(write_descriptor(tmp_path, {"train": {"rgb": "rgb", "ir": "ir", "coco": "gt.json"}}))) == 1

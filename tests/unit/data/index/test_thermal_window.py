@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.descriptors import folders, write_coco, write_counts, write_descriptor
+from tests.support.pairs import pairs_of
+from yolofuse.data import load_descriptor, load_pairs
+
+
+def test_percentiles__are_computed_once_over_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        write_counts(tmp_path, f"pair{index}", rng.normal(7000, 100, (64, 96)).astype(np.uint16))
+    (tmp_path / "val.txt").write_text("pair3\n")
+    splits = {"train": folders(), "val": folders(list="val.txt")}
+    descriptor = write_descriptor(tmp_path, splits, ir_window={"percentiles": [5, 95]})
+    windows = {split: pairs_of(descriptor, split).records[0].format.ir_window for split in ("train", "val")}
+    assert windows["train"] == windows["val"]
+    assert windows["train"] == pytest.approx((7000 - 164, 7000 + 164), abs=6)  # 1.645 sigma
+    monkeypatch.setattr("yolofuse.data.index.thermal_window.decode", lambda *_: pytest.fail("computed a second time"))
+    assert pairs_of(descriptor).records[0].format.ir_window == windows["train"]
+    known = {"data.yaml train 5..95": (1.0, 2.0)}
+    again = load_pairs(load_descriptor(descriptor), "val", cache_dir=tmp_path / "cache", ir_windows=known)
+    assert again.records[0].format.ir_window == (1.0, 2.0)
+
+
+def test_windows__of_two_sets_that_are_both_called_data_yaml_stay_apart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, low in (("a", 7000), ("b", 20000)):
+        write_counts(tmp_path / name, "pair", rng.integers(low, low + 1000, (64, 96)).astype(np.uint16))
+        write_descriptor(tmp_path / name, {"train": folders()}, ir_window={"percentiles": [1, 99]})
+    parts = [{"descriptor": "a/data.yaml", "name": "a"}, {"descriptor": "b/data.yaml", "name": "b"}]
+    windows = [record.format.ir_window for record in pairs_of(write_descriptor(tmp_path, {"train": parts})).records]
+    assert windows[0] == pytest.approx((7010, 7990), abs=40)
+    assert windows[1] == pytest.approx((20010, 20990), abs=40)
+
+
+def test_window__a_dead_border_line_does_not_weigh_more_than_its_pixels(tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).integers(7000, 8000, (512, 640)).astype(np.uint16)
+    counts[:, 0] = 0  # 0.16 % of the pixels
+    write_counts(tmp_path, "pair", counts)
+    pairs = pairs_of(write_descriptor(tmp_path, {"train": folders()}, ir_window={"percentiles": [0.5, 99.5]}))
+    window = pairs.records[0].format.ir_window
+    assert window is not None
+    assert window[0] >= 7000
+
+
+def test_window__is_computed_over_the_pairs_that_coco_lists(tmp_path: Path) -> None:
+    for key, low in (("one", 7000), ("two", 20000)):
+        write_counts(tmp_path, key, np.random.default_rng(0).integers(low, low + 500, (64, 96)).astype(np.uint16))
+    write_coco(tmp_path / "train.json", {1: "one.png"})
+    write_coco(tmp_path / "val.json", {1: "two.png"})
+    splits = {split: {"rgb": "rgb/train", "ir": "ir/train", "coco": f"{split}.json"} for split in ("train", "val")}
+    descriptor = write_descriptor(tmp_path, splits, ir_window={"percentiles": [1, 99]})
+    for split in ("val", "train"):
+        window = pairs_of(descriptor, split).records[0].format.ir_window
+        assert window == pytest.approx((7005, 7495), abs=20)

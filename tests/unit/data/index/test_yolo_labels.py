@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from yolofuse.data.index.yolo_labels import read_labels
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0 .5 .5 .1\n", ":1: expected 5 numbers"),
+        ("\n0 .5 .5 .1 x\n", ":2: expected 5 numbers"),
+        ("1 .5 .5 .1 .1\n", ":1: class must be 0 .. 0 (got 1)"),
+        ("0.5 .5 .5 .1 .1\n", ":1: class must be"),
+        ("0 nan .5 .1 .1\n", ":1: numbers must be finite"),
+        ("0 .5 .5 inf .1\n", ":1: numbers must be finite"),
+        ("0 48 32 10 10\n", ":1: x y w h must lie in 0..1"),
+        ("0 .5 .5 .1 0\n", ":1: width and height must be above 0"),
+    ],
+)
+def test_read_labels__error_is_named(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "label.txt"
+    file.write_text(text)
+    (problem,) = read_labels(file, 1).problems
+    assert problem.text.startswith(f"{file}{message}")
+
+
+def test_read_labels__rounding_past_the_border_is_clipped_and_a_duplicate_box_is_used_once(tmp_path: Path) -> None:
+    file = tmp_path / "label.txt"
+    file.write_text("0 .5 .5 1.0000005 .5\n0 .5 .5 1.0000005 .5\n")
+    label = read_labels(file, 1)
+    assert label.boxes_xywhn == [(0.5, 0.5, 1.0, 0.5)]
+    assert [warning.text for warning in label.warnings] == [f"{file}:2: the same box is given twice; one is used"]
