@@ -227,7 +227,7 @@ class NativeYaml(Reading):
 
 
 class FlatYaml(Reading):
-    """The form of ultralytics with ``*_ir`` keys; ``*_labels`` default to the visible images' folder."""
+    """The form of ultralytics with ``*_ir`` keys; without ``*_labels``, ``images`` in the path becomes ``labels``."""
 
     path: Text = "."
     links: _Links = Field([])
