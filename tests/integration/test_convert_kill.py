@@ -12,8 +12,8 @@ import pytest
 from tests.support.convert_trees import image, tree, voc
 from yolofuse.convert import prepare
 
-# Runs a format, killed before its Nth change of the disk, then runs it again, for every N (every third without an older
-# folder), in forks of one process, which start fast. Prints the number of kills and the hashes of all resulting trees.
+# Runs a format, killed before its Nth change of the disk, then runs it again, for every N or every ``step``-th,
+# in forks of one process, which start fast. Prints the number of kills and the hashes of all resulting trees.
 _KILLER = """
 import json, os, shutil, signal, sys
 from pathlib import Path
@@ -46,7 +46,7 @@ def killed_at(limit, work):
     sys.addaudithook(hook)
     work()
 
-name, src, out, replaces = json.loads(sys.argv[1])
+name, src, out, replaces, step = json.loads(sys.argv[1])
 def run(images="link"):
     return lambda: prepare(name, Path(src), Path(out), images=images)
 
@@ -57,7 +57,7 @@ def reset():
         shutil.rmtree(out, ignore_errors=True)
 
 kills, results = 0, set()
-for limit in range(1, 1000, 1 if replaces else 3):
+for limit in range(1, 1000, step):
     reset()
     status = child(lambda: killed_at(limit, run()))
     again = child(run())
@@ -71,8 +71,18 @@ print(json.dumps([kills, sorted(results)]))
 """
 
 
-@pytest.mark.parametrize(("name", "replaces"), [("llvip", True), ("m3fd", False)], ids=["replaces", "first"])
-def test_sigkill__at_any_moment_the_next_run_gives_the_same_folder(tmp_path: Path, name: str, replaces: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "replaces", "step"),
+    [
+        pytest.param("llvip", True, 3, id="replaces"),
+        pytest.param("m3fd", False, 7, id="first"),
+        pytest.param("llvip", True, 1, id="replaces-all", marks=pytest.mark.soak),
+        pytest.param("m3fd", False, 1, id="first-all", marks=pytest.mark.soak),
+    ],
+)
+def test_sigkill__at_any_moment_the_next_run_gives_the_same_folder(
+    tmp_path: Path, name: str, replaces: bool, step: int
+) -> None:
     src, out = tmp_path / "src", tmp_path / "places" / "out"
     if name == "llvip":
         for folder in ("visible", "infrared"):
@@ -85,9 +95,9 @@ def test_sigkill__at_any_moment_the_next_run_gives_the_same_folder(tmp_path: Pat
             voc(src / "Annotation" / f"{key}.xml", [("Car", 1, 1, 9, 9)])
     prepare(name, src, tmp_path / "wanted" / "out")
     script = _KILLER.format(repo=str(Path(__file__).resolve().parents[2]))
-    argument = json.dumps([name, str(src), str(out), replaces])
+    argument = json.dumps([name, str(src), str(out), replaces, step])
     done = subprocess.run([sys.executable, "-c", script, argument], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     kills, results = json.loads(done.stdout.splitlines()[-1])
-    assert kills >= (30 if replaces else 8)  # while building, renaming twice, and deleting
+    assert kills >= (30 if replaces else 24) // step  # while building, renaming twice, and deleting
     assert [json.loads(result) for result in results] == [tree(tmp_path / "wanted" / "out")]

@@ -34,7 +34,7 @@ class FormatOption:
         default: Value without the option.
         choices: Allowed values; None allows any.
         required: Whether the command fails without it.
-        metavar: Stands for the value in ``--help``.
+        metavar: Placeholder of the value in ``--help``.
         keyword: Keyword argument of ``plan``, if it is not the flag with underscores.
     """
 
@@ -136,7 +136,7 @@ _VEDAI = (
 )
 _FOLDERS = (
     FormatOption(
-        "rgb", "visible images below --src; {split} stands for each of --splits", required=True, metavar="DIR"
+        "rgb", "visible images below --src; {split} is replaced by each of --splits", required=True, metavar="DIR"
     ),
     FormatOption("ir", "thermal images below --src", required=True, metavar="DIR"),
     FormatOption("splits", "names to put for {split} (default: divide one folder by rule)", comma_list, metavar="A,B"),

@@ -40,7 +40,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """What is to be written where; ``num_clipped`` counts boxes that clipping made smaller."""
+    """A checked plan and its output folder; ``num_clipped`` counts boxes that clipping made smaller."""
 
     target: OutputFolder
     plan: Plan
@@ -98,7 +98,7 @@ def prepare(
 
 
 def _clip_and_check(source: SourceFolder, plan: Plan, out: Path, label_format: LabelFormat, any_size: bool) -> _Planned:
-    """Return all that is to be written, once the source is known to have no problem.
+    """Clip the boxes of a plan and check it whole, before anything is written.
 
     Raises:
         DataError: With every problem of the annotations, or else every problem of images and boxes.

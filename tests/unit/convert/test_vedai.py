@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.convert_sources import (
-    vedai,
-)
+from tests.support.convert_sources import VEDAI_WH, vedai
 from tests.support.convert_trees import keys, labels, pixels, record, text
 from yolofuse.convert import prepare
 from yolofuse.errors import DataError
@@ -18,9 +16,9 @@ def test_vedai__nine_classes_in_order_and_the_rest_is_counted(tmp_path: Path) ->
     prepare("vedai", vedai(tmp_path / "src"), tmp_path / "out")
     out = tmp_path / "out"
     assert keys(out, "train") == ["00000000"]
-    found = [pixels(line, (1024, 1024)) for line in labels(out, "labels/train/00000000.txt")]
+    found = [pixels(line, VEDAI_WH) for line in labels(out, "labels/train/00000000.txt")]
     assert found == [(class_id, [0, 8, 30, 40]) for class_id in range(9)]
-    assert [pixels(line, (1024, 1024))[0] for line in labels(out, "labels/val/00000001.txt")] == [0]
+    assert [pixels(line, VEDAI_WH)[0] for line in labels(out, "labels/val/00000001.txt")] == [0]
     left_out = {reason: found["count"] for reason, found in record(out)["left_out"].items()}
     assert left_out == {
         "boxes of class 'bus'": 1,
@@ -35,7 +33,7 @@ def test_vedai__corners_are_four_x_then_four_y(tmp_path: Path) -> None:
     text(src / "Annotations1024" / "00000001.txt", "20 25 0.5 1 1 0 10 30 28 8 12 14 40 38\n")
     prepare("vedai", src, tmp_path / "out")
     [line] = labels(tmp_path / "out", "labels/val/00000001.txt")
-    assert pixels(line, (1024, 1024)) == (0, [8, 12, 30, 40])
+    assert pixels(line, VEDAI_WH) == (0, [8, 12, 30, 40])
 
 
 def test_vedai__the_older_single_file_says_the_same(tmp_path: Path) -> None:
@@ -46,7 +44,7 @@ def test_vedai__the_older_single_file_says_the_same(tmp_path: Path) -> None:
     text(src / "Annotations1024" / "annotation1024.txt", lines)
     prepare("vedai", src, tmp_path / "out")
     [line] = labels(tmp_path / "out", "labels/train/00000000.txt")
-    assert pixels(line, (1024, 1024)) == (2, [8, 12, 30, 40])
+    assert pixels(line, VEDAI_WH) == (2, [8, 12, 30, 40])
 
 
 def test_vedai__an_unknown_number_and_a_short_line_are_named(tmp_path: Path) -> None:
