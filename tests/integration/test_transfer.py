@@ -13,28 +13,14 @@ from ultralytics.models.yolo.model import YOLO
 from ultralytics.nn.tasks import DetectionModel
 
 from tests.support.pairs import real_data
-from tests.unit.weights.test_sources import real_weights
-from yolofuse.config import Config
-from yolofuse.config.load import validate_config
+from tests.support.weights import CLASSES, initialised, real_weights
 from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.data.images.read_pair import read_pair
 from yolofuse.data.index.pair_set import load_pairs
-from yolofuse.model import Detector, build_detector
-from yolofuse.weights import WeightsReport, load_and_initialise, load_source
+from yolofuse.model import Detector
+from yolofuse.weights import WeightsReport, load_source
 
-CLASSES = ("person", "bicycle", "car")
 CUTS = ("early", "mid", "late", "decision")
-
-
-def config_of(*words: str) -> Config:
-    raw = {"data": {"descriptor": "x.yaml"}, "train": {"run": "runs/x"}}
-    return validate_config(raw, words, where="test")
-
-
-def begin(*words: str, names: tuple[str, ...] = CLASSES) -> tuple[Detector, WeightsReport]:
-    config = config_of(*words)
-    detector = build_detector(config.model, num_classes=len(names), seed=3)
-    return detector, load_and_initialise(detector, config, names)
 
 
 def saved_by_ultralytics(
@@ -55,7 +41,7 @@ def saved_by_ultralytics(
         for _ in range(0 if calibrated_on is None else 100):
             yolo.model.train()(calibrated_on)
         for branch in yolo.model.model[-1].cv2:
-            branch[-1].weight.mul_(30)  # as drawn, boxes hardly look at the image
+            branch[-1].weight.mul_(30)  # as drawn, boxes hardly depend on the image
     yolo.save(path)
     state = yolo.model.half().float().state_dict()
     return {name.removeprefix("model."): tensor for name, tensor in state.items()}
@@ -63,24 +49,24 @@ def saved_by_ultralytics(
 
 def check(detector: Detector, report: WeightsReport, source: dict[str, Tensor], head: str) -> None:
     """Backbone and neck: loaded and equal, or an inflated stem. Nothing else is fresh but fusion and head."""
-    entries = {entry.name: entry for entry in report.records}
+    records = {record.name: record for record in report.records}
     counted = 0
     for name, tensor in detector.state_dict().items():
         if not tensor.is_floating_point():
             continue
         part, _, rest = name.partition(".layers.")
         if part.startswith("fusion"):
-            assert entries[name].status == "initialised", name
+            assert records[name].status == "initialised", name
         elif rest.startswith(f"{head}."):
-            if entries[name].status == "loaded":
+            if records[name].status == "loaded":
                 assert torch.equal(tensor, source[rest]), name
         else:
             counted += 1
             if source[rest].shape == tensor.shape:
-                assert entries[name].status == "loaded", name
+                assert records[name].status == "loaded", name
                 assert torch.equal(tensor, source[rest]), name
             else:
-                assert entries[name].status == "inflated", name
+                assert records[name].status == "inflated", name
                 assert torch.equal(tensor, source[rest].sum(1, keepdim=True)), name
     body = [e for e in report.records if not e.head and e.part != "fusion"]
     assert counted == len(body) == sum(e.status in {"loaded", "inflated"} for e in body)
@@ -94,7 +80,9 @@ def test_ultralytics_checkpoint__arrives_whole_through_every_cut(base: str, tmp_
     source = saved_by_ultralytics(tmp_path / "w.pt", base, names)
     head = str(max(int(key.split(".")[0]) for key in source))
     for cut in CUTS:
-        detector, report = begin(f"model.base={base}", f"model.cut={cut}", f"weights.pretrained={tmp_path / 'w.pt'}")
+        detector, report = initialised(
+            f"model.base={base}", f"model.cut={cut}", f"weights.pretrained={tmp_path / 'w.pt'}"
+        )
         check(detector, report, source, head)
         parts = ("rgb", "ir") if cut == "decision" else ("trunk",)
         state = detector.state_dict()
@@ -116,10 +104,10 @@ def test_ultralytics_checkpoint__arrives_whole_through_every_cut(base: str, tmp_
 
 
 def test_coco_checkpoint__of_a_small_model_leaves_only_the_class_branch(tmp_path: Path) -> None:
-    """80 classes make the class branch of size n wider than three do, so it can't be taken; the report says so."""
+    """80 classes make the class branch of size n wider than three do, so it can't be copied; a warning says so."""
     names = ("person", *(f"thing {i}" for i in range(79)))
     source = saved_by_ultralytics(tmp_path / "w.pt", "yolov8n", names)
-    detector, report = begin("model.base=yolov8n", f"weights.pretrained={tmp_path / 'w.pt'}")
+    detector, report = initialised("model.base=yolov8n", f"weights.pretrained={tmp_path / 'w.pt'}")
     check(detector, report, source, "22")
     fresh = [e.name for e in report.records if e.status == "initialised" and e.part != "fusion"]
     assert fresh
@@ -132,7 +120,7 @@ def test_coco_checkpoint__of_a_small_model_leaves_only_the_class_branch(tmp_path
 def test_real_yolov5n__every_tensor_of_backbone_and_neck(cut: str) -> None:
     file = real_weights("yolov5n.pt")
     source = dict(load_source(file).parts["trunk"])
-    detector, report = begin("model.base=yolov5n", f"model.cut={cut}", f"weights.pretrained={file}")
+    detector, report = initialised("model.base=yolov5n", f"model.cut={cut}", f"weights.pretrained={file}")
     check(detector, report, source, "24")
     assert report.count("rgb")["loaded"] >= (165 if cut != "early" else 10)
 
@@ -157,12 +145,12 @@ def assert_same_boxes(found: Tensor, expected: Tensor) -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("cut", ["early", "mid", "late"])
 def test_identity_start__boxes_equal_those_of_the_source(cut: str, tmp_path: Path) -> None:
-    """Before training, fusion that hands on RGB alone gives the boxes of ultralytics' own model, on real pairs."""
+    """Before training, fusion that returns RGB alone gives the boxes of ultralytics' own model, on real pairs."""
     rgb, ir = real_images(tmp_path)
     saved_by_ultralytics(tmp_path / "w.pt", "yolov8n", CLASSES, calibrated_on=rgb[:, :, ::2, ::2])
     yolo: Any = YOLO(tmp_path / "w.pt")
     source = yolo.model.float().eval()
-    dual, report = begin(
+    dual, report = initialised(
         "model.base=yolov8n", f"model.cut={cut}", "init.fusion=rgb", f"weights.pretrained={tmp_path / 'w.pt'}"
     )
     assert report.count("trunk")["initialised"] == 0
@@ -178,7 +166,7 @@ def test_identity_start__real_weights(tmp_path: Path) -> None:
     """The same from COCO's yolov5n; its head does not fit, and the two models draw the same one, by its name."""
     rgb, ir = real_images(tmp_path)
     shared = ("model.base=yolov5n", "init.head_std=0.1", f"weights.pretrained={real_weights('yolov5n.pt')}")
-    single, _ = begin("model.streams=rgb", *shared)
-    dual, _ = begin("init.fusion=rgb", *shared)
+    single, _ = initialised("model.streams=rgb", *shared)
+    dual, _ = initialised("init.fusion=rgb", *shared)
     with torch.no_grad():
         assert_same_boxes(dual.eval()(rgb, ir)["trunk"][0], single.eval()(rgb, ir)["trunk"][0])

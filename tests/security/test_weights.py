@@ -1,4 +1,4 @@
-"""Pickled weights, through every command that takes a file of weights: nothing in them runs."""
+"""Untrusted weights, through every command that reads a file of weights: nothing in them runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _plant(file: Path, marker: Path, container: str, content: dict[str, object] 
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_marker__appears_where_a_file_is_believed(tmp_path: Path, container: str) -> None:
+def test_marker__appears_where_a_file_is_trusted(tmp_path: Path, container: str) -> None:
     """The control of all tests below."""
     file, marker = tmp_path / "w.pt", tmp_path / "marker"
     _plant(file, marker, container)
@@ -56,15 +56,15 @@ def test_weights__of_the_config(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     marker = tmp_path / "marker"
-    file = tmp_path / "w.pt" if key != "run-folder" else tmp_path / "stranger" / "weights" / "best.pt"
+    file = tmp_path / "w.pt" if key != "run-folder" else tmp_path / "untrusted" / "weights" / "best.pt"
     file.parent.mkdir(parents=True, exist_ok=True)
     _plant(file, marker, container)
-    given = str(file if key != "run-folder" else tmp_path / "stranger")
+    given = str(file if key != "run-folder" else tmp_path / "untrusted")
     weights = {"pretrained" if key != "rgb" else "rgb": given}
     assert command(["--cfg", str(write_config(tmp_path, weights=weights))]) == 2
     message = capsys.readouterr().err
     assert "not opened" in message
-    assert "weights_only" not in message  # torch's advice on how to run it all the same
+    assert "weights_only" not in message  # torch's advice on how to open it unsafely
     assert not marker.exists()
 
 
@@ -78,12 +78,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be spoiled."""
+    """A copy of it that a test may damage."""
     shutil.copytree(finished / "run", tmp_path / "run")
     return tmp_path / "run"
 
 
-def _whole(run: Path) -> dict[str, object]:
+def _content_of(run: Path) -> dict[str, object]:
     return dict(load_checkpoint(run / "weights" / "last.pt"))
 
 
@@ -93,7 +93,7 @@ def test_val__of_a_planted_checkpoint(
     finished: Path, run: Path, container: str, named_by: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     marker, file = run / "marker", run / "weights" / "best.pt"
-    _plant(file, marker, container, _whole(finished / "run"))  # all is there that a checkpoint needs, and more
+    _plant(file, marker, container, _content_of(finished / "run"))  # complete, and more
     data = ("--data", str(finished / "data" / "data.yaml"))
     words = ["--weights", str(file), *data] if named_by == "--weights" else ["--run", str(run)]
     assert val_cli.main(words) == 2
@@ -108,7 +108,7 @@ def test_resume__of_planted_checkpoints(
 ) -> None:
     """Every checkpoint of the run folder is a planted one, so there is none to fall back to."""
     marker = run / "marker"
-    content = _whole(finished / "run")
+    content = _content_of(finished / "run")
     for file in (run / "weights").glob("*.pt"):
         file.unlink()  # last.pt may be a second name of another
         _plant(file, marker, container, content)
@@ -116,7 +116,7 @@ def test_resume__of_planted_checkpoints(
         (run / name).unlink(missing_ok=True)
     assert train_cli.main(["--resume", str(run), *(["--force"] if force else [])]) == 2
     refusal = capsys.readouterr().err
-    assert "not opened" in refusal or "no checkpoint of the run is intact" in refusal  # for want of a checksum
+    assert "not opened" in refusal or "no checkpoint of the run is intact" in refusal  # without a checksum
     assert not marker.exists()
 
 
@@ -145,7 +145,7 @@ def test_safetensors__hostile_ones_are_refused(tmp_path: Path, kind: str, capsys
     elif kind == "pickle":
         _plant(file, marker, "zip")
     else:
-        file.write_bytes(b"" if kind == "empty" else b"these are no weights")
+        file.write_bytes(b"" if kind == "empty" else b"not weights")
     assert train_cli.main(["--cfg", str(write_config(tmp_path, weights={"pretrained": str(file)}))]) == 2
     message = capsys.readouterr().err
     assert "w.safetensors: damaged or no safetensors file" in message
@@ -168,7 +168,7 @@ def test_safetensors__names_are_read_and_bombs_among_them_refused(tmp_path: Path
 
 
 def test_safetensors__give_back_every_bit(finished: Path, tmp_path: Path) -> None:
-    """A run of ours goes out to others, and comes in again."""
+    """A yolofuse run is exported and read again."""
     ours = load_source(finished / "run")
     file = tmp_path / "w.safetensors"
     safetensors_io.save_safetensors(file, ours.parts, names=ours.names, base=ours.base)
@@ -191,7 +191,7 @@ def test_safetensors__hold_no_run(tmp_path: Path) -> None:
         safetensors_io.save_safetensors(tmp_path / "w.pt", {"trunk": {"0.a": torch.ones(1)}})
 
 
-def test_torch__that_can_not_open_files_safely_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch__that_cannot_open_files_safely_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "w.pt"
     torch.save(_STATE, file)
     for version in ("2.9.1+cpu", "1.13.0", "unknown"):

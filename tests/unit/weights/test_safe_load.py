@@ -1,4 +1,4 @@
-"""What is no file of weights is refused in a line, and nothing that a file names ever runs."""
+"""Untrusted files: other formats are refused in one line, and nothing that a file names ever runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.unit.weights.test_sources import equal, saved, state, ultralytics_model
+from tests.support.weights import holds_exactly, saved, small_state, ultralytics_model
 from yolofuse.errors import WeightsError
 from yolofuse.upstream import resolve_base
 from yolofuse.weights.checkpoint import load_checkpoint
@@ -40,12 +40,12 @@ def _foreign_zip(path: Path) -> None:
 
 
 def _truncated(path: Path) -> None:
-    torch.save(state(), path)
+    torch.save(small_state(), path)
     path.write_bytes(path.read_bytes()[:-1000])
 
 
 def _truncated_legacy(path: Path) -> None:
-    torch.save(state(), path, _use_new_zipfile_serialization=False)
+    torch.save(small_state(), path, _use_new_zipfile_serialization=False)
     path.write_bytes(path.read_bytes()[:3000])
 
 
@@ -86,14 +86,14 @@ def _self_holding(path: Path) -> None:
     ids=["empty", "text", "zip", "truncated", "truncated-legacy", "damaged-pickle", "torchscript", "self-holding",
          "pickle", "no-tensors", "list", "empty-dict", "missing"],
 )  # fmt: skip
-def test_other_files__are_refused_in_a_line(make: Callable[[Path], None], expected: str, tmp_path: Path) -> None:
+def test_other_files__are_refused_in_one_line(make: Callable[[Path], None], expected: str, tmp_path: Path) -> None:
     file = tmp_path / "w.pt"
     make(file)
     with pytest.raises(WeightsError, match=expected) as caught:
         load_source(file)
     assert str(caught.value).startswith(str(file))
     assert "\n" not in str(caught.value)
-    assert "weights_only" not in str(caught.value)  # torch's advice on how to run it all the same
+    assert "weights_only" not in str(caught.value)  # torch's advice on how to open it unsafely
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
@@ -107,7 +107,7 @@ def test_code__does_not_run(call: str, legacy: bool, tmp_path: Path) -> None:
         "exec": Calls(exec, touch),
         "getattr": Calls(getattr, Calls(os.system, f"touch {marker}"), "real"),
     }[call]
-    content = {**state(), "also": harmful}
+    content = {**small_state(), "also": harmful}
     if legacy:
         torch.save(content, file, _use_new_zipfile_serialization=False)
     else:
@@ -118,24 +118,24 @@ def test_code__does_not_run(call: str, legacy: bool, tmp_path: Path) -> None:
 
 
 def test_code__no_constructor_of_an_allowed_class_runs(tmp_path: Path) -> None:
-    """Ultralytics evaluates a text of its model's description; the call is passed over, the tensors are read."""
+    """Ultralytics evaluates a text of its model's description; the call is ignored, the tensors are read."""
     from ultralytics.nn.tasks import DetectionModel
 
     marker = tmp_path / "ran"
     touch = f"__import__('pathlib').Path({str(marker)!r}).touch() or nn.ReLU()"
     description = resolve_base("yolov8n").read() | {"activation": touch}
-    file = saved(tmp_path / "w.pt", {"model": state(), "also": Calls(DetectionModel, description, 3, 3, False)})
-    assert equal(load_source(file), state(""))
+    file = saved(tmp_path / "w.pt", {"model": small_state(), "also": Calls(DetectionModel, description, 3, 3, False)})
+    assert holds_exactly(load_source(file), small_state(prefix=""))
     assert not marker.exists()
     with pytest.raises(WeightsError, match=r"names ultralytics\.nn\.tasks\.DetectionModel, .*not opened"):
-        load_checkpoint(file)  # ours hold no classes at all
+        load_checkpoint(file)  # a yolofuse checkpoint holds no classes at all
     assert not marker.exists()
 
 
 def test_code__what_the_process_allows_is_not_allowed_here(tmp_path: Path) -> None:
-    """Another library may have added to torch's list; it stays as it was for others, and is not obeyed here."""
+    """Another library may have added to torch's list; it stays as it was for others, and is not used here."""
     marker = tmp_path / "ran"
-    file = saved(tmp_path / "w.pt", {**state(), "also": Calls(_touch, str(marker))})
+    file = saved(tmp_path / "w.pt", {**small_state(), "also": Calls(_touch, str(marker))})
     with torch.serialization.safe_globals([_touch]):
         before = set(torch.serialization.get_safe_globals())
         for load in (load_source, load_checkpoint):
@@ -145,12 +145,12 @@ def test_code__what_the_process_allows_is_not_allowed_here(tmp_path: Path) -> No
         assert set(torch.serialization.get_safe_globals()) == before
         assert not marker.exists()
         torch.load(file, weights_only=True)
-    assert marker.exists()  # so the file does harm where it is obeyed
+    assert marker.exists()  # so the file does harm where the list is used
 
 
 @pytest.fixture
 def _nothing_allowed() -> Iterator[None]:
-    """What other tests' use of ultralytics itself has put on torch's list for good is off it for a while."""
+    """Clear torch's allow-list, which other tests' use of ultralytics may have extended, during a test."""
     before = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     yield
@@ -172,7 +172,7 @@ def _touch(path: str) -> None:
 @pytest.mark.parametrize(
     "name", ["models.yolo.Model", "models.common.Conv", "models.experimental.Ensemble", "ultralytics.nn.gone.Block"]
 )
-def test_stand_in__for_model_classes_that_are_not_installed(name: str, tmp_path: Path) -> None:
+def test_stub__for_model_classes_that_are_not_installed(name: str, tmp_path: Path) -> None:
     trunk = load_source(_module_of(tmp_path / "w.pt", name)).parts["trunk"]
     assert {key: value.tolist() for key, value in trunk.items()} == {"0.weight": [1.0, 2.0]}
 
@@ -182,7 +182,7 @@ def test_stand_in__for_model_classes_that_are_not_installed(name: str, tmp_path:
     ["models.other.Model", "models.yolo.Model.forward", "mymodels.yolo.Model", "utils.general.run", "builtins.eval",
      "torch.hub.load", "torch.nn.functional.relu", "ultralyticsx.nn.Conv"],
 )  # fmt: skip
-def test_stand_in__for_nothing_else(name: str, tmp_path: Path) -> None:
+def test_stub__for_nothing_else(name: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="not opened") as caught:
         load_source(_module_of(tmp_path / "w.pt", name))
     assert name in str(caught.value)

@@ -1,4 +1,4 @@
-"""What a file says of its model and its classes."""
+"""Base model, class names and number of classes from the content of a file."""
 
 from __future__ import annotations
 
@@ -64,7 +64,17 @@ def test_names__forms(names: Any, expected: tuple[str, ...] | None) -> None:
     assert read_names(names) == expected
 
 
-@pytest.mark.parametrize("base", ["yolov5n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n"])
+@pytest.mark.parametrize(
+    "base",
+    [
+        "yolov8n",
+        "yolov10n",
+        *(
+            pytest.param(base, marks=pytest.mark.soak)
+            for base in ("yolov5n", "yolov9t", "yolo11n", "yolo12n", "yolo26n")
+        ),
+    ],
+)
 def test_class_rows__of_every_family(base: str) -> None:
     family = nn.Sequential(*build_layers(resolve_base(base), channels=3, num_classes=7))
     assert class_rows(family.state_dict()) == 7
@@ -73,5 +83,5 @@ def test_class_rows__of_every_family(base: str) -> None:
 def test_class_rows__of_an_anchor_head() -> None:
     head = {f"24.m.{i}.bias": torch.ones(3 * 12) for i in range(3)}
     assert class_rows(head | {"24.anchors": torch.ones(3, 3, 2)}) == 7
-    assert class_rows(head) is None  # without anchors there is no telling
+    assert class_rows(head) is None  # unknown without anchors
     assert class_rows(head | {"24.anchors": torch.ones(3, 3, 2), "24.proto.cv1.conv.weight": torch.ones(1)}) is None
