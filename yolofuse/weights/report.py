@@ -142,8 +142,8 @@ def _find_warnings(report: WeightsReport) -> Iterable[str]:
 
 def _layer_of(record: TensorRecord) -> str:
     """Return ``rgb.layers.4`` of ``rgb.layers.4.cv1.conv.weight``, ``fusion.4`` of ``fusion.4.conv.weight``."""
-    words = record.name.split(".")
-    return ".".join(words[: 3 if words[1] == "layers" else 2])
+    segments = record.name.split(".")
+    return ".".join(segments[: 3 if segments[1] == "layers" else 2])
 
 
 def _format_rules(records: Sequence[TensorRecord]) -> str:
