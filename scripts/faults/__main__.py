@@ -44,7 +44,9 @@ _ULTRALYTICS: dict[str, Callable[[UltralyticsRuns], Outcome]] = {
 
 def main() -> None:
     """Run the scenarios of a trainer, print the outcomes and optionally write them to the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trainer", choices=["ours", "ultralytics"], default="ours")
     parser.add_argument("--csv", action="store_true", help=f"write the outcomes to {TABLE.name}")
     parser.add_argument("--only", nargs="+", choices=FAULTS, metavar="NAME", help="some of the faults")

@@ -200,6 +200,7 @@ def check_existing_runs(ablation: Ablation, cells: Sequence[Cell]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the ablation; overrides such as train.epochs=2 apply to every run."""
     parser = Parser(
+        prog="python -m scripts.experiments.init_ablation",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="section.key=value overrides come last and apply to every run",
