@@ -40,7 +40,7 @@ check-static: $(READY)
 	$(VENV)/bin/mypy
 
 check-unit: $(READY)
-	$(RUN) -m pytest -q tests/unit
+	$(RUN) -m pytest -q --dist loadfile tests/unit
 
 lock: $(READY)
 	$(RUN) scripts/lock_requirements.py

@@ -124,15 +124,29 @@ def fit_batch(
     high = num_pairs // world
     if not high:
         raise ConfigError(f"train.batch: -1 needs at least a pair for each of {world} ranks (got {num_pairs} pairs)")
-
-    taken: dict[int, int | None] = {}
+    peaks: dict[int, int | None] = {}
 
     def fits(num: int) -> bool:
-        peaks = gather(_peak(step, memory, num))
-        known = [peak for peak in peaks if peak is not None]
-        taken[num] = max(known) if len(known) == len(peaks) else None
-        return len(known) == len(peaks) and max(known) <= limit
+        of_ranks = gather(_peak(step, memory, num))
+        known = [peak for peak in of_ranks if peak is not None]
+        peaks[num] = max(known) if len(known) == len(of_ranks) else None
+        return len(known) == len(of_ranks) and max(known) <= limit
 
+    best = _largest_fitting(fits, peaks, limit, high)
+    if not best:
+        raise ConfigError(
+            f"train.batch: not even one pair fits into {share:.0%} of the memory ({limit / _GIB:.1f} GiB); "
+            "use a smaller train.imgsz or model.base"
+        )
+    log.info(
+        "train.batch: %d, %d on each rank; a step uses %.1f of %.1f GiB allowed (%.0f%% of the memory)",
+        best * world, best, (peaks[best] or 0) / _GIB, limit / _GIB, 100 * share,
+    )  # fmt: skip
+    return best * world
+
+
+def _largest_fitting(fits: Callable[[int], bool], peaks: dict[int, int | None], limit: float, high: int) -> int:
+    """Try a few small sizes, then those that their peaks predict; return the largest that fits, 0 if none does."""
     best = 0
     for num in [num for num in _PROBED if num <= high] or [1]:
         if not fits(num):
@@ -140,25 +154,14 @@ def fit_batch(
             break
         best = num
     for _ in range(_MAX_TRIES):
-        num = _even(min(_predict(taken, limit), high))
+        num = _even(min(_predict(peaks, limit), high))
         if num < max(_WORTH_A_TRY * best, best + 1):
             break
         if fits(num):
             best = num
         else:
             high = num - 1
-    if not best and not (high and fits(1)):
-        raise ConfigError(
-            f"train.batch: not even one pair fits into {share:.0%} of the memory ({limit / _GIB:.1f} GiB); "
-            "use a smaller train.imgsz or model.base"
-        )
-    best = max(best, 1)
-    peak = taken[best] or 0
-    log.info(
-        "train.batch: %d, %d on each rank; a step uses %.1f of %.1f GiB allowed (%.0f%% of the memory)",
-        best * world, best, peak / _GIB, limit / _GIB, 100 * share,
-    )  # fmt: skip
-    return best * world
+    return best or int(high > 0 and fits(1))
 
 
 def _peak(step: Callable[[int], None], memory: MemoryMeter, num: int) -> int | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
+
+from yolofuse.tables import csv_text, text_table
 
 Part = Literal["data", "forward", "loss", "backward", "optimizer", "ema", "evaluation"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -155,28 +155,33 @@ def owner(named: Sequence[tuple[float, float, str]], moment: float) -> str | Non
 def format_times(times: StepTimes) -> str:
     """Format the times as a text table."""
     on_cuda = times.busy is not None
-    lines = [f"{'part':<12}{'host ms':>10}{'share':>8}" + (f"{'device ms':>12}{'share':>8}" if on_cuda else "")]
-    for row in times.parts:
-        share = "" if row.host_share is None else f"{row.host_share:.1%}"
-        line = f"{row.name:<12}{row.host_ms:>10.2f}{share:>8}"
-        if row.device_ms is not None and row.device_share is not None:
-            line += f"{row.device_ms:>12.2f}{row.device_share:>8.1%}"
-        lines.append(line.rstrip())
-    lines.append(f"{'step':<12}{times.step_ms:>10.2f}{'':>8}  mean of {times.num_steps} steps, with the profiler on")
-    if on_cuda:
+    rows = [["part", "host ms", "share", *(["device ms", "share"] if on_cuda else [])]]
+    for part in times.parts:
+        row = [part.name, f"{part.host_ms:.2f}", _percent(part.host_share)]
+        if on_cuda:
+            row += ["" if part.device_ms is None else f"{part.device_ms:.2f}", _percent(part.device_share)]
+        rows.append(row)
+    rows.append(["step", f"{times.step_ms:.2f}", *[""] * (len(rows[0]) - 2)])
+    lines = [text_table(rows), f"mean of {times.num_steps} steps, with the profiler on"]
+    if times.busy is not None:
         lines.append(f"the GPU was busy for {times.busy:.1%} of the time")
     return "\n".join(lines)
 
 
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
+
+
 def times_as_csv(times: StepTimes) -> str:
     """Format the times as CSV: a row for each part and one for the whole step."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["part", "host_ms", "host_share", "device_ms", "device_share", "steps", "gpu_busy"])
     whole = PartTime("step", times.step_ms, 1.0)
+    rows = []
     for row in (*times.parts, whole):
-        figures = (row.host_ms, row.host_share, row.device_ms, row.device_share)
+        values = {name: getattr(row, name) for name in ("host_ms", "host_share", "device_ms", "device_share")}
         busy = times.busy if row is whole else None
-        cells = ["" if figure is None else f"{figure:.6g}" for figure in figures]
-        writer.writerow([row.name, *cells, times.num_steps, "" if busy is None else f"{busy:.4f}"])
-    return text.getvalue()
+        rows.append(
+            {"part": row.name}
+            | {name: None if value is None else f"{value:.6g}" for name, value in values.items()}
+            | {"steps": times.num_steps, "gpu_busy": None if busy is None else f"{busy:.4f}"}
+        )
+    return csv_text(rows)
