@@ -1,7 +1,8 @@
-"""What every test runs under: no network, few threads, a cache of its own."""
+"""Fixtures of every test: no network, one thread, a private cache, no waiting for the disk."""
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,12 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the disk, which takes seconds on a busy machine; no test can cut the power anyway."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture(autouse=True)
