@@ -25,28 +25,16 @@ METRICS = ("AP", "AP50")
 
 @dataclass(frozen=True)
 class RunResults:
-    """The results of one run.
-
-    Attributes:
-        folder: Its folder.
-        options: Its config by dotted key.
-        state: That of :class:`~yolofuse.run.summary.RunSummary`, or ``submitted`` if it has not started yet.
-        epochs: Finished epochs.
-        best: AP and AP50 of the epoch with the best AP; empty before the first evaluation.
-        evaluations: AP and AP50 by evaluation, such as ``eval-val``.
-        wall_s: Seconds from the run's start to its end or last status, waiting in queues included; None: unknown.
-        busy_s: Seconds of it in which the run was running.
-        interruptions: How often it stopped before it was finished.
-    """
+    """The results of one run."""
 
     folder: Path
-    options: Mapping[str, Any]
-    state: str
-    epochs: int
-    best: Mapping[str, float]
-    evaluations: Mapping[str, Mapping[str, float]]
-    wall_s: float | None
-    busy_s: float | None
+    options: Mapping[str, Any]  # its config by dotted key
+    state: str  # that of RunSummary, or ``submitted`` if it has not started yet
+    epochs: int  # finished epochs
+    best: Mapping[str, float]  # AP and AP50 of the epoch with the best AP; empty before the first evaluation
+    evaluations: Mapping[str, Mapping[str, float]]  # AP and AP50 by evaluation, such as ``eval-val``
+    wall_s: float | None  # from the run's start to its end or last status, waiting in queues included; None: unknown
+    busy_s: float | None  # the part of it in which the run was running
     interruptions: int
 
     @property
@@ -74,11 +62,7 @@ def find_runs(folder: Path) -> list[Path]:
 
 
 def read_run(folder: Path, now: datetime | None = None) -> RunResults:
-    """Read the results of a run from its folder.
-
-    Args:
-        folder: The run's folder.
-        now: The current time, by default the clock's.
+    """Read the results of a run from its folder, as of ``now`` (by default the current time).
 
     Raises:
         RunError: If it holds no run, or one of its files is damaged.
@@ -153,7 +137,7 @@ def _durations(folder: Path, status: RunStatus | None) -> tuple[float | None, fl
     for event in events:
         if event.event in LIFECYCLE_EVENTS - TERMINAL_EVENTS:  # started or resumed
             if since is not None:  # it was killed before, and recorded no end
-                busy += _last_seen(event.facts.get("last_seen"), since, last) - since
+                busy += max(event.last_seen or last, since, last) - since
             since = event.time
         elif event.event in TERMINAL_EVENTS and since is not None:
             busy, since = busy + (event.time - since), None
@@ -162,12 +146,3 @@ def _durations(folder: Path, status: RunStatus | None) -> tuple[float | None, fl
         last = max(last, status.updated if status is not None else last)
         busy += last - since
     return (last - events[0].time).total_seconds(), busy.total_seconds()
-
-
-def _last_seen(recorded: object, since: datetime, last: datetime) -> datetime:
-    """Return when a killed run was last known to be alive."""
-    try:
-        seen = datetime.fromisoformat(recorded) if isinstance(recorded, str) else last
-    except ValueError:
-        seen = last
-    return max(seen, since, last) if seen.tzinfo else max(last, since)

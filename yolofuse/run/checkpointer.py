@@ -7,8 +7,9 @@ import os
 import secrets
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,7 @@ class AsyncCheckpointer:
     """
 
     def __init__(self, folder: RunFolder, keep: int) -> None:
-        """Create a checkpointer; the thread starts with the first checkpoint.
-
-        Args:
-            folder: The run's folder.
-            keep: How many of the newest checkpoints are kept.
-        """
+        """Create a checkpointer that keeps the newest ``keep`` checkpoints."""
         self._folder = folder
         self._keep = keep
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpointer")
@@ -65,7 +61,7 @@ class AsyncCheckpointer:
         Raises:
             WeightsError: If an earlier checkpoint could not be written.
         """
-        self._submit(self._write_last, content, step)
+        self._submit(lambda copied: self._write_last(copied, step), content)
 
     def save_best(self, content: Mapping[str, Any]) -> None:
         """Save the state with the best AP.
@@ -73,7 +69,7 @@ class AsyncCheckpointer:
         Raises:
             WeightsError: If an earlier checkpoint could not be written.
         """
-        self._submit(self._write_best, content)
+        self._submit(partial(save_checkpoint, self._folder.best), content)
 
     def raise_if_failed(self) -> None:
         """Raise the error of a failed write, without waiting for pending ones.
@@ -97,21 +93,17 @@ class AsyncCheckpointer:
         """Write pending checkpoints and end the thread; call :meth:`flush` first to see errors."""
         self._thread.shutdown(wait=True)
 
-    def _submit(self, write: Any, content: Mapping[str, Any], *args: int) -> None:
+    def _submit(self, write: Callable[[dict[str, Any]], None], content: Mapping[str, Any]) -> None:
         copied = snapshot(content)  # while the previous one is still being written
         self.flush()  # at most two copies in memory
-        self._pending.append(self._thread.submit(write, copied, *args))
+        self._pending.append(self._thread.submit(write, copied))
 
     def _write_last(self, content: Mapping[str, Any], step: int) -> None:
-        folder = self._folder
-        path = folder.checkpoint(step)
+        path = self._folder.checkpoint(step)
         save_checkpoint(path, content)
-        _link(path, folder.last)
-        for old in folder.checkpoints()[self._keep :]:
+        _link(path, self._folder.last)
+        for old in self._folder.checkpoints()[self._keep :]:
             old.unlink()
-
-    def _write_best(self, content: Mapping[str, Any]) -> None:
-        save_checkpoint(self._folder.best, content)
 
 
 def snapshot(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,8 +176,5 @@ def _copy(value: Any) -> Any:
 def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
-    if isinstance(value, Mapping):
-        return [tensor for item in value.values() for tensor in _tensors(item)]
-    if isinstance(value, list | tuple):
-        return [tensor for item in value for tensor in _tensors(item)]
-    return []
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return [tensor for item in items for tensor in _tensors(item)]

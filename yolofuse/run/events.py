@@ -32,13 +32,8 @@ _MAX_TEXT = 2000  # characters of a field
 def append_event(folder: Path, event: EventName, **fields: Scalar) -> None:
     """Append a line to ``events.jsonl`` in one write, so that lines of several processes do not mix.
 
-    No run depends on its events: a failed write is logged, not raised.
-
-    Args:
-        folder: The run's folder.
-        event: What happened; the time and this host are added.
-        fields: More values, such as ``epoch``, ``step``, ``world``. Numbers that are not finite become text, which
-            JSON can hold; long texts are cut.
+    No run depends on its events: a failed write is logged, not raised. Time and host are added to the ``fields``, such
+    as ``epoch``, ``step``, ``world``; numbers that are not finite become text, which JSON can hold; long texts are cut.
     """
     row: dict[str, Scalar] = {"time": utc_now(), "event": event, "host": socket.gethostname()}
     row |= {name: _json_value(value) for name, value in fields.items()}
@@ -59,9 +54,8 @@ def describe_last_exit(folder: Path) -> dict[str, Any]:
     """Return the fields of a ``resumed`` event that say how the run had ended; call before writing a new status.
 
     Returns:
-        ``after``: preempted, failed, finished, or killed if no end was recorded; ``reached``: the last step that is
-        known to be finished (a kill may have lost a few seconds more); ``last_seen`` and ``was_on``: when and on which
-        host, as far as known.
+        ``after``: preempted, failed, finished, or killed if no end was recorded. As far as known, ``reached``: the
+        last finished step (a kill may have lost a few seconds more), ``last_seen`` and ``was_on``: when, on which host.
     """
     try:
         events, _ = read_events(folder)

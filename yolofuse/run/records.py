@@ -32,69 +32,52 @@ Name = Annotated[str, Field(max_length=255)]
 
 
 class RunStatus(BaseModel):
-    """The run state, as ``status.json`` holds it.
-
-    Attributes:
-        state: What the run is doing, or how it ended.
-        epoch: Finished epochs.
-        epochs: Of the whole run.
-        epoch_step: Finished steps of the current epoch.
-        steps_per_epoch: Steps of a whole epoch.
-        step: Finished steps since the start.
-        pairs_per_s: Training throughput over all ranks; None until it is known.
-        eta_s: Remaining seconds, evaluations included.
-        updated: When the file was written.
-        host: Machine of rank 0.
-        pid: Process of rank 0.
-        world: Number of ranks.
-        last_save_step: Step of the newest checkpoint.
-        best_ap: Best AP so far; None before the first evaluation.
-    """
+    """The run state, as ``status.json`` holds it."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
 
-    state: State
-    epoch: Count
+    state: State  # what the run is doing, or how it ended
+    epoch: Count  # finished epochs
     epochs: Count
-    epoch_step: Count
+    epoch_step: Count  # finished steps of the current epoch
     steps_per_epoch: Count
-    step: Count
-    pairs_per_s: Annotated[float, Field(ge=0)] | None
-    eta_s: Annotated[float, Field(ge=0, le=1e10)] | None
+    step: Count  # finished steps since the start
+    pairs_per_s: Annotated[float, Field(ge=0)] | None  # training throughput over all ranks; None until it is known
+    eta_s: Annotated[float, Field(ge=0, le=1e10)] | None  # remaining seconds, evaluations included
     updated: AwareDatetime
-    host: Name
+    host: Name  # of rank 0, as is pid
     pid: Count
-    world: Count
-    last_save_step: Count
-    best_ap: float | None
+    world: Count  # number of ranks
+    last_save_step: Count  # step of the newest checkpoint
+    best_ap: float | None  # None before the first evaluation
 
 
 class Event(BaseModel):
-    """One event of a run, a line of ``events.jsonl``; fields without a name here are in :attr:`facts`.
-
-    Attributes:
-        time: When it happened.
-        event: What happened, see ``EventName``.
-        host: Machine of the process that wrote it.
-        epoch: Finished epochs.
-        step: Finished steps since the start.
-        world: Number of ranks.
-    """
+    """One event of a run, a line of ``events.jsonl``; fields without a name here are in :attr:`facts`."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
     __pydantic_extra__: dict[str, Scalar]
 
     time: AwareDatetime
-    event: Name
-    host: Name = ""
-    epoch: Count | None = None
-    step: Count | None = None
-    world: Count | None = None
+    event: Name  # see EventName
+    host: Name = ""  # machine of the process that wrote it
+    epoch: Count | None = None  # finished epochs
+    step: Count | None = None  # finished steps since the start
+    world: Count | None = None  # number of ranks
 
     @property
     def facts(self) -> dict[str, Scalar]:
         """The fields that the schema does not name."""
         return self.__pydantic_extra__
+
+    @property
+    def last_seen(self) -> datetime | None:
+        """When the run that a ``resumed`` event continues was last known to be alive."""
+        try:
+            time = datetime.fromisoformat(str(self.facts.get("last_seen")))
+        except ValueError:
+            return None
+        return time if time.tzinfo else None
 
 
 def utc_now() -> str:

@@ -58,19 +58,17 @@ def code_fingerprint() -> dict[str, str]:
 def check_resumable(
     path: Path, content: Mapping[str, Any], config: Config, data_hash: str, *, force: bool = False
 ) -> list[str]:
-    """Compare config, data and code with those of a checkpoint; return the differences, accepted with ``force`` only.
-
-    Args:
-        path: The checkpoint, for messages.
-        content: Its content.
-        config: The config to resume with.
-        data_hash: Fingerprint of the training data as it is now.
-        force: Accept differences.
+    """Compare config, data and code with those of the checkpoint ``path``; return the differences.
 
     Raises:
         RunError: If config, data or code changed, without ``force``.
     """
-    changes = _config_changes(validate_config(content["config"], where=str(path)), config)
+    before, after = flat_options(validate_config(content["config"], where=str(path))), flat_options(config)
+    changes = [
+        f"{key}: {before.get(key)} when it was saved, {after.get(key)} now"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and key not in _MAY_CHANGE
+    ]
     if content["data_hash"] != data_hash:
         changes.append("the training data changed: other images, labels or classes than when the run started")
     known, now = content.get("code", {}), code_fingerprint()
@@ -85,15 +83,6 @@ def check_resumable(
     return changes
 
 
-def _config_changes(before: Config, after: Config) -> list[str]:
-    a, b = flat_options(before), flat_options(after)
-    return [
-        f"{key}: {a.get(key)} when it was saved, {b.get(key)} now"
-        for key in sorted(a.keys() | b.keys())
-        if a.get(key) != b.get(key) and key not in _MAY_CHANGE
-    ]
-
-
 def flat_options(config: Config) -> dict[str, Any]:
     """Return all options by dotted key, such as ``train.epochs``."""
     return _flatten(plain_config(config))
@@ -102,6 +91,5 @@ def flat_options(config: Config) -> dict[str, Any]:
 def _flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in section.items():
-        name = f"{prefix}{key}"
-        flat |= _flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat

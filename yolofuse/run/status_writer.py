@@ -8,6 +8,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from yolofuse.run.records import STATUS_NAME, State, utc_now
 
 log = logging.getLogger("yolofuse")
 
-_SPEED_WINDOW = 12  # writes over which the speed is measured
+_SPEED_WINDOW = 12  # writes over which the speed is measured: (seconds, step) of each
 
 
 class ProgressLike(Protocol):
@@ -29,63 +30,44 @@ class ProgressLike(Protocol):
     best_ap: float
 
 
+@dataclass(eq=False)
 class StatusWriter:
     """Keeps ``status.json`` up to date; used on rank 0.
 
     No run depends on its status: a failed write is logged, not raised.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        epochs: int,
-        steps_per_epoch: int,
-        batch: int,
-        world: int,
-        every_s: float = 5.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Create a writer; nothing is written yet.
-
-        Args:
-            folder: The run's folder.
-            epochs: Epochs of the whole run.
-            steps_per_epoch: Steps of a whole epoch.
-            batch: Pairs per step over all ranks.
-            world: Number of ranks.
-            every_s: Seconds between two writes of the same state.
-            clock: Monotonic time in seconds.
-        """
-        self._path = folder / STATUS_NAME
-        self._epochs = epochs
-        self._steps_per_epoch = steps_per_epoch
-        self._batch = batch
-        self._world = world
-        self._every_s = every_s
-        self._clock = clock
-        self._state: State | None = None
-        self._due = 0.0
-        self._points: deque[tuple[float, int]] = deque(maxlen=_SPEED_WINDOW)  # (seconds, step)
-        self._steps_per_s: float | None = None
-        self._pause_start: float | None = None
-        self._num_pauses = 0
-        self._paused_s = 0.0
-        self._has_failed = False
+    folder: Path
+    _: KW_ONLY
+    epochs: int
+    steps_per_epoch: int
+    batch: int  # pairs per step over all ranks
+    world: int
+    every_s: float = 5.0  # between two writes of the same state
+    clock: Callable[[], float] = time.monotonic
+    _state: State | None = field(default=None, init=False)
+    _due: float = field(default=0.0, init=False)
+    _points: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_SPEED_WINDOW), init=False)
+    _steps_per_s: float | None = field(default=None, init=False)
+    _pause_start: float | None = field(default=None, init=False)
+    _num_pauses: int = field(default=0, init=False)
+    _paused_s: float = field(default=0.0, init=False)
+    _has_failed: bool = field(default=False, init=False)
 
     def update(self, state: State, progress: ProgressLike) -> None:
         """Write the status if the state is new or the last write is ``every_s`` old."""
-        now = self._clock()
+        now = self.clock()
         if state == self._state and now < self._due:
             return
         self._measure_speed(state, progress.step, now)
-        self._state, self._due = state, now + self._every_s
+        self._state, self._due = state, now + self.every_s
+        path = self.folder / STATUS_NAME
         try:
-            save_json(self._path, self._content(state, progress))
+            save_json(path, self._content(state, progress))
             self._has_failed = False
         except OSError as error:
             if not self._has_failed:
-                log.warning("warning: %s: cannot be written (%s); training continues", self._path, error)
+                log.warning("warning: %s: cannot be written (%s); training continues", path, error)
             self._has_failed = True
 
     def _content(self, state: State, progress: ProgressLike) -> dict[str, object]:
@@ -93,16 +75,16 @@ class StatusWriter:
         return {
             "state": state,
             "epoch": progress.epoch,
-            "epochs": self._epochs,
+            "epochs": self.epochs,
             "epoch_step": progress.epoch_step,
-            "steps_per_epoch": self._steps_per_epoch,
+            "steps_per_epoch": self.steps_per_epoch,
             "step": progress.step,
-            "pairs_per_s": None if speed is None else round(speed * self._batch, 3),
+            "pairs_per_s": None if speed is None else round(speed * self.batch, 3),
             "eta_s": self._eta_s(state, progress),
             "updated": utc_now(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "world": self._world,
+            "world": self.world,
             "last_save_step": progress.last_save,
             "best_ap": progress.best_ap if 0 <= progress.best_ap <= 1 else None,
         }
@@ -130,6 +112,6 @@ class StatusWriter:
             return 0.0 if state == "finished" else None
         if not self._steps_per_s:
             return None
-        steps = max(self._epochs * self._steps_per_epoch - progress.step, 0)
+        steps = max(self.epochs * self.steps_per_epoch - progress.step, 0)
         pause_s = self._paused_s / self._num_pauses if self._num_pauses else 0.0
-        return round(steps / self._steps_per_s + pause_s * max(self._epochs - progress.epoch, 0), 1)
+        return round(steps / self._steps_per_s + pause_s * max(self.epochs - progress.epoch, 0), 1)

@@ -22,21 +22,13 @@ _COUNTED_EVENTS = ("rolled_back", "out_of_memory", "worker_died", "fell_back")
 
 @dataclass(frozen=True)
 class Interruption:
-    """One time that a run stopped before it was finished.
+    """One time that a run stopped before it was finished."""
 
-    Attributes:
-        time: When it stopped, if known; else when it resumed.
-        why: The reason: ``preempted (SIGUSR1)``, ``failed``, ``killed``.
-        host: Where it ran; "" if unknown.
-        reached: Last step that is known to be finished.
-        resumed_at: Step that it resumed from; None if it has not resumed yet.
-    """
-
-    time: datetime
-    why: str
-    host: str
-    reached: int | None
-    resumed_at: int | None
+    time: datetime  # when it stopped, if known; else when it resumed
+    why: str  # ``preempted (SIGUSR1)``, ``failed``, ``killed``
+    host: str  # where it ran; "" if unknown
+    reached: int | None  # last step that is known to be finished
+    resumed_at: int | None  # step that it resumed from; None if it has not resumed yet
 
     @property
     def lost(self) -> int | None:
@@ -54,28 +46,17 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """The state and history of a run, as its folder shows them.
-
-    Attributes:
-        folder: The run's folder.
-        state: training, validating, starting, finished, preempted, failed, stopped (it was killed, or its machine
-            died), or unknown.
-        is_alive: Whether a process is working on it.
-        status: Its last status.
-        checkpoint: The checkpoint that it would resume from.
-        interruptions: In chronological order.
-        counts: How often each other event happened, zeros included.
-        damaged: Number of event lines that could not be read.
-    """
+    """The state and history of a run, as its folder shows them."""
 
     folder: Path
+    # training, validating, starting, finished, preempted, failed, stopped (killed, or its machine died), or unknown
     state: str
-    is_alive: bool
+    is_alive: bool  # whether a process is working on it
     status: RunStatus | None
-    checkpoint: Checkpoint | None
-    interruptions: tuple[Interruption, ...]
-    counts: dict[str, int]
-    damaged: int
+    checkpoint: Checkpoint | None  # the one that it would resume from
+    interruptions: tuple[Interruption, ...]  # in chronological order
+    counts: dict[str, int]  # how often each other event happened, zeros included
+    damaged: int  # number of event lines that could not be read
 
     @property
     def lost(self) -> int:
@@ -91,12 +72,9 @@ class RunSummary:
 
 
 def summarise_run(folder: Path, now: datetime | None = None, locked: Callable[[Path], bool] = is_locked) -> RunSummary:
-    """Summarise a run from the files in its folder.
+    """Summarise a run from the files in its folder, as of ``now`` (by default the current time).
 
-    Args:
-        folder: The run's folder.
-        now: The current time, by default the clock's.
-        locked: Function that returns whether a process holds the run's lock.
+    ``locked`` returns whether a process holds the run's lock.
 
     Raises:
         RunError: If its status or events are not those of a run.
@@ -156,9 +134,9 @@ def _interruptions(events: Sequence[Event]) -> list[Interruption]:
 
 def _interruption(before: Event, resumed: Event) -> Interruption:
     ended = before.event in TERMINAL_EVENTS
-    reached, last_seen, was_on = (resumed.facts.get(name) for name in ("reached", "last_seen", "was_on"))
+    reached, was_on = resumed.facts.get("reached"), resumed.facts.get("was_on")
     return Interruption(
-        time=before.time if ended else _parse_time(last_seen) or resumed.time,
+        time=before.time if ended else resumed.last_seen or resumed.time,
         why=_reason(before),
         host=before.host if ended or not isinstance(was_on, str) else was_on,
         reached=max((step for step in (reached, before.step) if isinstance(step, int)), default=None),
@@ -178,16 +156,6 @@ def _reason(last: Event) -> str:
         signal = last.facts.get("signal")
         return f"preempted ({signal})" if isinstance(signal, str) else "preempted"
     return last.event if last.event in TERMINAL_EVENTS else "killed"
-
-
-def _parse_time(text: object) -> datetime | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return time if time.tzinfo else None
 
 
 def _newest_checkpoint(folder: Path) -> Checkpoint | None:

@@ -19,33 +19,19 @@ from yolofuse.weights import load_state
 
 @dataclass
 class TrainState:
-    """The changing state of a run, beside weights, EMA and optimizer.
+    """The changing state of a run, beside weights, EMA and optimizer."""
 
-    Attributes:
-        epoch: Finished epochs; also the index, from 0, of the current or next one.
-        epoch_step: Batches of the current epoch already used.
-        step: Batches used since the start.
-        last_update: Step after which the weights last changed.
-        last_save: Step after which ``last.pt`` was saved.
-        best_ap: Best AP so far; -1 before the first evaluation.
-        best_epoch: Its epoch, counted from 1; 0 before the first evaluation.
-        loss_sums: For each rank, sums of the loss terms over the current epoch's batches.
-        history: A row per finished epoch.
-        skipped: Steps that are skipped because their loss or gradients were not finite.
-        rollbacks: How often the run was rolled back to a checkpoint because of such a step.
-    """
-
-    epoch: int = 0
-    epoch_step: int = 0
-    step: int = 0
-    last_update: int = 0
-    last_save: int = 0
-    best_ap: float = -1.0
-    best_epoch: int = 0
-    loss_sums: list[dict[str, float]] = field(default_factory=list)
-    history: History = field(default_factory=list)
-    skipped: list[int] = field(default_factory=list)
-    rollbacks: int = 0
+    epoch: int = 0  # finished epochs; also the index, from 0, of the current or next one
+    epoch_step: int = 0  # batches of the current epoch already used
+    step: int = 0  # batches used since the start
+    last_update: int = 0  # step after which the weights last changed
+    last_save: int = 0  # step after which ``last.pt`` was saved
+    best_ap: float = -1.0  # -1 before the first evaluation
+    best_epoch: int = 0  # its epoch, counted from 1; 0 before the first evaluation
+    loss_sums: list[dict[str, float]] = field(default_factory=list)  # for each rank, over the current epoch's batches
+    history: History = field(default_factory=list)  # a row per finished epoch
+    skipped: list[int] = field(default_factory=list)  # steps to skip: their loss or gradients were not finite
+    rollbacks: int = 0  # to a checkpoint, because of such steps
 
     def finish_epoch(self, row: dict[str, float | None], ap: float | None) -> None:
         """Close the current epoch with its row of results and, if it was evaluated, its AP."""
