@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, metavar="FILE", help="descriptor of the data set to evaluate on")
     parser.add_argument("--split", metavar="NAME", help="split to evaluate (default: the config's data.val_split)")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the report (default: eval-SPLIT beside the run)"
+        "--out", type=Path, metavar="DIR", help="folder of the report (default: eval-SPLIT in the run)"
     )
     args, overrides = parser.parse_with_overrides(sys.argv[1:] if argv is None else argv)
     if (args.run is None) == (args.weights is None):

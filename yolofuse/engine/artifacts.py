@@ -39,7 +39,7 @@ def open_tensorboard(is_enabled: bool, folder: Path) -> LogScalars:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ConfigError(
-            "train.tensorboard: not installed; pip install 'yolofuse[loggers]', or set it to false"
+            "train.tensorboard: not installed; pip install tensorboard, or set it to false"
         ) from error
     writer = SummaryWriter(str(folder / "tensorboard"))
 

@@ -64,7 +64,7 @@ def require_backend(backend: CocoBackend) -> None:
     if backend == "faster" and importlib.util.find_spec("faster_coco_eval") is None:
         raise ConfigError(
             "val.backend: 'faster' needs the package faster-coco-eval, which is not installed; "
-            "pip install 'yolofuse[fast-coco]', or set val.backend=pycocotools for the same metrics"
+            "pip install faster-coco-eval, or set val.backend=pycocotools for the same metrics"
         )
 
 
