@@ -16,9 +16,8 @@ from tests.support.check_splits import measured_split
 from tests.support.pairs import real_data
 from yolofuse.check.check import CheckOptions, check_dataset
 from yolofuse.check.findings import Finding, Report
-from yolofuse.check.html_report import format_html
+from yolofuse.check.report import format_html, format_text
 from yolofuse.check.rules.registration import check_registration, measure_shifts
-from yolofuse.check.text_report import format_text
 from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.synth import generate
 from yolofuse.types import ByteArray

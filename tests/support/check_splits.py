@@ -7,8 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from yolofuse.check.pair_stats import measure_pairs
-from yolofuse.check.split_data import Split
+from yolofuse.check.pair_stats import Split, measure_pairs
 from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.data.index.lenient_load import load_pairs_with_problems
 from yolofuse.types import ByteArray

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from yolofuse.check.findings import ReportImage
+from yolofuse.check.pair_stats import Split
 from yolofuse.check.rules.boxes import flat_boxes
 from yolofuse.check.rules.class_balance import class_counts, count_light
 from yolofuse.check.rules.registration import MeasuredShift
-from yolofuse.check.split_data import Split
 from yolofuse.viz.axes import SERIES, TEXT, add_legend, figure_to_image, new_figure, style_axes
 
 if TYPE_CHECKING:
@@ -26,44 +26,24 @@ def draw_charts(
 ) -> tuple[ReportImage, ...]:
     """Draw all charts that have data."""
     sizes_title = f"Shorter side of the boxes at imgsz {imgsz}, never enlarged, px"
+    light_height = 0.7 + 0.65 * len(splits)
     charts = [
         _chart("classes", "Boxes of each class", lambda axes: _plot_classes(axes, splits)),
         _chart("box-sizes", sizes_title, lambda axes: _plot_sizes(axes, splits, imgsz), ylabel="% of boxes"),
-        _chart(
-            "light",
-            "Day and night",
-            lambda axes: _plot_light(axes, splits),
-            height=0.7 + 0.65 * len(splits),
-            grid=False,
-        ),
+        _chart("light", "Day and night", lambda axes: _plot_light(axes, splits), height=light_height, grid=False),
     ]
     if any(measured.shift.is_measured for of_split in shifts.values() for measured in of_split):
-        charts.append(
-            _chart(
-                "shifts",
-                "Shift of IR against RGB, px of the frame",
-                lambda axes: _plot_shifts(axes, shifts),
-                xlabel="to the right",
-                ylabel="down",
-                grid=False,
-            )
-        )
+        title = "Shift of IR against RGB, px of the frame"
+        style: dict[str, Any] = {"xlabel": "to the right", "ylabel": "down", "grid": False}
+        charts.append(_chart("shifts", title, lambda axes: _plot_shifts(axes, shifts), **style))
     return tuple(charts)
 
 
-def _chart(
-    name: str,
-    title: str,
-    plot: Callable[[Axes], None],
-    *,
-    height: float = 3.0,
-    xlabel: str = "",
-    ylabel: str = "",
-    grid: bool = True,
-) -> ReportImage:
+def _chart(name: str, title: str, plot: Callable[[Axes], None], *, height: float = 3.0, **style: Any) -> ReportImage:
+    """Draw one chart; ``style`` is passed on to :func:`style_axes`."""
     figure = new_figure(6.4, height, dpi=110)
     axes = figure.subplots()
-    style_axes(axes, title, xlabel=xlabel, ylabel=ylabel, grid=grid)
+    style_axes(axes, title, **style)
     plot(axes)
     return ReportImage(name, title, figure_to_image(figure))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,14 +10,13 @@ import numpy as np
 
 from yolofuse.check.charts import draw_charts
 from yolofuse.check.findings import Finding, Report, first_examples, worst_first
-from yolofuse.check.pair_stats import measure_pairs
+from yolofuse.check.pair_stats import Split, measure_pairs
 from yolofuse.check.rules.boxes import check_boxes
 from yolofuse.check.rules.class_balance import check_classes, check_light, class_counts
 from yolofuse.check.rules.duplicates import find_duplicates, find_leaks
 from yolofuse.check.rules.files import check_files
 from yolofuse.check.rules.pixels import check_pixels
 from yolofuse.check.rules.registration import check_registration, measure_shifts
-from yolofuse.check.split_data import Split
 from yolofuse.data import DatasetDescriptor
 from yolofuse.data.index.lenient_load import load_pairs_with_problems
 from yolofuse.errors import ConfigError, DataError, listing
@@ -28,20 +28,14 @@ _TRAIN = "train"
 class CheckOptions:
     """Options of a check.
 
-    Attributes:
-        splits: Which splits; empty for all.
-        sample: Maximum number of pairs of a split for the costly rules.
-        imgsz: Longest side of an image in training, in pixels.
-        workers: Threads.
-
     Raises:
         ConfigError: If a number is out of bounds.
     """
 
-    splits: tuple[str, ...] = ()
-    sample: int = 500
-    imgsz: int = 640
-    workers: int = 2
+    splits: tuple[str, ...] = ()  # empty: all
+    sample: int = 500  # maximum number of pairs of a split for the costly rules
+    imgsz: int = 640  # longest side of an image in training, px
+    workers: int = 2  # threads
 
     def __post_init__(self) -> None:
         given = (("sample", self.sample), ("imgsz", self.imgsz), ("workers", self.workers))
@@ -90,7 +84,9 @@ def _load_splits(descriptor: DatasetDescriptor, options: CheckOptions) -> tuple[
         try:
             loaded = load_pairs_with_problems(descriptor, name, workers=options.workers)
         except DataError as error:  # no pair can be read; the other splits are still checked
-            findings.append(_unusable(name, error))
+            head, *lines = str(error).splitlines()
+            text, advice = f"the split can't be read: {head}", "fix its files or the descriptor"
+            findings.append(Finding("unusable", "error", name, text, advice, 1, 1, first_examples(lines)))
             continue
         where = f"{descriptor.path} [{name}]"
         stats, errors = measure_pairs(loaded.pairs.records, workers=options.workers, where=where)
@@ -102,20 +98,13 @@ def _load_splits(descriptor: DatasetDescriptor, options: CheckOptions) -> tuple[
     return splits, findings
 
 
-def _unusable(name: str, error: DataError) -> Finding:
-    head, *lines = str(error).splitlines()
-    text = f"the split can't be read: {head}"
-    return Finding("unusable", "error", name, text, "fix its files or the descriptor", 1, 1, first_examples(lines))
-
-
 def _compare_splits(splits: Sequence[Split]) -> list[Finding]:
     """Apply the rules that compare splits with each other."""
     train = next((split for split in splits if split.name == _TRAIN), splits[0])
     others = [split for split in splits if split is not train]
     findings = [*check_classes(train, others), *check_light(train, others)]
-    for number, one in enumerate((train, *others)):
-        for other in (train, *others)[number + 1 :]:
-            findings += find_leaks(one, other)
+    for one, other in itertools.combinations((train, *others), 2):
+        findings += find_leaks(one, other)
     return findings
 
 
@@ -123,16 +112,14 @@ def _counts(splits: Sequence[Split]) -> tuple[tuple[str, ...], ...]:
     if not splits:
         return ()
     by_class = [class_counts(split) for split in splits]
-    rows = [
-        ("readable pairs", *(str(len(split.pairs)) for split in splits)),
-        ("file problems", *(str(len(split.problems)) for split in splits)),
-        ("pairs without a box", *(str(split.pairs.num_backgrounds) for split in splits)),
-        ("boxes", *(str(split.pairs.num_boxes) for split in splits)),
-    ]
-    rows += [
-        (f"  {name}", *(str(counts[index]) for counts in by_class)) for index, name in enumerate(splits[0].pairs.names)
-    ]
-    return tuple(rows)
+    rows = {
+        "readable pairs": [len(split.pairs) for split in splits],
+        "file problems": [len(split.problems) for split in splits],
+        "pairs without a box": [split.pairs.num_backgrounds for split in splits],
+        "boxes": [split.pairs.num_boxes for split in splits],
+    }
+    rows |= {f"  {name}": [counts[i] for counts in by_class] for i, name in enumerate(splits[0].pairs.names)}
+    return tuple((name, *map(str, numbers)) for name, numbers in rows.items())
 
 
 def _image_sizes(split: Split) -> str:

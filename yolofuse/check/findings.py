@@ -18,65 +18,38 @@ _MAX_EXAMPLES = 8
 
 @dataclass(frozen=True, slots=True)
 class ReportImage:
-    """One image of the report: an example of a finding, or a chart.
+    """One image of the report: an example of a finding, or a chart."""
 
-    Attributes:
-        name: File name without extension; of letters, digits and hyphens.
-        caption: One line below it.
-        pixels: BGR (H, W, 3).
-    """
-
-    name: str
-    caption: str
-    pixels: ByteArray
+    name: str  # file name without extension; of letters, digits and hyphens
+    caption: str  # one line below it
+    pixels: ByteArray  # BGR (H, W, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One error of the data set, or something worth knowing.
+    """One error of the data set, or something worth knowing."""
 
-    Attributes:
-        kind: Short identifier, the same in every report.
-        severity: ``error``: fix it before training; ``warning``: review it; ``note``: information.
-        where: The split, or both.
-        text: What was found, in a sentence.
-        advice: What to do; empty for a note that needs no action.
-        count: How many of ``total`` are affected.
-        total: How many were checked.
-        examples: The worst ones, by file or key.
-        images: The worst ones, drawn.
-    """
-
-    kind: str
-    severity: Severity
-    where: str
-    text: str
-    advice: str = ""
-    count: int = 0
-    total: int = 0
-    examples: tuple[str, ...] = ()
-    images: tuple[ReportImage, ...] = ()
+    kind: str  # short identifier, the same in every report
+    severity: Severity  # error: fix it before training; warning: review it; note: information
+    where: str  # the split, or both
+    text: str  # what was found, in a sentence
+    advice: str = ""  # what to do; empty for a note that needs no action
+    count: int = 0  # how many of ``total`` are affected
+    total: int = 0  # how many were checked
+    examples: tuple[str, ...] = ()  # the worst ones, by file or key
+    images: tuple[ReportImage, ...] = ()  # the worst ones, drawn
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Result of the check of a data set.
+    """Result of the check of a data set."""
 
-    Attributes:
-        data: The descriptor.
-        findings: The worst first.
-        splits: Names of the splits.
-        counts: Rows (name, one number for each split).
-        sizes: Image size of each split, such as ``640x512``, or how many sizes there are.
-        charts: Plots of the whole data set.
-    """
-
-    data: str
-    findings: tuple[Finding, ...]
+    data: str  # the descriptor
+    findings: tuple[Finding, ...]  # the worst first
     splits: tuple[str, ...]
-    counts: tuple[tuple[str, ...], ...]
-    sizes: tuple[str, ...] = ()
-    charts: tuple[ReportImage, ...] = ()
+    counts: tuple[tuple[str, ...], ...]  # rows (name, one number for each split)
+    sizes: tuple[str, ...] = ()  # of each split: ``640x512``, or how many there are
+    charts: tuple[ReportImage, ...] = ()  # plots of the whole data set
 
     @property
     def may_train(self) -> bool:

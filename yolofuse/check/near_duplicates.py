@@ -50,17 +50,11 @@ def mirror_features(features: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """The most similar pair of each query.
+    """The most similar pair of each query."""
 
-    Attributes:
-        index: int64 (Q,): its position.
-        score: float32 (Q,): 1 for the same image, about 0 for any other.
-        flipped: bool (Q,): whether its mirror image is the more similar one.
-    """
-
-    index: IntArray
-    score: FloatArray
-    flipped: IntArray
+    index: IntArray  # int64 (Q,): its position
+    score: FloatArray  # float32 (Q,): 1 for the same image, about 0 for any other
+    flipped: IntArray  # bool (Q,): whether its mirror image is the more similar one
 
 
 def nearest(queries: FloatArray, among: FloatArray, own: IntArray | None = None) -> Nearest:

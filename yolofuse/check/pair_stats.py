@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from tqdm import tqdm
 from yolofuse.check.near_duplicates import dct_features
 from yolofuse.data.images.decode import decode, open_image, reduction_for
 from yolofuse.data.images.read_pair import fitted_hw, luma_and_ir, read_thumbnail
+from yolofuse.data.index.pair_set import PairSet
+from yolofuse.data.problems import Problem
 from yolofuse.errors import DataError
 from yolofuse.types import ByteArray, FloatArray, PairRecord
 
@@ -30,41 +32,41 @@ _ONE_CHANNEL = ("1", "L", "I", "I;16", "I;16B", "F")
 
 @dataclass(frozen=True, slots=True)
 class PairStats:
-    """Statistics of one pair; brightness and standard deviation are those of 8 bits.
+    """Statistics of one pair; brightness and standard deviation are those of 8 bits."""
 
-    Attributes:
-        rgb_digest: Of the visible file's bytes.
-        ir_digest: Of the thermal file's bytes.
-        sky: Median brightness of the visible image's upper third.
-        rgb_std: Standard deviation of the visible image's brightness.
-        ir_std: Standard deviation of the thermal image.
-        ir_range: From the 1st to the 99th percentile of the thermal image.
-        rgb_clipped: Share of visible pixels at the end of the scale.
-        ir_clipped: Share of thermal pixels at either end of the scale.
-        rgb_colour: Difference between the channels of the visible file, 99th percentile over pixels.
-        ir_colour: The same of the thermal file.
-        correlation: Absolute correlation of the thermal image with the most similar channel of the visible one: an
-            inverted copy counts too.
-        detail_correlation: The same after a blur was subtracted from both.
-        ir_levels: Lowest and highest count of a 16-bit thermal file, and the greatest common step; (0, 0, 0) for
-            8 bits.
-        features: Whose dot product is the similarity of two pairs, see ``near_duplicates``.
-    """
-
-    rgb_digest: bytes
+    rgb_digest: bytes  # of the file's bytes
     ir_digest: bytes
-    sky: float
-    rgb_std: float
+    sky: float  # median brightness of the visible image's upper third
+    rgb_std: float  # of the visible image's brightness
     ir_std: float
-    ir_range: float
-    rgb_clipped: float
-    ir_clipped: float
-    rgb_colour: float
+    ir_range: float  # from the 1st to the 99th percentile
+    rgb_clipped: float  # share of pixels at the end of the scale
+    ir_clipped: float  # share of pixels at either end of the scale
+    rgb_colour: float  # difference between the channels of the file, 99th percentile over pixels
     ir_colour: float
+    # Absolute, with the most similar channel of the visible image: an inverted copy counts too.
     correlation: float
-    detail_correlation: float
+    detail_correlation: float  # the same after a blur was subtracted from both
+    # Lowest and highest count of a 16-bit thermal file, and the greatest common step; (0, 0, 0) for 8 bits.
     ir_levels: tuple[int, int, int]
-    features: FloatArray
+    features: FloatArray  # their dot product is the similarity of two pairs, see ``near_duplicates``
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What the rules need of one split."""
+
+    name: str
+    pairs: PairSet  # those whose files can be read
+    stats: Sequence[PairStats | None]  # one per pair; None where a file could not be read a second time
+    problems: Sequence[Problem]  # those with which training refuses to start
+    warnings: Sequence[Problem]  # those that training only logs
+
+    def measured(self) -> Iterator[tuple[PairRecord, PairStats]]:
+        """Iterate over the pairs that have statistics."""
+        for record, stats in zip(self.pairs.records, self.stats, strict=True):
+            if stats is not None:
+                yield record, stats
 
 
 def measure_pairs(
@@ -99,13 +101,14 @@ def measure(record: PairRecord) -> PairStats:
     rgb = pixels[..., :3]
     luma, ir = luma_and_ir(pixels)
     of_image, of_detail = _correlations(luma, rgb, ir)
+    low, high = np.percentile(ir, (1, 99))
     return PairStats(
         rgb_digest=_digest(record.rgb),
         ir_digest=_digest(record.ir),
         sky=float(np.median(luma[: max(len(luma) // 3, 1)])),
         rgb_std=float(luma.std()),
         ir_std=float(ir.std()),
-        ir_range=_range(ir),
+        ir_range=float(high - low),
         rgb_clipped=float((luma >= 254).mean()),
         ir_clipped=max(float((ir >= 254).mean()), float((ir <= 1).mean())),
         rgb_colour=_colour(rgb),
@@ -124,15 +127,8 @@ def _digest(path: Path) -> bytes:
         raise DataError(f"{path}: can't be read ({error})") from None
 
 
-def _range(grey: ByteArray) -> float:
-    """Return the distance from the 1st to the 99th percentile."""
-    low, high = np.percentile(grey, (1, 99))
-    return float(high - low)
-
-
 def _colour(pixels: ByteArray) -> float:
-    difference = pixels.max(axis=2) - pixels.min(axis=2)
-    return float(np.percentile(difference, 99))
+    return float(np.percentile(np.ptp(pixels, axis=2), 99))
 
 
 def _ir_colour(record: PairRecord) -> float:

@@ -42,19 +42,12 @@ Complex = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """The shift of IR against RGB, and how certain it is.
+    """The shift of IR against RGB, and how certain it is."""
 
-    Attributes:
-        dx: Pixels of the frame to the right.
-        dy: Pixels of the frame down.
-        height: Of the peak above the mean of the surface, in standard deviations of the surface.
-        lead: Of the peak above the highest value elsewhere, in standard deviations of the surface.
-    """
-
-    dx: float
-    dy: float
-    height: float
-    lead: float
+    dx: float  # pixels of the frame to the right
+    dy: float  # pixels of the frame down
+    height: float  # of the peak above the mean of the surface, in its standard deviations
+    lead: float  # of the peak above the highest value elsewhere, likewise
 
     @property
     def is_measured(self) -> bool:
@@ -68,12 +61,7 @@ class Shift:
 
 
 def estimate_shift(luma: ByteArray, ir: ByteArray, scale: float = 1.0) -> Shift:
-    """Estimate the shift of IR against RGB.
-
-    Args:
-        luma: Brightness of the visible image.
-        ir: Thermal image of the same size.
-        scale: Pixels of the frame per pixel of these images.
+    """Estimate the shift of IR against RGB; ``scale`` is pixels of the frame per pixel of these images.
 
     Shapes:
         luma, ir: (H, W)

@@ -29,12 +29,7 @@ _MIN_KEPT = 0.2
 
 
 def classify_duplicate(one: PairRecord, other: PairRecord, *, flipped: bool) -> DuplicateKind:
-    """Classify two pairs; a copy may be re-encoded, scaled, brightened, or slightly cropped.
-
-    Args:
-        one: A pair.
-        other: Another pair.
-        flipped: Whether to mirror the other pair first.
+    """Classify two pairs; a copy may be re-encoded, scaled, brightened, slightly cropped or, if ``flipped``, mirrored.
 
     Raises:
         DataError: If a file can no longer be read.

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from yolofuse.check.check import CheckOptions, check_dataset
-from yolofuse.check.html_report import format_html
-from yolofuse.check.text_report import format_text
+from yolofuse.check.report import format_html, format_text
 from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.errors import ConfigError
 from yolofuse.files import save_text

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from yolofuse.check.finding_images import draw_boxes
 from yolofuse.check.findings import Finding, ReportImage, first_examples, plural
-from yolofuse.check.split_data import Split
+from yolofuse.check.pair_stats import Split
 from yolofuse.types import FloatArray, IntArray
 
 _OVER_PX = 1.5
@@ -21,19 +21,11 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def check_boxes(split: Split, imgsz: int) -> list[Finding]:
-    """Find boxes that are readable but wrong.
-
-    Args:
-        split: The split.
-        imgsz: Longest side of an image in training, in pixels.
-    """
+    """Find boxes that are readable but wrong; ``imgsz`` is the longest side of an image in training, in pixels."""
     boxes, pair_of = flat_boxes(split)
     if not len(boxes):
-        return [
-            Finding(
-                "no-boxes", "error", split.name, "no pair has a box", "check the labels' folder", total=len(split.pairs)
-            )
-        ]
+        text, advice = "no pair has a box", "check the labels' folder"
+        return [Finding("no-boxes", "error", split.name, text, advice, total=len(split.pairs))]
     sizes_wh = split.pairs.sizes_hw[pair_of][:, ::-1].astype(np.float64)
     sides = boxes[:, 2:] * sizes_wh
     edges = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, 1 - boxes[:, :2] - boxes[:, 2:] / 2], axis=1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from yolofuse.check.findings import Finding, plural
-from yolofuse.check.split_data import Split
+from yolofuse.check.pair_stats import Split
 from yolofuse.types import IntArray
 
 _RARE_SHARE, _RARE_COUNT = 0.02, 20
@@ -49,10 +49,8 @@ def check_classes(train: Split, others: Sequence[Split]) -> list[Finding]:
             if learnt and not tested
         ]  # fmt: skip
         if missing:
-            text = f"{', '.join(missing)}: never in {split.name}; its AP says nothing about it"
-            findings.append(
-                Finding("class-untested", "warning", split.name, text, "move pairs", len(missing), len(names))
-            )
+            text, advice = f"{', '.join(missing)}: never in {split.name}; its AP says nothing about it", "move pairs"
+            findings.append(Finding("class-untested", "warning", split.name, text, advice, len(missing), len(names)))
     return [*findings, *_frequencies(train, counts)]
 
 
@@ -77,17 +75,11 @@ def _frequencies(train: Split, counts: IntArray) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class LightCounts:
-    """Pairs by day and night.
+    """Pairs by day and night."""
 
-    Attributes:
-        tagged: By their tags; empty if no pair has one.
-        estimated: By the brightness of the visible image's upper third.
-        num_agreeing: Tagged pairs whose estimate agrees with the tag.
-    """
-
-    tagged: Counter[str] = field(default_factory=Counter)
-    estimated: Counter[str] = field(default_factory=Counter)
-    num_agreeing: int = 0
+    tagged: Counter[str] = field(default_factory=Counter)  # by their tags; empty if no pair has one
+    estimated: Counter[str] = field(default_factory=Counter)  # by the brightness of the visible image's upper third
+    num_agreeing: int = 0  # tagged pairs whose estimate agrees with the tag
 
     @property
     def counts(self) -> Counter[str]:

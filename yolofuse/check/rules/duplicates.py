@@ -11,9 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 from yolofuse.check.finding_images import draw_duplicates
-from yolofuse.check.findings import Finding, ReportImage, first_examples, plural, severity_by_share
+from yolofuse.check.findings import Finding, Severity, first_examples, plural, severity_by_share
 from yolofuse.check.near_duplicates import nearest
-from yolofuse.check.split_data import Split
+from yolofuse.check.pair_stats import Split
 from yolofuse.check.verify_duplicate import DuplicateKind, classify_duplicate
 from yolofuse.errors import DataError
 from yolofuse.spacing import evenly_spaced
@@ -25,7 +25,6 @@ _CANDIDATE_SCORE = 0.75
 """Two different scenes reach 0.6, copies that were cropped and brightened have 0.86 and more."""
 _MAX_VERIFIED = 4000
 _MANY_VIEWS = 0.2
-_DRAWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,88 +43,53 @@ def find_leaks(train: Split, other: Split) -> list[Finding]:
     """Find pairs of ``other`` that training has seen."""
     exact = list(_equal_files(train, other))
     copies, views, num_checked = _similar_pairs(train, other, skip={duplicate.other.key for duplicate in exact})
-    where, total = f"{train.name}, {other.name}", len(other.pairs)
+    splits, total, near_total = (train, other), len(other.pairs), num_checked + len(exact)
+    advice = "remove them from one split: metrics on images seen in training measure memorisation"
     findings = []
     if exact:
         text = f"{plural(len(exact), 'pair')} of {other.name} with a file that is also in {train.name}, byte for byte"
-        findings.append(_leak("leak-exact", text, where, (train, other), exact, total))
+        severity = severity_by_share(len(exact), total)
+        findings.append(_finding("leak-exact", severity, splits, text, advice, exact, total))
     if copies:
         text = (
             f"{plural(len(copies), 'pair')} of {other.name} showing the same image as one of {train.name}: "
             "re-encoded, scaled, brightened, cropped, mirrored, or a frame of the same moment"
         )
-        findings.append(_leak("leak-near", text, where, (train, other), copies, num_checked + len(exact)))
+        severity = severity_by_share(len(copies), near_total)
+        findings.append(_finding("leak-near", severity, splits, text, advice, copies, near_total))
     if views:
         text = (
             f"{plural(len(views), 'pair')} of {other.name} taken from the same place as one of {train.name}, "
             "at another moment: the background is known"
         )
-        is_many = len(views) >= _MANY_VIEWS * max(num_checked, 1)
+        severity = "warning" if len(views) >= _MANY_VIEWS * max(num_checked, 1) else "note"
         advice = "split by camera or sequence if the metrics are to hold for new places"
-        images = _draw("same-view", (train, other), views[:1])
-        findings.append(
-            Finding(
-                "same-view", "warning" if is_many else "note", where, text, advice,
-                len(views), num_checked, _examples(views), images,
-            )
-        )  # fmt: skip
+        findings.append(_finding("same-view", severity, splits, text, advice, views, num_checked, num_drawn=1))
     return findings
-
-
-def _leak(
-    kind: str, text: str, where: str, splits: tuple[Split, Split], duplicates: Sequence[Duplicate], total: int
-) -> Finding:
-    return Finding(
-        kind=kind,
-        severity=severity_by_share(len(duplicates), total),
-        where=where,
-        text=text,
-        advice="remove them from one split: metrics on images seen in training measure memorisation",
-        count=len(duplicates),
-        total=total,
-        examples=_examples(duplicates),
-        images=_draw(kind, splits, duplicates),
-    )
 
 
 def find_duplicates(split: Split, sample: int) -> list[Finding]:
     """Find pairs of one split that show the same, and single files that occur in several pairs.
 
-    Args:
-        split: The split.
-        sample: Maximum number of pairs to compare with all others by their pixels.
+    At most ``sample`` pairs are compared with all others by their pixels.
     """
     findings = []
     whole, of_rgb, of_ir = _repeated_files(split)
-    total = len(split.pairs)
+    splits, total = (split, split), len(split.pairs)
     if whole:
         text = f"{plural(len(whole), 'pair')} whose both files are those of an earlier pair"
-        findings.append(
-            Finding(
-                "twin-pair", "warning", split.name, text, "keep one of each", len(whole), total,
-                _examples(whole), _draw("twin-pair", (split, split), whole),
-            )
-        )  # fmt: skip
+        findings.append(_finding("twin-pair", "warning", splits, text, "keep one of each", whole, total))
     for kind, repeats, modality in (("frozen-rgb", of_rgb, "RGB"), ("frozen-ir", of_ir, "IR")):
         if repeats:
             text = f"{plural(len(repeats), 'pair')} whose {modality} file is that of an earlier pair, but not the other"
-            findings.append(
-                Finding(
-                    kind, severity_by_share(len(repeats), total), split.name, text,
-                    "the camera hung, or files were mixed up: remove them", len(repeats), total,
-                    _examples(repeats), _draw(kind, (split, split), repeats),
-                )
-            )  # fmt: skip
+            severity = severity_by_share(len(repeats), total)
+            advice = "the camera hung, or files were mixed up: remove them"
+            findings.append(_finding(kind, severity, splits, text, advice, repeats, total))
     copies, num_checked = _near_duplicates(split, sample)
     if copies:
         text = f"{plural(len(copies), 'pair')} of {num_checked} checked that hardly differ from another of {split.name}"
         advice = "probably frames of a fixed camera; every n-th would be enough"
-        findings.append(
-            Finding(
-                "near-twins", "note", split.name, text, advice, len(copies), num_checked,
-                _examples(copies), _draw("near-twins", (split, split), copies[:1]),
-            )
-        )  # fmt: skip
+        findings.append(_finding("near-twins", "note", splits, text, advice, copies, num_checked, num_drawn=1))
     return findings
 
 
@@ -161,12 +125,7 @@ def _repeated_files(split: Split) -> tuple[list[Duplicate], list[Duplicate], lis
 
 
 def _similar_pairs(train: Split, other: Split, skip: set[str]) -> tuple[list[Duplicate], list[Duplicate], int]:
-    """Find copies and views of ``train`` in ``other``.
-
-    Args:
-        train: The split that was trained on.
-        other: The other split.
-        skip: Keys of pairs of ``other`` that need no comparison.
+    """Find copies and views of ``train`` in ``other``, without the pairs whose keys are in ``skip``.
 
     Returns:
         Copies, views, and how many pairs were compared by their pixels or ruled out by their features.
@@ -230,17 +189,21 @@ def _features(split: Split) -> tuple[IntArray, FloatArray]:
     return np.array([index for index, _ in kept], np.int64), np.stack([features for _, features in kept])
 
 
-def _examples(duplicates: Sequence[Duplicate]) -> tuple[str, ...]:
-    return first_examples([str(duplicate) for duplicate in duplicates])
-
-
-def _draw(kind: str, splits: tuple[Split, Split], duplicates: Sequence[Duplicate]) -> tuple[ReportImage, ...]:
-    return tuple(
-        draw_duplicates(
-            f"{kind}-{splits[0].name}-{splits[1].name}-{number}",
-            (splits[0].name, duplicate.one),
-            (splits[1].name, duplicate.other),
-            str(duplicate),
-        )
-        for number, duplicate in enumerate(duplicates[:_DRAWN])
+def _finding(
+    kind: str,
+    severity: Severity,
+    splits: tuple[Split, Split],
+    text: str,
+    advice: str,
+    duplicates: Sequence[Duplicate],
+    total: int,
+    num_drawn: int = 3,
+) -> Finding:
+    one, other = (split.name for split in splits)
+    where = one if one == other else f"{one}, {other}"
+    examples = first_examples([str(duplicate) for duplicate in duplicates])
+    images = tuple(
+        draw_duplicates(f"{kind}-{one}-{other}-{number}", (one, shown.one), (other, shown.other), str(shown))
+        for number, shown in enumerate(duplicates[:num_drawn])
     )
+    return Finding(kind, severity, where, text, advice, len(duplicates), total, examples, images)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolofuse.check.findings import Finding, first_examples, plural
-from yolofuse.check.split_data import Split
+from yolofuse.check.pair_stats import Split
 from yolofuse.data.problems import Problem
 
 _ADVICE: dict[str, tuple[str, str]] = {
@@ -33,15 +33,10 @@ _ADVICE: dict[str, tuple[str, str]] = {
 
 
 def check_files(split: Split, root: Path) -> list[Finding]:
-    """Return one error for each kind of problem that a split's files have.
-
-    Args:
-        split: The split.
-        root: Folder of the data set, left out of messages.
-    """
+    """Return one error for each kind of problem that a split's files have; messages leave out the folder ``root``."""
     groups: dict[str, list[str]] = defaultdict(list)
     for problem in split.problems:
-        groups[_kind(problem)].append(_relative(problem.text, root))
+        groups[_kind(problem)].append(problem.text.replace(os.fspath(root) + os.sep, ""))
     return [_finding(kind, texts, split.name) for kind, texts in groups.items()]
 
 
@@ -59,7 +54,3 @@ def _finding(kind: str, texts: Sequence[str], where: str) -> Finding:
     head, _, rest = what.partition(" ")
     text = f"{plural(len(texts), head)}{' ' + rest if rest else ''}; training refuses to start"
     return Finding(kind, "error", where, text, advice, count=len(texts), examples=first_examples(texts))
-
-
-def _relative(text: str, root: Path) -> str:
-    return text.replace(os.fspath(root) + os.sep, "")

@@ -9,8 +9,7 @@ import numpy as np
 
 from yolofuse.check.finding_images import draw_pair
 from yolofuse.check.findings import Finding, Severity, first_examples, plural, severity_by_share
-from yolofuse.check.pair_stats import PairStats
-from yolofuse.check.split_data import Split
+from yolofuse.check.pair_stats import PairStats, Split
 from yolofuse.types import PairRecord
 
 _COPY, _COPY_DETAIL = 0.975, 0.9
@@ -22,7 +21,6 @@ _GREY, _COLOURED = 4.0, 10.0
 _DEAD_STD = 1.0
 _POOR_RANGE = 20.0
 _CLIPPED = 0.5
-_HALF = 0.5
 _DRAWN = 3
 
 
@@ -39,23 +37,14 @@ def _is_dead(stats: PairStats) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A rule for single pairs.
-
-    Attributes:
-        kind: Of the finding.
-        applies: Whether a pair breaks the rule.
-        text: Of the finding, after "3 pairs".
-        advice: Of the finding.
-        format_values: Formats the measured values of one pair.
-        severity: Of the finding; None: by the share of pairs.
-    """
+    """A rule for single pairs."""
 
     kind: str
     applies: Callable[[PairStats], bool]
-    text: str
+    text: str  # of the finding, after "3 pairs"
     advice: str
-    format_values: Callable[[PairStats], str]
-    severity: Severity | None = None
+    format_values: Callable[[PairStats], str]  # of one pair
+    severity: Severity | None = None  # None: by the share of pairs
 
 
 def _format_correlation(stats: PairStats) -> str:
@@ -172,7 +161,7 @@ def _apply(rule: _Rule, where: str, measured: Sequence[tuple[PairRecord, PairSta
         return None
     count, total = len(affected), len(measured)
     advice = rule.advice
-    if rule.kind == "swapped" and count > _HALF * total:
+    if rule.kind == "swapped" and 2 * count > total:
         advice = "swap the folders in the descriptor: most pairs are affected"
     return Finding(
         kind=rule.kind,

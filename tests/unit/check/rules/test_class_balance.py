@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.check_splits import measured_split
 from tests.support.pairs import make_pairs
+from yolofuse.check.pair_stats import Split
 from yolofuse.check.rules import class_balance
 from yolofuse.check.rules.class_balance import LightCounts, check_classes, check_light, class_counts, light_tag
-from yolofuse.check.split_data import Split
 
 NAMES = ["person", "car", "dog"]
 

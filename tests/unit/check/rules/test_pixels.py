@@ -12,9 +12,8 @@ import pytest
 
 from tests.support.check_splits import measured_split
 from tests.support.pairs import make_pairs, real_data
-from yolofuse.check.pair_stats import PairStats, measure
+from yolofuse.check.pair_stats import PairStats, Split, measure
 from yolofuse.check.rules.pixels import check_pixels, is_copy
-from yolofuse.check.split_data import Split
 from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.data.index.lenient_load import load_pairs_with_problems
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.check_splits import measured_split, random_scene
 from tests.support.pairs import make_pairs
+from yolofuse.check.pair_stats import Split
 from yolofuse.check.rules.registration import check_registration, measure_shifts
-from yolofuse.check.split_data import Split
 from yolofuse.types import ByteArray
 
 SIZE_HW = (160, 220)

@@ -1,15 +1,20 @@
-"""Format the report of a check as text for a terminal."""
+"""Format the report of a check: text for a terminal, and one HTML page that needs no scripts, files or network."""
 
 from __future__ import annotations
 
+import base64
 import textwrap
 from collections import Counter
 
-from yolofuse.check.findings import SEVERITIES, Finding, Report, plural
+import cv2
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from yolofuse.check.findings import SEVERITIES, Finding, Report, ReportImage, plural
 from yolofuse.tables import text_table
 
 _WIDTH = 110
 _MAX_LISTED = 3
+_JPEG_QUALITY = 85
 
 
 def format_text(report: Report) -> str:
@@ -34,3 +39,31 @@ def _finding_lines(finding: Finding) -> list[str]:
     if finding.advice:
         lines.append(f"{'':<8}-> {finding.advice}")
     return lines
+
+
+def format_html(report: Report) -> str:
+    """Render the page, with its images embedded."""
+    environment = Environment(
+        loader=PackageLoader("yolofuse.check", package_path=""),
+        autoescape=True,  # names of files, classes and tags are data: none of them may become HTML
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"affected": _affected, "data_uri": _data_uri}
+    return environment.get_template("report.html.j2").render(report=report)
+
+
+def _affected(finding: Finding) -> str:
+    """Format how many are affected: ``3 of 40``, ``3``, or nothing."""
+    if not finding.count:
+        return ""
+    return f"{finding.count} of {finding.total}" if finding.total else str(finding.count)
+
+
+def _data_uri(image: ReportImage) -> str:
+    """Encode an image as a JPEG data URI."""
+    done, content = cv2.imencode(".jpg", image.pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    assert done
+    return f"data:image/jpeg;base64,{base64.b64encode(content.tobytes()).decode()}"
