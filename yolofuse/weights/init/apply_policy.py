@@ -16,17 +16,17 @@ from yolofuse.upstream import shared_init_name
 from yolofuse.weights.init.activations import activations_after, is_norm
 from yolofuse.weights.init.fillers import fill, fill_bias_default
 from yolofuse.weights.init.gains import gain_of, named_gain
-from yolofuse.weights.init.policy import Policy, scheme_of
-from yolofuse.weights.init.rng import generator_for
-from yolofuse.weights.init.rule_match import (
+from yolofuse.weights.init.policy import (
+    Policy,
     explain_without_effect,
     find_declared_matches,
     first_match,
     format_rule,
     matches,
+    scheme_of,
 )
-from yolofuse.weights.init.scheme_stats import expected_mean, expected_std
-from yolofuse.weights.init.schemes import OPTIONS, misfit
+from yolofuse.weights.init.rng import generator_for
+from yolofuse.weights.init.schemes import OPTIONS, expected_mean, expected_std, misfit
 from yolofuse.weights.tensor_log import TensorLog
 
 
@@ -34,13 +34,7 @@ def apply_policy(policy: Policy, detector: Detector, tensor_log: TensorLog, spec
     """Initialise every tensor that is missing in the log; returns warnings.
 
     Each draw is a function of (policy version, seed, name): not of device, rank, memory format, order or the global
-    random state.
-
-    Args:
-        policy: The policy.
-        detector: The model.
-        tensor_log: Its log, after loading.
-        specs: Declared initial values by parameter, which take precedence over rules.
+    random state. ``specs``, declared initial values by parameter, take precedence over rules.
 
     Raises:
         ConfigError: If a rule has no effect on this model, or cannot fill a weight that it matches.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+HAVE_TORCH_DEFAULT = (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,8 @@ def fans_of(module: nn.Module, weight: Tensor) -> Fans | None:
     transposed convolution comes from) one in s positions of the kernel on average; and a transposed convolution's
     weight has its input channels first.
 
-    Args:
-        module: The weight's owner.
-        weight: Only its shape is read. Convolution (out, in/groups, \\*kernel), transposed (in, out/groups, \\*kernel),
-            anything else (out, in, \\*rest).
+    Shapes:
+        weight: convolution (out, in/groups, *kernel), transposed (in, out/groups, *kernel), else (out, in, *rest)
     """
     if weight.ndim < 2:
         return None

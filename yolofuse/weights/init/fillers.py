@@ -10,21 +10,15 @@ from torch import Tensor, nn
 
 from yolofuse.config.weights_schema import SchemeName
 from yolofuse.errors import ConfigError
-from yolofuse.weights.init.fans import CONVOLUTIONS, TRANSPOSED, groups_of, torch_fan_in
-from yolofuse.weights.init.scheme_stats import std_from_fans, truncated_moments
-from yolofuse.weights.init.schemes import Scheme, misfit
+from yolofuse.weights.init.fans import HAVE_TORCH_DEFAULT, groups_of, torch_fan_in
+from yolofuse.weights.init.schemes import Scheme, misfit, std_from_fans, truncated_std
 
 
 def fill(scheme: Scheme, module: nn.Module, weight: Tensor, generator: torch.Generator) -> Tensor:
     """Draw values for a weight: contiguous, float32, on the CPU, independent of the weight's own dtype and device.
 
-    The generator determines every bit; for orthogonal the last bits depend on the machine's LAPACK as well.
-
-    Args:
-        scheme: What to draw.
-        module: The weight's owner, for groups, stride and kind.
-        weight: Only its shape is read; it may be on the meta device.
-        generator: The only source of randomness.
+    The generator determines every bit; for orthogonal the last bits depend on the machine's LAPACK as well. Only the
+    weight's shape is read, so it may be on the meta device; its owner ``module`` gives groups, stride and kind.
 
     Raises:
         ConfigError: If the scheme cannot be applied to the shape.
@@ -41,18 +35,12 @@ def fill(scheme: Scheme, module: nn.Module, weight: Tensor, generator: torch.Gen
 
 
 def fill_bias_default(module: nn.Module, bias: Tensor, weight: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw the bias of torch's own constructor: uniform within ``1 / sqrt(fan_in)``, with torch's fan_in.
-
-    Args:
-        module: The owner of both.
-        bias: Only its shape is read.
-        weight: The weight beside it; only its shape is read.
-        generator: The only source of randomness.
+    """Draw the bias of torch's own constructor: uniform within ``1 / sqrt(fan_in)``, with torch's fan_in of ``weight``.
 
     Raises:
         ConfigError: If the module is neither a convolution nor a linear layer.
     """
-    if not isinstance(module, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)):
+    if not isinstance(module, HAVE_TORCH_DEFAULT):
         raise ConfigError(f"torch's default bias is known for convolutions and linear layers, not for {module}")
     bound = 1 / math.sqrt(max(torch_fan_in(weight), 1))
     values = torch.empty(tuple(bias.shape), dtype=torch.float64, device="cpu")
@@ -82,7 +70,7 @@ def _fill_trunc_normal(values: Tensor, scheme: Scheme, _: nn.Module, generator: 
     # Not torch's trunc_normal_, whose algorithm (and with it the values of a seed) differs between releases of torch.
     mass = math.erf(scheme.cut / math.sqrt(2))
     normal = values.uniform_(-mass, mass, generator=generator).erfinv_().mul_(math.sqrt(2))
-    normal.clamp_(-scheme.cut, scheme.cut).mul_(scheme.std / truncated_moments(scheme.cut)[0]).add_(scheme.mean)
+    normal.clamp_(-scheme.cut, scheme.cut).mul_(scheme.std / truncated_std(scheme.cut)).add_(scheme.mean)
 
 
 def _fill_eye(values: Tensor, scheme: Scheme, module: nn.Module, _: torch.Generator) -> None:

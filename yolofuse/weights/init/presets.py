@@ -14,10 +14,7 @@ class Preset:
 
     Attributes:
         rules: For everything that a run's own rules do not match.
-        head_std: Standard deviation of the head's last convolutions; None leaves them to the rules.
-        zero_gamma: Whether the last norm of every residual branch starts at zero.
-        overwrites_all: Whether the rules overwrite fixed, declared and loaded tensors.
-        warning: For a preset that does.
+        overwrites_all: Whether the rules overwrite fixed, declared and loaded tensors; such a preset has a ``warning``.
     """
 
     rules: tuple[InitRule, ...]

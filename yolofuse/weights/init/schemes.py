@@ -1,4 +1,4 @@
-"""Define the schemes that weights are filled by, their options, and which weights they fit."""
+"""Define the schemes that weights are filled by: their options, the weights they fit, their mean and deviation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from yolofuse.config.weights_schema import FanMode, SchemeName
 from yolofuse.errors import ConfigError, did_you_mean, listing
-from yolofuse.weights.init.fans import CONVOLUTIONS, TRANSPOSED
+from yolofuse.weights.init.fans import HAVE_TORCH_DEFAULT, fans_of, groups_of, torch_fan_in
 
 SCHEMES: tuple[SchemeName, ...] = get_args(SchemeName)
 
@@ -33,8 +33,8 @@ OPTIONS: dict[str, frozenset[str]] = {
 }
 """Options that each scheme reads; the others of a Scheme have no effect, so a config should refuse them."""
 
-FROM_FANS = frozenset({"kaiming_normal", "kaiming_uniform", "xavier_normal", "xavier_uniform"})
-_NEEDS_MATRIX = FROM_FANS | {"orthogonal", "sparse", "torch_default"}
+_FROM_FANS = frozenset({"kaiming_normal", "kaiming_uniform", "xavier_normal", "xavier_uniform"})
+_NEEDS_MATRIX = _FROM_FANS | {"orthogonal", "sparse", "torch_default"}
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,9 @@ class Scheme:
     """A scheme with its options. Those that ``OPTIONS`` does not list for it are ignored.
 
     Attributes:
-        name: One of ``SCHEMES``.
         mode: Which fan Kaiming's rule divides by. Xavier's always takes both.
         gain: Factor of the standard deviation (kaiming, xavier, orthogonal) or of the ones (eye).
-        mean: Of normal and trunc_normal.
         std: Standard deviation of normal and trunc_normal, and of the non-zero values of sparse.
-        low: Lower end of uniform.
-        high: Upper end of uniform.
-        value: Of constant.
         sparsity: Share of zeros in each column, rounded up to a whole number of rows.
         cut: Where trunc_normal ends, in standard deviations of the normal before the cut. The cut narrows it (to 0.8796
             at 2), and the draw is scaled up again until its standard deviation is ``std``; it then ends at 2.27
@@ -100,7 +95,7 @@ def misfit(scheme: Scheme, module: nn.Module, weight: Tensor) -> str | None:
     where = f"init scheme {name} cannot fill a weight of shape {shape} of a {type(module).__name__}"
     if name in _NEEDS_MATRIX and weight.ndim < 2:
         return f"{where}: it needs at least 2 dimensions; use constant, ones, zeros, normal, uniform or trunc_normal"
-    if name == "torch_default" and not isinstance(module, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)):
+    if name == "torch_default" and not isinstance(module, HAVE_TORCH_DEFAULT):
         return f"{where}: it is known for convolutions and linear layers; use another scheme or leave the weight out"
     if name == "eye" and (weight.ndim < 2 or math.prod(shape[2:]) != 1):
         other = "dirac" if 3 <= weight.ndim <= 5 else "constant"
@@ -113,3 +108,53 @@ def misfit(scheme: Scheme, module: nn.Module, weight: Tensor) -> str | None:
             "sparsity, normal, or zeros if all are to be zero"
         )
     return None
+
+
+def expected_mean(scheme: Scheme) -> float:
+    """Return the mean of a scheme's distribution, which its standard deviation is measured from.
+
+    For eye and dirac it is 0, the value of nearly all their elements.
+    """
+    if scheme.name in {"normal", "trunc_normal"}:
+        return scheme.mean
+    return {"uniform": (scheme.low + scheme.high) / 2, "constant": scheme.value, "ones": 1.0}.get(scheme.name, 0.0)
+
+
+def expected_std(scheme: Scheme, module: nn.Module, weight: Tensor) -> float | None:
+    """Return the root mean square deviation from ``expected_mean`` by theory; None where the scheme does not fit."""
+    if misfit(scheme, module, weight) or not weight.numel():
+        return None
+    name = scheme.name
+    if name in _FROM_FANS:
+        return std_from_fans(scheme, module, weight)
+    if name == "torch_default":
+        return 1 / math.sqrt(3 * torch_fan_in(weight))
+    if name in {"normal", "trunc_normal"}:
+        return scheme.std
+    if name == "uniform":
+        return (scheme.high - scheme.low) / math.sqrt(12)
+    if name == "sparse":
+        return scheme.std * math.sqrt(1 - scheme.num_zeros(weight) / weight.shape[0])
+    if name in {"constant", "zeros", "ones"}:
+        return 0.0
+    rows, cols = weight.shape[0] // groups_of(module), torch_fan_in(weight)
+    if name == "orthogonal":
+        return scheme.gain / math.sqrt(max(rows, cols))
+    # eye and dirac: as many ones per group as the smaller side has channels.
+    share = min(rows, weight.shape[1]) / (rows * cols)
+    return (scheme.gain if name == "eye" else 1.0) * math.sqrt(share)
+
+
+def std_from_fans(scheme: Scheme, module: nn.Module, weight: Tensor) -> float:
+    """Return Kaiming's or Xavier's standard deviation: ``gain / sqrt(fan)``."""
+    fans = fans_of(module, weight)
+    assert fans is not None, "misfit() lets no weight without fans through"
+    mode = scheme.mode if scheme.name.startswith("kaiming") else "fan_avg"
+    return scheme.gain / math.sqrt(getattr(fans, mode))
+
+
+def truncated_std(cut: float) -> float:
+    """Return the standard deviation of a standard normal that is cut at +-``cut``: 0.8796 at 2."""
+    # The boundary term that integrating by parts leaves in E[z^2].
+    edge = 2 * cut * math.exp(-cut * cut / 2) / math.sqrt(2 * math.pi) / math.erf(cut / math.sqrt(2))
+    return math.sqrt(1 - edge)

@@ -25,7 +25,7 @@ from yolofuse.model import Detector, build_detector
 from yolofuse.nn import FUSIONS
 from yolofuse.param_init import InitOptions, apply_init
 from yolofuse.weights import load_and_initialise, load_source
-from yolofuse.weights.init import fans_of
+from yolofuse.weights.init.fans import fans_of
 from yolofuse.weights.init.policy import find_init_specs
 from yolofuse.weights.init.presets import PRESETS
 

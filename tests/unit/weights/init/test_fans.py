@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from yolofuse.weights.init import Scheme, fans_of, fill, generator_for
+from yolofuse.weights.init.fans import fans_of
+from yolofuse.weights.init.fillers import fill
+from yolofuse.weights.init.rng import generator_for
+from yolofuse.weights.init.schemes import Scheme
 
 
 @pytest.mark.parametrize(

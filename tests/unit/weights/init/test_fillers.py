@@ -13,7 +13,9 @@ from torch import nn
 from tests.support.init_schemes import FIXED, RANDOM, scheme_id
 from yolofuse.config.weights_schema import SchemeName
 from yolofuse.errors import ConfigError
-from yolofuse.weights.init import OPTIONS, SCHEMES, Scheme, fill, fill_bias_default, generator_for
+from yolofuse.weights.init.fillers import fill, fill_bias_default
+from yolofuse.weights.init.rng import generator_for
+from yolofuse.weights.init.schemes import OPTIONS, SCHEMES, Scheme
 
 
 def test_trunc_normal__ends_at_the_cut() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from yolofuse.errors import ConfigError
-from yolofuse.weights.init import NONLINEARITIES, gain_of, named_gain
+from yolofuse.weights.init.gains import NONLINEARITIES, gain_of, named_gain
 
 
 def _erf(z: np.ndarray) -> np.ndarray:

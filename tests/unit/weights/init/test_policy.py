@@ -1,14 +1,25 @@
-"""The ``init`` section of a config: options that fit together, and the declarations of a model."""
+"""The ``init`` section: options that fit together, declarations of a model, and which rule applies to what."""
 
 from __future__ import annotations
 
 import pytest
+from torch import nn
 
 from tests.support.weights import built, config_of
+from yolofuse.config import InitRule
 from yolofuse.errors import ConfigError
-from yolofuse.param_init import InitOptions
+from yolofuse.param_init import InitOptions, constant, fixed
 from yolofuse.weights import policy_of
-from yolofuse.weights.init.policy import find_init_specs, resolve_policy, scheme_of
+from yolofuse.weights.init.policy import (
+    explain_without_effect,
+    find_declared_matches,
+    find_init_specs,
+    first_match,
+    format_rule,
+    matches,
+    resolve_policy,
+    scheme_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -77,3 +88,98 @@ def test_find_init_specs__of_own_and_ultralytics_blocks() -> None:
     assert specs["trunk.layers.22.cv3.0.2.bias"].description == "prior: 5 objects per image"
     assert specs["fusion.4.conv.weight"].description == "average of both streams"
     assert specs["rgb.layers.4.m.0.cv2.bn.weight"].description == "zero gamma"
+
+
+class _Block(nn.Module):
+    """A convolution, a norm and a raw parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 1)
+        self.bn = nn.BatchNorm2d(3)
+        self.scale = nn.Parameter(self.bn.weight.detach().clone())
+
+
+MODEL = nn.ModuleDict({"stem": _Block(), "neck": _Block()})
+PARAMETERS = dict(MODEL.named_parameters())
+
+
+def _matched(rules: list[InitRule], num_own: int | None = None) -> dict[str, int]:
+    """Return the number of the rule of every parameter that has one."""
+    found = {}
+    for prefix, module in MODEL.named_modules():
+        for name, parameter in module.named_parameters(prefix, recurse=False):
+            count = len(rules) if num_own is None else num_own
+            number = first_match(rules, count, name, prefix, module, parameter)
+            if number is not None:
+                found[name] = number
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ([InitRule(type="Conv2d", scheme="zeros")],
+         {"stem.conv.weight": 0, "stem.conv.bias": 0, "neck.conv.weight": 0, "neck.conv.bias": 0}),
+        ([InitRule(name="stem.*", type="Conv2d", scheme="zeros"), InitRule(type="Conv2d", scheme="ones")],
+         {"stem.conv.weight": 0, "stem.conv.bias": 0, "neck.conv.weight": 1, "neck.conv.bias": 1}),
+        # Neither the norm nor the raw parameter is meant by a rule for everything around it.
+        ([InitRule(name="stem*", scheme="zeros")], {"stem.conv.weight": 0, "stem.conv.bias": 0}),
+        ([InitRule(type="_NormBase", name="stem.*", scheme="zeros")], {"stem.bn.weight": 0, "stem.bn.bias": 0}),
+        ([InitRule(name="stem.bn.bias", scheme="zeros")], {"stem.bn.bias": 0}),
+        ([InitRule(name="*.scale", scheme="zeros")], {"stem.scale": 0, "neck.scale": 0}),
+        ([InitRule(type="Linear", scheme="zeros")], {}),
+    ],
+    ids=["type", "first-wins", "not-the-norm", "norm-by-type", "parameter", "raw-parameter", "nothing"],
+)  # fmt: skip
+def test_first_match(rules: list[InitRule], expected: dict[str, int]) -> None:
+    assert _matched(rules) == expected
+
+
+def test_first_match__only_a_preset_skips_a_weight_that_it_cannot_fill() -> None:
+    rules = [InitRule(type="Conv2d", scheme="sparse", sparsity=0.9), InitRule(type="Conv2d", scheme="zeros")]
+    assert _matched(rules, num_own=2)["stem.conv.weight"] == 0  # an error, raised where it is filled
+    assert _matched(rules, num_own=0)["stem.conv.weight"] == 1
+    norm = [InitRule(type="BatchNorm2d", scheme="kaiming_normal")]
+    assert _matched(norm, num_own=1) == {}  # a norm's scale is a vector, which no kaiming scheme is meant for
+
+
+def test_matches__twins_go_by_the_name_they_share() -> None:
+    rule = InitRule(name="*.cv2.*", scheme="zeros")
+    assert matches(rule, "trunk.layers.22.one2one_cv2.0.2")
+    assert not matches(InitRule(name="*.one2one_cv2.*", scheme="zeros"), "trunk.layers.22.one2one_cv2.0.2")
+
+
+SPECS = {"stem.scale": fixed("frozen scale"), "neck.conv.weight": constant(0.0, "zero", "init.fusion: scheme")}
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (InitRule(type="Conv3d", scheme="zeros"),
+         "no module with weights of its own is a Conv3d; did you mean Conv2d?"),
+        (InitRule(type="Qqq", scheme="zeros"), "no module with weights of its own is a Qqq"),
+        (InitRule(name="stam.*", scheme="zeros"),
+         "no module or parameter has such a name; names look like 'stem.conv.weight'"),
+        (InitRule(name="*.scale", scheme="zeros"),
+         "stem.scale has declared initial values (frozen scale); nothing may change it"),
+        (InitRule(name="neck.conv", scheme="zeros"),
+         "neck.conv.weight has declared initial values (zero); init.fusion: scheme leaves it to the rules"),
+        (InitRule(name="stem.bn", scheme="zeros"),
+         "an earlier rule applies to everything it matches, or it matches nothing with weights"),
+    ],
+    ids=["type", "type-without-hint", "name", "fixed", "declared", "shadowed"],
+)  # fmt: skip
+def test_explain_without_effect(rule: InitRule, expected: str) -> None:
+    assert explain_without_effect(rule, MODEL, PARAMETERS, SPECS) == expected
+
+
+def test_find_declared_matches__by_own_or_owners_name_where_the_rule_gives_one() -> None:
+    assert find_declared_matches(InitRule(name="neck.*", scheme="zeros"), SPECS) == ["neck.conv.weight"]
+    assert find_declared_matches(InitRule(name="neck.conv", scheme="zeros"), SPECS) == ["neck.conv.weight"]
+    assert find_declared_matches(InitRule(scheme="zeros"), SPECS) == []
+    assert find_declared_matches(InitRule(name="neck.*", type="Conv2d", scheme="zeros"), SPECS) == []
+
+
+def test_format_rule() -> None:
+    assert format_rule(InitRule(name="a.*", type="Conv2d", scheme="ones")) == "name: a.*, type: Conv2d, scheme: ones"

@@ -6,7 +6,7 @@ import hashlib
 
 import torch
 
-from yolofuse.weights.init import POLICY_VERSION, generator_for
+from yolofuse.weights.init.rng import POLICY_VERSION, generator_for
 
 
 def test_generator_for__seed_is_the_documented_hash() -> None:
