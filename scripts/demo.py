@@ -118,7 +118,7 @@ def _comparison_rows(reports: Sequence[EvalReport]) -> list[dict[str, object]]:
             {
                 "model": model.title,
                 **{name: f"{value:.4f}" for name, value in metrics.items()},
-                "pairs": report.num_images,
+                "pairs": report.result.num_images,
                 **{key: str(report.settings[key])[:12] for key in ("seed", "data_hash", "commit", "date", "torch")},
             }
         )

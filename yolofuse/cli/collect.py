@@ -42,11 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _read_all(folders: Sequence[Path]) -> list[RunResults]:
-    """Read the results of each run.
-
-    Raises:
-        RunError: If folders hold no run or damaged files; the message lists all of them.
-    """
+    """Read the results of each run; one error lists all folders that hold no run or damaged files."""
     runs, problems = [], []
     for folder in folders:
         try:

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _summarise_all(folders: Sequence[Path], now: datetime) -> list[RunSummary]:
-    """Summarise each run.
-
-    Raises:
-        RunError: If folders hold no run or damaged files; the message lists all of them.
-    """
+    """Summarise each run; one error lists all folders that hold no run or damaged files."""
     runs, problems = [], []
     for folder in folders:
         if not any(path.exists() for path in (RunFolder(folder).config, folder / STATUS_NAME, folder / EVENTS_NAME)):
@@ -57,10 +54,8 @@ def _summarise_all(folders: Sequence[Path], now: datetime) -> list[RunSummary]:
             runs.append(summarise_run(folder, now))
         except RunError as error:
             problems.append(str(error))
-    if len(problems) == 1:
-        raise RunError(problems[0])
     if problems:
-        raise RunError(listing("runs", problems))
+        raise RunError(problems[0] if len(problems) == 1 else listing("runs", problems))
     return runs
 
 
@@ -164,17 +159,7 @@ def summary_dict(run: RunSummary, now: datetime) -> dict[str, Any]:
             "age_s": round((now - checkpoint.written).total_seconds(), 1),
             "steps_behind": run.behind,
         },
-        "interruptions": [
-            {
-                "time": one.time.isoformat(),
-                "why": one.why,
-                "host": one.host,
-                "reached": one.reached,
-                "resumed_at": one.resumed_at,
-                "lost": one.lost,
-            }
-            for one in run.interruptions
-        ],
+        "interruptions": [asdict(one) | {"time": one.time.isoformat(), "lost": one.lost} for one in run.interruptions],
         "steps_lost": run.lost,
         "counts": run.counts,
         "unreadable_events": run.damaged,

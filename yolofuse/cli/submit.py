@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 from yolofuse.cli.common import Parser, run_command
@@ -24,19 +25,8 @@ def main(argv: list[str] | None = None) -> int:
 
     def command() -> None:
         check_outputs(args.collect)
-        resources = Resources(
-            nodes=args.nodes,
-            gpus=args.gpus,
-            time=args.time,
-            cpus=args.cpus,
-            mem=args.mem,
-            partition=args.partition,
-            account=args.account,
-            notice=args.notice,
-            requeues=args.requeues,
-            at_once=args.at_once,
-            extra=tuple(args.sbatch),
-        )
+        options = {field.name: getattr(args, field.name) for field in fields(Resources) if field.name != "extra"}
+        resources = Resources(**options, extra=tuple(args.sbatch))
         runs = plan_runs(args.cfg, overrides, args.seeds, world=resources.world, resume=args.resume)
         name = args.name or re.sub(r"[^\w.+-]", "_", args.cfg[0].stem)
         logs = args.logs or runs[0].folder.parent / "slurm-logs"
@@ -55,13 +45,8 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("--cfg", type=Path, nargs="+", required=True, metavar="FILE", help="config YAMLs of the runs")
-    add(
-        "--seeds",
-        type=_seeds,
-        default=(),
-        metavar="0,1,2",
-        help="train each config with these seeds; adds -seedN to train.run",
-    )
+    seeds_help = "train each config with these seeds; adds -seedN to train.run"
+    add("--seeds", type=_seeds, default=(), metavar="0,1,2", help=seeds_help)
     add("--nodes", type=_at_least(1), default=1, metavar="N", help="machines per run (default %(default)s)")
     add("--gpus", type=_at_least(0), default=1, metavar="G", help="GPUs per machine; 0: none (default %(default)s)")
     add("--time", metavar="LIMIT", help="time limit, such as 12:00:00; a run that needs longer saves and is requeued")
@@ -71,13 +56,8 @@ def _parser() -> Parser:
     add("--mem", metavar="SIZE", help="memory per machine, such as 64G")
     add("--name", help="name of the jobs (default: that of the first config)")
     add("--logs", type=Path, metavar="DIR", help="folder of the job logs (default: slurm-logs beside the first run)")
-    add(
-        "--notice",
-        type=_at_least(10),
-        default=180,
-        metavar="S",
-        help="seconds to save in before the limit (%(default)s)",
-    )
+    notice_help = "seconds to save in before the limit (%(default)s)"
+    add("--notice", type=_at_least(10), default=180, metavar="S", help=notice_help)
     add("--requeues", type=_at_least(0), default=50, metavar="N", help="how often a job may be requeued (%(default)s)")
     add("--at-once", type=_at_least(1), metavar="N", help="how many runs of an array may run at a time")
     add("--sbatch", action="append", default=[], metavar="OPTION", help="another sbatch option: --sbatch=--qos=long")

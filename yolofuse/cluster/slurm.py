@@ -23,33 +23,19 @@ _JOB_ID = "@job@"  # placeholder for an id that is not known yet
 
 @dataclass(frozen=True)
 class Resources:
-    """What a training job requests from the cluster. None: the default of the cluster.
+    """What a training job requests from the cluster. None: the default of the cluster."""
 
-    Attributes:
-        nodes: Machines.
-        gpus: GPUs per machine, with a rank each; 0: one rank per machine, on its CPU.
-        time: Limit as Slurm writes it, such as ``12:00:00``.
-        cpus: Cores per machine.
-        mem: Memory per machine, such as ``64G``.
-        partition: Queue.
-        account: Account that is charged.
-        notice: Seconds between the signal to save and the time limit of a job.
-        requeues: How often a preempted job is requeued.
-        at_once: How many runs of an array may run at a time.
-        extra: More options of sbatch, passed on unchanged, such as ``--constraint=a100``.
-    """
-
-    nodes: int = 1
-    gpus: int = 1
-    time: str | None = None
-    cpus: int | None = None
-    mem: str | None = None
+    nodes: int = 1  # machines
+    gpus: int = 1  # per machine, with a rank each; 0: one rank per machine, on its CPU
+    time: str | None = None  # limit as Slurm writes it, such as ``12:00:00``
+    cpus: int | None = None  # cores per machine
+    mem: str | None = None  # per machine, such as ``64G``
     partition: str | None = None
-    account: str | None = None
-    notice: int = 180
-    requeues: int = 50
-    at_once: int | None = None
-    extra: tuple[str, ...] = ()
+    account: str | None = None  # charged for the job
+    notice: int = 180  # seconds between the signal to save and the time limit of a job
+    requeues: int = 50  # how often a preempted job is requeued
+    at_once: int | None = None  # how many runs of an array may run at a time
+    extra: tuple[str, ...] = ()  # more options of sbatch, passed on unchanged: ``--constraint=a100``
 
     @property
     def ranks(self) -> int:
@@ -64,17 +50,11 @@ class Resources:
 
 @dataclass(frozen=True)
 class Stage:
-    """One sbatch command.
+    """One sbatch command."""
 
-    Attributes:
-        name: ``train``, ``val`` or ``collect``.
-        command: Its arguments, without the dependency on the previous stage.
-        dependency: Its type: ``afterok``, ``aftercorr`` or ``afterany``; None: it has none.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    dependency: str | None = None
+    name: str  # train, val or collect
+    command: tuple[str, ...]  # arguments, without the dependency on the previous stage
+    dependency: str | None = None  # afterok, aftercorr or afterany; None: it has none
 
     def arguments(self, previous_job: str | None) -> list[str]:
         """Return all arguments, given the job id of the previous stage."""
@@ -96,8 +76,7 @@ class Submission:
     runs: tuple[SweepRun, ...]
     stages: tuple[Stage, ...]
     logs: Path
-    ids: dict[str, str] = field(default_factory=dict)
-    """Job ids by stage, once submitted."""
+    ids: dict[str, str] = field(default_factory=dict)  # of the jobs, by stage, once submitted
 
     def script(self) -> str:
         """Format the commands as a shell script."""

@@ -167,18 +167,7 @@ def evaluate(
     *,
     backend: CocoBackend = "pycocotools",
 ) -> CocoResult:
-    """Compute cocoapi's metrics of these predictions; neither argument is changed.
-
-    Args:
-        ground_truth: As :func:`ground_truth` builds it.
-        predictions: As :func:`prediction_rows` builds them.
-        image_ids: Evaluate these images only. None: all.
-        backend: Library that computes; see ``val.backend``.
-
-    Raises:
-        ConfigError: If the backend's package is missing.
-        ValueError: If a prediction has a number that is not finite, or an image is not in the ground truth.
-    """
+    """Compute cocoapi's metrics of these predictions once; arguments and errors are those of :class:`CocoMatches`."""
     return CocoMatches(ground_truth, predictions, backend, image_ids).result()
 
 

@@ -93,13 +93,7 @@ def gc_paused() -> Iterator[None]:
 def make_scorer(
     backend: CocoBackend, ground_truth: Mapping[str, Any], predictions: Sequence[Row], image_ids: Collection[int]
 ) -> Scorer:
-    """Create a scorer of these predictions; neither argument is changed.
-
-    Args:
-        backend: Library that computes.
-        ground_truth: A COCO annotation file.
-        predictions: Rows of a COCO result file.
-        image_ids: Images that may be evaluated later; others are not matched.
+    """Create a scorer of the rows of a COCO result file, for images that may be evaluated later; changes no argument.
 
     Raises:
         ConfigError: If the backend's package is missing.

@@ -19,29 +19,13 @@ _SLICE_METRICS = ("AP", "AP50", "AP75", "AR100")
 
 @dataclass(frozen=True, slots=True)
 class EvalReport:
-    """One evaluation.
+    """One evaluation."""
 
-    Attributes:
-        result: Metrics of the whole split.
-        slices: Metrics of its parts, by ``"tag=value"``.
-        settings: What the metrics depend on, flat: imgsz, conf, iou, max_det, data and checkpoint hashes, versions.
-        ms_per_pair: Mean time for one pair, in milliseconds; None if it was not measured.
-    """
-
-    result: CocoResult
-    slices: Mapping[str, CocoResult] = field(default_factory=dict)
+    result: CocoResult  # of the whole split
+    slices: Mapping[str, CocoResult] = field(default_factory=dict)  # of its parts, by ``tag=value``
+    # What the metrics depend on: imgsz, conf, iou, max_det, hashes of data and checkpoint, versions.
     settings: Mapping[str, Scalar] = field(default_factory=dict)
-    ms_per_pair: float | None = None
-
-    @property
-    def num_images(self) -> int:
-        """Pairs that were evaluated."""
-        return self.result.num_images
-
-    @property
-    def num_boxes(self) -> int:
-        """True boxes of these pairs."""
-        return self.result.num_boxes
+    ms_per_pair: float | None = None  # mean time in milliseconds; None if it was not measured
 
     def as_json(self) -> dict[str, Any]:
         """Return all fields as plain JSON values at full precision."""
@@ -85,7 +69,7 @@ def format_markdown(report: EvalReport) -> str:
 
 def _summary(report: EvalReport) -> str:
     speed = "" if report.ms_per_pair is None else f", {report.ms_per_pair:.1f} ms per pair"
-    return f"{report.num_images} pairs, {report.num_boxes} boxes{speed}"
+    return f"{report.result.num_images} pairs, {report.result.num_boxes} boxes{speed}"
 
 
 def _tables(report: EvalReport) -> list[list[list[str]]]:

@@ -30,13 +30,7 @@ _SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
 
 def new_figure(width: float, height: float, dpi: int) -> Figure:
-    """Create an empty figure that belongs to no window.
-
-    Args:
-        width: In inches.
-        height: In inches.
-        dpi: Pixels per inch.
-    """
+    """Create an empty figure that belongs to no window; width and height are in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

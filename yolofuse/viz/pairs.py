@@ -9,11 +9,11 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torchvision.ops import box_iou
 
 from yolofuse.types import ByteArray, Detections, FloatArray, IntArray, PairedBatch
 from yolofuse.viz import draw
 from yolofuse.viz.draw import GAP, Colour, Mark
-from yolofuse.viz.true_positives import match_detections
 
 Shown = Literal["rgb", "ir", "both"]
 
@@ -86,14 +86,15 @@ def save_prediction_image(
 ) -> None:
     """Draw true positives, false positives and misses, one pair a row, RGB beside IR.
 
-    A detection is a true positive from an IoU of 0.5 with a box of its class on.
+    A detection is a true positive from an IoU of 0.5 with a box of its class on; those below ``min_score`` are neither
+    drawn nor matched. Without a pair no file is written.
 
     Args:
         views: The pairs.
         detections: Of each pair, in pixels of the view's image.
         names: Class names, by class id.
-        path: PNG or JPEG; no file is written where there is no pair.
-        min_score: Weaker detections are neither drawn nor matched.
+        path: PNG or JPEG.
+        min_score: Minimum score, 0..1.
     """
     bands: list[ByteArray] = []
     for view, found in zip(views, detections, strict=True):
@@ -113,12 +114,7 @@ def save_comparison_image(
 ) -> None:
     """Draw the same pairs with the detections of several models, one pair a row, one model a column.
 
-    Args:
-        views: The pairs.
-        columns: The models; their detections are in pixels of the view's image, in the order of ``views``.
-        names: Class names, by class id.
-        path: PNG or JPEG; no file is written where there is no pair.
-        min_score: Weaker detections are neither drawn nor matched.
+    Arguments are those of :func:`save_prediction_image`; the detections of a column are in the order of ``views``.
     """
     bands: list[ByteArray] = []
     for row, view in enumerate(views):
@@ -129,6 +125,27 @@ def save_comparison_image(
             summaries.append((column.title, summary))
         bands += [draw.title_band([panel.shape[1] for panel in panels], summaries), draw.side_by_side(panels)]
     _save_with_legend(bands, min_score, path)
+
+
+def match_detections(detections: Detections, boxes_xyxy: FloatArray, class_ids: IntArray, iou: float = 0.5) -> IntArray:
+    """Return the index of the box that each detection matches, -1 for a false positive.
+
+    The strongest detections choose first, as in cocoapi; one matches a box of its class from an overlap of ``iou`` on.
+
+    Shapes:
+        boxes_xyxy: (M, 4), class_ids: (M,) -> (N,)
+    """
+    found = np.full(len(detections), -1, dtype=np.int64)
+    if not len(detections) or not len(boxes_xyxy):
+        return found
+    overlap = box_iou(torch.from_numpy(detections.boxes_xyxy).double(), torch.from_numpy(boxes_xyxy).double()).numpy()
+    overlap[detections.class_ids[:, None] != class_ids] = 0.0
+    for index in np.argsort(-detections.scores, kind="stable"):
+        best = int(overlap[index].argmax())
+        if overlap[index, best] >= iou:
+            found[index] = best
+            overlap[:, best] = 0.0
+    return found
 
 
 def _save_with_legend(bands: list[ByteArray], min_score: float, path: Path) -> None:
@@ -166,7 +183,7 @@ def _panels(image: ByteArray, marks: Sequence[Mark], shown: Iterable[Shown], wid
     enlarged = [replace(mark, box_xyxy=_corners(np.asarray(mark.box_xyxy) * factor)) for mark in marks]
     panels = [draw.resize(_panel(image, modality), factor) for modality in shown]
     for panel in panels:
-        draw.draw_marks(panel, enlarged, _thickness(panel))
+        draw.draw_marks(panel, enlarged, thickness=max(round(width / 400), 1))
     return panels
 
 
@@ -178,11 +195,6 @@ def _panel(image: ByteArray, shown: Shown) -> ByteArray:
     if shown == "ir":
         return np.ascontiguousarray(ir)
     return ((bgr.astype(np.uint16) + ir + 1) // 2).astype(np.uint8)
-
-
-def _thickness(panel: ByteArray) -> int:
-    """Return a line width in pixels that suits the panel."""
-    return max(round(int(panel.shape[1]) / 400), 1)
 
 
 def _corners(box: np.ndarray) -> tuple[float, float, float, float]:

@@ -33,25 +33,15 @@ _FLOOR = 1e-12
 
 @dataclass(frozen=True)
 class LayerPoint:
-    """One layer of the plot.
-
-    Attributes:
-        name: Of the layer.
-        part: rgb, ir, fusion or trunk.
-        std: Standard deviation of its output; None where a norm follows directly.
-        eval_std: The same in eval mode.
-        grad_rms: RMS of its weight's gradient; None where it has none.
-        std_alarm: Whether its output is out of range.
-        gradient_alarm: Whether its gradient is out of range.
-    """
+    """One layer of the plot."""
 
     name: str
-    part: str
-    std: float | None
-    eval_std: float | None
-    grad_rms: float | None
-    std_alarm: bool = False
-    gradient_alarm: bool = False
+    part: str  # rgb, ir, fusion or trunk
+    std: float | None  # standard deviation of its output; None where a norm follows directly
+    eval_std: float | None  # the same in eval mode
+    grad_rms: float | None  # RMS of its weight's gradient; None where it has none
+    std_alarm: bool = False  # whether its output is out of range
+    gradient_alarm: bool = False  # whether its gradient is out of range
 
 
 def save_probe_plot(
@@ -62,15 +52,10 @@ def save_probe_plot(
     health: str,
     out_path: Path,
 ) -> None:
-    """Plot a probe.
+    """Plot a probe as PNG, JPEG, PDF or SVG.
 
-    Args:
-        points: In the order the layers are computed.
-        first: Terms of the first loss.
-        predicted: The same with the head at its prior.
-        title: What was probed.
-        health: ``healthy``, or in a few words what is wrong.
-        out_path: PNG, JPEG, PDF or SVG.
+    ``points`` are in the order the layers are computed, ``first`` has the terms of the first loss, ``predicted`` the
+    same with the head at its prior. ``health`` is ``healthy``, or says in a few words what is wrong.
     """
     figure = new_figure(12, 7.2, dpi=130)
     colour = GREEN if health == "healthy" else ALARM

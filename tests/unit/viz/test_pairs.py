@@ -18,6 +18,7 @@ from yolofuse.viz.pairs import (
     MISS,
     Column,
     PairView,
+    match_detections,
     save_batch_image,
     save_comparison_image,
     save_prediction_image,
@@ -97,3 +98,16 @@ def test_images__no_pair_leaves_no_file(tmp_path: Path) -> None:
 def test_images__another_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"\.png or \.jpg"):
         save_prediction_image([VIEW], [found()], NAMES, tmp_path / "image.txt")
+
+
+def test_match_detections__the_best_chooses_first_and_classes_differ() -> None:
+    boxes = np.array([[0, 0, 10, 10], [50, 50, 60, 60]], dtype=np.float32)
+    detections = found(
+        (0, 0, 10, 9, 0.5, 0), (0, 0, 10, 10, 0.9, 0), (50, 50, 60, 60, 0.8, 0), (50, 50, 60, 60, 0.7, 1)
+    )
+    assert match_detections(detections, boxes, np.array([0, 1])).tolist() == [-1, 0, -1, 1]
+    assert match_detections(found(), boxes, np.array([0, 1])).tolist() == []
+    assert (
+        match_detections(detections, np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.int64)).tolist()
+        == [-1] * 4
+    )
