@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 ZERO_GAMMA_OFF = "init.zero_gamma: false"
+FUSION_OFF = "init.fusion: scheme"
 FusionInit = Literal["average", "rgb", "ir", "scheme"]
 Fill = Callable[[Tensor, Generator | None], Tensor]
 """From a parameter (only its shape is read) and a generator to its initial values, float32 on the CPU."""

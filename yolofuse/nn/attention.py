@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolofuse.nn.gated import DISABLED_BY, ChannelGate
-from yolofuse.param_init import InitOptions, InitSpec, apply_init, constant, normal
+from yolofuse.nn.gated import ChannelGate
+from yolofuse.param_init import FUSION_OFF, InitOptions, InitSpec, apply_init, constant, normal
 
 _MAX_KERNEL = 31
 
@@ -46,8 +46,8 @@ class AttentionFusion(nn.Module):
         if options.fusion == "scheme":
             return {}
         return {
-            "spatial.weight": normal(0.001, "gate near zero", DISABLED_BY),
-            "spatial.bias": constant(0.0, "gate near zero", DISABLED_BY),
+            "spatial.weight": normal(0.001, "gate near zero", FUSION_OFF),
+            "spatial.bias": constant(0.0, "gate near zero", FUSION_OFF),
         }
 
     def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolofuse.param_init import InitOptions, InitSpec, apply_init, constant, from_tensor
-
-_DISABLED_BY = "init.fusion: scheme"
+from yolofuse.param_init import FUSION_OFF, InitOptions, InitSpec, apply_init, constant, from_tensor
 
 
 class ConcatFusion(nn.Module):
@@ -34,8 +32,8 @@ class ConcatFusion(nn.Module):
         mix = torch.cat([eye * share[0], eye * share[1]], 1)[..., None, None]  # (C, 2C, 1, 1)
         description = "average of both streams" if options.fusion == "average" else f"the {options.fusion} stream alone"
         return {
-            "conv.weight": from_tensor(mix, description, _DISABLED_BY),
-            "conv.bias": constant(0.0, description, _DISABLED_BY),
+            "conv.weight": from_tensor(mix, description, FUSION_OFF),
+            "conv.bias": constant(0.0, description, FUSION_OFF),
         }
 
     def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolofuse.param_init import InitOptions, InitSpec, apply_init, constant, normal
+from yolofuse.param_init import FUSION_OFF, InitOptions, InitSpec, apply_init, constant, normal
 
 _OPEN_LOGIT = 4.0  # logit of a gate at 98 % of one stream; a gate at 100 % would get no gradient
-DISABLED_BY = "init.fusion: scheme"
-GATE_LOGIT = {"average": 0.0, "rgb": _OPEN_LOGIT, "ir": -_OPEN_LOGIT}
+_GATE_LOGIT = {"average": 0.0, "rgb": _OPEN_LOGIT, "ir": -_OPEN_LOGIT}
 
 
 class ChannelGate(nn.Module):
@@ -36,11 +35,11 @@ class ChannelGate(nn.Module):
         """Declare the initial values of the last layer; the first follows the ordinary rules."""
         if options.fusion == "scheme":
             return {}
-        logit = GATE_LOGIT[options.fusion]
+        logit = _GATE_LOGIT[options.fusion]
         description = f"gate at {torch.tensor(logit).sigmoid():.2f}"
         return {
-            "excite.weight": normal(0.01, description, DISABLED_BY),
-            "excite.bias": constant(logit, description, DISABLED_BY),
+            "excite.weight": normal(0.01, description, FUSION_OFF),
+            "excite.bias": constant(logit, description, FUSION_OFF),
         }
 
     def forward(self, rgb: Tensor, ir: Tensor) -> Tensor:

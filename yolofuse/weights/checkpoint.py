@@ -36,7 +36,7 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Write a checkpoint so that a kill at any moment leaves either the old file or the new one, complete.
 
     Args:
-        path: The file; its folder must exist.
+        path: Its folder must exist.
         content: Tensors, numbers, strings, None, and dicts, lists and tuples of them.
 
     Raises:
@@ -55,11 +55,7 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, needs: Collection[str] = ()) -> dict[str, Any]:
-    """Read a checkpoint of yolofuse.
-
-    Args:
-        path: The file.
-        needs: Keys that must be in it.
+    """Read a checkpoint of yolofuse, which must have all keys in ``needs``.
 
     Raises:
         WeightsError: If the file is missing, damaged, holds code, is no yolofuse checkpoint, or lacks a key.
@@ -77,11 +73,6 @@ def load_checkpoint(path: Path, needs: Collection[str] = ()) -> dict[str, Any]:
 
 def check_version(path: Path, content: Mapping[str, Any], *, has_checksum: bool) -> None:
     """Refuse a yolofuse checkpoint of another format, or one of this format without its checksum.
-
-    Args:
-        path: The file.
-        content: Its content.
-        has_checksum: Result of :func:`verify_checksum`.
 
     Raises:
         DamagedError: If the checksum is missing.

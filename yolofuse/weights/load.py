@@ -31,7 +31,7 @@ def load_and_initialise(
 
     Args:
         detector: As built, on any device; its values are replaced.
-        config: The run's config.
+        config: Of the run.
         names: The data set's classes, for class rows by name.
         frozen: Parameters that will not be trained, for the report.
 

@@ -19,10 +19,10 @@ _WARN_BELOW = 0.5  # share of a part's backbone and neck
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """Final status of every tensor of a model.
+    """Final status of every parameter and BatchNorm statistic of a model.
 
     Attributes:
-        records: One per tensor: parameters and BatchNorm statistics; counters are left out.
+        records: One per tensor; counters are left out.
         sources: The source of each part that has one.
         policy: Name of the preset.
         seed: Of the draws.
@@ -45,24 +45,16 @@ class WeightsReport:
         return Counter(record.status for record in self.records if record.part == part)
 
     def share_loaded(self, part: str | None = None) -> float:
-        """Return the share of the elements of backbone and neck that came from a file.
-
-        Heads and fusion blocks are left out.
-
-        Args:
-            part: One part alone; None for all.
-        """
+        """Return the share of backbone and neck (of one part, or all) that came from a file, by elements."""
         selected = [r for r in self.records if r.part == part or (part is None and r.part != "fusion")]
         body = [record for record in selected if record.trainable and not record.head]
         total = sum(record.num_elements for record in body)
         return sum(record.num_loaded for record in body) / total if total else 0.0
 
     def format(self, *, modules: bool = False) -> str:
-        """Format the counts of tensors as a table.
+        """Format the counts of tensors as a table with a row per part.
 
-        Args:
-            modules: A row for each layer or fusion block, with the rules and standard deviations of its drawn tensors,
-                instead of one for each part.
+        With ``modules`` a row per layer or fusion block, with rules and standard deviations of its drawn tensors.
         """
         files = dict.fromkeys(source.path for source in self.sources.values())
         lines = [f"weights from {path}" for path in files] or ["no pretrained weights"]

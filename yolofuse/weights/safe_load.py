@@ -44,11 +44,7 @@ _lock = threading.RLock()
 
 
 class ModuleStub:
-    """Replacement of every class, function and object that a file names; keeps parts of a module's state.
-
-    Attributes:
-        kept: Parameters, buffers, submodules, class names, and the description of the model.
-    """
+    """Replacement of every class, function and object that a file names; keeps ``KEPT`` of a module's state."""
 
     KEPT = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "names", "yaml", "yaml_file")
 
@@ -98,9 +94,9 @@ def _open(path: Path, *, with_models: bool) -> Any:
             allowed = (
                 "tensors, plain data and models of ultralytics or YOLOv5" if with_models else "tensors and plain data"
             )
+            named = ", ".join(name if name.isprintable() else repr(name) for name in unknown[:3])
             raise WeightsError(
-                f"{path}: names {_quote_unprintable(unknown[:3])}{more}, which is more than {allowed}, so it is not "
-                f"opened; give {_STATE_DICT}"
+                f"{path}: names {named}{more}, which is more than {allowed}, so it is not opened; give {_STATE_DICT}"
             )
         with _allowing(known):
             return _load(path)
@@ -112,10 +108,6 @@ def _refuse_old_torch() -> None:
     if found is None or (int(found[1]), int(found[2])) < _SAFE_TORCH:
         needed = ".".join(map(str, _SAFE_TORCH))
         raise WeightsError(f"torch {torch.__version__} can't open weights safely: pip install 'torch>={needed}'")
-
-
-def _quote_unprintable(names: list[str]) -> str:
-    return ", ".join(name if name.isprintable() else repr(name) for name in names)
 
 
 def _refuse_other_formats(path: Path) -> None:

@@ -61,9 +61,9 @@ def save_safetensors(
     """Write weights for others; :func:`yolofuse.weights.load_source` reads them back.
 
     Args:
-        path: The file, ``*.safetensors``; its folder must exist.
+        path: Ends in ``.safetensors``; its folder must exist.
         parts: Tensors by part, then by ``<layer>.<rest>``, as a ``Source`` has them.
-        names: Class names.
+        names: Of the classes.
         base: The single-stream model it is built from, such as ``yolov8n``.
 
     Raises:

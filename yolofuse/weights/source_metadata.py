@@ -19,9 +19,8 @@ _STEM = re.compile(r"(?P<family>yolov?\d+)(?P<size>[a-z]?)(?P<variant>(?:-[a-z0-
 def base_of(description: Any) -> str | None:
     """Return the name of the base model that a checkpoint's ``yaml`` describes; None where it is none of the catalogue.
 
-    Args:
-        description: The mapping, or its text. Ultralytics names the model's file and scale; YOLOv5 gives depth, width
-            and layers, which are then compared with those of the catalogue.
+    Ultralytics names the model's file and scale; YOLOv5 gives depth, width and layers, which are then compared with
+    those of the catalogue. Either may be the mapping or its text.
     """
     if isinstance(description, str) and len(description) <= MAX_BYTES:
         try:
@@ -79,10 +78,9 @@ def read_names(names: Any) -> tuple[str, ...] | None:
 
 
 def class_rows(tensors: Mapping[str, Tensor]) -> int | None:
-    """Return how many classes the head scores; None where its shapes do not show it (they do for ultralytics, YOLOv5).
+    """Return how many classes the head scores, by the tensors of its part, named ``<layer>.<rest>``.
 
-    Args:
-        tensors: Of one part, by ``<layer>.<rest>``.
+    None where the shapes do not show it; they do for heads of ultralytics and YOLOv5.
     """
     if not tensors:
         return None

@@ -45,7 +45,6 @@ class Source:
         base: The single-stream model it is, such as ``yolov8n``, where the file names it.
         input_modality: Which image a single-stream model reads, by its first convolution; None where that is
             unclear, and for a model with two streams.
-        sha256: Of the file.
         is_mapped: Whether its names came from a name map.
     """
 
@@ -92,9 +91,8 @@ def load_source(
     else:
         raw = _find_state(content) or _RawState({})
         if not raw.state:
-            inside = (
-                f"a dict of {quote_first(map(str, content))}" if isinstance(content, dict) else type(content).__name__
-            )
+            is_dict = isinstance(content, dict)
+            inside = f"a dict of {quote_first(map(str, content))}" if is_dict else type(content).__name__
             raise WeightsError(f"{file}: no model and no state_dict in it (got {inside}); give a file that has one")
         is_mapped = name_map is not None and not has_layer_numbers(raw.state)
         if has_part_names(raw.state):  # a yolofuse model in a safetensors file
@@ -171,10 +169,8 @@ def _state_of(model: ModuleStub) -> dict[str, Tensor]:
         prefix, module = todo.pop()
         transient = module.kept.get("_non_persistent_buffers_set")
         transient = transient if isinstance(transient, set) else set()
-        state |= {f"{prefix}{name}": value for name, value in _items_of(module, "_parameters", Tensor)}
-        state |= {
-            f"{prefix}{name}": value for name, value in _items_of(module, "_buffers", Tensor) if name not in transient
-        }
+        buffers = ((name, value) for name, value in _items_of(module, "_buffers", Tensor) if name not in transient)
+        state |= {f"{prefix}{name}": value for name, value in (*_items_of(module, "_parameters", Tensor), *buffers)}
         children = [(f"{prefix}{name}.", child) for name, child in _items_of(module, "_modules", ModuleStub)]
         todo += reversed(children)
     return {}
@@ -190,9 +186,7 @@ def _to_dense_float32(path: Path, parts: Mapping[str, Mapping[str, Tensor]]) -> 
     """Return the tensors detached, and in float32 where they are of another float type; refuses all but dense ones."""
     dense: dict[str, dict[str, Tensor]] = {part: {} for part in parts}
     unusable, not_finite = [], []
-    for part, name, given in (
-        (part, name, given) for part, tensors in parts.items() for name, given in tensors.items()
-    ):
+    for part, name, given in ((p, name, given) for p, tensors in parts.items() for name, given in tensors.items()):
         if CONTROL.search(name):
             raise WeightsError(f"{path}: a tensor is called {name[:80]!r}; give plain names")
         tensor = torch.detach(given)

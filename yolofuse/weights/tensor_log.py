@@ -19,13 +19,10 @@ class TensorRecord:
     """Origin of one tensor of the model.
 
     Attributes:
-        name: Name in the model's state_dict.
         part: rgb, ir, fusion or trunk.
         module: Name of the owner.
-        shape: Of the tensor.
         trainable: Whether it is a parameter; BatchNorm's running statistics are not.
         head: Whether it belongs to a detection head.
-        status: Where its values came from.
         rows: For ``partial``: which rows were loaded, a bool tensor.
         source: File and tensor that it was loaded from.
         rule: The rule or declaration that initialised it (or its new rows).
@@ -70,13 +67,7 @@ class TensorLog:
     """
 
     def __init__(self, model: nn.Module, *, fixed: frozenset[str], heads: tuple[str, ...]) -> None:
-        """Start a record for every tensor.
-
-        Args:
-            model: Owner of the tensors.
-            fixed: Parameters that must not be written.
-            heads: Names of the detection heads.
-        """
+        """Start a record for every tensor; ``fixed`` parameters must not be written, ``heads`` are the heads' names."""
         named = {**dict(model.named_parameters()), **dict(model.named_buffers())}  # both without duplicates
         trainable = {name for name, _ in model.named_parameters()}
         self._tensors = {name: tensor for name, tensor in named.items() if tensor.is_floating_point()}
@@ -115,12 +106,7 @@ class TensorLog:
     def initialise(self, name: str, values: Tensor, rule: str, *, mean: float = 0.0, std: float | None = None) -> None:
         """Write the missing elements of a tensor: all of it, or the rows that were not loaded.
 
-        Args:
-            name: The tensor.
-            values: Values for the whole tensor; those of loaded rows are ignored.
-            rule: For the report.
-            mean: Mean of the distribution they were drawn from.
-            std: Its standard deviation; None where nothing was drawn.
+        ``values`` are for the whole tensor, drawn from a distribution of ``mean`` and ``std`` (None: not drawn).
         """
         record = self._missing(name)
         tensor = self._tensors[name]

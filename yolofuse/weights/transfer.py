@@ -46,8 +46,8 @@ def transfer(
     in shape; it then stays missing.
 
     Args:
-        tensor_log: The model's log.
-        detector: The model.
+        tensor_log: Of the model.
+        detector: Its model.
         sources: The source of each part.
         names: The model's classes in order; None where they are not known.
         base: The model's base; None where it is not known.
@@ -112,8 +112,7 @@ def _plan_copies(
         if isinstance(copy, _Copy):
             copies.append(copy)
         elif copy == "misfit":
-            shape = _format_shape(value)
-            shape = shape if value.is_floating_point() else f"{shape} of {value.dtype}"
+            shape = _format_shape(value.shape) + ("" if value.is_floating_point() else f" of {value.dtype}")
             problem = f"{key}: {shape} in the file, {_format_shape(record.shape)} in the model's {record.name}"
             misfits.setdefault(source.path, []).append(problem)
     for path, problems in misfits.items():
@@ -247,9 +246,7 @@ def _inflate(value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
 
 
 def _class_warnings(
-    tensor_log: TensorLog,
-    sources: Mapping[str, Source],
-    branches: Mapping[str, ClassBranch],
+    tensor_log: TensorLog, sources: Mapping[str, Source], branches: Mapping[str, ClassBranch]
 ) -> list[str]:
     """Warn where a file's class rows were copied by order, or not at all."""
     warnings = []
@@ -275,5 +272,5 @@ def _class_warnings(
     return warnings
 
 
-def _format_shape(value: Tensor | tuple[int, ...]) -> str:
-    return " x ".join(map(str, value if isinstance(value, tuple) else value.shape)) or "scalar"
+def _format_shape(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape)) or "scalar"
