@@ -175,7 +175,7 @@ def _percent(share: float | None) -> str:
 def times_as_csv(times: StepTimes) -> str:
     """Format the times as CSV: a row for each part and one for the whole step."""
     whole = PartTime("step", times.step_ms, 1.0)
-    rows = []
+    rows: list[dict[str, object]] = []
     for row in (*times.parts, whole):
         values = {name: getattr(row, name) for name in ("host_ms", "host_share", "device_ms", "device_share")}
         busy = times.busy if row is whole else None
