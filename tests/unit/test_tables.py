@@ -20,7 +20,7 @@ def test_markdown_table__escapes_bars_and_aligns_numbers() -> None:
 
 
 def test_csv_text__reads_back_with_blanks_for_none() -> None:
-    rows = [{"a": 1, "b": None}, {"a": "x,y", "c": 2.5}]
+    rows: list[dict[str, object]] = [{"a": 1, "b": None}, {"a": "x,y", "c": 2.5}]
     assert list(csv.DictReader(io.StringIO(csv_text(rows)))) == [
         {"a": "1", "b": "", "c": ""},
         {"a": "x,y", "b": "", "c": "2.5"},

@@ -164,7 +164,7 @@ def test_loss__end_to_end_balance_is_a_function_of_the_epoch() -> None:
 
 
 def test_loss__decision_sums_both_heads() -> None:
-    from tests.unit.model.test_detectors import random_batch
+    from tests.support.detectors import random_batch
 
     batch = random_batch()
     detector = build_detector(ModelConfig(base="yolov8n", cut="decision"), num_classes=3).train()
