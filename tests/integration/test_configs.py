@@ -63,7 +63,7 @@ def test_fusion_options__train_resume_and_evaluate(tmp_path: Path) -> None:
     ("fusion", "message"),
     [
         ("gatd", "model.fusion: unknown block 'gatd'; did you mean gated?"),
-        ("{name: gated, redction: 8}", "redction: unknown option; did you mean reduction?"),
+        ("{name: gated, redction: 8}", "redction: unknown key; did you mean reduction?"),
         ("{name: gated, reduction: 0}", "reduction: must be at least 1 (got 0)"),
     ],
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from yolofuse.errors import closest
@@ -95,8 +96,8 @@ def _step(annotation: Any, part: int | str) -> tuple[Any, bool]:
         return (named[0] if named else None), True
     bare = next(iter(arms))
     if _is_model(bare):
-        fields = {field.alias or name: field for name, field in bare.model_fields.items()} | bare.model_fields
-        return (fields[str(part)].annotation if part in fields else None), False
+        field = _fields(bare).get(str(part))
+        return (field.annotation if field else None), False
     origin, inner = get_origin(bare), [item for item in get_args(bare) if item is not Ellipsis]
     if origin in {list, tuple, set, frozenset} and isinstance(part, int) and inner:
         return inner[min(part, len(inner) - 1)], False
@@ -125,23 +126,23 @@ def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _names(section: _Model) -> list[str]:
-    return [field.alias or name for name, field in section.model_fields.items()]
+def _fields(section: _Model) -> dict[str, FieldInfo]:
+    """Return the fields of a section by the names that a document gives them."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
 def _all_keys(section: _Model, prefix: str = "") -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        key = prefix + (field.alias or name)
+    for name, field in _fields(section).items():
         if _is_model(field.annotation):
-            yield from _all_keys(field.annotation, f"{key}.")  # type: ignore[arg-type]
+            yield from _all_keys(field.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]
         else:
-            yield key
+            yield prefix + name
 
 
 def _suggest(key: str, section: _Model, root: _Model) -> str:
     prefix, dot, last = key.rpartition(".")
-    if here := closest(last, _names(section)):
-        return f"; did you mean {prefix}{dot}{here[0]}?"
+    known = list(_fields(section))
     keys = list(_all_keys(root))
-    elsewhere = [known for known in keys if known.rpartition(".")[2] == last] or closest(key, keys)
-    return f"; did you mean {elsewhere[0]}?" if elsewhere else f"; known here: {', '.join(_names(section))}"
+    best = [f"{prefix}{dot}{name}" for name in closest(last, known)]
+    best = best or [name for name in keys if name.rpartition(".")[2] == last] or closest(key, keys)
+    return f"; did you mean {best[0]}?" if best else f"; known here: {', '.join(known) or 'nothing'}"

@@ -56,52 +56,43 @@ def _children(node: yaml.Node) -> list[tuple[str, yaml.Node]]:
     return []
 
 
-class _SizeCounter:
-    """Counts values and nesting of nodes, each node once however many aliases refer to it."""
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """Return the number of values of a node, with every alias expanded, and its nesting depth.
 
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[int, int] | None] = {}
+    ``known`` holds the result of each node, so that none is measured twice however many aliases refer to it; None
+    while it is being measured.
 
-    def measure(self, node: yaml.Node) -> tuple[int, int]:
-        """Return the number of values of a node, with every alias expanded, and its nesting depth.
-
-        Raises:
-            yaml.YAMLError: If it contains itself, a control character, or a number of hundreds of digits.
-        """
-        if isinstance(node, yaml.ScalarNode):
-            if CONTROL.search(node.value):
-                raise _error_at(node, "a control character; write plain text")
-            if node.tag in _NUMBERS and len(node.value) > _MAX_DIGITS:
-                raise _error_at(node, f"a number of {len(node.value)} characters")
-            return 1, 0
-        known = self._known.setdefault(id(node), None)
-        if known is None:
-            inside = [self._measure_inner(part) for _, part in _children(node)]
-            values = min(1 + sum(count for count, _ in inside), _MAX_VALUES + 1)
-            known = self._known[id(node)] = values, 1 + max((depth for _, depth in inside), default=0)
-        return known
-
-    def _measure_inner(self, node: yaml.Node) -> tuple[int, int]:
-        if self._known.get(id(node), ()) is None:
-            raise _error_at(node, "a value that contains itself")
-        return self.measure(node)
+    Raises:
+        yaml.YAMLError: If it contains itself, a control character, or a number of hundreds of digits.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        if CONTROL.search(node.value):
+            raise _error_at(node, "a control character; write plain text")
+        if node.tag in _NUMBERS and len(node.value) > _MAX_DIGITS:
+            raise _error_at(node, f"a number of {len(node.value)} characters")
+        return 1, 0
+    if id(node) not in known:
+        known[id(node)] = None
+        inside = [_measure(part, known) for _, part in _children(node)]
+        values = min(1 + sum(count for count, _ in inside), _MAX_VALUES + 1)
+        known[id(node)] = values, 1 + max((depth for _, depth in inside), default=0)
+    size = known[id(node)]
+    if size is None:
+        raise _error_at(node, "a value that contains itself")
+    return size
 
 
 def _refuse_bombs(root: yaml.Node) -> None:
-    """Refuse a document that expands to too much, before any value of it is constructed.
-
-    Raises:
-        yaml.YAMLError: If it is too deep or too large, contains itself, a control character or a huge number.
-    """
-    counter = _SizeCounter()
-    values, depth = counter.measure(root)
+    """Refuse a document that expands to too much, before any value of it is constructed."""
+    known: dict[int, tuple[int, int] | None] = {}
+    values, depth = _measure(root, known)
     if depth > _MAX_DEPTH:
         raise _error_at(root, f"{depth} levels of nesting; at most {_MAX_DEPTH} are allowed")
     if values <= _MAX_VALUES:
         return
     path, node = "", root
     while True:  # descend to the node that expands, so that the message can name it
-        large = [(name, part) for name, part in _children(node) if counter.measure(part)[0] > _MAX_VALUES]
+        large = [(name, part) for name, part in _children(node) if _measure(part, known)[0] > _MAX_VALUES]
         if len(large) != 1:
             raise _error_at(node, f"{path.lstrip('.')}: its aliases expand to more than {_MAX_VALUES:,} values")
         path, node = path + large[0][0], large[0][1]
@@ -128,10 +119,8 @@ def read_yaml(path: Path, error: type[YolofuseError] = ConfigError) -> dict[str,
         error: What to raise when it is missing, too large, not YAML, a bomb, or not a mapping.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise error(f"{path}: larger than 1 MiB; a config or descriptor is smaller")
         with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)  # a device file reports no size and may not end
+            text = file.read(MAX_BYTES + 1)  # no more: a device file may not end
         if len(text) > MAX_BYTES:
             raise error(f"{path}: larger than 1 MiB; a config or descriptor is smaller")
         content = parse_yaml(text.decode("utf-8"))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
 from yolofuse.config.schema import ModelConfig
-from yolofuse.model.cut import plan_cut, sources
+from yolofuse.model.cut import plan_cut
 from yolofuse.model.detectors import (
     DecisionDetector,
     Detector,
@@ -52,22 +50,22 @@ def _assemble(config: ModelConfig, base: Base, num_classes: int) -> Detector:
         return build_layers(base, channels=channels, num_classes=num_classes)
 
     if config.streams == "rgb":
-        return SingleStreamDetector(_to_head(layers_for(3)), select_rgb)
+        return SingleStreamDetector(LayerRun(layers_for(3)), select_rgb)
     if config.streams == "ir":
-        return SingleStreamDetector(_to_head(layers_for(1)), select_ir)
+        return SingleStreamDetector(LayerRun(layers_for(1)), select_ir)
     if config.cut == "input":
-        return SingleStreamDetector(_to_head(layers_for(4)), stack_channels)
+        return SingleStreamDetector(LayerRun(layers_for(4)), stack_channels)
     layers = layers_for(3)
     plan = plan_cut(layers, config.cut, base.num_backbone_layers)
     twin = None if config.share else layers_for(1)
     if plan.cut == plan.num_layers:
-        return DecisionDetector(_to_head(layers), _to_head(twin) if twin else None)
+        return DecisionDetector(LayerRun(layers), LayerRun(twin) if twin else None)
     return DualStreamDetector(
         plan,
         rgb=LayerRun(layers[: plan.cut], keep=plan.taps),
         ir=LayerRun(twin[: plan.cut], keep=plan.taps) if twin else None,
         fusion=fusion_factory(config),
-        trunk=_to_head(layers[plan.cut :]),
+        trunk=LayerRun(layers[plan.cut :]),
     )
 
 
@@ -78,9 +76,3 @@ def _drop_norms(module: nn.Module) -> None:
             setattr(module, name, nn.Identity())
         else:
             _drop_norms(child)
-
-
-def _to_head(layers: Sequence[nn.Module]) -> LayerRun:
-    """Wrap layers that end with the head: no other output is kept."""
-    assert sources(layers[-1])
-    return LayerRun(layers, keep=())

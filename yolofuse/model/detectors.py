@@ -24,7 +24,7 @@ class LayerRun(nn.Module):
     Parameter names are ``layers.<number>.<rest>`` where the single-stream model has ``model.<number>.<rest>``.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], keep: Iterable[int]) -> None:
+    def __init__(self, layers: Sequence[nn.Module], keep: Iterable[int] = ()) -> None:
         super().__init__()
         self.layers = nn.ModuleDict({str(layer.i): layer for layer in layers})
         self.keep = frozenset(keep)
@@ -32,13 +32,9 @@ class LayerRun(nn.Module):
         self._last_read = {s: i for s, i in read_later.items() if s not in self.keep}
 
     def forward(self, features: Mapping[int, Any]) -> dict[int, Any]:
-        """Run all layers.
+        """Return the features named in ``keep`` and the output of the last layer.
 
-        Args:
-            features: Outputs of the layers before the run, by layer number; the image is number -1.
-
-        Returns:
-            The features named in ``keep``, and the output of the last layer.
+        Both ``features``, the outputs of layers before the run, and the result go by layer number; the image is -1.
         """
         known = dict(features)
         number = -1
@@ -215,23 +211,9 @@ class DualStreamDetector(TwoStreamDetector):
     """Detector with two streams up to the cut, a fusion block for each tap, and one trunk after it."""
 
     def __init__(
-        self,
-        plan: CutPlan,
-        *,
-        rgb: LayerRun,
-        ir: LayerRun | None,
-        fusion: Callable[[int], nn.Module],
-        trunk: LayerRun,
+        self, plan: CutPlan, *, rgb: LayerRun, ir: LayerRun | None, fusion: Callable[[int], nn.Module], trunk: LayerRun
     ) -> None:
-        """Assemble the parts.
-
-        Args:
-            plan: The cut.
-            rgb: Layers before the cut.
-            ir: The same layers for the thermal image; None shares those of the RGB stream.
-            fusion: Builds a fusion block for a number of channels.
-            trunk: Layers after the cut.
-        """
+        """Assemble the parts; without ``ir`` both streams share weights, ``fusion`` builds a block for C channels."""
         super().__init__(rgb, ir)
         blocks = {_block_name(tap): fusion(c) for tap, c in zip(plan.taps, plan.tap_channels, strict=True)}
         self.taps = plan.taps

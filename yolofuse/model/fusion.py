@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,8 +29,8 @@ def check_fusion(config: ModelConfig) -> None:
     if block is None:
         hint = f"{did_you_mean(name, FUSIONS)} (known: {', '.join(FUSIONS)})"
         raise ConfigError(f"model.fusion: unknown block {name!r}{hint}")
-    parameters = _option_parameters(block)
-    problems = _unknown_options(options, parameters) + _wrong_values(options, parameters)
+    _, *parameters = inspect.signature(block, eval_str=True).parameters.values()  # without channels
+    problems = _wrong_options(options, parameters)
     if not problems:
         try:
             with torch.random.fork_rng(devices=[]):
@@ -38,7 +38,9 @@ def check_fusion(config: ModelConfig) -> None:
         except ValueError as problem:
             problems = [str(problem)]
     if problems:
-        raise ConfigError(f"{listing('model.fusion', problems, 'wrong value')}\n  {_describe(name, parameters)}")
+        known = ", ".join(str(option.replace(annotation=option.empty)) for option in parameters)
+        described = f"options of {name}: {known}" if known else f"{name} has no options"
+        raise ConfigError(f"{listing('model.fusion', problems, 'wrong value')}\n  {described}")
 
 
 def fusion_factory(config: ModelConfig) -> Callable[[int], nn.Module]:
@@ -51,37 +53,18 @@ def fusion_factory(config: ModelConfig) -> Callable[[int], nn.Module]:
     return partial(FUSIONS[config.fusion_name], **config.fusion_options)
 
 
-def _option_parameters(block: type[nn.Module]) -> dict[str, inspect.Parameter]:
-    """Return the constructor's parameters after ``channels``."""
-    _, *options = inspect.signature(block, eval_str=True).parameters.values()
-    return {option.name: option for option in options}
-
-
-def _unknown_options(options: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> list[str]:
-    return [f"{name}: unknown option{did_you_mean(name, parameters)}" for name in options if name not in parameters]
-
-
-def _wrong_values(options: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> list[str]:
-    """Compare options with the annotations of the constructor, without converting anything."""
+def _wrong_options(options: Mapping[str, Any], parameters: Sequence[inspect.Parameter]) -> list[str]:
+    """Compare options with names and annotations of a constructor's parameters, without converting anything."""
     fields: dict[str, Any] = {
-        name: (Any if option.annotation is option.empty else option.annotation, _default(option))
-        for name, option in parameters.items()
+        option.name: (
+            Any if option.annotation is option.empty else option.annotation,
+            ... if option.default is option.empty else option.default,
+        )
+        for option in parameters
     }
-    schema: type[BaseModel] = create_model("Options", __config__=ConfigDict(strict=True), **fields)
+    schema: type[BaseModel] = create_model("Options", __config__=ConfigDict(strict=True, extra="forbid"), **fields)
     try:
         schema.model_validate(dict(options))
     except ValidationError as error:
         return format_errors(error, schema)
     return []
-
-
-def _default(option: inspect.Parameter) -> Any:
-    return ... if option.default is option.empty else option.default
-
-
-def _describe(name: str, parameters: Mapping[str, inspect.Parameter]) -> str:
-    """Format the options that a block has, with their defaults."""
-    known = [
-        key if option.default is option.empty else f"{key}={option.default!r}" for key, option in parameters.items()
-    ]
-    return f"options of {name}: {', '.join(known)}" if known else f"{name} has no options"

@@ -18,9 +18,7 @@ class PartSummary:
     """One row of the summary.
 
     Attributes:
-        name: Part of the model.
         layers: Layers as ultralytics numbers them, for example ``0-10``, or the fused taps.
-        num_parameters: Parameters, trained or not.
         gflops: 10^9 floating-point operations for one pair (a multiply-add counts as two).
         shared: Whether both modalities use the same weights.
     """

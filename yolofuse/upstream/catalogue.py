@@ -100,13 +100,8 @@ def _same_family(known: str, family: str, variant: str) -> bool:
 def build_layers(base: Base, *, channels: int, num_classes: int) -> list[nn.Module]:
     """Build the layers of a single-stream model, initialised by ultralytics.
 
-    Each layer carries its number ``.i`` and its sources ``.f``; the last one is the detection head, with strides and
-    prior biases set.
-
-    Args:
-        base: The model.
-        channels: Channels of the image that layer 0 reads.
-        num_classes: Number of classes.
+    Each layer carries its number ``.i`` and its sources ``.f``; the first one reads an image of ``channels``; the last
+    one is the detection head, with strides and prior biases set.
     """
     content = base.read() | {"nc": num_classes}
     model: Any = DetectionModel(content, ch=channels, nc=num_classes, verbose=False)  # type: ignore[no-untyped-call]

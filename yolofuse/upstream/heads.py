@@ -29,14 +29,9 @@ _TWINS = ("", "one2one_")  # prefixes of a head's branches; the second exists in
 
 
 def upstream_init_specs(module: nn.Module, options: InitOptions) -> dict[str, InitSpec]:
-    """Return the initial values that ultralytics' constructors give their own parameters, as declarations.
+    """Return the initial values that ultralytics' constructors give a module's own parameters, as declarations.
 
-    Args:
-        module: One module; its children have to be passed on their own.
-        options: The run's options.
-
-    Returns:
-        Declarations by the parameter's name below ``module``.
+    They go by the parameter's name below ``module``; its children have to be passed on their own.
     """
     if isinstance(module, Detect):
         return _head_init_specs(module, options)

@@ -46,16 +46,16 @@ def test_check__accepts_blocks_and_their_options(fusion: Any) -> None:
     [
         ("gatd", r"model.fusion: unknown block 'gatd'; did you mean gated\? \(known: add, concat, gated, attention\)"),
         ({"name": "median", "size": 3}, r"unknown block 'median' \(known: add, "),
-        ({"name": "gated", "redction": 8}, r"redction: unknown option; did you mean reduction\?\n.*gated: reduction=4"),
-        ({"name": "gated", "a": 1, "b": 2}, r"model.fusion: 2 wrong values\n  a: unknown option\n  b: unknown option"),
+        ({"name": "gated", "redction": 8}, r"redction: unknown key; did you mean reduction\?\n.*gated: reduction=4"),
+        ({"name": "gated", "a": 1, "b": 2}, r"model.fusion: 2 wrong values\n  a: unknown key.*\n  b: unknown key"),
         ({"name": "gated", "reduction": "8"}, r"reduction: input should be a valid integer \(got '8'\)"),
         ({"name": "gated", "reduction": True}, r"reduction: input should be a valid integer \(got True\)"),
         ({"name": "gated", "reduction": None}, r"reduction: input should be a valid integer \(got None\)"),
         ({"name": "gated", "reduction": 0}, r"reduction: must be at least 1 \(got 0\)"),
         ({"name": "attention", "kernel_size": 4}, r"kernel_size: must be odd.*\n.*reduction=4, kernel_size=7"),
         ({"name": "attention", "kernel_size": 101}, r"kernel_size: must be odd and between 1 and 31 \(got 101\)"),
-        ({"name": "add", "reduction": 4}, r"reduction: unknown option\n  add has no options"),
-        ({"name": "gated", "channels": 4}, r"channels: unknown option"),
+        ({"name": "add", "reduction": 4}, r"reduction: unknown key; known here: nothing\n  add has no options"),
+        ({"name": "gated", "channels": 4}, r"channels: unknown key; known here: reduction"),
     ],
 )
 def test_check__names_what_is_wrong_and_what_is_known(fusion: Any, message: str) -> None:
