@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -20,6 +21,12 @@ def _stride_multiple(value: int) -> int:
     return value
 
 
+def _absolute(value: str) -> str:
+    return str(Path(value).expanduser().absolute())
+
+
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+"""A path, made absolute relative to the working directory."""
 Moderate = Annotated[float, Field(ge=-1e6, le=1e6), AfterValidator(_finite)]
 NonNegative = Annotated[float, Field(ge=0), AfterValidator(_finite)]
 Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]

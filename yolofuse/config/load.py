@@ -14,12 +14,6 @@ from yolofuse.config.safe_yaml import parse_yaml, read_yaml
 from yolofuse.config.schema import Config
 from yolofuse.errors import ConfigError, listing
 
-_PATHS = (
-    *(("data", key) for key in ("descriptor", "root", "cache_dir")),
-    *(("weights", key) for key in ("pretrained", "rgb", "ir", "trunk", "name_map")),
-)
-_STREAM_NAMES = {("weights", "trunk", stream) for stream in ("rgb", "ir")}
-
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Load the config of a run; its paths become absolute, relative to the working directory.
@@ -38,10 +32,9 @@ def validate_config(raw: dict[str, Any], overrides: Sequence[str] = (), *, where
     """Validate content that is already read, as :func:`load_config` does; ``where`` names its source in messages."""
     content = _apply_overrides(raw, overrides)
     try:
-        config = Config.model_validate(_lists_to_tuples(content))
+        return Config.model_validate(_lists_to_tuples(content))
     except ValidationError as error:
         raise ConfigError(listing(where, format_errors(error, Config), "wrong value")) from error
-    return _absolute_paths(config)
 
 
 def dump_config(config: Config) -> str:
@@ -83,14 +76,3 @@ def _lists_to_tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _lists_to_tuples(item) for key, item in value.items()}
     return tuple(_lists_to_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _absolute_paths(config: Config) -> Config:
-    changed: dict[str, dict[str, str]] = {}
-    for section, key in _PATHS:
-        value = getattr(getattr(config, section), key)
-        if value is not None and (section, key, value) not in _STREAM_NAMES:
-            changed.setdefault(section, {})[key] = str(Path(value).expanduser().absolute())
-    return config.model_copy(
-        update={name: getattr(config, name).model_copy(update=update) for name, update in changed.items()}
-    )

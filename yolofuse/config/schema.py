@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from yolofuse.config.field_types import ImageSize, NonNegative, Positive, Section, Unit
+from yolofuse.config.field_types import AbsolutePath, ImageSize, NonNegative, Positive, Section, Unit
 from yolofuse.config.weights_schema import InitConfig, WeightsConfig
 
 Cut = Literal["input", "early", "mid", "late", "decision"] | Annotated[int, Field(ge=1)]
@@ -20,12 +20,12 @@ CocoBackend = Literal["pycocotools", "faster"]
 class DataConfig(Section):
     """The data set. ``descriptor`` is its YAML; ``root`` overrides the folder that its paths are relative to."""
 
-    descriptor: str
-    root: str | None = None
+    descriptor: AbsolutePath
+    root: AbsolutePath | None = None
     train_split: str = "train"
     val_split: str = "val"
     workers: Annotated[int, Field(ge=0, le=64)] = 2
-    cache_dir: str | None = None
+    cache_dir: AbsolutePath | None = None
     """Folder for the cached pair index. None: the user's cache directory, never the data set."""
     verify: bool = True
     """Decode every image once before epoch 0 (cached by file size and time): a truncated file stops the run early."""

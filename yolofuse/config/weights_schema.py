@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from yolofuse.config.field_types import ImageSize, Moderate, Section, Unit
+from yolofuse.config.field_types import AbsolutePath, ImageSize, Moderate, Section, Unit
 from yolofuse.param_init import FusionInit
 
 PresetName = Literal["kaiming", "xavier", "ultralytics", "resnet", "vgg", "article"]
@@ -51,16 +51,16 @@ class WeightsConfig(Section):
     Its layers are divided at the cut: those before it go to both streams, the others to the trunk.
     """
 
-    pretrained: str | None = None
+    pretrained: AbsolutePath | None = None
     """Default source of every part without one below."""
-    rgb: str | None = None
+    rgb: AbsolutePath | None = None
     """Source of the RGB stream."""
-    ir: str | None = None
+    ir: AbsolutePath | None = None
     """Source of the IR stream."""
-    trunk: str | None = None
+    trunk: Literal["rgb", "ir"] | AbsolutePath | None = None
     """Source of the trunk: a file, or ``rgb`` or ``ir`` for that stream's source. None: ``pretrained``, else that of
     ``rgb``, else that of ``ir``."""
-    name_map: str | None = None
+    name_map: AbsolutePath | None = None
     """YAML file that maps the tensor names of a foreign state_dict: ``stem.conv.*: 0.conv.*``. Used for files whose
     layers are not numbered."""
     class_names: tuple[str, ...] | None = None
