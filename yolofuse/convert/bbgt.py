@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
-from yolofuse.convert.conversion_plan import Corners
+from yolofuse.convert.conversion_plan import SourceObject
 from yolofuse.convert.source_folder import SourceFolder
 
 _HEAD = "% bbGt version=3"
 _NUM_FIELDS = 12
 
 
-@dataclass(frozen=True, slots=True)
-class BbgtLine:
-    """One object; ``occlusion`` is 0 none, 1 partial, 2 heavy."""
-
-    label: str
-    xyxy: Corners
-    occlusion: int
-    ignore: bool
-    where: str
-
-
-def read_bbgt(source: SourceFolder, path: Path) -> list[BbgtLine]:
-    """Return the objects of one file; its errors become problems of the source."""
+def read_bbgt(source: SourceFolder, path: Path) -> list[SourceObject]:
+    """Return the objects of one file, names in small letters; its errors become problems of the source."""
     lines = source.lines(path)
     if not lines or lines[0].strip().lower() != _HEAD.lower():
         found = lines[0][:40] if lines else "an empty file"
@@ -46,5 +34,5 @@ def read_bbgt(source: SourceFolder, path: Path) -> list[BbgtLine]:
             continue
         x, y, width, height = values[:4]
         box = (x, y, x + width, y + height)
-        objects.append(BbgtLine(fields[0].lower(), box, int(values[4]), values[9] != 0, where))
+        objects.append(SourceObject(fields[0].lower(), box, where, ignore=values[9] != 0, occlusion=int(values[4])))
     return objects

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from yolofuse.convert.conversion_plan import SourceBox, SourceObject
 from yolofuse.convert.source_folder import SourceFolder
 
 
@@ -17,14 +18,10 @@ class ClassChoice:
 
 
 class ClassTable:
-    """Maps a source's class names to class ids.
+    """Maps a source's class names to class ids: ``names`` in their order, unless the user chose others.
 
-    Args:
-        source: Collects unknown names and dropped boxes.
-        choice: Classes that the user chose.
-        names: Default classes, in order.
-        drop: Classes that published practice leaves out; they are counted.
-        aliases: Other spellings of a name.
+    Unknown names and the boxes of dropped classes are recorded in ``source``. ``drop`` are the classes that published
+    practice leaves out, ``aliases`` other spellings of a name.
     """
 
     def __init__(
@@ -36,7 +33,7 @@ class ClassTable:
         aliases: Mapping[str, str] | None = None,
     ) -> None:
         self.names = choice.classes or names
-        self._origin = source
+        self._source = source
         self._aliases = aliases or {}
         self._ids = {name: index for index, name in enumerate(self.names)}
         self._dropped = frozenset(drop + choice.drop) - frozenset(self.names)
@@ -47,13 +44,32 @@ class ClassTable:
         if both:
             source.problems.append(f"--drop: {', '.join(both)} is in --classes too; name it once")
 
-    def index(self, name: str, where: str) -> int | None:
+    def boxes(self, objects: Iterable[SourceObject], boxless: str = "") -> list[SourceBox]:
+        """Return the boxes of the classes that are kept.
+
+        An object of theirs without a box is left out for the reason ``boxless``; without a reason it is a problem.
+        """
+        boxes = []
+        for obj in objects:
+            class_id = self._index(obj.name, obj.where)
+            if class_id is None:
+                continue
+            if obj.xyxy is not None:
+                boxes.append(SourceBox(class_id, obj.xyxy, obj.where, obj.ignore, obj.occlusion))
+            elif boxless:
+                self._source.leave_out(boxless, obj.where)
+            else:
+                problem = f"{obj.where}: <object> without <bndbox>; add one or remove the object"
+                self._source.problems.append(problem)
+        return boxes
+
+    def _index(self, name: str, where: str) -> int | None:
         """Return the id of a class; None if its boxes are dropped or the name is unknown (see ``report_unknown``)."""
         name = self._aliases.get(name, name)
         if name in self._ids:
             return self._ids[name]
         if name in self._dropped:
-            self._origin.leave_out(f"boxes of class {name!r}", where)
+            self._source.leave_out(f"boxes of class {name!r}", where)
         else:
             self._unknown.setdefault(name, []).append(where)
         return None
@@ -62,7 +78,7 @@ class ClassTable:
         """Add a problem for each name that is neither kept nor dropped."""
         for name, places in sorted(self._unknown.items()):
             more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-            self._origin.problems.append(
+            self._source.problems.append(
                 f"{places[0]}{more}: unknown class {name!r}; known are {', '.join(self.names)}. "
                 f"Name those to keep in --classes, and those to leave out in --drop"
             )

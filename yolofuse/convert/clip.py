@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,27 +18,16 @@ from yolofuse.errors import DataError
 _NUM_THREADS = 8
 EMPTY_BOX = "boxes that are empty inside the image"
 SizeHW = tuple[int, int]
-Sizes = tuple[SizeHW | str, SizeHW | str]
-"""Of the visible and of the thermal image; a string is the error message of an unreadable file."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeptBox:
-    """A non-empty box inside its image, in pixels of the frame's image as it is written."""
-
-    class_id: int
-    xyxy: Corners
-    ignore: bool
-    occlusion: int | None
+Sizes = tuple[SizeHW, SizeHW]  # of the visible and of the thermal image
 
 
 @dataclass(frozen=True, slots=True)
 class KeptPair:
-    """A pair with its boxes clipped: one list for each label set. ``size_hw`` is the frame's size as it is written."""
+    """A pair with its boxes clipped, none empty: one list for each label set. ``size_hw``: the frame's, as written."""
 
     source: SourcePair
     size_hw: SizeHW
-    boxes: tuple[list[KeptBox], ...]
+    boxes: tuple[list[SourceBox], ...]
     is_cropped: bool = False
 
     def file_name(self, original: Path) -> str:
@@ -54,27 +43,30 @@ def clip_plan(source: SourceFolder, plan: Plan, any_size: bool = False) -> tuple
     """
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         measured = pool.map(_measure, plan.pairs)
-        sizes = list(tqdm(measured, "measuring images", len(plan.pairs), unit="pair", delay=1, disable=None))
+        found = list(tqdm(measured, "measuring images", len(plan.pairs), unit="pair", delay=1, disable=None))
     kept: list[KeptPair] = []
     num_clipped = 0
-    for pair, found in zip(plan.pairs, sizes, strict=True):
-        problem = _size_problem(plan, pair, found, any_size)
-        if problem:
+    for pair, sizes in zip(plan.pairs, found, strict=True):
+        if isinstance(sizes, str):
+            source.problems.append(sizes)
+            continue
+        if problem := _size_problem(plan, pair, sizes, any_size):
             source.problems.append(problem)
             continue
-        lists: list[list[KeptBox]] = []
-        for label_set, boxes in zip(plan.label_sets, pair.boxes, strict=True):
-            size_hw = _without_border(_frame_size(found, label_set.frame), plan.border)
+        lists: list[list[SourceBox]] = []
+        written = [_frame_size(sizes, label_set.frame, plan.border) for label_set in plan.label_sets]
+        for size_hw, boxes in zip(written, pair.boxes, strict=True):
             inside, num_smaller = _clip_all(source, boxes, size_hw, plan.border)
             lists.append(inside)
             num_clipped += num_smaller
-        size_hw = _without_border(_frame_size(found, plan.label_sets[0].frame), plan.border)
-        kept.append(KeptPair(pair, size_hw, tuple(lists), is_cropped=plan.border > 0))
+        kept.append(KeptPair(pair, written[0], tuple(lists), is_cropped=plan.border > 0))
     return kept, num_clipped
 
 
-def _measure(pair: SourcePair) -> Sizes:
-    return image_size(pair.rgb), image_size(pair.ir)
+def _measure(pair: SourcePair) -> Sizes | str:
+    """Return the sizes of both images, or the error message of the first that can't be read."""
+    rgb, ir = image_size(pair.rgb), image_size(pair.ir)
+    return rgb if isinstance(rgb, str) else ir if isinstance(ir, str) else (rgb, ir)
 
 
 def image_size(path: Path) -> SizeHW | str:
@@ -90,20 +82,15 @@ def image_size(path: Path) -> SizeHW | str:
     return height, width
 
 
-def _size_problem(plan: Plan, pair: SourcePair, found: Sizes, any_size: bool) -> str | None:
-    rgb, ir = found
-    broken = [size for size in found if isinstance(size, str)]
-    if broken:
-        return broken[0]
-    assert not isinstance(rgb, str)
-    assert not isinstance(ir, str)
+def _size_problem(plan: Plan, pair: SourcePair, sizes: Sizes, any_size: bool) -> str | None:
+    rgb, ir = sizes
     if rgb != ir and not plan.stretch:
-        sizes = f"rgb {rgb[1]}x{rgb[0]}, ir {ir[1]}x{ir[0]}"
-        return f"{pair.rgb}: sizes of the pair differ ({sizes}); register it to one size, or see --resize stretch"
+        both = f"rgb {rgb[1]}x{rgb[0]}, ir {ir[1]}x{ir[0]}"
+        return f"{pair.rgb}: sizes of the pair differ ({both}); register it to one size, or see --resize stretch"
     if plan.border and min(*rgb, *ir) <= 2 * plan.border:
         return f"{pair.rgb}: {rgb[1]}x{rgb[0]} is too small for a border of {plan.border} px; is it cropped already?"
     frame = plan.label_sets[0].frame
-    height, width = _frame_size(found, frame)
+    height, width = _frame_size(sizes, frame)
     if pair.annotated_wh not in (None, (width, height)) and not any_size:
         annotated = "x".join(map(str, pair.annotated_wh or ()))
         image = pair.rgb if frame == "rgb" else pair.ir
@@ -114,20 +101,16 @@ def _size_problem(plan: Plan, pair: SourcePair, found: Sizes, any_size: bool) ->
     return None
 
 
-def _frame_size(found: Sizes, frame: Frame) -> SizeHW:
-    size = found[0] if frame == "rgb" else found[1]
-    assert not isinstance(size, str)
-    return size
-
-
-def _without_border(size_hw: SizeHW, border: int) -> SizeHW:
-    return size_hw[0] - 2 * border, size_hw[1] - 2 * border
+def _frame_size(sizes: Sizes, frame: Frame, border: int = 0) -> SizeHW:
+    """Return the size of one image without its border."""
+    height, width = sizes[0] if frame == "rgb" else sizes[1]
+    return height - 2 * border, width - 2 * border
 
 
 def _clip_all(
     source: SourceFolder, boxes: Sequence[SourceBox], size_hw: SizeHW, border: int
-) -> tuple[list[KeptBox], int]:
-    kept: list[KeptBox] = []
+) -> tuple[list[SourceBox], int]:
+    kept: list[SourceBox] = []
     num_clipped = 0
     for box in boxes:
         moved = tuple(value - border for value in box.xyxy)
@@ -138,7 +121,7 @@ def _clip_all(
             source.leave_out(EMPTY_BOX, f"{box.where} ({', '.join(f'{value:g}' for value in box.xyxy)})")
         else:
             num_clipped += xyxy != moved
-            kept.append(KeptBox(box.class_id, xyxy, box.ignore, box.occlusion))
+            kept.append(replace(box, xyxy=xyxy))
     return kept, num_clipped
 
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
-from yolofuse.convert.classes import ClassTable
 from yolofuse.convert.clip import KeptPair
-from yolofuse.convert.conversion_plan import Corners, Frame, SourceBox
+from yolofuse.convert.conversion_plan import Frame, ImageLabels, SourceObject
 from yolofuse.convert.source_folder import MIB, SourceFolder
 from yolofuse.data.problems import is_number, is_text, short_repr
 from yolofuse.data.strict_json import parse_json
@@ -19,39 +18,15 @@ _MAX_BYTES = 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True)
-class CocoObject:
-    """An annotation; ``ignore`` is its ``iscrowd``."""
-
-    name: str
-    xyxy: Corners
-    ignore: bool
-    where: str
-
-
-@dataclass(slots=True)
-class CocoImage:
-    """An image's record and its annotations; ``size_wh`` is None where the file does not give it."""
-
-    file_name: str
-    size_wh: tuple[int, int] | None
-    objects: list[CocoObject] = field(default_factory=list)
-
-    @property
-    def stem(self) -> str:
-        """File name without folder and suffix."""
-        return PurePosixPath(self.file_name).stem
-
-
-@dataclass(frozen=True, slots=True)
 class CocoFile:
     """Images and category names of a file, each in its order."""
 
-    images: list[CocoImage] = field(default_factory=list)
+    images: list[ImageLabels] = field(default_factory=list)
     names: tuple[str, ...] = ()
 
 
 def read_coco(source: SourceFolder, path: Path) -> CocoFile:
-    """Return the valid records of a file; its errors become problems of the source."""
+    """Return the valid records of a file; ``iscrowd`` makes an ignore region. Errors become problems of the source."""
     document = read_json(source, path, _MAX_BYTES)
     if document is None:
         return CocoFile()
@@ -109,8 +84,8 @@ class _Reader:
                 names[number_id] = name.strip()
         return names
 
-    def images(self, given: list[Any]) -> dict[Any, CocoImage]:
-        images: dict[Any, CocoImage] = {}
+    def images(self, given: list[Any]) -> dict[Any, ImageLabels]:
+        images: dict[Any, ImageLabels] = {}
         for number, record in enumerate(given):
             where = f"images[{number}]"
             file_name = record.get("file_name") if isinstance(record, dict) else None
@@ -124,10 +99,10 @@ class _Reader:
                 width, height = record.get("width"), record.get("height")
                 known = is_number(width) and is_number(height) and width > 0 and height > 0
                 size_wh = (int(width), int(height)) if known else None
-                images[image_id] = CocoImage(name, size_wh)
+                images[image_id] = ImageLabels(size_wh, file_name=name)
         return images
 
-    def annotations(self, given: list[Any], images: dict[Any, CocoImage], names: dict[int, str]) -> None:
+    def annotations(self, given: list[Any], images: dict[Any, ImageLabels], names: dict[int, str]) -> None:
         for number, record in enumerate(given):
             where = f"annotations[{number}]"
             if not isinstance(record, dict):
@@ -145,17 +120,7 @@ class _Reader:
                 box = (x, y, x + width, y + height)
                 ignore = record.get("iscrowd", 0) in (1, True)
                 name = names[int(category)]
-                images[image_id].objects.append(CocoObject(name, box, ignore, f"{self.path}: {where}"))
-
-
-def coco_boxes(image: CocoImage, table: ClassTable) -> list[SourceBox]:
-    """Return the boxes of the classes that are kept; ``iscrowd`` makes an ignore region."""
-    boxes = []
-    for obj in image.objects:
-        class_id = table.index(obj.name, obj.where)
-        if class_id is not None:
-            boxes.append(SourceBox(class_id, obj.xyxy, obj.where, obj.ignore))
-    return boxes
+                images[image_id].objects.append(SourceObject(name, box, f"{self.path}: {where}", ignore))
 
 
 def _is_name(value: object) -> TypeGuard[str]:

@@ -1,10 +1,10 @@
-"""Define the plan of a conversion: which images make pairs, and which boxes they have. Nothing is written yet."""
+"""Define what a conversion reads: the labels of a source, and the plan of its pairs. Nothing is written yet."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 Frame = Literal["rgb", "ir"]
@@ -14,45 +14,52 @@ Option = Json | tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class SourceBox:
-    """One box as read from the source, before it is clipped.
+class SourceObject:
+    """One object of an annotation file; ``xyxy`` is None if it has no box. For the other fields see ``SourceBox``."""
 
-    Attributes:
-        class_id: Index into the plan's names.
-        xyxy: Corners in pixels of the frame's stored image.
-        where: File and line it was read from.
-        ignore: Whether it is an ignore region: detections in it count neither as true nor as false positives.
-        occlusion: 0 none, 1 partial, 2 heavy, where the source gives it.
-    """
-
-    class_id: int
-    xyxy: Corners
+    name: str
+    xyxy: Corners | None
     where: str
     ignore: bool = False
     occlusion: int | None = None
 
 
+@dataclass(slots=True)
+class ImageLabels:
+    """What an annotation file says of one image; ``size_wh`` is None where it does not give the size."""
+
+    size_wh: tuple[int, int] | None = None
+    objects: list[SourceObject] = field(default_factory=list)
+    file_name: str = ""  # of the image, in COCO files
+
+    @property
+    def stem(self) -> str:
+        """File name without folder and suffix."""
+        return PurePosixPath(self.file_name).stem
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBox:
+    """One box of a class that is kept."""
+
+    class_id: int  # index into the plan's names
+    xyxy: Corners  # pixels of the frame's image: as stored, and after ``clip_plan`` as written
+    where: str  # file and line it was read from
+    ignore: bool = False  # an ignore region: detections in it count neither as true nor as false positives
+    occlusion: int | None = None  # 0 none, 1 partial, 2 heavy, where the source gives it
+
+
 @dataclass(frozen=True, slots=True)
 class SourcePair:
-    """Two original images with their boxes and tags.
-
-    Attributes:
-        split: Split it belongs to.
-        key: Path below the split's folders, without a suffix; the same for both images and the labels.
-        rgb: Original visible image.
-        ir: Original thermal image.
-        boxes: One list for each of the plan's label sets.
-        tags: A value for each of the plan's tag columns.
-        annotated_wh: Width and height of the frame's image according to the annotations, where they give it.
-    """
+    """Two original images with their boxes and tags."""
 
     split: str
-    key: str
+    key: str  # path below the split's folders, without a suffix; the same for both images and the labels
     rgb: Path
     ir: Path
-    boxes: tuple[list[SourceBox], ...]
-    tags: Mapping[str, str] = field(default_factory=dict)
-    annotated_wh: tuple[int, int] | None = None
+    boxes: tuple[list[SourceBox], ...]  # one list for each of the plan's label sets
+    tags: Mapping[str, str] = field(default_factory=dict)  # a value for each of the plan's tag columns
+    annotated_wh: tuple[int, int] | None = None  # size of the frame's image by the annotations, where they give it
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +72,14 @@ class LabelSet:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole data set, ready to be written.
+    """A whole data set, ready to be written."""
 
-    Attributes:
-        names: Class names; a class id is an index into them.
-        pairs: In the order they are written.
-        label_sets: Usually one.
-        stretch: Whether the other image is scaled to the frame's size; otherwise a pair's sizes must be equal.
-        border: Pixels cropped off each side of both images; boxes are shifted by it.
-        ir_window: The descriptor's ``ir_window`` of thermal counts, for images deeper than 8 bits.
-        tag_columns: Columns of ``meta.csv``.
-        comments: Comment lines on origin and practice, for the head of the descriptor.
-        facts: Further keys of ``prepared.json``, such as which scenes were held out.
-    """
-
-    names: tuple[str, ...]
-    pairs: list[SourcePair]
+    names: tuple[str, ...]  # a class id is an index into them
+    pairs: list[SourcePair]  # in the order they are written
     label_sets: tuple[LabelSet, ...] = (LabelSet(),)
-    stretch: bool = False
-    border: int = 0
-    ir_window: Mapping[str, Json] | None = None
-    tag_columns: tuple[str, ...] = ()
-    comments: tuple[str, ...] = ()
-    facts: Mapping[str, Json] = field(default_factory=dict)
+    stretch: bool = False  # scale the other image to the frame's size; otherwise a pair's sizes must be equal
+    border: int = 0  # pixels cropped off each side of both images; boxes are shifted by it
+    ir_window: Mapping[str, Json] | None = None  # the descriptor's, for thermal images deeper than 8 bits
+    tag_columns: tuple[str, ...] = ()  # of ``meta.csv``
+    comments: tuple[str, ...] = ()  # lines on origin and practice, for the head of the descriptor
+    facts: Mapping[str, Json] = field(default_factory=dict)  # further keys of ``prepared.json``

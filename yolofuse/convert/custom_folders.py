@@ -6,48 +6,45 @@ divided by rule: ranked by the SHA-256 of ``"<seed>:<key>"``, the first share is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Generic, Literal, TypeVar
 
 from yolofuse.convert.classes import ClassChoice, ClassTable
 from yolofuse.convert.clip import image_size
-from yolofuse.convert.coco_json import CocoFile, CocoImage, coco_boxes, read_coco
-from yolofuse.convert.conversion_plan import Frame, LabelSet, Plan, SourceBox, SourcePair
-from yolofuse.convert.paired_folders import ImagePair, pair_folders
-from yolofuse.convert.source_folder import SourceFolder
-from yolofuse.convert.val_split import choose_by_hash
-from yolofuse.convert.voc import VocFile, read_voc, voc_boxes
+from yolofuse.convert.coco_json import CocoFile, read_coco
+from yolofuse.convert.conversion_plan import Frame, ImageLabels, LabelSet, Plan, SourceObject, SourcePair
+from yolofuse.convert.source_folder import ImagePair, SourceFolder, pair_folders
+from yolofuse.convert.val_split import split_by_hash
+from yolofuse.convert.voc import read_voc
 from yolofuse.data.index.yolo_labels import read_labels
 
 Unlabelled = Literal["error", "background", "leave-out"]
 T = TypeVar("T")
 _SPLIT = "{split}"
-_NOT_LABELLED = "pairs without labels"
 
 
 @dataclass(frozen=True, slots=True)
 class FolderLayout:
-    """Where the images are and how they are split; paths are relative to the source.
-
-    Attributes:
-        rgb: Folder of visible images.
-        ir: Folder of thermal images.
-        splits: Values of ``{split}``. None: one folder, divided by rule into train and val.
-        seed: Seed of the division by rule.
-        val_share: Share of val in it.
-        frame: Modality in whose pixels the labels are.
-        stretch: Whether the other image, of another size, is scaled to the frame's size.
-    """
+    """Where the images are and how they are split; paths are relative to the source."""
 
     rgb: str
     ir: str
-    splits: Sequence[str] | None = None
-    seed: int = 0
+    splits: Sequence[str] | None = None  # values of {split}; None: one folder, divided by rule into train and val
+    seed: int = 0  # of the division by rule
     val_share: float = 0.2
-    frame: Frame = "rgb"
-    stretch: bool = False
+    frame: Frame = "rgb"  # modality in whose pixels the labels are
+    stretch: bool = False  # scale the other image, of another size, to the frame's size
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    """A pair with its labels."""
+
+    split: str
+    pair: ImagePair
+    labels: ImageLabels
 
 
 def plan_voc(
@@ -55,29 +52,18 @@ def plan_voc(
 ) -> Plan:
     """Return the pairs with their VOC files, found by the same path below ``xml`` or by a unique name.
 
-    Args:
-        source: The unpacked data set.
-        choice: Classes; by default all in the files, sorted.
-        xml: Folder of XML files.
-        unlabelled: What to do with a pair without a file.
-        folders: Fields of ``FolderLayout``.
+    ``folders`` are the fields of ``FolderLayout``. The classes are by default all in the files, sorted.
     """
     layout = _folder_layout(folders)
-    found: list[tuple[str, ImagePair, VocFile]] = []
+    found: list[_Labelled] = []
     for split, pairs in _pairs_by_split(source, layout):
-        folder = source.find_folder(_named(xml, split))
-        files = _Index(source.files(folder, (".xml",))) if folder else _Index({})
+        files = _files(source, _named(xml, split), ".xml")
         for pair in pairs:
             path = files.find(pair.key)
             if path is not None or _keeps_unlabelled(source, pair, unlabelled):
-                found.append((split, pair, read_voc(source, path) if path else VocFile()))
-    names = tuple(sorted({obj.name for _, _, voc in found for obj in voc.objects if obj.name}))
-    table = ClassTable(source, choice, _without(names, choice))
-    planned = [
-        SourcePair(split, pair.key, pair.rgb, pair.ir, (voc_boxes(source, voc, table),), annotated_wh=voc.size_wh)
-        for split, pair, voc in found
-    ]
-    return _plan(table, planned, layout)
+                found.append(_Labelled(split, pair, read_voc(source, path) if path else ImageLabels()))
+    names = sorted({obj.name for one in found for obj in one.labels.objects if obj.name})
+    return _plan(source, choice, layout, names, found)
 
 
 def plan_coco(
@@ -85,17 +71,11 @@ def plan_coco(
 ) -> Plan:
     """Return the pairs with COCO annotations; ``file_name`` is relative to the images' folder, or a bare name.
 
-    Args:
-        source: The unpacked data set.
-        choice: Classes; by default the file's categories, in their order.
-        json: The file.
-        unlabelled: What to do with a pair that the file does not list.
-        folders: Fields of ``FolderLayout``.
+    ``folders`` are the fields of ``FolderLayout``. The classes are by default the file's categories, in their order.
     """
     layout = _folder_layout(folders)
-    found: list[tuple[str, ImagePair, CocoImage]] = []
+    found: list[_Labelled] = []
     files: dict[Path, CocoFile] = {}
-    listed: set[str] = set()
     for split, pairs in _pairs_by_split(source, layout):
         path = source.find_file(_named(json, split))
         if path is None:
@@ -106,62 +86,51 @@ def plan_coco(
         for pair in pairs:
             image = index.find(pair.key)
             if image is not None or _keeps_unlabelled(source, pair, unlabelled):
-                found.append((split, pair, image or CocoImage(pair.key, None)))
-                listed.add(found[-1][2].file_name)
+                found.append(_Labelled(split, pair, image or ImageLabels()))
+    listed = {one.labels.file_name for one in found}
     for file in files.values():
         for image in file.images:
             if image.file_name not in listed:
                 source.leave_out("records of the COCO file without a pair", image.file_name)
-    names = tuple(dict.fromkeys(name for file in files.values() for name in file.names))
-    table = ClassTable(source, choice, _without(names, choice))
-    planned = [
-        SourcePair(split, pair.key, pair.rgb, pair.ir, (coco_boxes(image, table),), annotated_wh=image.size_wh)
-        for split, pair, image in found
-    ]
-    return _plan(table, planned, layout)
+    return _plan(source, choice, layout, dict.fromkeys(name for file in files.values() for name in file.names), found)
 
 
 def plan_yolo(source: SourceFolder, choice: ClassChoice, *, labels: str, **folders: object) -> Plan:
     """Return the pairs with YOLO text labels of the same path; a pair without a file is background.
 
-    Args:
-        source: The unpacked data set.
-        choice: Classes, required, since the files hold only numbers.
-        labels: Folder of text files.
-        folders: Fields of ``FolderLayout``.
+    ``folders`` are the fields of ``FolderLayout``. The classes are required, since the files hold only numbers.
     """
     layout = _folder_layout(folders)
-    table = ClassTable(source, choice, ())
-    if not table.names or choice.drop:
+    if not choice.classes or choice.drop:
         source.problems.append(
             "--classes: required for YOLO labels, in the order of their numbers; --drop does not apply"
         )
         return Plan((), [])
-    planned = []
+    found = []
     for split, pairs in _pairs_by_split(source, layout):
-        folder = source.find_folder(_named(labels, split))
-        files = _Index(source.files(folder, (".txt",))) if folder else _Index({})
+        files = _files(source, _named(labels, split), ".txt")
         for pair in pairs:
             path = files.find(pair.key)
-            boxes = _yolo_boxes(source, path, pair, layout.frame, len(table.names)) if path else []
-            planned.append(SourcePair(split, pair.key, pair.rgb, pair.ir, (boxes,)))
-    return _plan(table, planned, layout)
+            image = pair.rgb if layout.frame == "rgb" else pair.ir
+            objects = _yolo_objects(source, path, image, choice.classes) if path else []
+            found.append(_Labelled(split, pair, ImageLabels(None, objects)))
+    return _plan(source, choice, layout, (), found)
 
 
-def _yolo_boxes(source: SourceFolder, path: Path, pair: ImagePair, frame: Frame, num_classes: int) -> list[SourceBox]:
+def _yolo_objects(source: SourceFolder, path: Path, image: Path, names: Sequence[str]) -> list[SourceObject]:
     source.read(path)  # so that its hash is recorded
-    found = read_labels(path, num_classes)
+    found = read_labels(path, len(names))
     source.problems += [str(problem) for problem in found.problems]
     source.warnings += [str(warning) for warning in found.warnings]
-    size = image_size(pair.rgb if frame == "rgb" else pair.ir)
+    size = image_size(image)
     if isinstance(size, str):  # clip_plan reports it
         return []
     height, width = size
-    boxes = []
+    objects = []
     for class_id, (x, y, w, h) in zip(found.class_ids, found.boxes_xywhn, strict=True):
         xyxy = ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
-        boxes.append(SourceBox(class_id, xyxy, str(path)))
-    return boxes
+        objects.append(SourceObject(names[class_id], xyxy, str(path)))
+    return objects
 
 
 class _Index(Generic[T]):
@@ -188,15 +157,15 @@ def _named(text: str, split: str) -> str:
     return text.replace(_SPLIT, split)
 
 
+def _files(source: SourceFolder, name: str, suffix: str) -> _Index[Path]:
+    folder = source.find_folder(name)
+    return _Index(source.files(folder, (suffix,)) if folder else {})
+
+
 def _pairs_by_split(source: SourceFolder, layout: FolderLayout) -> Iterator[tuple[str, list[ImagePair]]]:
     """Yield each split with its pairs, sorted by key."""
     if layout.splits is None:
-        if not 0 < layout.val_share < 1:
-            source.problems.append(f"--val-share: must lie between 0 and 1 (got {layout.val_share})")
-        pairs = _pairs(source, layout.rgb, layout.ir)
-        val = choose_by_hash([pair.key for pair in pairs], layout.seed, layout.val_share)
-        yield "train", [pair for pair in pairs if pair.key not in val]
-        yield "val", [pair for pair in pairs if pair.key in val]
+        yield from split_by_hash(source, _pairs(source, layout.rgb, layout.ir), layout.seed, layout.val_share)
         return
     missing = [name for name, text in (("rgb", layout.rgb), ("ir", layout.ir)) if _SPLIT not in text]
     if missing and len(layout.splits) > 1:
@@ -218,18 +187,21 @@ def _pairs(source: SourceFolder, rgb: str, ir: str) -> list[ImagePair]:
 def _keeps_unlabelled(source: SourceFolder, pair: ImagePair, unlabelled: Unlabelled) -> bool:
     """Return whether a pair without labels is kept, as background."""
     if unlabelled == "error":
-        hint = "add them, or set --unlabelled background or leave-out"
-        source.problems.append(f"{pair.rgb}: no labels; {hint}")
+        source.problems.append(f"{pair.rgb}: no labels; add them, or set --unlabelled background or leave-out")
     elif unlabelled == "leave-out":
-        source.leave_out(_NOT_LABELLED, pair.key)
+        source.leave_out("pairs without labels", pair.key)
     return unlabelled == "background"
 
 
-def _without(names: tuple[str, ...], choice: ClassChoice) -> tuple[str, ...]:
-    return tuple(name for name in names if name not in choice.drop)
-
-
-def _plan(table: ClassTable, pairs: list[SourcePair], layout: FolderLayout) -> Plan:
+def _plan(
+    source: SourceFolder, choice: ClassChoice, layout: FolderLayout, names: Iterable[str], found: Sequence[_Labelled]
+) -> Plan:
+    """Return the plan of labelled pairs; ``names`` are the classes where the user chose none."""
+    table = ClassTable(source, choice, tuple(name for name in names if name not in choice.drop))
+    pairs = []
+    for one in found:
+        boxes, size_wh = table.boxes(one.labels.objects), one.labels.size_wh
+        pairs.append(SourcePair(one.split, one.pair.key, one.pair.rgb, one.pair.ir, (boxes,), annotated_wh=size_wh))
     table.report_unknown()
     rule = (
         f"pairs ranked by the SHA-256 of '<seed>:<key>', the first {layout.val_share:.0%} are val; seed {layout.seed}."

@@ -12,13 +12,13 @@ Reference:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from yolofuse.convert.classes import ClassChoice, ClassTable
 from yolofuse.convert.conversion_plan import LabelSet, Plan, SourceBox, SourcePair
-from yolofuse.convert.paired_folders import pair_folders
-from yolofuse.convert.source_folder import SourceFolder
-from yolofuse.convert.voc import VocFile, read_voc
+from yolofuse.convert.source_folder import SourceFolder, pair_folders
+from yolofuse.convert.voc import read_voc
 
 NAMES = ("car", "truck", "bus", "van", "freight car")
 _ALIASES = {
@@ -69,15 +69,8 @@ def _split(source: SourceFolder, table: ClassTable, split: str) -> list[SourcePa
 
 
 def _boxes(source: SourceFolder, table: ClassTable, path: Path) -> list[SourceBox]:
-    voc: VocFile = read_voc(source, path)
-    boxes = []
-    for obj in voc.objects:
+    objects = []
+    for obj in read_voc(source, path).objects:
         name = " ".join(obj.name.lower().replace("_", " ").replace("-", " ").split())
-        class_id = table.index(name, obj.where)
-        if class_id is None:
-            continue
-        if obj.xyxy is None:
-            source.leave_out("objects without a polygon or a box", obj.where)
-            continue
-        boxes.append(SourceBox(class_id, obj.xyxy, obj.where))
-    return boxes
+        objects.append(replace(obj, name=name))
+    return table.boxes(objects, boxless="objects without a polygon or a box")

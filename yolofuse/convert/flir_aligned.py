@@ -14,7 +14,7 @@ from __future__ import annotations
 from yolofuse.convert.classes import ClassChoice, ClassTable
 from yolofuse.convert.conversion_plan import Plan, SourcePair
 from yolofuse.convert.source_folder import SourceFolder
-from yolofuse.convert.voc import read_voc, voc_boxes
+from yolofuse.convert.voc import read_voc
 
 _THERMAL = "_PreviewData"
 _VISIBLE = "_RGB"
@@ -50,7 +50,7 @@ def plan_flir_aligned(source: SourceFolder, choice: ClassChoice) -> Plan:
                 source.problems.append(f"{file}:{number}: {stem} has no {missing}; unpack the data set again")
                 continue
             voc = read_voc(source, xml)
-            boxes = voc_boxes(source, voc, table)
+            boxes = table.boxes(voc.objects)
             pairs.append(SourcePair(split, stem, rgb, ir, (boxes,), annotated_wh=voc.size_wh))
     table.report_unknown()
     return Plan(table.names, pairs, comments=_COMMENTS)

@@ -6,10 +6,8 @@ and ``thermal_annotations.json``. Boxes are in thermal pixels (640x512).
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from yolofuse.convert.classes import ClassChoice, ClassTable
-from yolofuse.convert.coco_json import coco_boxes, read_coco
+from yolofuse.convert.coco_json import read_coco
 from yolofuse.convert.conversion_plan import Json, LabelSet, Plan, SourcePair
 from yolofuse.convert.source_folder import SourceFolder
 
@@ -26,10 +24,7 @@ _COMMENTS = (
 def plan_flir_v1(source: SourceFolder, choice: ClassChoice, *, thermal: int = 8) -> Plan:
     """Return the pairs of FLIR ADAS v1. Its many thermal frames without a visible file are left out.
 
-    Args:
-        source: The unpacked data set.
-        choice: Classes; person, bicycle and car by default.
-        thermal: 8 for the processed JPEGs, 16 for the raw counts.
+    ``thermal`` is 8 for the processed JPEGs, 16 for the raw counts.
     """
     table = ClassTable(source, choice, ("person", "bicycle", "car"), drop=("dog", "other vehicle"))
     pairs = [pair for part in _PARTS for pair in _part(source, table, part, thermal)]
@@ -64,13 +59,9 @@ def _part(source: SourceFolder, table: ClassTable, part: str, thermal: int) -> l
         elif image.stem not in rgb:
             source.leave_out("thermal frames without a visible image", f"{part}/{image.stem}")
         else:
-            boxes = coco_boxes(image, table)
+            boxes = table.boxes(image.objects)
             originals = (rgb[image.stem], ir[image.stem])
             pairs.append(SourcePair(part, image.stem, *originals, (boxes,), annotated_wh=image.size_wh))
-    _leave_out_unannotated(source, file, part, sorted(ir.keys() - annotated))
-    return pairs
-
-
-def _leave_out_unannotated(source: SourceFolder, file: Path, part: str, stems: list[str]) -> None:
-    for stem in stems:
+    for stem in sorted(ir.keys() - annotated):
         source.leave_out(f"thermal frames without a record in {file.name}", f"{part}/{stem}")
+    return pairs

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from yolofuse.convert.classes import ClassChoice, ClassTable
-from yolofuse.convert.coco_json import CocoImage, coco_boxes, read_coco, read_json
-from yolofuse.convert.conversion_plan import LabelSet, Plan, SourcePair
+from yolofuse.convert.coco_json import read_coco, read_json
+from yolofuse.convert.conversion_plan import ImageLabels, LabelSet, Plan, SourcePair
 from yolofuse.convert.source_folder import SourceFolder
 
 NAMES = (
@@ -52,7 +52,7 @@ class _Part:
     def __init__(self, source: SourceFolder, name: str, annotated: bool) -> None:
         self.folder = source.find_folder(f"{name}/data")
         self.images: dict[str, Path] = {}
-        self.records: dict[str, CocoImage] = {}
+        self.records: dict[str, ImageLabels] = {}
         if self.folder is None:
             return
         self.images = source.images(self.folder)
@@ -130,5 +130,5 @@ def _pair(
     if record is None:
         source.leave_out("pairs without a record in coco.json", f"{split}/{thermal}")
         return []
-    originals = (parts[0].images[rgb], parts[1].images[thermal])
-    return [SourcePair(split, thermal, *originals, (coco_boxes(record, table),), annotated_wh=record.size_wh)]
+    originals, boxes = (parts[0].images[rgb], parts[1].images[thermal]), table.boxes(record.objects)
+    return [SourcePair(split, thermal, *originals, (boxes,), annotated_wh=record.size_wh)]

@@ -6,7 +6,7 @@ A new format is one module with a ``plan_...`` function, and one entry in ``FORM
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,64 +22,25 @@ from yolofuse.convert.m3fd import plan_m3fd
 from yolofuse.convert.vedai import plan_vedai
 from yolofuse.convert.writer import LabelFormat
 
-
-@dataclass(frozen=True, slots=True)
-class FormatOption:
-    """Describe one command-line option of a format; its value becomes a keyword argument of ``Format.plan``.
-
-    Attributes:
-        flag: Name without the dashes, such as ``val-share``.
-        help: One line for ``--help``.
-        type: Turns the text into the value.
-        default: Value without the option.
-        choices: Allowed values; None allows any.
-        required: Whether the command fails without it.
-        metavar: Placeholder of the value in ``--help``.
-        keyword: Keyword argument of ``plan``, if it is not the flag with underscores.
-    """
-
-    flag: str
-    help: str
-    type: Callable[[str], Any] = str
-    default: Any = None
-    choices: Sequence[Any] | None = None
-    required: bool = False
-    metavar: str | None = None
-    keyword: str | None = None
-
-    @property
-    def dest(self) -> str:
-        """Name of the value in parsed arguments and of the keyword argument."""
-        return self.keyword or self.flag.replace("-", "_")
-
-    def add_to(self, parser: argparse.ArgumentParser) -> None:
-        """Add the option to a command."""
-        parser.add_argument(
-            f"--{self.flag}",
-            help=self.help,
-            type=self.type,
-            default=self.default,
-            choices=self.choices,
-            required=self.required,
-            metavar=self.metavar,
-            dest=self.dest,
-        )
+OptionArguments = tuple[str, dict[str, Any]]
+"""Flag and keyword arguments of ``ArgumentParser.add_argument``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """Describe how a published data set is read.
+    """How a published data set is read.
 
     Attributes:
         plan: Takes a ``SourceFolder``, a ``ClassChoice`` and the format's own options as keywords.
         title: The data set's full name.
-        options: The format's own command-line options, in the order of ``--help``.
+        options: The format's own command-line options, in the order of ``--help``. Their values become keyword
+            arguments of ``plan``, named after the flag or its ``dest``.
         label_format: How its labels are written unless the user chooses otherwise.
     """
 
     plan: Callable[..., Plan]
     title: str
-    options: tuple[FormatOption, ...] = ()
+    options: tuple[OptionArguments, ...] = ()
     label_format: LabelFormat = "yolo"
 
 
@@ -101,8 +62,14 @@ def _is_stretch(text: str) -> bool:
     return text == "stretch"
 
 
+def _option(
+    flag: str, help_text: str, convert: Callable[[str], Any] = str, default: Any = None, **more: Any
+) -> OptionArguments:
+    return f"--{flag}", {"help": help_text, "type": convert, "default": default, **more}
+
+
 _LLVIP = (
-    FormatOption(
+    _option(
         "val-scenes",
         "scenes of train to hold out as val (default: those nearest to a tenth of it)",
         comma_list,
@@ -110,63 +77,61 @@ _LLVIP = (
     ),
 )
 _SPLIT_BY_HASH = (
-    FormatOption("seed", "seed of the split (default %(default)s)", int, 0, metavar="S"),
-    FormatOption("val-share", "share of val (default %(default)s)", float, 0.2, metavar="X"),
+    _option("seed", "seed of the split (default %(default)s)", int, 0, metavar="S"),
+    _option("val-share", "share of val (default %(default)s)", float, 0.2, metavar="X"),
 )
-_FLIR_V1 = (FormatOption("thermal", "bits of the thermal images to use", int, 8, (8, 16)),)
+_FLIR_V1 = (_option("thermal", "bits of the thermal images to use", int, 8, choices=(8, 16)),)
 _KAIST = (
-    FormatOption(
+    _option(
         "annotations",
         "folders with annotations, below --src or elsewhere (default annotations)",
         comma_list,
         ("annotations",),
         metavar="DIR,DIR",
     ),
-    FormatOption("labels-of", "whose labels, where each modality has its own", default="ir", choices=("rgb", "ir")),
-    FormatOption("train-step", "take every Nth training frame (default %(default)s)", int, 2, metavar="N"),
-    FormatOption("test-step", "take every Nth test frame (default %(default)s)", int, 20, metavar="N"),
-    FormatOption("val-videos", "videos of train to hold out as val", comma_list, metavar="set00/V001,..."),
-    FormatOption(
+    _option("labels-of", "whose labels, where each modality has its own", default="ir", choices=("rgb", "ir")),
+    _option("train-step", "take every Nth training frame (default %(default)s)", int, 2, metavar="N"),
+    _option("test-step", "take every Nth test frame (default %(default)s)", int, 20, metavar="N"),
+    _option("val-videos", "videos of train to hold out as val", comma_list, metavar="set00/V001,..."),
+    _option(
         "cyclist", "how cyclists are labelled (default %(default)s)", default="ignore", choices=("ignore", "person")
     ),
 )
 _VEDAI = (
-    FormatOption("fold", "fold 1 to 10 (default %(default)s)", int, 1, metavar="N"),
-    FormatOption("size", "image size (default %(default)s)", int, 1024, (1024, 512)),
+    _option("fold", "fold 1 to 10 (default %(default)s)", int, 1, metavar="N"),
+    _option("size", "image size (default %(default)s)", int, 1024, choices=(1024, 512)),
 )
 _FOLDERS = (
-    FormatOption(
-        "rgb", "visible images below --src; {split} is replaced by each of --splits", required=True, metavar="DIR"
-    ),
-    FormatOption("ir", "thermal images below --src", required=True, metavar="DIR"),
-    FormatOption("splits", "names to put for {split} (default: divide one folder by rule)", comma_list, metavar="A,B"),
-    FormatOption(
+    _option("rgb", "visible images below --src; {split} is replaced by each of --splits", required=True, metavar="DIR"),
+    _option("ir", "thermal images below --src", required=True, metavar="DIR"),
+    _option("splits", "names to put for {split} (default: divide one folder by rule)", comma_list, metavar="A,B"),
+    _option(
         "frame",
         "modality in whose pixels the labels are (default %(default)s)",
         default="rgb",
         choices=("rgb", "ir"),
     ),
-    FormatOption(
+    _option(
         "resize",
         "stretch scales the other image to the size of the frame",
         _is_stretch,
         False,
         metavar="{none,stretch}",
-        keyword="stretch",
+        dest="stretch",
     ),
     *_SPLIT_BY_HASH,
 )
-_UNLABELLED = FormatOption(
+_UNLABELLED = _option(
     "unlabelled",
     "what to do with a pair without labels (default %(default)s)",
     default="error",
     choices=("error", "background", "leave-out"),
 )
-_VOC = (*_FOLDERS, _UNLABELLED, FormatOption("xml", "VOC files below --src", required=True, metavar="DIR"))
-_COCO = (*_FOLDERS, _UNLABELLED, FormatOption("json", "COCO file below --src", required=True, metavar="FILE"))
+_VOC = (*_FOLDERS, _UNLABELLED, _option("xml", "VOC files below --src", required=True, metavar="DIR"))
+_COCO = (*_FOLDERS, _UNLABELLED, _option("json", "COCO file below --src", required=True, metavar="FILE"))
 _YOLO = (
     *_FOLDERS,
-    FormatOption("labels", "label files below --src; needs --classes, too", required=True, metavar="DIR"),
+    _option("labels", "label files below --src; needs --classes, too", required=True, metavar="DIR"),
 )
 
 FORMATS = {

@@ -82,19 +82,20 @@ def plan_kaist(
     """
     if choice.classes or choice.drop:
         source.problems.append("--classes and --drop: not for kaist, whose one class is person; see --cyclist")
-    problems = [f"--{name}: must be 1 or more (got {step})" for name, step in _steps(train_step, test_step) if step < 1]
-    source.problems += problems
+    steps = (("train-step", train_step), ("test-step", test_step))
+    source.problems += [f"--{name}: must be 1 or more (got {step})" for name, step in steps if step < 1]
     folders = [folder for given in annotations if (folder := source.add_root(given))]
     if source.problems:
         return Plan((_PERSON,), [])
     images = _find_images(source, {**dict.fromkeys(_TRAIN, train_step), **dict.fromkeys(_TEST, test_step)})
     labelled = [(image, file) for image in images if (file := _find_labels(source, folders, image, labels_of))]
     chosen = _val_videos(source, [image for image, _ in labelled], val_videos)
-    reader = _BoxReader(source, cyclist)
+    positives = {_PERSON, _CYCLIST} if cyclist == "person" else {_PERSON}
     pairs = []
     for image, file in labelled:
         tags = {"daynight": "night" if image.is_night else "day", "video": image.video}
-        pairs.append(SourcePair(_split(image, chosen), image.key, image.rgb, image.ir, (reader.read(file),), tags))
+        boxes = _boxes(source, file, positives)
+        pairs.append(SourcePair(_split(image, chosen), image.key, image.rgb, image.ir, (boxes,), tags))
     pairs.sort(key=lambda pair: (("train", "val", "test").index(pair.split), pair.key))
     return Plan(
         (_PERSON,),
@@ -104,10 +105,6 @@ def plan_kaist(
         comments=_comments(chosen, train_step, test_step, cyclist),
         facts={"val_videos": [*chosen]},
     )
-
-
-def _steps(train_step: int, test_step: int) -> tuple[tuple[str, int], tuple[str, int]]:
-    return ("train-step", train_step), ("test-step", test_step)
 
 
 def _split(image: _Image, val_videos: Sequence[str]) -> str:
@@ -176,24 +173,18 @@ def _val_videos(source: SourceFolder, images: Sequence[_Image], given: Sequence[
     return chosen
 
 
-class _BoxReader:
-    """Reads labels as positives and ignore regions."""
-
-    def __init__(self, source: SourceFolder, cyclist: str) -> None:
-        self.source = source
-        self.positives = {_PERSON, _CYCLIST} if cyclist == "person" else {_PERSON}
-
-    def read(self, file: Path) -> list[SourceBox]:
-        boxes = []
-        for line in read_bbgt(self.source, file):
-            is_known = line.label in (_PERSON, _CYCLIST) or line.label in _IGNORED
-            if not is_known:
-                known = ", ".join((_PERSON, _CYCLIST, *sorted(_IGNORED)))
-                self.source.problems.append(f"{line.where}: unknown label {line.label!r}; known are {known}")
-                continue
-            ignore = line.ignore or line.label not in self.positives
-            boxes.append(SourceBox(0, line.xyxy, line.where, ignore, line.occlusion))
-        return boxes
+def _boxes(source: SourceFolder, file: Path, positives: set[str]) -> list[SourceBox]:
+    """Read labels as positives and ignore regions."""
+    known = (_PERSON, _CYCLIST, *sorted(_IGNORED))
+    boxes = []
+    for obj in read_bbgt(source, file):
+        if obj.name not in known:
+            source.problems.append(f"{obj.where}: unknown label {obj.name!r}; known are {', '.join(known)}")
+            continue
+        assert obj.xyxy is not None  # every line of this format has a box
+        ignore = obj.ignore or obj.name not in positives
+        boxes.append(SourceBox(0, obj.xyxy, obj.where, ignore, obj.occlusion))
+    return boxes
 
 
 def _comments(val_videos: Sequence[str], train_step: int, test_step: int, cyclist: str) -> tuple[str, ...]:

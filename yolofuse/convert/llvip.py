@@ -14,11 +14,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from yolofuse.convert.classes import ClassChoice, ClassTable
-from yolofuse.convert.conversion_plan import Json, Plan, SourcePair
-from yolofuse.convert.paired_folders import ImagePair, pair_folders
-from yolofuse.convert.source_folder import SourceFolder
+from yolofuse.convert.conversion_plan import Plan, SourcePair
+from yolofuse.convert.source_folder import ImagePair, SourceFolder, pair_folders
 from yolofuse.convert.val_split import VAL_SHARE, choose_groups
-from yolofuse.convert.voc import read_voc, voc_boxes
+from yolofuse.convert.voc import read_voc
 
 _PARTS = ("train", "test")
 
@@ -26,10 +25,7 @@ _PARTS = ("train", "test")
 def plan_llvip(source: SourceFolder, choice: ClassChoice, *, val_scenes: Sequence[str] | None = None) -> Plan:
     """Return the pairs of LLVIP.
 
-    Args:
-        source: The unpacked data set.
-        choice: Classes; ``person`` is the only one.
-        val_scenes: Scenes of train to hold out as val. None: those whose frames add up nearest to a tenth of train.
+    ``val_scenes`` of train are held out as val; None: those whose frames add up nearest to a tenth of train.
     """
     annotations = source.find_folder("Annotations", "annotations")
     table = ClassTable(source, choice, ("person",))
@@ -43,13 +39,18 @@ def plan_llvip(source: SourceFolder, choice: ClassChoice, *, val_scenes: Sequenc
         source.warnings.append("train has one scene, so nothing is held out as val; choose nothing by looking at test")
     files = source.files(annotations, (".xml",)) if annotations else {}
     pairs = []
-    for split, found in _splits(images, chosen):
+    splits = (
+        ("train", [pair for pair in images["train"] if _scene(pair.key) not in chosen]),
+        ("val", [pair for pair in images["train"] if _scene(pair.key) in chosen]),
+        ("test", images["test"]),
+    )
+    for split, found in splits:
         for pair in found:
             if pair.key not in files:
                 source.problems.append(f"{pair.rgb}: no {annotations}/{pair.key}.xml; unpack Annotations again")
                 continue
             voc = read_voc(source, files[pair.key])
-            boxes = voc_boxes(source, voc, table)
+            boxes = table.boxes(voc.objects)
             tags = {"daynight": "night", "scene": _scene(pair.key)}
             pairs.append(SourcePair(split, pair.key, pair.rgb, pair.ir, (boxes,), tags, voc.size_wh))
     table.report_unknown()
@@ -58,7 +59,7 @@ def plan_llvip(source: SourceFolder, choice: ClassChoice, *, val_scenes: Sequenc
         pairs,
         tag_columns=("daynight", "scene"),
         comments=_comments(chosen, source),
-        facts={"val_scenes": [*chosen], "train_scenes": _as_json(sizes)},
+        facts={"val_scenes": [*chosen], "train_scenes": {scene: sizes[scene] for scene in sorted(sizes)}},
     )
 
 
@@ -73,19 +74,6 @@ def _images(source: SourceFolder, part: str) -> list[ImagePair]:
 
 def _scene(key: str) -> str:
     return key[:2]
-
-
-def _splits(images: dict[str, list[ImagePair]], val_scenes: Sequence[str]) -> list[tuple[str, list[ImagePair]]]:
-    held_out = frozenset(val_scenes)
-    return [
-        ("train", [pair for pair in images["train"] if _scene(pair.key) not in held_out]),
-        ("val", [pair for pair in images["train"] if _scene(pair.key) in held_out]),
-        ("test", images["test"]),
-    ]
-
-
-def _as_json(sizes: Counter[str]) -> Json:
-    return {scene: sizes[scene] for scene in sorted(sizes)}
 
 
 def _comments(chosen: Sequence[str], source: SourceFolder) -> tuple[str, ...]:

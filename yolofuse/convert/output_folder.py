@@ -88,7 +88,8 @@ def build_folder(folder: OutputFolder) -> Iterator[Path]:
     folder.path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         _finish_or_undo(folder)
-        _write_marker(folder.partial)
+        marker = json.dumps({"made_by": MADE_BY, "unfinished": True}) + "\n"
+        (folder.partial / PREPARED).write_text(marker, encoding="utf-8")
         yield folder.partial
         _publish(folder)
 
@@ -121,10 +122,6 @@ def _publish(folder: OutputFolder) -> None:
     folder.partial.rename(folder.path)  # an empty folder there is replaced
     if folder.old.exists():
         _remove(folder.old)
-
-
-def _write_marker(folder: Path) -> None:
-    (folder / PREPARED).write_text(json.dumps({"made_by": MADE_BY, "unfinished": True}) + "\n", encoding="utf-8")
 
 
 def _may_replace(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from yolofuse.convert.classes import ClassChoice
 from yolofuse.convert.clip import KeptPair, clip_plan
 from yolofuse.convert.conversion_plan import Json, Option, Plan
 from yolofuse.convert.formats import FORMATS
-from yolofuse.convert.output_folder import PREPARED, OutputFolder, build_folder, check_output, recover_interrupted
+from yolofuse.convert.output_folder import PREPARED, build_folder, check_output, recover_interrupted
 from yolofuse.convert.prepared_record import make_record, recorded_options
 from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.convert.writer import ImageMode, LabelFormat, WriteOptions, descriptor_name, expected_files, write_tree
@@ -25,27 +25,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A prepared folder.
+    """A prepared folder."""
 
-    Attributes:
-        descriptor: Its ``data.yaml``.
-        is_new: False if it existed already, made of the same source with the same options.
-        record: The content of ``prepared.json``.
-    """
-
-    descriptor: Path
-    is_new: bool
-    record: Mapping[str, Json]
-
-
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """A checked plan and its output folder; ``num_clipped`` counts boxes that clipping made smaller."""
-
-    target: OutputFolder
-    plan: Plan
-    pairs: list[KeptPair]
-    num_clipped: int
+    descriptor: Path  # its ``data.yaml``
+    is_new: bool  # False if it existed already, made of the same source with the same options
+    record: Mapping[str, Json]  # content of ``prepared.json``
 
 
 def prepare(
@@ -84,35 +68,39 @@ def prepare(
     known, choice, options = FORMATS[format_name], choice or ClassChoice(), options or {}
     label_format = label_format or known.label_format
     plan = known.plan(source, choice, **options)
-    planned = _clip_and_check(source, plan, out, label_format, any_size)
-    recorded = recorded_options(options, choice, images, label_format, any_size)
-    record = make_record(format_name, source, plan, planned.pairs, recorded, planned.num_clipped)
-    descriptor = planned.target.path / descriptor_name(plan.label_sets[0])
-    if not force and _is_up_to_date(planned, label_format, record):
-        _log.info("%s: already made of this source with these options; nothing to do", planned.target.path)
-        return Prepared(descriptor, False, record)
-    head = (f"{known.title}, prepared by: yolofuse.cli.data prepare {format_name}", *plan.comments)
-    _build(planned, WriteOptions(images, label_format, head, source.folders), record)
-    _log_result(planned.target.path, source, record)
-    return Prepared(descriptor, True, record)
-
-
-def _clip_and_check(source: SourceFolder, plan: Plan, out: Path, label_format: LabelFormat, any_size: bool) -> _Planned:
-    """Clip the boxes of a plan and check it whole, before anything is written.
-
-    Raises:
-        DataError: With every problem of the annotations, or else every problem of images and boxes.
-    """
     if not plan.pairs and not source.problems:
         source.problems.append("no pairs found; is --src the folder that the format's help describes?")
     source.check()
     target = check_output(out, source.folders)  # again: a plan may add folders of originals
+    pairs, num_clipped = _clip_and_check(source, plan, label_format, any_size)
+    recorded = recorded_options(options, choice, images, label_format, any_size)
+    record = make_record(format_name, source, plan, pairs, recorded, num_clipped)
+    descriptor = target.path / descriptor_name(plan.label_sets[0])
+    if not force and _is_up_to_date(target.path, expected_files(plan, pairs, label_format), record):
+        _log.info("%s: already made of this source with these options; nothing to do", target.path)
+        return Prepared(descriptor, False, record)
+    head = (f"{known.title}, prepared by: yolofuse.cli.data prepare {format_name}", *plan.comments)
+    with build_folder(target) as folder:
+        write_tree(folder, plan, pairs, WriteOptions(images, label_format, head, source.folders))
+        _write_record(folder, record)
+    _log_result(target.path, source, record)
+    return Prepared(descriptor, True, record)
+
+
+def _clip_and_check(
+    source: SourceFolder, plan: Plan, label_format: LabelFormat, any_size: bool
+) -> tuple[list[KeptPair], int]:
+    """Return all pairs with their boxes clipped, and how many boxes became smaller by it.
+
+    Raises:
+        DataError: With every problem of images and boxes.
+    """
     pairs, num_clipped = clip_plan(source, plan, any_size)
     _check_keys(source, pairs)
     if label_format == "yolo":
         _count_ignore_regions(source, pairs)
     source.check()
-    return _Planned(target, plan, pairs, num_clipped)
+    return pairs, num_clipped
 
 
 def _check_keys(source: SourceFolder, pairs: Sequence[KeptPair]) -> None:
@@ -131,28 +119,24 @@ def _count_ignore_regions(source: SourceFolder, pairs: Sequence[KeptPair]) -> No
                 source.leave_out(_IGNORED, f"{pair.source.split}/{pair.source.key}")
 
 
-def _is_up_to_date(planned: _Planned, label_format: LabelFormat, record: Mapping[str, Json]) -> bool:
+def _is_up_to_date(out: Path, files: Sequence[str], record: Mapping[str, Json]) -> bool:
     """Return whether the folder was made of the same source and options, and still has all its files."""
-    out = planned.target.path
     try:
         if json.loads((out / PREPARED).read_text(encoding="utf-8")) != record:
             return False
     except (FileNotFoundError, ValueError, RecursionError):
         return False
-    missing = [name for name in expected_files(planned.plan, planned.pairs, label_format) if not (out / name).is_file()]
+    missing = [name for name in files if not (out / name).is_file()]
     if missing:
         _log.warning("%s: %d of its files are missing (first %s); making it again", out, len(missing), missing[0])
     return not missing
 
 
-def _build(planned: _Planned, options: WriteOptions, record: Mapping[str, Json]) -> None:
-    """Write the folder under a hidden name and swap it in."""
-    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    with build_folder(planned.target) as folder:
-        write_tree(folder, planned.plan, planned.pairs, options)
-        marker = folder / f".{PREPARED}"
-        marker.write_text(text, encoding="utf-8")
-        marker.replace(folder / PREPARED)
+def _write_record(folder: Path, record: Mapping[str, Json]) -> None:
+    """Replace the marker of an unfinished folder by the record, at once."""
+    hidden = folder / f".{PREPARED}"
+    hidden.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    hidden.replace(folder / PREPARED)
 
 
 def _log_result(out: Path, source: SourceFolder, record: Mapping[str, Json]) -> None:

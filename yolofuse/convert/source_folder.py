@@ -1,4 +1,4 @@
-"""Find, read and hash the files of a source data set, and collect its problems and what is left out."""
+"""Find, pair, read and hash the files of a source data set, and collect its problems and what is left out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -21,10 +22,7 @@ _NUM_EXAMPLES = 10
 class SourceFolder:
     """A published data set as it was unpacked; it is only read.
 
-    Attributes:
-        root: Its folder.
-        problems: Errors; ``check`` raises them all at once.
-        warnings: Messages for the user that do not stop the conversion.
+    ``problems`` are errors, which ``check`` raises all at once; ``warnings`` do not stop the conversion.
     """
 
     def __init__(self, root: Path) -> None:
@@ -169,10 +167,6 @@ class SourceFolder:
         """Record something that will not be in the prepared data set."""
         self._left_out.setdefault(reason, []).append(what)
 
-    def num_left_out(self, reason: str) -> int:
-        """Return how often this reason was recorded."""
-        return len(self._left_out.get(reason, ()))
-
     def left_out(self) -> dict[str, tuple[int, list[str]]]:
         """Return, for each reason, the count and the first ten examples."""
         return {reason: (len(what), what[:_NUM_EXAMPLES]) for reason, what in sorted(self._left_out.items())}
@@ -183,3 +177,22 @@ class SourceFolder:
         for name, content in sorted(self._digests.items()):
             digest.update(f"{name}\0{content}\n".encode())
         return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePair:
+    """Two original images of one name."""
+
+    key: str
+    rgb: Path
+    ir: Path
+
+
+def pair_folders(source: SourceFolder, rgb: Path, ir: Path) -> list[ImagePair]:
+    """Return the pairs of equal relative path, sorted; an image without a partner is a problem."""
+    rgb_images, ir_images = source.images(rgb), source.images(ir)
+    only_rgb = sorted(rgb_images.keys() - ir_images.keys())
+    only_ir = sorted(ir_images.keys() - rgb_images.keys())
+    source.problems += [f"{rgb_images[key]}: no thermal partner in {ir}; unpack both again" for key in only_rgb]
+    source.problems += [f"{ir_images[key]}: no visible partner in {rgb}; unpack both again" for key in only_ir]
+    return [ImagePair(key, rgb_images[key], ir_images[key]) for key in sorted(rgb_images.keys() & ir_images.keys())]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+
+from yolofuse.convert.source_folder import ImagePair, SourceFolder
 
 VAL_SHARE = 0.1
 
@@ -31,6 +33,19 @@ def choose_groups(sizes: Mapping[str, int], share: float = VAL_SHARE) -> tuple[s
     full = sum(sizes.values())
     _, _, nearest = min((abs(total - target), len(chosen), chosen) for total, chosen in best.items() if total < full)
     return nearest
+
+
+def split_by_hash(
+    source: SourceFolder, pairs: Sequence[ImagePair], seed: int, share: float
+) -> list[tuple[str, list[ImagePair]]]:
+    """Divide pairs into train and val by ``choose_by_hash`` of their keys; a share outside 0..1 is a problem."""
+    if not 0 < share < 1:
+        source.problems.append(f"--val-share: must lie between 0 and 1 (got {share})")
+    val = choose_by_hash([pair.key for pair in pairs], seed, share)
+    return [
+        ("train", [pair for pair in pairs if pair.key not in val]),
+        ("val", [pair for pair in pairs if pair.key in val]),
+    ]
 
 
 def choose_by_hash(keys: Collection[str], seed: int, share: float) -> frozenset[str]:

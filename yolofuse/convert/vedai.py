@@ -18,7 +18,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from yolofuse.convert.classes import ClassChoice, ClassTable
-from yolofuse.convert.conversion_plan import Corners, Plan, SourceBox, SourcePair
+from yolofuse.convert.conversion_plan import Corners, Plan, SourceObject, SourcePair
 from yolofuse.convert.source_folder import SourceFolder
 
 NAMES = ("car", "truck", "pickup", "tractor", "camper", "boat", "van", "plane", "vehicle")
@@ -43,11 +43,7 @@ Objects = list[tuple[str, list[str]]]  # where, fields: class id, then the corne
 def plan_vedai(source: SourceFolder, choice: ClassChoice, *, fold: int = 1, size: int = 1024) -> Plan:
     """Return the pairs of one fold of VEDAI's cross validation: train and test (called val here).
 
-    Args:
-        source: The unpacked data set.
-        choice: Classes; nine by default.
-        fold: 1 to 10. The published results are means over all ten.
-        size: 1024 or 512, the image size in pixels.
+    ``fold`` is 1 to 10; the published results are means over all ten. ``size`` is 1024 or 512, the images' in pixels.
     """
     table = ClassTable(source, choice, NAMES, drop=("motorcycle", "bus"))
     images = source.find_folder(f"Vehicules{size}", f"Vehicles{size}")
@@ -99,15 +95,11 @@ def _pair(
     if any(len(fields) == 1 for _, fields in objects):  # a few published files give only centres
         source.leave_out(_NO_CORNERS, f"{split}/{key}")
         return []
-    boxes = []
-    for place, fields in objects:
-        box = _box(source, table, place, fields)
-        if box is not None:
-            boxes.append(box)
-    return [SourcePair(split, key, rgb, ir, (boxes,))]
+    named = (_object(source, place, fields) for place, fields in objects)
+    return [SourcePair(split, key, rgb, ir, (table.boxes(obj for obj in named if obj),))]
 
 
-def _box(source: SourceFolder, table: ClassTable, where: str, fields: list[str]) -> SourceBox | None:
+def _object(source: SourceFolder, where: str, fields: list[str]) -> SourceObject | None:
     try:
         number, *corners = map(float, fields)
     except ValueError:
@@ -116,10 +108,9 @@ def _box(source: SourceFolder, table: ClassTable, where: str, fields: list[str])
         source.problems.append(f"{where}: expected numbers (got {' '.join(fields)[:60]!r})")
         return None
     name = _CLASSES.get(int(number), f"id {number:g}") if number.is_integer() else f"id {number:g}"
-    class_id = table.index(name, where)
     xs, ys = corners[:4], corners[4:]
     hull: Corners = (min(xs), min(ys), max(xs), max(ys))
-    return None if class_id is None else SourceBox(class_id, hull, where)
+    return SourceObject(name, hull, where)
 
 
 def _read_all(source: SourceFolder, folder: Path, size: int) -> dict[str, Objects]:

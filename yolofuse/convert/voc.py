@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from yolofuse.convert.classes import ClassTable
-from yolofuse.convert.conversion_plan import Corners, SourceBox
+from yolofuse.convert.conversion_plan import Corners, ImageLabels, SourceObject
 from yolofuse.convert.safe_xml import Node, XmlError, parse_xml
 from yolofuse.convert.source_folder import SourceFolder
 
@@ -15,29 +13,13 @@ _BOX = ("xmin", "ymin", "xmax", "ymax")
 _POLYGON = tuple(f"{axis}{corner}" for corner in range(1, 5) for axis in "xy")
 
 
-@dataclass(frozen=True, slots=True)
-class VocObject:
-    """An ``<object>``; ``xyxy`` is None if it has neither ``<bndbox>`` nor ``<polygon>``."""
-
-    name: str
-    xyxy: Corners | None
-    where: str
-
-
-@dataclass(slots=True)
-class VocFile:
-    """Content of one file; ``size_wh`` is None without a ``<size>``."""
-
-    size_wh: tuple[int, int] | None = None
-    objects: list[VocObject] = field(default_factory=list)
-
-
-def read_voc(source: SourceFolder, path: Path) -> VocFile:
+def read_voc(source: SourceFolder, path: Path) -> ImageLabels:
     """Return the objects of one file. Corners are used as published, without shifting them by a pixel.
 
-    A polygon becomes its upright hull. Errors of the file become problems of the source.
+    A polygon becomes its upright hull; an object with neither polygon nor box has ``xyxy`` None. Errors of the file
+    become problems of the source.
     """
-    result = VocFile()
+    result = ImageLabels()
     content = source.read(path)
     if content is None:
         return result
@@ -58,22 +40,8 @@ def read_voc(source: SourceFolder, path: Path) -> VocFile:
         except XmlError as error:
             source.problems.append(f"{path}:{error.line}: {error}")
             continue
-        result.objects.append(VocObject(node.child_text("name"), xyxy, f"{path}:{node.line}"))
+        result.objects.append(SourceObject(node.child_text("name"), xyxy, f"{path}:{node.line}"))
     return result
-
-
-def voc_boxes(source: SourceFolder, voc: VocFile, table: ClassTable) -> list[SourceBox]:
-    """Return the boxes of the classes that are kept; an object without a box is a problem."""
-    boxes = []
-    for obj in voc.objects:
-        class_id = table.index(obj.name, obj.where)
-        if class_id is None:
-            continue
-        if obj.xyxy is None:
-            source.problems.append(f"{obj.where}: <object> without <bndbox>; add one or remove the object")
-            continue
-        boxes.append(SourceBox(class_id, obj.xyxy, obj.where))
-    return boxes
 
 
 def _size(source: SourceFolder, path: Path, node: Node) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +17,9 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from yolofuse.convert.clip import KeptBox, KeptPair
+from yolofuse.convert.clip import KeptPair
 from yolofuse.convert.coco_json import coco_text
-from yolofuse.convert.conversion_plan import LabelSet, Plan
+from yolofuse.convert.conversion_plan import LabelSet, Plan, SourceBox
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.errors import DataError
 
@@ -31,19 +31,12 @@ RGB_FOLDER, IR_FOLDER = "images", "imagesIR"
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """How a plan is written.
+    """How a plan is written."""
 
-    Attributes:
-        images: Symbolic links to the originals, or copies. Images that must be cropped are always encoded again.
-        label_format: A YOLO text file for each image, or a COCO file for each split, which can hold ignore regions.
-        head: Comment lines of the descriptor.
-        originals: Folders that hold the originals, to which links may point.
-    """
-
-    images: ImageMode
-    label_format: LabelFormat
-    head: tuple[str, ...]
-    originals: tuple[Path, ...]
+    images: ImageMode  # symbolic links or copies; images that must be cropped are always encoded again
+    label_format: LabelFormat  # a YOLO file for each image, or a COCO file for each split, which has ignore regions
+    head: tuple[str, ...]  # comment lines of the descriptor
+    originals: tuple[Path, ...]  # folders that hold the originals, to which links may point
 
 
 def write_tree(folder: Path, plan: Plan, kept: Sequence[KeptPair], options: WriteOptions) -> None:
@@ -57,7 +50,7 @@ def write_tree(folder: Path, plan: Plan, kept: Sequence[KeptPair], options: Writ
         for part in (RGB_FOLDER, IR_FOLDER):
             (folder / part / split).mkdir(parents=True, exist_ok=True)
     place = partial(_place_images, folder, plan.border, options.images)
-    with ThreadPoolExecutor(_num_threads()) as pool:
+    with ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), 8)) as pool:
         jobs = pool.map(place, kept)
         for _ in tqdm(jobs, "writing images", len(kept), unit="pair", delay=1, disable=None):
             pass
@@ -102,10 +95,6 @@ def _originals(pair: KeptPair) -> tuple[tuple[str, Path], tuple[str, Path]]:
     return (RGB_FOLDER, pair.source.rgb), (IR_FOLDER, pair.source.ir)
 
 
-def _num_threads() -> int:
-    return min(len(os.sched_getaffinity(0)), 8)
-
-
 def _place_images(folder: Path, border: int, images: ImageMode, pair: KeptPair) -> None:
     for part, original in _originals(pair):
         target = folder / part / pair.source.split / pair.file_name(original)
@@ -134,7 +123,7 @@ def _crop(original: Path, target: Path, border: int) -> None:
     data.tofile(target)
 
 
-def yolo_line(box: KeptBox, size_hw: tuple[int, int]) -> str:
+def yolo_line(box: SourceBox, size_hw: tuple[int, int]) -> str:
     """Return ``class x y w h``, normalised, with every digit, so that it reads back as the same box."""
     height, width = size_hw
     x0, y0, x1, y1 = box.xyxy
@@ -193,7 +182,8 @@ def _descriptor(plan: Plan, label_set: LabelSet, splits: list[str], options: Wri
     content["splits"] = {split: _folders(split, label_set, options.label_format) for split in splits}
     if plan.tag_columns:
         content["tags"] = {"file": "meta.csv", "key": "name", "columns": list(plan.tag_columns)}
-    return "".join(_comments(options.head)) + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    comments = "".join(f"# {' '.join(line.split())}\n" for line in options.head)
+    return comments + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def _folders(split: str, label_set: LabelSet, label_format: LabelFormat) -> dict[str, str]:
@@ -201,8 +191,3 @@ def _folders(split: str, label_set: LabelSet, label_format: LabelFormat) -> dict
     if label_format == "yolo":
         return {**folders, "labels": f"labels{label_set.suffix}/{split}"}
     return {**folders, "coco": f"annotations{label_set.suffix}/{split}.json"}
-
-
-def _comments(lines: tuple[str, ...]) -> Iterator[str]:
-    for line in lines:
-        yield f"# {' '.join(line.split())}\n"
