@@ -25,7 +25,7 @@ import numpy as np
 from scripts.benchmarks.measure import peak_mib
 from scripts.benchmarks.results_table import append_rows
 from scripts.paths import REPO
-from yolofuse.data.index.text_column import TextColumn
+from yolofuse.data.index.pair_table import TextColumn
 from yolofuse.tables import csv_text
 
 _IMAGES = 64

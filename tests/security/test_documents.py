@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.pairs import make_pairs, pairs_of
 from yolofuse.cli import data as data_cli
-from yolofuse.data.descriptor import path_guard
+from yolofuse.data.index.match_files import MAX_TEXT_BYTES
 from yolofuse.errors import DataError
 
 _LAUGHS = "".join(
@@ -101,7 +101,7 @@ def test_file__of_extreme_size_is_refused_unread(tmp_path: Path, name: str) -> N
     source = sources.get(name, {"manifest": name})
     descriptor = make_pairs(tmp_path, 1, 0, extra={"splits": {"train": source}})
     with (tmp_path / name).open("wb") as file:
-        file.truncate(path_guard.MAX_TEXT_BYTES + 1)  # a hole: no disk is used
+        file.truncate(MAX_TEXT_BYTES + 1)  # a hole: no disk is used
     with pytest.raises(DataError, match="larger than 1 GiB"):
         pairs_of(descriptor)
 

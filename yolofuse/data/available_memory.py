@@ -14,10 +14,6 @@ def available_memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
 
     The limits of all control groups apply, from the process's own up to the root, of version 2 or 1: the limit of a
     Slurm job is set on a nested one.
-
-    Args:
-        proc: Where the kernel describes processes.
-        cgroups: Where it describes control groups.
     """
     fields = (line.split() for line in (proc / "meminfo").read_text().splitlines())
     available = next(int(words[1]) * _KIB for words in fields if words[0] == "MemAvailable:")

@@ -39,36 +39,24 @@ _NUM_PARTNERS = 3
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """Everything that a training sample depends on besides the run's seed.
+    """Everything that a training sample depends on besides the run's seed."""
 
-    Attributes:
-        epoch: Counted from 0.
-        index: Into the pair set.
-        mosaic: Whether mosaics are made in this epoch, with the probability of ``AugmentConfig.mosaic``.
-        pool: Pairs that a mosaic's partners are drawn from, itself a function of (seed, epoch, index); empty: all.
-    """
-
-    epoch: int
-    index: int
-    mosaic: bool
+    epoch: int  # counted from 0
+    index: int  # into the pair set
+    mosaic: bool  # whether mosaics are made in this epoch, with the probability of ``AugmentConfig.mosaic``
+    # Pairs that a mosaic's partners are drawn from, itself a function of (seed, epoch, index); empty: all.
     pool: tuple[int, ...] = ()
 
 
 class TrainDataset(Dataset[PairedSample]):
-    """Make augmented square samples, with one geometry for both modalities."""
+    """Make augmented square samples of ``imgsz`` pixels, with one geometry for both modalities.
+
+    Pixels are read by ``reader``; by default from the files.
+    """
 
     def __init__(
         self, pairs: PairSet, imgsz: int, augment: AugmentConfig, seed: int, reader: Reader | None = None
     ) -> None:
-        """Keep the split and the settings.
-
-        Args:
-            pairs: The split.
-            imgsz: Side of a sample in pixels.
-            augment: Ranges to draw from.
-            seed: The run's seed.
-            reader: Reads pixels; by default from the files.
-        """
         self.pairs = pairs
         self.imgsz = imgsz
         self.augment = augment
@@ -81,8 +69,7 @@ class TrainDataset(Dataset[PairedSample]):
 
     def __getitem__(self, key: SampleKey) -> PairedSample:
         plan = self.plan(key)
-        dtype = self._dtype
-        image = np.full((self.imgsz, self.imgsz, 4), pad_value(dtype), dtype)
+        image = np.full((self.imgsz, self.imgsz, 4), pad_value(self._dtype), self._dtype)
         for tile in plan.tiles:
             pixels = self.reader.read(tile.index)
             if tile.crop is None:
@@ -123,19 +110,15 @@ class TrainDataset(Dataset[PairedSample]):
 
 
 class EvalDataset(Dataset[PairedSample]):
-    """Make letterboxed samples without augmentation; the longest side becomes ``imgsz``, also of smaller images."""
+    """Make letterboxed samples without augmentation; the longest side becomes ``imgsz``, also of smaller images.
+
+    ``square`` pads to imgsz x imgsz, ``rect`` only to the next multiple of ``stride``, the model's largest; both in
+    pixels.
+    """
 
     def __init__(
         self, pairs: PairSet, imgsz: int, letterbox: Literal["square", "rect"] = "rect", stride: int = 32
     ) -> None:
-        """Keep the split and the settings.
-
-        Args:
-            pairs: The split.
-            imgsz: Longest side of an image in pixels, a multiple of ``stride``.
-            letterbox: ``square`` pads to imgsz x imgsz, ``rect`` only to the next multiple of ``stride``.
-            stride: Largest stride of the model in pixels; sides are multiples of it.
-        """
         self.pairs = pairs
         self.imgsz = imgsz
         self.letterbox = letterbox

@@ -40,18 +40,11 @@ class PixelCache:
     """Read the pairs of a split at training size from one mapped file.
 
     Forked workers share the mapping, and ranks of one machine the file's pages. A file in memory has no name on any
-    disk and is freed with the last process that maps it, even if that is killed.
+    disk and is freed with the last process that maps it, even if that is killed; its ``descriptor`` is closed with the
+    cache. ``longest`` is the training size in pixels, see ``training_hw``.
     """
 
     def __init__(self, path: Path, pairs: PairSet, longest: int, descriptor: int | None = None) -> None:
-        """Map a file that :func:`disk_cache` or :func:`ram_cache` wrote.
-
-        Args:
-            path: The file.
-            pairs: The split that it was made of.
-            longest: Training size in pixels, see ``training_hw``.
-            descriptor: The open file in memory, which is freed by closing it: it is closed with the cache.
-        """
         self.path = path
         self._sizes_hw, self._offsets = _layout(pairs, longest)
         self._dtype = _dtype(pairs)
@@ -128,9 +121,8 @@ def ram_cache(pairs: PairSet, longest: int, workers: int) -> PixelCache:
         cache = PixelCache(path, pairs, longest, descriptor)
     except OSError as error:
         os.close(descriptor)
-        raise DataError(
-            f"train.cache: {size / _MIB:.0f} MiB of memory can't be allocated ({error}); use disk"
-        ) from None
+        message = f"{size / _MIB:.0f} MiB of memory can't be allocated ({error}); use disk"
+        raise DataError(f"train.cache: {message}") from None
     except DataError:
         os.close(descriptor)
         raise
@@ -218,9 +210,7 @@ def _dtype(pairs: PairSet) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
 def _layout(pairs: PairSet, longest: int) -> tuple[IntArray, IntArray]:
     """Return the size of each pair in pixels, and the offsets of its values: (N, 2), (N + 1,)."""
     sizes_hw = np.array([training_hw((height, width), longest) for height, width in pairs.sizes_hw.tolist()], np.int64)
-    offsets = np.zeros(len(pairs) + 1, np.int64)
-    np.cumsum(sizes_hw.prod(axis=1) * _CHANNELS, out=offsets[1:])
-    return sizes_hw, offsets
+    return sizes_hw, np.cumsum([0, *sizes_hw.prod(axis=1) * _CHANNELS], dtype=np.int64)
 
 
 def _num_bytes(pairs: PairSet, longest: int) -> int:

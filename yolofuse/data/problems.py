@@ -32,23 +32,17 @@ ProblemKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One error or warning about a data set.
-
-    Attributes:
-        kind: What sort of problem.
-        where: Key of the pair, or the file.
-        text: The whole message: what is wrong, where, what was found, what to do.
-    """
+    """One error or warning about a data set."""
 
     kind: ProblemKind
-    where: str
-    text: str
+    where: str  # key of the pair, or the file
+    text: str  # the whole message: what is wrong, where, what was found, what to do
 
     def __str__(self) -> str:
         return self.text
 
 
-_MAX_CHARS = 160  # characters
+_MAX_CHARS = 160
 _repr = reprlib.Repr()
 _repr.maxlevel = 3
 _repr.maxstring = _repr.maxother = _repr.maxlong = _MAX_CHARS

@@ -42,23 +42,14 @@ class EpochSampler(Sampler[list[SampleKey]]):
     """Yield the shuffled training batches of one rank.
 
     The epoch's order is a function of (seed, epoch), repeated from its start until the last global batch is full.
-    Rank r gets the r-th part of each global batch, so a global batch does not depend on the number of ranks.
+    Rank r of ``world`` gets the r-th part of each global ``batch``, so that does not depend on the number of ranks.
+    It starts at epoch 0 with mosaics, whose partners are drawn from ``pool`` neighbours in the order; 0: the whole set.
+
+    Raises:
+        ConfigError: If the batch is not a multiple of the number of processes.
     """
 
     def __init__(self, num: int, batch: int, seed: int, rank: int = 0, world: int = 1, pool: int = 0) -> None:
-        """Start at epoch 0 with mosaics.
-
-        Args:
-            num: Samples in the data set.
-            batch: Samples per step over all ranks.
-            seed: The run's seed.
-            rank: This process.
-            world: Number of processes.
-            pool: Neighbours in the epoch's order that a mosaic's partners are drawn from; 0: the whole set.
-
-        Raises:
-            ConfigError: If the batch is not a multiple of the number of processes.
-        """
         if batch % world:
             raise ConfigError(f"train.batch: must be a multiple of the {world} processes (got {batch})")
         self._num = num

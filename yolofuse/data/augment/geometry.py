@@ -62,12 +62,9 @@ def letterbox(size_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> tuple[flo
 
 
 def mosaic_places(sizes_hw: list[tuple[int, int]], imgsz: int, centre_xy: tuple[float, float]) -> list[Matrix]:
-    """Place four images around a point, each scaled until its longest side is ``imgsz``.
+    """Place four images around a point, each scaled until its longest side is ``imgsz`` pixels.
 
-    Args:
-        sizes_hw: The tiles in the order top left, top right, bottom left, bottom right.
-        imgsz: Longest side of a tile in pixels.
-        centre_xy: The point where the tiles meet.
+    Their order is top left, top right, bottom left, bottom right.
     """
     x, y = centre_xy
     places = []
@@ -82,13 +79,8 @@ def mosaic_places(sizes_hw: list[tuple[int, int]], imgsz: int, centre_xy: tuple[
 def random_affine(rng: np.random.Generator, augment: AugmentConfig, canvas: float, imgsz: int) -> Matrix:
     """Draw a map that rotates, scales and shears a square canvas about its centre, then shifts, crops and mirrors it.
 
-    Every draw is made for any options, so that changing one option does not change the values of the others.
-
-    Args:
-        rng: The sample's own generator.
-        augment: Ranges to draw from.
-        canvas: Side of the canvas in pixels.
-        imgsz: Side of the result in pixels.
+    ``canvas`` and ``imgsz`` are the sides before and after, in pixels. Every draw is made for any options, so that
+    changing one option does not change the values of the others.
     """
     angle = math.radians(rng.uniform(-augment.degrees, augment.degrees))
     scale = rng.uniform(1 - augment.scale, 1 + augment.scale)
@@ -96,13 +88,8 @@ def random_affine(rng: np.random.Generator, augment: AugmentConfig, canvas: floa
     shift_x, shift_y = rng.uniform(0.5 - augment.translate, 0.5 + augment.translate, size=2) * imgsz
     mirror_x, mirror_y = rng.random(2) < (augment.flip_lr, augment.flip_ud)
 
-    rotation = np.array(
-        [
-            [scale * math.cos(angle), scale * math.sin(angle), 0.0],
-            [-scale * math.sin(angle), scale * math.cos(angle), 0.0],
-            [0.0, 0.0, 1.0],
-        ]
-    )
+    along, across = scale * math.cos(angle), scale * math.sin(angle)
+    rotation = np.array([[along, across, 0.0], [-across, along, 0.0], [0.0, 0.0, 1.0]])
     shear = np.array([[1.0, shear_x, 0.0], [shear_y, 1.0, 0.0], [0.0, 0.0, 1.0]])
     to_centre = scale_and_shift(1.0, -canvas / 2, -canvas / 2)
     matrix: Matrix = scale_and_shift(1.0, shift_x, shift_y) @ shear @ rotation @ to_centre
@@ -134,13 +121,9 @@ def is_upright(matrix: Matrix) -> bool:
 def snap(matrix: Matrix, window: Window, size_hw: tuple[int, int]) -> tuple[Matrix, Window]:
     """Return the nearest map of whole image pixels to a whole window, and those image pixels.
 
-    Such a map is a crop and a resize, which take a third of the time of a warp. It differs from the given one by up to
-    half a pixel of the image; since boxes are mapped by it too, labels stay exact.
-
-    Args:
-        matrix: An upright map from image pixels to canvas pixels.
-        window: Canvas pixels that the image covers; not empty.
-        size_hw: Height and width of the image in pixels.
+    Such a map is a crop and a resize, which take a third of the time of a warp. It differs from the given one, which
+    is upright and covers a window that is not empty, by up to half a pixel of the image; since boxes are mapped by it
+    too, labels stay exact.
     """
     scale_x, first_x, last_x = _snap_axis(matrix[0, 0], matrix[0, 2], window.x0, window.x1, size_hw[1])
     scale_y, first_y, last_y = _snap_axis(matrix[1, 1], matrix[1, 2], window.y0, window.y1, size_hw[0])

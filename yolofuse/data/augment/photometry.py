@@ -32,21 +32,13 @@ _Table = TypeVar("_Table", ByteArray, Tensor)
 
 @dataclass(frozen=True, slots=True)
 class Photometry:
-    """The photometric changes of one sample.
+    """The photometric changes of one sample."""
 
-    Attributes:
-        color: (3, 3) for R, G, B columns; None: no change.
-        ir_gain: Factor of the thermal channel, applied first.
-        ir_bias: Offset of the thermal channel, as a share of full scale.
-        ir_noise: Standard deviation of Gaussian noise on the thermal channel, as a share of full scale.
-        noise_start: Position in the noise table, 0..1.
-    """
-
-    color: npt.NDArray[np.float32] | None
-    ir_gain: float
-    ir_bias: float
-    ir_noise: float
-    noise_start: float
+    color: npt.NDArray[np.float32] | None  # (3, 3) for R, G, B columns; None: no change
+    ir_gain: float  # factor of the thermal channel, applied first
+    ir_bias: float  # offset of the thermal channel, as a share of full scale
+    ir_noise: float  # standard deviation of Gaussian noise on the thermal channel, as a share of full scale
+    noise_start: float  # position in the noise table, 0..1
 
     @property
     def changes_ir(self) -> bool:
@@ -59,10 +51,8 @@ def draw_photometry(augment: AugmentConfig, rng: np.random.Generator) -> Photome
 
     Every draw is made for any options, so that changing one option does not change the values of the others.
     """
-    hue, saturation, value, gain, bias = rng.uniform(-1.0, 1.0, size=5) * [
-        *(augment.hsv_h, augment.hsv_s, augment.hsv_v),
-        *(augment.ir_gain, augment.ir_bias),
-    ]
+    ranges = [augment.hsv_h, augment.hsv_s, augment.hsv_v, augment.ir_gain, augment.ir_bias]
+    hue, saturation, value, gain, bias = rng.uniform(-1.0, 1.0, size=5) * ranges
     noise = rng.uniform(0.0, augment.ir_noise)
     noise_start = rng.random()
     color = color_matrix(hue, 1.0 + saturation, 1.0 + value) if hue or saturation or value else None
@@ -89,13 +79,8 @@ def apply_photometry(image: PixelArray, photometry: Photometry) -> None:
 def apply_photometry_batch(pixels: Tensor, photometry: Sequence[Photometry], full_scale: float) -> None:
     """Change the colours of a batch in place, on the device of its pixels and without waiting for it.
 
-    Args:
-        pixels: In levels of the files, 0..full_scale.
-        photometry: The changes of each sample.
-        full_scale: 255 or 65535.
-
     Shapes:
-        pixels: float32 (n, 4, S, S): R, G, B, IR.
+        pixels: float32 (n, 4, S, S): R, G, B, IR, in levels 0..full_scale, which is 255 or 65535.
     """
     _recolor_batch(pixels[:, :3], photometry, full_scale)
     _change_ir_batch(pixels[:, 3], photometry, full_scale)
@@ -134,9 +119,8 @@ def _change_ir(ir: PixelArray, photometry: Photometry) -> None:
 
 def _change_ir_batch(ir: Tensor, photometry: Sequence[Photometry], full_scale: float) -> None:
     """Apply gain, bias and noise to thermal images (n, S, S) in place."""
-    gain = _upload([[[one.ir_gain]] for one in photometry], ir.device)  # (n, 1, 1), as the next two
-    bias = _upload([[[one.ir_bias]] for one in photometry], ir.device)
-    std = _upload([[[one.ir_noise]] for one in photometry], ir.device)
+    values = [[one.ir_gain, one.ir_bias, one.ir_noise] for one in photometry]
+    gain, bias, std = _upload(values, ir.device).T[..., None, None]  # (n, 1, 1) each
     weight = full_scale / _NOISE_STD * std
     shift = full_scale * bias - _NOISE_MEAN * weight
     table = _noise_table_on(ir[0].numel(), ir.device)
@@ -150,12 +134,7 @@ def color_matrix(hue: float, saturation: float, value: float) -> npt.NDArray[np.
 
     It takes a fifth of the time of a conversion to HSV and back. Grey stays grey: hue rotates about the grey axis and
     saturation stretches away from the pixel's own luma. That differs from the HSV cone of YOLO's jitter, which
-    stretches away from the brightest channel.
-
-    Args:
-        hue: Share of a whole turn of the colour circle.
-        saturation: Factor; 1 keeps it.
-        value: Factor; 1 keeps it.
+    stretches away from the brightest channel. ``hue`` is a share of a whole turn, the others are factors.
 
     Shapes:
         -> (3, 3), for R, G, B columns

@@ -17,36 +17,22 @@ from yolofuse.types import FloatArray, IntArray
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One image of a sample and its place on the canvas.
+    """One image of a sample and its place on the canvas."""
 
-    Attributes:
-        index: Index of the pair.
-        matrix: (3, 3) from pixels of the image at training size to pixels of the canvas.
-        window: Canvas pixels that it covers.
-        crop: Image pixels that are resized to the window; None where the map rotates or shears.
-    """
-
-    index: int
-    matrix: Matrix
-    window: Window
-    crop: Window | None
+    index: int  # of the pair
+    matrix: Matrix  # (3, 3) from pixels of the image at training size to pixels of the canvas
+    window: Window  # canvas pixels that it covers
+    crop: Window | None  # image pixels that are resized to the window; None where the map rotates or shears
 
 
 @dataclass(frozen=True, slots=True)
 class SamplePlan:
-    """A training sample without its pixels.
+    """A training sample without its pixels."""
 
-    Attributes:
-        tiles: In the order in which they are painted.
-        boxes_xyxy: float32 (N, 4) in canvas pixels.
-        class_ids: int64 (N,).
-        photometry: Colour and thermal changes of the whole sample.
-    """
-
-    tiles: tuple[Tile, ...]
-    boxes_xyxy: FloatArray
-    class_ids: IntArray
-    photometry: Photometry
+    tiles: tuple[Tile, ...]  # in the order in which they are painted
+    boxes_xyxy: FloatArray  # float32 (N, 4) in canvas pixels
+    class_ids: IntArray  # int64 (N,)
+    photometry: Photometry  # of the whole sample
 
 
 def plan_tiles(

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 _MAX_HOPS = 40  # as in the kernel
-MAX_TEXT_BYTES = 1 << 30
-"""Of a file that lists pairs or labels; the largest COCO file in use is half of that."""
 
 
 class PathGuard:

@@ -29,35 +29,20 @@ class TileBatch:
     """A batch before augmentation: each image once, and for each sample its tiles, boxes and photometric changes.
 
     A sample has up to K tiles, painted in order; K is that of the sample with the most.
-
-    Attributes:
-        images: uint8 or uint16 (P, h, w, 4): pairs at training size, R, G, B, IR; smaller ones are padded with 0.
-        encoded: uint8 (bytes,): the files of further pairs.
-        encoded_pairs: What ``encoded`` holds; the first of them counts as image P, the next as P + 1.
-        image_index: int64 (K, B): the image that a tile shows.
-        canvas_to_image: float32 (K, B, 2, 3): from a canvas pixel to an image pixel, centres as whole numbers.
-        crop_xyxy: float32 (K, B, 4): the image pixels that are shown; x1 < x0 where there is no tile.
-        photometry: The photometric changes of each sample. Not tensors: each tensor of a worker's batch costs the
-            parent an open file.
-        boxes_xyxy: float32 (M, 4), and so on: as in ``PairedBatch``.
-        class_ids: int64 (M,).
-        batch_index: int64 (M,).
-        image_ids: int64 (B,).
-        sizes_hw: int64 (B, 2).
     """
 
-    images: Tensor
-    encoded: Tensor
-    encoded_pairs: tuple[EncodedPair, ...]
-    image_index: Tensor
-    canvas_to_image: Tensor
-    crop_xyxy: Tensor
-    photometry: tuple[Photometry, ...]
-    boxes_xyxy: Tensor
-    class_ids: Tensor
-    batch_index: Tensor
-    image_ids: Tensor
-    sizes_hw: Tensor
+    images: Tensor  # uint8 or uint16 (P, h, w, 4): pairs at training size, R, G, B, IR; smaller ones padded with 0
+    encoded: Tensor  # uint8 (bytes,): the files of further pairs
+    encoded_pairs: tuple[EncodedPair, ...]  # what ``encoded`` holds: images P, P + 1, ...
+    image_index: Tensor  # int64 (K, B): the image that a tile shows
+    canvas_to_image: Tensor  # float32 (K, B, 2, 3): from a canvas pixel to an image pixel, centres as whole numbers
+    crop_xyxy: Tensor  # float32 (K, B, 4): the image pixels that are shown; x1 < x0 where there is no tile
+    photometry: tuple[Photometry, ...]  # no tensors: each tensor of a worker's batch costs the parent an open file
+    boxes_xyxy: Tensor  # float32 (M, 4): from here on as in PairedBatch
+    class_ids: Tensor  # int64 (M,)
+    batch_index: Tensor  # int64 (M,)
+    image_ids: Tensor  # int64 (B,)
+    sizes_hw: Tensor  # int64 (B, 2)
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -75,20 +60,15 @@ class TileBatch:
 class TileDataset(Dataset[TileBatch]):
     """Make the batches of a training data set for ``gpu.compose``.
 
-    An image that several samples of a batch show is read and sent once: see ``train.augment.mosaic_pool``.
+    An image that several samples of a batch show is read and sent once: see ``train.augment.mosaic_pool``. With
+    ``nvjpeg``, JPEG files are sent as they are where the device decodes them to the same pixels within a few levels;
+    other pairs are still read here.
+
+    Raises:
+        ConfigError: If ``decode`` is ``nvjpeg`` and torchvision can't decode.
     """
 
     def __init__(self, dataset: TrainDataset, decode: Literal["cpu", "nvjpeg"] = "cpu") -> None:
-        """Keep the data set, and check the decoder.
-
-        Args:
-            dataset: Plans the samples, and reads pairs.
-            decode: ``nvjpeg`` sends JPEG files as they are where the device decodes them to the same pixels within
-                a few levels; other pairs are still read here.
-
-        Raises:
-            ConfigError: If ``decode`` is ``nvjpeg`` and torchvision can't decode.
-        """
         self.dataset = dataset
         self._sends_files = decode == "nvjpeg"
         if self._sends_files:

@@ -21,13 +21,8 @@ def compose(batch: TileBatch, device: torch.device, imgsz: int, dtype: torch.dty
 
     Draws, boxes and noise are the same. Pixels agree within rounding, since OpenCV rounds after every step and this
     once; a pixel on the edge of a rotated tile may fall to its neighbour. All arithmetic is in float32 for any
-    ``dtype``. Nothing here waits for the device, except the decoder of encoded pairs.
-
-    Args:
-        batch: What to paint; if it is page-locked, its copy overlaps with compute.
-        device: Device of the result.
-        imgsz: Side of a sample in pixels, as in the data set that the batch is of.
-        dtype: Of the pixels.
+    ``dtype`` of the result. Nothing here waits for the device, except the decoder of encoded pairs; the copy of a
+    page-locked batch overlaps with compute. ``imgsz`` is that of the data set that the batch is of.
 
     Raises:
         DataError: If encoded files are damaged.

@@ -26,24 +26,14 @@ _CHUNK_PIXELS = 1 << 25  # of files that are decoded at once; as floats they tak
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
-    """Both files of a pair, whose bytes lie in one array with those of other pairs.
-
-    Attributes:
-        rgb: File of the visible image.
-        ir: File of the thermal image.
-        rgb_hw: Height and width of the visible file in pixels.
-        ir_hw: Height and width of the thermal file in pixels.
-        training_hw: Height and width at training size in pixels.
-        rgb_span: Start and stop of the visible file's bytes.
-        ir_span: Start and stop of the thermal file's bytes.
-    """
+    """Both files of a pair, whose bytes lie in one array with those of other pairs."""
 
     rgb: Path
     ir: Path
-    rgb_hw: tuple[int, int]
+    rgb_hw: tuple[int, int]  # height and width of the file in pixels
     ir_hw: tuple[int, int]
-    training_hw: tuple[int, int]
-    rgb_span: tuple[int, int]
+    training_hw: tuple[int, int]  # height and width at training size in pixels
+    rgb_span: tuple[int, int]  # start and stop of the file's bytes
     ir_span: tuple[int, int]
 
 
@@ -115,15 +105,11 @@ def _read_header(encoded: bytes) -> tuple[tuple[int, int], int] | None:
 def decode_into(images: Tensor, encoded: Tensor, pairs: Sequence[EncodedPair]) -> None:
     """Decode pairs on the device of ``images``, resize them to training size, and write them there.
 
-    They are resized as on the CPU: a whole factor by averaging, the rest by bilinear interpolation.
-
-    Args:
-        images: Where to; pair i goes to the top left of image i.
-        encoded: The bytes of all files, on the CPU.
-        pairs: What they are.
+    Pair i goes to the top left of image i. They are resized as on the CPU: a whole factor by averaging, the rest by
+    bilinear interpolation.
 
     Shapes:
-        images: uint8 (N, h, w, 4), encoded: uint8 (bytes,)
+        images: uint8 (N, h, w, 4); encoded: uint8 (bytes,), all files, on the CPU
 
     Raises:
         DataError: If files can't be decoded; all of them are named.

@@ -8,7 +8,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -42,17 +42,11 @@ DECODE_ERRORS = (
 """Errors that PIL raises on damaged files."""
 
 # EXIF orientation is ignored in both modalities: IR files rarely have one, and labels refer to stored pixels.
-_COLOR = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
-_GRAY = {
-    1: cv2.IMREAD_GRAYSCALE,
-    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+_READ_FLAGS = {  # colour and grey
+    1: (cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE),
+    2: (cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
+    4: (cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
+    8: (cv2.IMREAD_REDUCED_COLOR_8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
 }
 
 
@@ -61,8 +55,7 @@ class ImageInfo(NamedTuple):
 
     height: int
     width: int
-    bits: int
-    """Per channel: 8, 16 or, for floating point, 32."""
+    bits: int  # per channel: 8, 16 or, for floating point, 32
 
 
 def inspect_image(path: Path, verify: bool) -> ImageInfo:
@@ -118,13 +111,8 @@ def open_image(path: Path, content: BinaryIO | None = None) -> Image.Image:
 _large_lock = threading.Lock()
 
 
-@contextmanager
-def _large_image_lock(size_hw: tuple[int, int]) -> Iterator[None]:
-    if size_hw[0] * size_hw[1] < _LARGE_PIXELS:
-        yield
-        return
-    with _large_lock:
-        yield
+def _large_image_lock(size_hw: tuple[int, int]) -> AbstractContextManager[object]:
+    return _large_lock if size_hw[0] * size_hw[1] >= _LARGE_PIXELS else nullcontext()
 
 
 def _depth(path: Path, image: Image.Image) -> int:
@@ -195,8 +183,7 @@ def decode(path: Path, modality: Modality, reduction: int, size_hw: tuple[int, i
         encoded = np.fromfile(path, np.uint8)
         _refuse_other_size(path, encoded, size_hw)
         is_jpeg = encoded[:2].tobytes() == _JPEG_START
-        flags = _COLOR if modality == "rgb" else _GRAY
-        flag = flags[reduction if is_jpeg else 1] | cv2.IMREAD_IGNORE_ORIENTATION
+        flag = _READ_FLAGS[reduction if is_jpeg else 1][modality == "ir"] | cv2.IMREAD_IGNORE_ORIENTATION
         if modality == "ir" and not is_jpeg:
             flag |= cv2.IMREAD_ANYDEPTH
         with _large_image_lock(size_hw):

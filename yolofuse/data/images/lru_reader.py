@@ -23,16 +23,9 @@ class Reader(Protocol):
 
 
 class LruReader:
-    """Decode files, and keep the ``capacity`` pairs that were used last."""
+    """Decode files at training size ``longest``, in pixels, and keep the ``capacity`` pairs that were used last."""
 
     def __init__(self, records: Sequence[PairRecord], longest: int, capacity: int) -> None:
-        """Start with no pair in memory.
-
-        Args:
-            records: The pairs.
-            longest: Training size in pixels, see ``training_hw``.
-            capacity: Pairs to keep.
-        """
         self._records = records
         self._longest = longest
         self._capacity = capacity

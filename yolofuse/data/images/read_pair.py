@@ -44,12 +44,9 @@ def training_hw(size_hw: tuple[int, int], imgsz: int) -> tuple[int, int]:
 def read_pair(record: PairRecord, grid_hw: tuple[int, int] | None = None) -> PixelArray:
     """Read the pair's pixels over the whole frame, on a grid of ``grid_hw``.
 
-    The modality that is not the frame is stretched over it or warped by the record's affine map; pixels that it does
-    not cover are grey. Thermal counts are scaled by the record's window.
-
-    Args:
-        record: The pair.
-        grid_hw: Height and width of the result, no larger than the frame; None: those of the frame.
+    The grid is no larger than the frame; None: the frame's own size. The modality that is not the frame is stretched
+    over it or warped by the record's affine map; pixels that it does not cover are grey. Thermal counts are scaled by
+    the record's window.
 
     Shapes:
         -> uint8 or uint16 (h, w, 4): R, G, B, IR

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from yolofuse.data.descriptor.source import Source
-from yolofuse.data.index.match_files import KeyIndex, Matches, check_file_size
+from yolofuse.data.index.match_files import KeyIndex, Matches, open_text
 from yolofuse.data.index.yolo_labels import SMALLEST_SIDE, LabelFile
 from yolofuse.data.problems import Problem, is_number, is_text, short_repr
 from yolofuse.data.strict_json import parse_json
@@ -19,19 +19,12 @@ _SLACK = 1.0  # px that a box may extend beyond the image without a warning
 
 @dataclass(slots=True)
 class CocoLabels:
-    """The labels of a source's pairs from a COCO file.
+    """The labels of a source's pairs from a COCO file."""
 
-    Attributes:
-        positions: Positions of the listed pairs, in the order of their keys.
-        labels: One per listed pair.
-        sizes_hw: Height and width that the file states for each, in pixels.
-        problems: Images that match no pair, boxes without an image, and so on.
-    """
-
-    positions: list[int]
-    labels: list[LabelFile]
-    sizes_hw: list[tuple[int, int]]
-    problems: list[Problem]
+    positions: list[int]  # of the listed pairs, in the order of their keys
+    labels: list[LabelFile]  # one per listed pair
+    sizes_hw: list[tuple[int, int]]  # height and width that the file states for each, in pixels
+    problems: list[Problem]  # images that match no pair, boxes without an image, and so on
 
 
 def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
@@ -49,7 +42,7 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
     def report(text: str) -> None:
         problems.append(Problem("coco", str(file), f"{file}: {text}"))
 
-    classes = _map_categories(document["categories"], source.names, report_to=problems, file=file)
+    classes = _map_categories(document["categories"], source.names, report)
     index, elsewhere = KeyIndex(matches), KeyIndex(matches.others)
     by_position: dict[int, tuple[LabelFile, tuple[int, int]]] = {}
     by_image: dict[Any, int] = {}
@@ -72,7 +65,6 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
     known_ids = {image.get("id") for image in document["images"] if isinstance(image, dict) and _is_id(image.get("id"))}
     seen: set[tuple[object, ...]] = set()
     for number, annotation in enumerate(document["annotations"]):
-        where = f"{file}: annotations[{number}]"
         try:
             image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
             if not _is_id(image_id) or image_id not in known_ids:
@@ -80,9 +72,9 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
             if image_id not in by_image:  # its image was already reported
                 continue
             label, size_hw = by_position[by_image[image_id]]
-            _add_box(annotation, classes, size_hw, label, where, seen)
+            _add_box(annotation, classes, size_hw, label, f"{file}: annotations[{number}]", seen)
         except ValueError as error:
-            problems.append(Problem("coco", str(file), f"{where}: {error}"))
+            report(f"annotations[{number}]: {error}")
     positions = sorted(by_position)
     if not positions and not problems:
         problems.append(Problem("no-images", str(file), f"{file}: lists no pair of {source.where}"))
@@ -91,13 +83,11 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
 
 
 def _read_document(file: Path) -> dict[str, Any]:
-    try:
-        check_file_size(file)
-        document = parse_json(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{file}: can't be read ({error.strerror or error})") from None
-    except ValueError as error:
-        raise DataError(f"{file}: not valid JSON ({error})") from None
+    with open_text(file, "JSON") as stream:
+        try:
+            document = parse_json(stream.read())
+        except ValueError as error:
+            raise DataError(f"{file}: not valid JSON ({error})") from None
     if not isinstance(document, dict) or any(
         not isinstance(document.get(key), list) for key in ("images", "annotations", "categories")
     ):
@@ -106,7 +96,7 @@ def _read_document(file: Path) -> dict[str, Any]:
 
 
 def _map_categories(
-    categories: list[Any], names: tuple[str, ...], *, report_to: list[Problem], file: Path
+    categories: list[Any], names: tuple[str, ...], report: Callable[[str], None]
 ) -> Mapping[Any, int | None]:
     """Return the class of each category id, matched by name; None for a category that the data set does not have."""
     classes: dict[Any, int | None] = {}
@@ -114,13 +104,11 @@ def _map_categories(
         category_id = category.get("id") if isinstance(category, dict) else None
         name = category.get("name") if isinstance(category, dict) else None
         if not _is_id(category_id) or not isinstance(name, str) or category_id in classes:
-            text = f"{file}: categories[{number}]: expected {{id, name}} with a unique id"
-            report_to.append(Problem("coco", str(file), text))
+            report(f"categories[{number}]: expected {{id, name}} with a unique id")
             continue
         classes[category_id] = names.index(name) if name in names else None
     if all(class_id is None for class_id in classes.values()):
-        text = f"{file}: none of its categories is among names ({', '.join(names)}); use the same spelling"
-        report_to.append(Problem("coco", str(file), text))
+        report(f"none of its categories is among names ({', '.join(names)}); use the same spelling")
     return classes
 
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolofuse.data.descriptor.source import DatasetDescriptor, Source
-from yolofuse.data.index.match_files import Matches, messages_of
+from yolofuse.data.descriptor.source import DatasetDescriptor
 from yolofuse.data.index.pair_set import (
     PairSet,
     build_pair_set,
@@ -21,23 +20,16 @@ from yolofuse.data.index.scan_cache import default_cache_dir
 from yolofuse.data.problems import Problem
 from yolofuse.errors import DataError, listing
 
-_ANY_COUNTS = (0.0, 65535.0)
-"""Thermal window where percentiles can't be computed."""
+_ANY_COUNTS = (0.0, 65535.0)  # thermal window where percentiles can't be computed
 
 
 @dataclass(frozen=True, slots=True)
 class LenientPairs:
-    """The usable pairs of a split, and what is wrong with the others.
+    """The usable pairs of a split, and what is wrong with the others."""
 
-    Attributes:
-        pairs: Pairs without an error.
-        problems: Errors that must be fixed before training.
-        warnings: Oddities that need no fix.
-    """
-
-    pairs: PairSet
-    problems: Sequence[Problem]
-    warnings: Sequence[Problem]
+    pairs: PairSet  # those without an error
+    problems: Sequence[Problem]  # errors that must be fixed before training
+    warnings: Sequence[Problem]  # oddities that need no fix
 
 
 def load_pairs_with_problems(
@@ -51,20 +43,14 @@ def load_pairs_with_problems(
     where = f"{descriptor.path} [{split}]"
     scan = scan_split(match_split(descriptor, split), verify=True, workers=workers, where=where)
     if not len(scan.good):
-        raise DataError(listing(where, [*messages_of(scan.problems), "no pair is without an error"]))
+        raise DataError(listing(where, [*map(str, scan.problems), "no pair is without an error"]))
     parts = select_pairs(scan.parts, scan.good)
     tags, tag_problems = collect_tags(parts)
     problems = [*scan.problems, *tag_problems]
-    windows = dict.fromkeys({name for name in map(_computed_window, parts) if name}, _ANY_COUNTS)
+    windows = {window.name: _ANY_COUNTS for source, _ in parts if (window := source.ir_window) and window.name}
     try:
         windows = compute_windows(parts, cache_dir or default_cache_dir(), {})
     except DataError as error:  # errors of the training images are reported with that split
         problems.append(Problem("bit-depth", where, str(error)))
     pairs = build_pair_set(descriptor.names, parts, scan.result.only(scan.good), tags, windows)
     return LenientPairs(pairs, problems, scan.warnings)
-
-
-def _computed_window(part: tuple[Source, Matches]) -> str:
-    """Return the name of the window that a source has computed from percentiles; empty if it has none."""
-    window = part[0].ir_window
-    return window.name if window is not None and window.percentile_of is not None else ""

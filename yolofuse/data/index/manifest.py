@@ -14,7 +14,7 @@ import numpy as np
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
-from yolofuse.data.index.match_files import NO_FILE, FoundFile, Matches, PairNames, check_file_size
+from yolofuse.data.index.match_files import NO_FILE, FoundFile, Matches, PairNames, open_text
 from yolofuse.data.problems import Problem, is_text, join_names, short_repr
 from yolofuse.data.strict_json import parse_json
 from yolofuse.errors import DataError
@@ -40,7 +40,6 @@ def read_manifest(source: Source) -> Matches:
         raise ValueError(f"{source.where} has no manifest")
     rows = _json_rows if file.suffix.lower() == ".jsonl" else _csv_rows
     guard = PathGuard(source.root, source.links)
-    finder = _Finder(source.root, guard)
     problems: list[Problem] = []
     others = PairNames([], [], [])
     pairs: dict[str, tuple[FoundFile, FoundFile, FoundFile]] = {}
@@ -57,7 +56,7 @@ def read_manifest(source: Source) -> Matches:
                 continue
             if source.coco is not None and _cell(row, "label"):
                 raise ValueError("label: the labels of this source come from its COCO file; leave the cell empty")
-            files = (finder.find(row, "rgb"), finder.find(row, "ir"), finder.find(row, "label"))
+            files = (_find_file(guard, row, "rgb"), _find_file(guard, row, "ir"), _find_file(guard, row, "label"))
             key = _cell(row, "key") or os.path.splitext(files[0].name)[0]
             row_tags = _parse_tags(row)
             if not all(map(is_text, (key, *row_tags, *row_tags.values()))):
@@ -97,37 +96,31 @@ class _OutsideError(Exception):
     """Raised for a row whose file is a link that leads out of the data set."""
 
 
-class _Finder:
-    """Look up files below a root; neither a path nor a link may lead out of it."""
-
-    def __init__(self, root: Path, guard: PathGuard) -> None:
-        self._root = os.fspath(root)
-        self._guard = guard
-
-    def find(self, row: Mapping[str, Any], column: str) -> FoundFile:
-        given = _cell(row, column)
-        if not given:
-            if column == "label":
-                return NO_FILE
-            raise ValueError(f"{column}: empty or missing; each row needs rgb and ir")
-        if not is_text(given):
-            raise ValueError(f"{column}: {given!r} is no path")
-        full = os.path.normpath(os.path.join(self._root, given))
-        if not full.startswith(self._root.rstrip(os.sep) + os.sep):
-            raise ValueError(f"{column}: {given!r} leaves the root {self._root}")
-        suffix = os.path.splitext(given)[1].lower()
-        if column != "label" and suffix not in IMAGE_SUFFIXES:
-            raise ValueError(f"{column}: {given!r} is no image; known are {' '.join(sorted(IMAGE_SUFFIXES))}")
-        try:
-            status = os.stat(full)
-        except OSError:
-            raise FileNotFoundError(full) from None
-        if not self._guard.contains(full):
-            raise _OutsideError
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe would block forever
-            raise ValueError(f"{column}: {given!r} is no file")
-        name = full[len(self._root.rstrip(os.sep)) + 1 :].replace(os.sep, "/")
-        return FoundFile(name, status.st_size, status.st_mtime_ns)
+def _find_file(guard: PathGuard, row: Mapping[str, Any], column: str) -> FoundFile:
+    """Look up the file of a cell below the root; neither a path nor a link may lead out of it."""
+    given = _cell(row, column)
+    if not given and column == "label":
+        return NO_FILE
+    if not given:
+        raise ValueError(f"{column}: empty or missing; each row needs rgb and ir")
+    if not is_text(given):
+        raise ValueError(f"{column}: {given!r} is no path")
+    root = os.fspath(guard.root).rstrip(os.sep) + os.sep
+    full = os.path.normpath(os.path.join(root, given))
+    if not full.startswith(root):
+        raise ValueError(f"{column}: {given!r} leaves the root {guard.root}")
+    suffix = os.path.splitext(given)[1].lower()
+    if column != "label" and suffix not in IMAGE_SUFFIXES:
+        raise ValueError(f"{column}: {given!r} is no image; known are {' '.join(sorted(IMAGE_SUFFIXES))}")
+    try:
+        status = os.stat(full)
+    except OSError:
+        raise FileNotFoundError(full) from None
+    if not guard.contains(full):
+        raise _OutsideError
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would block forever
+        raise ValueError(f"{column}: {given!r} is no file")
+    return FoundFile(full[len(root) :].replace(os.sep, "/"), status.st_size, status.st_mtime_ns)
 
 
 def _cell(row: Mapping[str, Any], column: str) -> str:
@@ -162,39 +155,31 @@ def _parse_tag(name: str, value: object) -> str:
 
 
 def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
-        check_file_size(file)
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restkey=_REST, restval=_ABSENT, strict=True)
-            header = reader.fieldnames or []
-            twice = sorted({name for name in header if header.count(name) > 1})
-            if twice:
-                raise DataError(f"{file}: column {join_names(twice)} is given twice")
-            absent = [name for name in ("rgb", "ir") if name not in header]
-            if absent:
-                raise DataError(f"{file}: no column {' and '.join(absent)}; its columns are {join_names(header)}")
-            for row in reader:
-                yield reader.line_num, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}: can't be read as CSV ({error})") from None
+    with open_text(file, "CSV") as stream:
+        reader = csv.DictReader(stream, restkey=_REST, restval=_ABSENT, strict=True)
+        header = reader.fieldnames or []
+        twice = sorted({name for name in header if header.count(name) > 1})
+        if twice:
+            raise DataError(f"{file}: column {join_names(twice)} is given twice")
+        absent = [name for name in ("rgb", "ir") if name not in header]
+        if absent:
+            raise DataError(f"{file}: no column {' and '.join(absent)}; its columns are {join_names(header)}")
+        for row in reader:
+            yield reader.line_num, row
 
 
 def _json_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
-        check_file_size(file)
-        with file.open(encoding="utf-8-sig") as stream:
-            for number, line in enumerate(stream, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    row = parse_json(line)
-                except ValueError as error:
-                    raise DataError(f"{file}:{number}: not valid JSON ({error})") from None
-                if not isinstance(row, dict):
-                    raise DataError(f"{file}:{number}: expected an object {{rgb, ir, ...}} (got {type(row).__name__})")
-                yield number, row
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: can't be read as JSON lines ({error})") from None
+    with open_text(file, "JSON lines") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = parse_json(line)
+            except ValueError as error:
+                raise DataError(f"{file}:{number}: not valid JSON ({error})") from None
+            if not isinstance(row, dict):
+                raise DataError(f"{file}:{number}: expected an object {{rgb, ir, ...}} (got {type(row).__name__})")
+            yield number, row
 
 
 def tag_codes(tags: Sequence[Mapping[str, str]]) -> tuple[np.ndarray, tuple[Mapping[str, str], ...]]:

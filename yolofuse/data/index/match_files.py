@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
-from yolofuse.data.descriptor.path_guard import MAX_TEXT_BYTES, PathGuard
+from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
 from yolofuse.data.problems import UNPRINTABLE_NAME, Problem, is_text, join_names
-from yolofuse.errors import DataError, listing
+from yolofuse.errors import DataError
 from yolofuse.types import IntArray
 
 _LABEL_SUFFIXES = frozenset({".txt"})
 _CLASS_LIST = "classes.txt"  # labelling tools leave it among the labels
+MAX_TEXT_BYTES = 1 << 30
+"""Of a file that lists pairs or labels; the largest COCO file in use is half of that."""
 
 
 class FoundFile(NamedTuple):
     """A file below a source's root, with its size and time, which show cheaply whether it changed."""
 
-    name: str
-    """Path below the root; empty where there is none."""
+    name: str  # path below the root; empty where there is none
     size: int
     mtime_ns: int
 
@@ -44,27 +47,16 @@ class PairNames(NamedTuple):
 
 @dataclass(slots=True)
 class Matches:
-    """The pairs of one source in the order of their keys, as columns, and the problems of the other files.
+    """The pairs of one source in the order of their keys, as columns, and the problems of the other files."""
 
-    Attributes:
-        keys: Key of each pair, without the source's prefix.
-        rgb: Files below the root.
-        ir: Likewise.
-        labels: Likewise; empty where a pair has no label file.
-        stamps: int64 (N, 3, 2): size and time of the three files; -1 where there is none.
-        tags: Tags of each pair, from a manifest; empty without one.
-        problems: Images without a partner, labels without an image, and so on.
-        others: PairNames of pairs that belong to other splits, according to a list or a manifest.
-    """
-
-    keys: list[str] = field(default_factory=list)
-    rgb: list[str] = field(default_factory=list)
-    ir: list[str] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    stamps: IntArray = field(default_factory=lambda: np.zeros((0, 3, 2), np.int64))
-    tags: list[Mapping[str, str]] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    others: PairNames = field(default_factory=lambda: PairNames([], [], []))
+    keys: list[str]  # without the source's prefix
+    rgb: list[str]  # files below the root
+    ir: list[str]
+    labels: list[str]  # empty where a pair has no label file
+    stamps: IntArray  # int64 (N, 3, 2): size and time of the three files; -1 where there is none
+    tags: list[Mapping[str, str]]  # of each pair, from a manifest; empty without one
+    problems: list[Problem]  # images without a partner, labels without an image, and so on
+    others: PairNames  # pairs that belong to other splits, according to a list or a manifest
 
     @classmethod
     def of(cls, pairs: Mapping[str, tuple[FoundFile, FoundFile, FoundFile]], problems: list[Problem]) -> Matches:
@@ -73,7 +65,7 @@ class Matches:
         rows = [pairs[key] for key in keys]
         stamps = np.array([[file[1:] for file in row] for row in rows], np.int64).reshape(-1, 3, 2)
         rgb, ir, labels = ([row[kind].name for row in rows] for kind in range(3))
-        return cls(keys, rgb, ir, labels, stamps, problems=problems)
+        return cls(keys, rgb, ir, labels, stamps, [], problems, PairNames([], [], []))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -128,17 +120,17 @@ def match_folders(source: Source) -> Matches:
     if source.rgb is None or source.ir is None:
         raise ValueError(f"{source.where} has no folders")
     problems: list[Problem] = []
-    files = _FolderScanner(source, problems)
+    guard = PathGuard(source.root, source.links)
+    files = _FolderScanner(guard, problems)
     rgb, ir = files.by_key(source.rgb, IMAGE_SUFFIXES), files.by_key(source.ir, IMAGE_SUFFIXES)
     labels = files.by_key(source.labels, _LABEL_SUFFIXES) if source.labels else {}
-    problems += [Problem("outside", path, text) for path, text in files.guard.refusals()]
+    problems += [Problem("outside", path, text) for path, text in guard.refusals()]
     pairs = {key: (rgb[key], ir[key], labels.get(key, NO_FILE)) for key in rgb.keys() & ir.keys()}
     matches = Matches.of(pairs, problems)
     if source.keys_file is not None:
         return _select_listed(source.keys_file, matches, {**rgb, **ir}.keys())
     if not rgb and not ir:
-        known = " ".join(sorted(IMAGE_SUFFIXES))
-        text = f"no images in {source.rgb} and {source.ir}; known are {known}"
+        text = f"no images in {source.rgb} and {source.ir}; known are {' '.join(sorted(IMAGE_SUFFIXES))}"
         problems.append(Problem("no-images", str(source.rgb), text))
     for key in sorted(rgb.keys() - ir.keys()):
         text = f"{source.root / rgb[key].name}: no IR partner in {source.ir}"
@@ -154,9 +146,11 @@ def match_folders(source: Source) -> Matches:
 
 def _select_listed(file: Path, matches: Matches, lonely: Collection[str]) -> Matches:
     """Return the pairs that a list names; other files are ignored, even if unpaired."""
+    with open_text(file, "text") as stream:
+        lines = stream.read().splitlines()
     index = KeyIndex(matches)
     wanted: set[int] = set()
-    for number, line in enumerate(read_lines(file), start=1):
+    for number, line in enumerate(lines, start=1):
         name = line.strip()
         if not name or name.startswith("#"):
             continue
@@ -175,41 +169,33 @@ def _select_listed(file: Path, matches: Matches, lonely: Collection[str]) -> Mat
     return matches.only(sorted(wanted))
 
 
-def read_lines(file: Path) -> list[str]:
-    """Return the lines of a text file.
+@contextmanager
+def open_text(file: Path, kind: str) -> Iterator[TextIO]:
+    """Open a list of pairs or labels, which is a ``kind`` such as CSV.
 
     Raises:
-        DataError: If the file can't be read or is not UTF-8.
+        DataError: If it can't be read, is not UTF-8 or not CSV, or is larger than any such list; also inside the block.
     """
     try:
-        check_file_size(file)
-        return file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(listing(str(file), [f"can't be read as text ({error})"])) from None
-
-
-def check_file_size(file: Path) -> None:
-    """Check the size of a list of pairs or labels before it is read.
-
-    Raises:
-        OSError: If it is larger than any such list.
-    """
-    if file.stat().st_size > MAX_TEXT_BYTES:
-        raise OSError(f"larger than {MAX_TEXT_BYTES >> 30} GiB")
+        if file.stat().st_size > MAX_TEXT_BYTES:
+            raise OSError(f"larger than {MAX_TEXT_BYTES >> 30} GiB")
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            yield stream
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file}: can't be read as {kind} ({error})") from None
 
 
 class _FolderScanner:
     """Find the files of a source's folders, and collect what is wrong with them."""
 
-    def __init__(self, source: Source, problems: list[Problem]) -> None:
-        self.root = source.root
-        self.guard = PathGuard(source.root, source.links)
+    def __init__(self, guard: PathGuard, problems: list[Problem]) -> None:
+        self.guard = guard
         self.problems = problems
 
     def by_key(self, folder: Path, suffixes: Collection[str]) -> dict[str, FoundFile]:
         """Return the files with one of the suffixes, by their path below the folder without suffix."""
         found: dict[str, FoundFile] = {}
-        below_root = folder.relative_to(self.root).as_posix()
+        below_root = folder.relative_to(self.guard.root).as_posix()
         prefix = "" if below_root == "." else below_root + "/"
         for name, size, mtime_ns in self._walk(folder):
             stem, suffix = os.path.splitext(name)
@@ -224,7 +210,7 @@ class _FolderScanner:
             file = FoundFile(prefix + name, size, mtime_ns)
             if stem in found:
                 first, second = sorted((found[stem].name, file.name))
-                text = f"{self.root / second}: same stem as {PurePosixPath(first).name}; keep one"
+                text = f"{self.guard.root / second}: same stem as {PurePosixPath(first).name}; keep one"
                 self.problems.append(Problem("same-stem", stem, text))
             found.setdefault(stem, file)
         return found
@@ -271,8 +257,3 @@ def stamp(path: Path) -> tuple[int, int]:
     except OSError:
         return -1, -1
     return status.st_size, status.st_mtime_ns
-
-
-def messages_of(problems: Iterable[Problem]) -> list[str]:
-    """Return the messages of problems."""
-    return [problem.text for problem in problems]

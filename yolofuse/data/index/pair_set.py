@@ -14,8 +14,7 @@ import numpy as np
 
 from yolofuse.data.descriptor.source import DatasetDescriptor, Source
 from yolofuse.data.index.manifest import tag_codes
-from yolofuse.data.index.match_files import messages_of
-from yolofuse.data.index.pair_table import PairTable
+from yolofuse.data.index.pair_table import PairTable, TextColumn
 from yolofuse.data.index.scan import Parts, listed_pairs, match_source, scan_split
 from yolofuse.data.index.scan_cache import (
     CachedScan,
@@ -27,7 +26,6 @@ from yolofuse.data.index.scan_cache import (
 )
 from yolofuse.data.index.scan_result import ScanResult
 from yolofuse.data.index.tags import load_tags
-from yolofuse.data.index.text_column import TextColumn
 from yolofuse.data.index.thermal_window import percentile_window
 from yolofuse.data.problems import Problem
 from yolofuse.errors import DataError, listing
@@ -45,24 +43,15 @@ class PairSet:
     """All pairs of one split, checked.
 
     Boxes are one flat array and records a table: 100,000 images would otherwise be millions of small objects.
-
-    Attributes:
-        names: Class names.
-        records: One per pair, in the order of sources and keys.
-        sizes_hw: int32 (N, 2): height and width of each pair's frame in pixels.
-        scan: Sizes and boxes of all pairs.
-        fingerprint: The data hash of reports: SHA-256 over keys, sizes and label contents, not over file times.
-        ir_windows: The thermal windows that were computed; a checkpoint stores them.
-        files_hash: Hash over names, sizes and times of the files; caches of their pixels are named by it.
     """
 
-    names: tuple[str, ...]
-    records: Sequence[PairRecord]
-    sizes_hw: IntArray = field(repr=False)
-    scan: ScanResult = field(repr=False)
-    fingerprint: str
-    ir_windows: Windows = field(default_factory=dict)
-    files_hash: str = ""
+    names: tuple[str, ...]  # of the classes
+    records: Sequence[PairRecord]  # one per pair, in the order of sources and keys
+    sizes_hw: IntArray = field(repr=False)  # int32 (N, 2): height and width of each pair's frame in pixels
+    scan: ScanResult = field(repr=False)  # sizes and boxes of all pairs
+    fingerprint: str  # the data hash of reports: SHA-256 over keys, sizes and label contents, not over file times
+    ir_windows: Windows = field(default_factory=dict)  # those that were computed; a checkpoint stores them
+    files_hash: str = ""  # over names, sizes and times of the files; caches of their pixels are named by it
 
     def __len__(self) -> int:
         return len(self.records)
@@ -134,14 +123,14 @@ def load_pairs(
     if kept is None or (verify and not kept.result.verified):
         scan = scan_split(parts, verify=verify, workers=workers, where=where)
         if scan.problems:
-            raise DataError(listing(where, messages_of(scan.problems)))
-        kept = CachedScan(scan.result, scan.listed, messages_of(scan.warnings))
+            raise DataError(listing(where, [*map(str, scan.problems)]))
+        kept = CachedScan(scan.result, scan.listed, [*map(str, scan.warnings)])
         save_scan(cache, signature, kept)
     _log_warnings(kept.warnings, where)
     result, chosen = kept.result, select_pairs(parts, kept.listed)
     tags, tag_problems = collect_tags(chosen)
     if tag_problems:
-        raise DataError(listing(where, messages_of(tag_problems)))
+        raise DataError(listing(where, [*map(str, tag_problems)]))
     windows = compute_windows(chosen, cache_dir, ir_windows or {})
     pair_set = build_pair_set(descriptor.names, chosen, result, tags, windows)
     counts = (len(pair_set), pair_set.num_boxes, pair_set.num_backgrounds)
@@ -191,12 +180,7 @@ def collect_tags(parts: Parts) -> tuple[list[Mapping[str, str]], list[Problem]]:
 
 
 def compute_windows(parts: Parts, cache_dir: Path, known: Windows) -> dict[str, tuple[float, float]]:
-    """Return the thermal window of each source that defines it by percentiles.
-
-    Args:
-        parts: The sources of a split, each with its pairs.
-        cache_dir: Folder for the cache of computed windows.
-        known: Windows that need not be computed.
+    """Return the thermal window of each source that defines it by percentiles, unless ``known`` has it.
 
     Raises:
         DataError: If an image can't be read, or all pixels are equal.
@@ -226,10 +210,10 @@ def build_pair_set(
     codes, pool = tag_codes(tags)
     bits: Literal[8, 16] = 16 if (scan.ir_bits > 8).any() else 8
     table = PairTable(
-        keys=TextColumn.of(source.prefix + key for source, matches in parts for key in matches.keys),
-        rgb=TextColumn.of(name for _, matches in parts for name in matches.rgb),
-        ir=TextColumn.of(name for _, matches in parts for name in matches.ir),
-        labels=TextColumn.of(name for _, matches in parts for name in matches.labels),
+        keys=TextColumn(source.prefix + key for source, matches in parts for key in matches.keys),
+        rgb=TextColumn(name for _, matches in parts for name in matches.rgb),
+        ir=TextColumn(name for _, matches in parts for name in matches.ir),
+        labels=TextColumn(name for _, matches in parts for name in matches.labels),
         rgb_hw=scan.rgb_hw,
         ir_hw=scan.ir_hw,
         source=np.repeat(np.arange(len(parts), dtype=np.int32), [len(matches) for _, matches in parts]),

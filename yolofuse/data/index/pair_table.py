@@ -2,46 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
-from yolofuse.data.index.text_column import TextColumn
-from yolofuse.types import IntArray, PairFormat, PairRecord
+from yolofuse.types import ByteArray, IntArray, PairFormat, PairRecord
+
+
+class TextColumn:
+    """A sequence of strings, stored as one array of UTF-8 bytes.
+
+    Forked worker processes share such arrays with their parent. A list of strings is copied to each of them page by
+    page, since reading a string changes its reference count.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        # A file name may hold bytes that are not UTF-8; they are kept as surrogates, as Python does.
+        coded = [text.encode(errors="surrogateescape") for text in texts]
+        self.offsets = np.cumsum([0, *map(len, coded)], dtype=np.int64)
+        self.content: ByteArray = np.frombuffer(b"".join(coded), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> str:
+        start, stop = self.offsets[index], self.offsets[index + 1]
+        return self.content[start:stop].tobytes().decode(errors="surrogateescape")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairTable(Sequence[PairRecord]):
-    """A sequence of records that takes tens of bytes per pair and is shared by forked workers.
-
-    Attributes:
-        keys: Key of each pair.
-        rgb: File of the visible image, below the root of the pair's source.
-        ir: File of the thermal image, likewise.
-        labels: Label file, likewise; empty where there is none.
-        rgb_hw: (N, 2) pixels.
-        ir_hw: (N, 2) pixels.
-        source: (N,) index of each pair's source.
-        roots: Folder of each source.
-        formats: How pairs are read, per source.
-        tag_code: (N,) index of each pair's tags in ``tags``.
-        tags: The distinct tags.
-    """
+    """A sequence of records that takes tens of bytes per pair and is shared by forked workers."""
 
     keys: TextColumn
-    rgb: TextColumn
+    rgb: TextColumn  # files below the root of each pair's source
     ir: TextColumn
-    labels: TextColumn
-    rgb_hw: IntArray
-    ir_hw: IntArray
-    source: np.ndarray
-    roots: tuple[Path, ...]
-    formats: tuple[PairFormat, ...]
-    tag_code: np.ndarray
-    tags: tuple[Mapping[str, str], ...]
+    labels: TextColumn  # empty where there is none
+    rgb_hw: IntArray  # (N, 2) pixels
+    ir_hw: IntArray  # (N, 2) pixels
+    source: np.ndarray  # (N,) index of each pair's source
+    roots: tuple[Path, ...]  # folder of each source
+    formats: tuple[PairFormat, ...]  # how pairs are read, per source
+    tag_code: np.ndarray  # (N,) index of each pair's tags in ``tags``
+    tags: tuple[Mapping[str, str], ...]  # the distinct ones
 
     def __len__(self) -> int:
         return len(self.keys)

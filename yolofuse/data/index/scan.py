@@ -29,23 +29,14 @@ _CHUNK = 1024  # pairs that are given to the threads at a time
 
 @dataclass(slots=True)
 class Scan:
-    """The result of a scan, with errors and warnings.
+    """The result of a scan, with errors and warnings."""
 
-    Attributes:
-        parts: Each source with the pairs that its COCO file lists; all pairs without one.
-        listed: Positions of those pairs among all matched pairs of the split.
-        result: Rows of all pairs; those of a pair with an error are meaningless.
-        good: Positions of the pairs without an error.
-        problems: Errors that must be fixed.
-        warnings: Oddities that need no fix.
-    """
-
-    parts: Parts
-    listed: IntArray
-    result: ScanResult
-    good: IntArray
-    problems: list[Problem]
-    warnings: list[Problem]
+    parts: Parts  # each source with the pairs that its COCO file lists; all pairs without one
+    listed: IntArray  # positions of those pairs among all matched pairs of the split
+    result: ScanResult  # rows of all pairs; those of a pair with an error are meaningless
+    good: IntArray  # positions of the pairs without an error
+    problems: list[Problem]  # errors that must be fixed
+    warnings: list[Problem]  # oddities that need no fix
 
 
 def match_source(source: Source) -> Matches:
@@ -76,13 +67,7 @@ class _Pair:
 
 
 def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
-    """Read all pairs of a split, in the order of sources and keys.
-
-    Args:
-        parts: Each source with its pairs.
-        verify: Decode every image once.
-        workers: Threads that read files; at least one is used.
-        where: The split's name, for the progress bar.
+    """Read all pairs of a split, in the order of sources and keys; with ``verify``, decode every image once.
 
     Raises:
         DataError: If a COCO file can't be read at all.
@@ -93,20 +78,19 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
     bad: set[int] = set()
     chosen: list[tuple[Source, Matches]] = []
     listed: list[IntArray] = []
-    done, offset = 0, 0
+    offset = 0
     for source, matches in parts:
         pairs, positions = _pairs_of(source, matches, problems)
         listed.append(positions + offset)
         offset += len(matches)
         chosen.append((source, matches.only(positions.tolist())))
-        for seen_chunk in _scan_pairs(source, pairs, verify, workers, where):
-            columns.add(seen_chunk)
-            for seen in seen_chunk:
+        for chunk in _scan_pairs(source, pairs, verify, workers, where):
+            for position, seen in enumerate(chunk, start=len(columns.counts)):
                 problems += seen.label.problems
                 warnings |= {warning.text: warning for warning in seen.label.warnings}
                 if seen.label.problems:
-                    bad.add(done)
-                done += 1
+                    bad.add(position)
+            columns.add(chunk)
     result = columns.result(verify)
     start = 0
     for source, kept in chosen:
@@ -114,7 +98,7 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
         problems += [problem for _, problem in mixed]
         bad |= {start + position for position, _ in mixed}
         start += len(kept)
-    good = np.array([i for i in range(done) if i not in bad], np.int64)
+    good = np.array([i for i in range(start) if i not in bad], np.int64)
     return Scan(chosen, np.concatenate(listed), result, good, problems, list(warnings.values()))
 
 
@@ -130,17 +114,10 @@ def _pairs_of(source: Source, matches: Matches, problems: list[Problem]) -> tupl
         positions = np.array(coco.positions, np.int64)
         labels, stated = list(coco.labels), list(coco.sizes_hw)
     root = source.root
-    pairs = [
-        _Pair(
-            key=matches.keys[i],
-            rgb=root / matches.rgb[i],
-            ir=root / matches.ir[i],
-            label_file=root / matches.labels[i] if matches.labels[i] and source.coco is None else None,
-            label=labels[n],
-            stated_hw=stated[n],
-        )
-        for n, i in enumerate(positions.tolist())
-    ]
+    pairs = []
+    for i, label, size_hw in zip(positions.tolist(), labels, stated, strict=True):
+        file = root / matches.labels[i] if matches.labels[i] and source.coco is None else None
+        pairs.append(_Pair(matches.keys[i], root / matches.rgb[i], root / matches.ir[i], file, label, size_hw))
     return pairs, positions
 
 
@@ -234,11 +211,7 @@ def _find_mixed_depths(source: Source, matches: Matches, ir_bits: np.ndarray) ->
         return []
     usual = depths[counts.argmax()]
     problems = []
-    for position in np.flatnonzero(ir_bits != usual).tolist():
-        text = (
-            f"{source.root / matches.ir[position]}: {ir_bits[position]} bits, but most of {source.where} have {usual}"
-        )
-        problems.append(
-            (position, Problem("bit-depth", matches.keys[position], f"{text}; one ir_window can't fit both"))
-        )
+    for i in np.flatnonzero(ir_bits != usual).tolist():
+        text = f"{source.root / matches.ir[i]}: {ir_bits[i]} bits, but most of {source.where} have {usual}"
+        problems.append((i, Problem("bit-depth", matches.keys[i], f"{text}; one ir_window can't fit both")))
     return problems

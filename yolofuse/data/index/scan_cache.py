@@ -79,17 +79,11 @@ def cache_name(sources: Sequence[Source]) -> str:
 
 
 class CachedScan(NamedTuple):
-    """A scan from the cache.
-
-    Attributes:
-        result: Sizes, depths and boxes.
-        listed: Positions of the pairs that COCO files list, among the matched pairs.
-        warnings: Warnings of the scan, to be logged again.
-    """
+    """A scan from the cache."""
 
     result: ScanResult
-    listed: IntArray
-    warnings: list[str]
+    listed: IntArray  # positions of the pairs that COCO files list, among the matched pairs
+    warnings: list[str]  # to be logged again
 
     def fits(self, num_pairs: int, num_classes: int) -> bool:
         """Return whether a scan of so many matched pairs and classes can have produced it."""
@@ -101,7 +95,8 @@ def load_scan(path: Path, signature: str) -> CachedScan | None:
     """Load the scan at ``path``; None if there is none, it is of other files, or it is damaged."""
     try:
         with open_cached(path) as file, np.load(file, allow_pickle=False) as arrays:
-            _refuse_compressed(arrays.zip)
+            if any(part.compress_type != zipfile.ZIP_STORED for part in arrays.zip.infolist()):
+                raise ValueError("compressed, so not written by yolofuse")  # and may expand a thousandfold
             if str(arrays["signature"]) != signature:
                 return None
             warnings = [str(text) for text in parse_json(str(arrays["warnings"]))]
@@ -116,12 +111,6 @@ def load_scan(path: Path, signature: str) -> CachedScan | None:
     except _DAMAGE as error:
         _log.warning("%s: cache can't be used and is rebuilt (%s)", path, error)
         return None
-
-
-def _refuse_compressed(archive: zipfile.ZipFile) -> None:
-    """Refuse a compressed archive: ours are not, and one may expand a thousandfold. Raises ValueError."""
-    if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
-        raise ValueError("compressed, so not written by yolofuse")
 
 
 def save_scan(path: Path, signature: str, kept: CachedScan) -> None:

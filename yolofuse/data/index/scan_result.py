@@ -14,27 +14,16 @@ from yolofuse.types import FloatArray, IntArray
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """Sizes, bit depths and boxes of a split, pairs in the order of the split.
+    """Sizes, bit depths and boxes of a split, pairs in the order of the split."""
 
-    Attributes:
-        rgb_hw: int32 (N, 2), pixels.
-        ir_hw: int32 (N, 2), pixels.
-        ir_bits: uint8 (N,): 8, 16 or 32.
-        boxes_xywhn: float32 (M, 4), all boxes of all pairs one after another.
-        class_ids: int64 (M,).
-        crowd: bool (M,): regions to ignore.
-        offsets: int64 (N + 1,): the boxes of pair i are ``offsets[i]:offsets[i + 1]``.
-        verified: Whether every image was decoded.
-    """
-
-    rgb_hw: IntArray
-    ir_hw: IntArray
-    ir_bits: np.ndarray
-    boxes_xywhn: FloatArray
-    class_ids: IntArray
-    crowd: np.ndarray
-    offsets: IntArray
-    verified: bool
+    rgb_hw: IntArray  # int32 (N, 2), pixels
+    ir_hw: IntArray  # int32 (N, 2), pixels
+    ir_bits: np.ndarray  # uint8 (N,): 8, 16 or 32
+    boxes_xywhn: FloatArray  # float32 (M, 4), all boxes of all pairs one after another
+    class_ids: IntArray  # int64 (M,)
+    crowd: np.ndarray  # bool (M,): regions to ignore
+    offsets: IntArray  # int64 (N + 1,): the boxes of pair i are ``offsets[i]:offsets[i + 1]``
+    verified: bool  # whether every image was decoded
 
     def only(self, positions: IntArray) -> ScanResult:
         """Return the rows of these pairs."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from yolofuse.data.descriptor.source import TagFile
-from yolofuse.data.index.match_files import check_file_size
+from yolofuse.data.index.match_files import open_text
 from yolofuse.data.problems import Problem, is_text, join_names, short_repr
 from yolofuse.errors import DataError
 
@@ -25,34 +25,28 @@ def load_tags(spec: TagFile, keys: Sequence[str]) -> tuple[list[Mapping[str, str
     rows: dict[str, Mapping[str, str]] = {}
     pool: dict[tuple[str, ...], Mapping[str, str]] = {}  # many rows share few distinct tags
     problems: list[str] = []
-    try:
-        check_file_size(spec.file)
-        with spec.file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            header = reader.fieldnames or []
-            named = (spec.key, *spec.columns)
-            twice = [name for name in dict.fromkeys(named) if header.count(name) > 1]
-            if twice:
-                raise DataError(f"{spec.file}: column {join_names(twice)} is given twice")
-            absent = [name for name in named if name not in header]
-            if absent:
-                raise DataError(f"{spec.file}: no column {join_names(absent)}; its columns are {join_names(header)}")
-            for row in reader:
-                if None in (row[name] for name in named):
-                    problems.append(f"line {reader.line_num}: fewer cells than the header has columns")
-                    continue
-                cells = {name: row[name].strip() for name in spec.columns}
-                row_tags = pool.setdefault(tuple(cells.values()), cells)
-                name = row[spec.key]
-                if not all(map(is_text, (name, *cells.values()))):
-                    problems.append(
-                        f"line {reader.line_num}: its tags are not plain text (got {short_repr([name, *cells])})"
-                    )
-                    continue
-                if rows.setdefault(name, row_tags) != row_tags:
-                    problems.append(f"line {reader.line_num}: {name} is given twice, with different tags")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{spec.file}: can't be read as CSV ({error})") from None
+    with open_text(spec.file, "CSV") as stream:
+        reader = csv.DictReader(stream)
+        header = reader.fieldnames or []
+        named = (spec.key, *spec.columns)
+        twice = [name for name in dict.fromkeys(named) if header.count(name) > 1]
+        if twice:
+            raise DataError(f"{spec.file}: column {join_names(twice)} is given twice")
+        absent = [name for name in named if name not in header]
+        if absent:
+            raise DataError(f"{spec.file}: no column {join_names(absent)}; its columns are {join_names(header)}")
+        for row in reader:
+            where = f"line {reader.line_num}"
+            if None in (row[name] for name in named):
+                problems.append(f"{where}: fewer cells than the header has columns")
+                continue
+            name, cells = row[spec.key], {name: row[name].strip() for name in spec.columns}
+            if not all(map(is_text, (name, *cells.values()))):
+                problems.append(f"{where}: its tags are not plain text (got {short_repr([name, *cells])})")
+                continue
+            row_tags = pool.setdefault(tuple(cells.values()), cells)
+            if rows.setdefault(name, row_tags) != row_tags:
+                problems.append(f"{where}: {name} is given twice, with different tags")
     tags: list[Mapping[str, str]] = []
     num_of_name = Counter(PurePosixPath(key).name for key in keys)
     for key in keys:

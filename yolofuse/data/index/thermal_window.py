@@ -48,15 +48,9 @@ def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[
     if cached is not None:
         return cached
     with ThreadPoolExecutor(4) as pool:
-        sampled = tqdm(
-            pool.map(_sample_pixels, files),
-            desc="thermal window",
-            total=len(files),
-            unit="image",
-            delay=3,
-            disable=None,
-        )
-        values = np.concatenate(list(sampled))
+        sampled = pool.map(_sample_pixels, files)
+        bar = tqdm(sampled, "thermal window", len(files), unit="image", delay=3, disable=None)
+        values = np.concatenate(list(bar))
     low, high = (float(value) for value in np.nanpercentile(values, [window.low, window.high]))
     if not -math.inf < low < high < math.inf:
         raise DataError(

@@ -17,27 +17,18 @@ SMALLEST_SIDE = 1e-9
 """Of a box, normalised. A thinner one is refused: in single precision it would be empty."""
 
 _MAX_FIELD = 80  # characters of a field in a message
-
 _ROUNDING = 1e-6  # the last digit of a converter may round a value past 1
 
 
 @dataclass(slots=True)
 class LabelFile:
-    """Boxes of one pair, with errors and warnings.
+    """Boxes of one pair, with errors and warnings."""
 
-    Attributes:
-        boxes_xywhn: One (x, y, w, h) per box, clipped to 0..1.
-        class_ids: One per box.
-        crowd: One per box: whether it is a region to ignore, in which detections are neither right nor wrong.
-        problems: Errors, each with ``file:line``; training does not start with any.
-        warnings: Oddities that need no fix, such as a duplicate box.
-    """
-
-    boxes_xywhn: list[tuple[float, ...]] = field(default_factory=list)
+    boxes_xywhn: list[tuple[float, ...]] = field(default_factory=list)  # (x, y, w, h), clipped to 0..1
     class_ids: list[int] = field(default_factory=list)
-    crowd: list[bool] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    warnings: list[Problem] = field(default_factory=list)
+    crowd: list[bool] = field(default_factory=list)  # regions to ignore, where detections are neither right nor wrong
+    problems: list[Problem] = field(default_factory=list)  # each with ``file:line``; training does not start with any
+    warnings: list[Problem] = field(default_factory=list)  # oddities that need no fix, such as a duplicate box
 
     def add(self, class_id: int, box_xywhn: tuple[float, ...], is_crowd: bool = False) -> None:
         """Append a box."""
