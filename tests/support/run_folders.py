@@ -21,7 +21,7 @@ GOOD_STATUS = {
 
 
 @dataclass
-class Progress:
+class FakeState:
     """The fields of a train state that a status has."""
 
     epoch: int = 0

@@ -52,9 +52,7 @@ def test_save_last__copies_on_a_file_system_without_hard_links(tmp_path: Path, m
     assert load_checkpoint(folder.last)["step"] == 1
 
 
-def test_save_last__neither_waits_nor_sees_later_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_save_last__neither_waits_nor_sees_later_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     may_write = threading.Event()
 
     def slow(path: Path, content: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.run_folders import HERE, NOW, Progress, write_events
+from tests.support.run_folders import HERE, NOW, FakeState, write_events
 from yolofuse.run.events import append_event, describe_last_exit, last_lifecycle_event
 from yolofuse.run.records import read_events
 from yolofuse.run.status_writer import StatusWriter
@@ -46,7 +46,7 @@ def test_describe_last_exit__feeds_the_interruption_of_the_resumed_event(tmp_pat
     assert describe_last_exit(tmp_path) == {}
     append_event(tmp_path, "begun", step=0)
     assert describe_last_exit(tmp_path) == {"after": "killed"}
-    StatusWriter(tmp_path, epochs=4, steps_per_epoch=100, batch=16, world=2).update("training", Progress(step=31))
+    StatusWriter(tmp_path, epochs=4, steps_per_epoch=100, batch=16, world=2).update("training", FakeState(step=31))
     facts = describe_last_exit(tmp_path)
     assert (facts["after"], facts["reached"], facts["was_on"]) == ("killed", 31, HERE)
     append_event(tmp_path, "resumed", step=30, **facts)
