@@ -8,7 +8,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from yolofuse.synth.canvas import ALBEDO, EMIT, F32, FAR, GROUND, NORMAL, TEMP, Canvas, Paint, Rgb, clouds, f32
+from yolofuse.synth.canvas import ALBEDO, EMIT, F32, FAR, GROUND, NORMAL, TEMP, Canvas, Paint, Rgb, clouds, f32, scaled
 from yolofuse.synth.scene import Scene
 
 _FACADES: tuple[Rgb, ...] = (
@@ -158,8 +158,8 @@ def _house(canvas: Canvas, scene: Scene, rng: np.random.Generator, place: tuple[
         canvas.fill(quad(za, zb, ya, yb), paint, _WALL_MARK)
 
     panel(z0, z1, 0.0, top, Paint(colour, warmth, facing))
-    dark = Paint(_shade(colour, 0.55), warmth + 0.5, facing)
-    pale = _shade(colour, 0.6)
+    dark = Paint(scaled(colour, 0.55), warmth + 0.5, facing)
+    pale = scaled(colour, 0.6)
     light = Paint((pale[0] + 0.22, pale[1] + 0.22, pale[2] + 0.21), warmth + 0.3, facing)
     panel(z0, z1, 0.0, 0.5, dark)
     panel(z0, z1, base - 0.28, base, light)
@@ -201,10 +201,6 @@ def _nothing(*_: object) -> None:
     pass
 
 
-def _shade(colour: Rgb, gain: float) -> Rgb:
-    return (colour[0] * gain, colour[1] * gain, colour[2] * gain)
-
-
 def _ground_floor(
     panel: Callable[[float, float, float, float, Paint], None],
     scene: Scene,
@@ -235,7 +231,7 @@ def _glow(rng: np.random.Generator, strength: float) -> Paint:
     """Return the paint of a lit window, of random brightness and colour."""
     colour = _WARM_WINDOWS[int(rng.integers(len(_WARM_WINDOWS)))]
     level = strength * rng.uniform(0.4, 1.4)
-    return Paint((0.05, 0.05, 0.05), rng.uniform(2.5, 4.5), (0, 0, -1), tuple(level * c for c in colour))  # type: ignore[arg-type]
+    return Paint((0.05, 0.05, 0.05), rng.uniform(2.5, 4.5), (0, 0, -1), scaled(colour, level))
 
 
 def _texture(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:

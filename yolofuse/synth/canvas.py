@@ -221,6 +221,11 @@ def f32(values: npt.ArrayLike) -> F32:
     return np.asarray(values, np.float32)
 
 
+def scaled(colour: Rgb, gain: float) -> Rgb:
+    """Return a colour made lighter or darker."""
+    return (colour[0] * gain, colour[1] * gain, colour[2] * gain)
+
+
 def capsule(start: tuple[float, float], end: tuple[float, float], r0: float, r1: float) -> F32:
     """Return the outline of a limb: two circles of radius ``r0`` and ``r1`` and the hull around them.
 

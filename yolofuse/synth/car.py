@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yolofuse.synth.canvas import F32, Canvas, Paint, Rgb, Vec
+from yolofuse.synth.canvas import F32, Canvas, Paint, Rgb, Vec, scaled
 from yolofuse.synth.scene import Scene, Thing
 
 _COLOURS: tuple[Rgb, ...] = (
@@ -76,8 +76,7 @@ class Car:
         self.canvas, self.thing, self.rng = canvas, thing, rng
         self.shape = SHAPES[int(rng.choice(4, p=[0.35, 0.25, 0.22, 0.18]))]
         colour = _COLOURS[int(rng.integers(len(_COLOURS)))]
-        gain = rng.uniform(0.85, 1.15)
-        self.colour: Rgb = (colour[0] * gain, colour[1] * gain, colour[2] * gain)
+        self.colour = scaled(colour, rng.uniform(0.85, 1.15))
         self.heat = _RUNNING if thing.running else _COLD if thing.camouflaged else _WARM
         self.lights_on = thing.running and scene.climate.night
         self.sin, self.cos = math.sin(thing.heading), math.cos(thing.heading)
@@ -110,7 +109,7 @@ class Car:
 
     def tint(self, gain: float) -> Rgb:
         """Return the body colour, lighter or darker."""
-        return (self.colour[0] * gain, self.colour[1] * gain, self.colour[2] * gain)
+        return scaled(self.colour, gain)
 
     def face(self, points: list[Vec], outward: Vec, colour: Rgb, temp: float, emit: Rgb = (0.0, 0.0, 0.0)) -> bool:
         """Paint one plane if it faces the camera; return whether it did."""

@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 
-from yolofuse.synth.canvas import Canvas, Paint, Rgb, Vec, capsule, ellipse
+from yolofuse.synth.canvas import Canvas, Paint, Rgb, Vec, capsule, ellipse, scaled
 from yolofuse.synth.scene import Scene, Thing
 
 _STEEL: Rgb = (0.10, 0.105, 0.11)
@@ -80,7 +80,7 @@ def draw_tree(canvas: Canvas, scene: Scene, thing: Thing) -> None:
             (crown * x, high + 0.95 * crown + crown * y), rng.uniform(0.14, 0.30), rng.uniform(0.11, 0.22), 9
         )
         clump += rng.uniform(-0.05, 0.05, clump.shape).astype(np.float32)
-        upright.shape(clump, Paint((leaf[0] * shade, leaf[1] * shade, leaf[2] * shade), temp - 0.6 * shade, normal))
+        upright.shape(clump, Paint(scaled(leaf, shade), temp - 0.6 * shade, normal))
 
 
 def draw_sign(canvas: Canvas, scene: Scene, thing: Thing) -> None:
@@ -127,9 +127,8 @@ def draw_signal(canvas: Canvas, scene: Scene, thing: Thing) -> None:
     gain = 2.2 if scene.climate.night else 1.0
     lit = int(rng.choice([0, 2]))
     for place, colour in enumerate(((1.0, 0.05, 0.03), (1.0, 0.55, 0.02), (0.04, 0.85, 0.35))):
-        level = gain if place == lit else 0.0
-        emit = (colour[0] * level, colour[1] * level, colour[2] * level)
-        lens = Paint((colour[0] * 0.12, colour[1] * 0.12, colour[2] * 0.12), 2.5 if place == lit else 1.0, emit=emit)
+        emit = scaled(colour, gain if place == lit else 0.0)
+        lens = Paint(scaled(colour, 0.12), 2.5 if place == lit else 1.0, emit=emit)
         upright.shape(ellipse((0.0, 2.95 - 0.29 * place), 0.105, 0.105, 14), lens)
 
 

@@ -10,21 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolofuse.synth.canvas import (
-    ALBEDO,
-    EMIT,
-    F32,
-    FAR,
-    GROUND,
-    NORMAL,
-    TEMP,
-    Camera,
-    Canvas,
-    Cutout,
-    Rgb,
-    Vec,
-    f32,
-)
+from yolofuse.synth.canvas import ALBEDO, EMIT, F32, FAR, GROUND, NORMAL, TEMP, Camera, Canvas, Cutout, Rgb, Vec, f32
 from yolofuse.synth.car import footprint
 from yolofuse.synth.scene import Light, Scene, Thing
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from yolofuse.synth import knobs
-from yolofuse.synth.canvas import F32, NORMAL, Canvas, Paint, Rgb, capsule, ellipse
+from yolofuse.synth.canvas import F32, NORMAL, Canvas, Paint, Rgb, capsule, ellipse, scaled
 from yolofuse.synth.scene import Scene, Thing
 
 _TOPS: tuple[Rgb, ...] = (
@@ -58,8 +58,7 @@ def random_figure(rng: np.random.Generator) -> Figure:
 
     def one(choices: tuple[Rgb, ...]) -> Rgb:
         colour = choices[int(rng.integers(len(choices)))]
-        gain = rng.uniform(0.8, 1.2)
-        return (colour[0] * gain, colour[1] * gain, colour[2] * gain)
+        return scaled(colour, rng.uniform(0.8, 1.2))
 
     profile = bool(rng.random() < 0.5)
     return Figure(
@@ -91,13 +90,8 @@ class _Body:
     def part(self, outline: F32, colour: Rgb, warmth: float) -> None:
         """Paint an outline given in shares of the body height, y upwards from the feet."""
         temp = self.heat * warmth if self.flat is None else self.flat
-        emit = (colour[0] * self.glow, colour[1] * self.glow, colour[2] * self.glow)
         pixels = self.origin + outline * np.array([self.scale, -self.scale], np.float32)
-        self.canvas.fill(pixels, Paint(colour, temp, emit=emit), self.depth)
-
-
-def _dim(colour: Rgb, gain: float) -> Rgb:
-    return (colour[0] * gain, colour[1] * gain, colour[2] * gain)
+        self.canvas.fill(pixels, Paint(colour, temp, emit=scaled(colour, self.glow)), self.depth)
 
 
 def draw_figure(body: _Body, figure: Figure) -> None:
@@ -110,7 +104,7 @@ def draw_figure(body: _Body, figure: Figure) -> None:
     _arm(body, figure, -1.0, 0.68)
     if figure.bag == 1 and figure.profile:
         pack = capsule((-turn * wide * 1.25, 0.77), (-turn * wide * 1.2, 0.60), 0.055, 0.065)
-        body.part(pack, _dim(figure.bottom, 2.2), 3.0)
+        body.part(pack, scaled(figure.bottom, 2.2), 3.0)
     _leg(body, figure, 1.0, 1.0)
     hip, chest = wide * 0.82, wide * 1.02
     torso = np.array(
@@ -124,10 +118,10 @@ def draw_figure(body: _Body, figure: Figure) -> None:
     body.part(torso, figure.top, _TOP_HEAT)
     if figure.coat:
         skirt = np.array([(-hip, 0.52), (hip, 0.52), (hip * 1.35, 0.28), (-hip * 1.35, 0.28)], np.float32)
-        body.part(skirt, _dim(figure.top, 0.9), _TOP_HEAT * 0.8)
+        body.part(skirt, scaled(figure.top, 0.9), _TOP_HEAT * 0.8)
     elif not figure.profile:
         zip_line = np.array([(-0.006, 0.48), (0.006, 0.48), (0.006, 0.82), (-0.006, 0.82)], np.float32)
-        body.part(zip_line, _dim(figure.top, 0.55), _TOP_HEAT * 1.1)
+        body.part(zip_line, scaled(figure.top, 0.55), _TOP_HEAT * 1.1)
     _head(body, figure)
     _arm(body, figure, 1.0, 0.92)
     if figure.bag == 2:
@@ -135,12 +129,12 @@ def draw_figure(body: _Body, figure: Figure) -> None:
         bag = np.array(
             [(side - 0.05, 0.33), (side + 0.05, 0.33), (side + 0.042, 0.45), (side - 0.042, 0.45)], np.float32
         )
-        body.part(bag, _dim(figure.hair, 2.0), 2.0)
+        body.part(bag, scaled(figure.hair, 2.0), 2.0)
 
 
 def _head(body: _Body, figure: Figure) -> None:
     turn, lean = figure.turn, 0.012 * figure.turn if figure.profile else 0.0
-    body.part(capsule((0.0, 0.83), (lean, 0.875), 0.030, 0.028), _dim(figure.skin, 0.85), _SKIN_HEAT)
+    body.part(capsule((0.0, 0.83), (lean, 0.875), 0.030, 0.028), scaled(figure.skin, 0.85), _SKIN_HEAT)
     body.part(ellipse((lean, 0.93), 0.050, 0.066), figure.skin, _SKIN_HEAT)
     shift = -0.014 * turn if figure.profile else 0.0
     cap = figure.top if figure.hat else figure.hair
@@ -158,7 +152,7 @@ def _leg(body: _Body, figure: Figure, which: float, shade: float) -> None:
     knee = (hip[0] + 0.24 * math.sin(angle), hip[1] - 0.24 * math.cos(angle))
     bend = angle - (0.30 * figure.turn * figure.stride / 0.4 if which * 1.0 < 0 and figure.profile else 0.0)
     ankle = (knee[0] + 0.215 * math.sin(bend), max(knee[1] - 0.215 * math.cos(bend), 0.03))
-    colour = _dim(figure.bottom, shade)
+    colour = scaled(figure.bottom, shade)
     body.part(capsule(hip, knee, 0.058 * figure.build, 0.043), colour, _LEG_HEAT)
     body.part(capsule(knee, ankle, 0.043, 0.030), colour, _LEG_HEAT * 0.85)
     toe = 0.055 * figure.turn if figure.profile else spread * 0.25
@@ -178,8 +172,8 @@ def _arm(body: _Body, figure: Figure, which: float, shade: float) -> None:
     fold = angle + (0.35 * figure.turn if figure.profile else -0.4 * out)
     hand = (elbow[0] + 0.15 * math.sin(fold), elbow[1] - 0.15 * math.cos(fold))
     body.part(ellipse(hand, 0.022, 0.026), figure.skin, _SKIN_HEAT * 0.9)
-    body.part(capsule(shoulder, elbow, 0.040, 0.033), _dim(figure.top, shade), _TOP_HEAT * 0.95)
-    body.part(capsule(elbow, hand, 0.033, 0.024), _dim(figure.top, shade * 0.96), _TOP_HEAT)
+    body.part(capsule(shoulder, elbow, 0.040, 0.033), scaled(figure.top, shade), _TOP_HEAT * 0.95)
+    body.part(capsule(elbow, hand, 0.033, 0.024), scaled(figure.top, shade * 0.96), _TOP_HEAT)
 
 
 def round_off(canvas: Canvas, rows: slice, cols: slice, mask: F32) -> None:
@@ -223,18 +217,15 @@ def draw_poster(canvas: Canvas, scene: Scene, thing: Thing) -> None:
     x, z = thing.x, thing.z
 
     def sheet(half: float, low: float, high: float, colour: Rgb, lit: float) -> None:
-        emit = _dim(colour, lit)
-        canvas.face(
-            [(x - half, low, z), (x + half, low, z), (x + half, high, z), (x - half, high, z)],
-            Paint(colour, temp, emit=emit),
-        )
+        corners = [(x - half, low, z), (x + half, low, z), (x + half, high, z), (x - half, high, z)]
+        canvas.face(corners, Paint(colour, temp, emit=scaled(colour, lit)))
 
     sheet(0.08, 0.0, 0.4, (0.10, 0.10, 0.11), 0.0)
     sheet(0.74, 0.30, 2.42, (0.07, 0.07, 0.08), 0.0)
     hue = rng.uniform(0.25, 0.75, 3)
     back = (float(hue[0]), float(hue[1]), float(hue[2]))
     for step in range(6):
-        sheet(0.66, 0.38 + step * 0.325, 0.38 + (step + 1) * 0.325 + 0.01, _dim(back, 0.7 + 0.1 * step), glow)
+        sheet(0.66, 0.38 + step * 0.325, 0.38 + (step + 1) * 0.325 + 0.01, scaled(back, 0.7 + 0.1 * step), glow)
     draw_figure(
         _Body(canvas, (x + rng.uniform(-0.2, 0.2), 0.45, z), rng.uniform(1.45, 1.7), 0.0, temp, glow),
         random_figure(rng),
@@ -245,16 +236,16 @@ def draw_dog(canvas: Canvas, scene: Scene, thing: Thing) -> None:
     """Draw a dog: warm in the thermal image, and not like a person in the other."""
     rng = np.random.default_rng(thing.seed)
     turn = float(rng.choice([-1.0, 1.0]))
-    coat = _dim(
+    coat = scaled(
         ((0.30, 0.19, 0.09), (0.04, 0.035, 0.03), (0.5, 0.46, 0.4))[int(rng.integers(3))], rng.uniform(0.8, 1.2)
     )
     body = _Body(canvas, (thing.x, 0.0, thing.z), 1.0, 1.0, None, 0.0)
     for x, shade in ((-0.24, 0.7), (0.22, 0.7), (-0.29, 1.0), (0.27, 1.0)):
         body.part(
-            capsule((x * turn, 0.38), (x * turn + rng.uniform(-0.05, 0.05), 0.02), 0.05, 0.03), _dim(coat, shade), 6.0
+            capsule((x * turn, 0.38), (x * turn + rng.uniform(-0.05, 0.05), 0.02), 0.05, 0.03), scaled(coat, shade), 6.0
         )
     body.part(capsule((-0.27 * turn, 0.42), (0.27 * turn, 0.45), 0.11, 0.13), coat, 8.0)
     body.part(capsule((-0.33 * turn, 0.46), (-0.46 * turn, 0.66), 0.035, 0.02), coat, 6.0)
     body.part(capsule((0.33 * turn, 0.50), (0.42 * turn, 0.64), 0.08, 0.08), coat, 10.0)
-    body.part(capsule((0.42 * turn, 0.65), (0.56 * turn, 0.61), 0.085, 0.045), _dim(coat, 1.05), 13.0)
-    body.part(ellipse((0.40 * turn, 0.70), 0.03, 0.07), _dim(coat, 0.6), 9.0)
+    body.part(capsule((0.42 * turn, 0.65), (0.56 * turn, 0.61), 0.085, 0.045), scaled(coat, 1.05), 13.0)
+    body.part(ellipse((0.40 * turn, 0.70), 0.03, 0.07), scaled(coat, 0.6), 9.0)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from yolofuse.synth import knobs
-from yolofuse.synth.canvas import Camera, Rgb
+from yolofuse.synth.canvas import Camera, Rgb, scaled
 from yolofuse.synth.scene import PERSON, VEHICLE, Climate, Light, Street, Thing, pick
 
 Box = tuple[float, float, float, float]
@@ -43,7 +43,7 @@ class Placement:
                     Light(
                         (x - side * 1.3, _LAMP_HEIGHT, z),
                         (0.0, -1.0, 0.0),
-                        (power * colour[0], power * colour[1], power * colour[2]),
+                        scaled(colour, power),
                         knobs.LAMP_CONE[0],
                         knobs.LAMP_CONE[1],
                     )

@@ -73,12 +73,7 @@ def _underside(car: Car) -> None:
     half, end = car.shape.wide / 2 * 0.9, car.shape.long / 2 - 0.25
     black: Rgb = (0.012, 0.012, 0.012)
     for side in (-1.0, 1.0):
-        skirt: list[Vec] = [
-            (-end, 0.04, half * side),
-            (end, 0.04, half * side),
-            (end, 0.4, half * side),
-            (-end, 0.4, half * side),
-        ]
+        skirt = _strip(-end, end, 0.04, 0.4, half * side, half * side)
         car.face(skirt, (0.0, 0.0, side), black, car.heat.under)
     for out in (-1.0, 1.0):
         car.face(_patch(end * out, 0.10, 0.4, -half, half), (out, 0.0, 0.0), black, car.heat.under)
@@ -107,25 +102,21 @@ def _side(car: Car, w: float) -> None:
             ]
             car.face(dot, outward, (0.05, 0.05, 0.05), car.heat.wheel)
     for along in (-0.28, 0.80):
-        gap: list[Vec] = [
-            (along, 0.36, w),
-            (along + 0.03, 0.36, w),
-            (along + 0.03, shape.belt, w * 0.95),
-            (along, shape.belt, w * 0.95),
-        ]
+        gap = _strip(along, along + 0.03, 0.36, shape.belt, w, w * 0.95)
         car.face(gap, outward, car.tint(0.35), car.heat.body)
     knob_y = shape.belt * 0.82
     for along in (-0.50, 0.55):
-        knob: list[Vec] = [
-            (along, knob_y, w),
-            (along + 0.17, knob_y, w),
-            (along + 0.17, knob_y + 0.04, w),
-            (along, knob_y + 0.04, w),
-        ]
+        knob = _strip(along, along + 0.17, knob_y, knob_y + 0.04, w, w)
         car.face(knob, outward, car.tint(0.45), car.heat.body)
 
 
+def _strip(x0: float, x1: float, y0: float, y1: float, w0: float, w1: float) -> list[Vec]:
+    """Return a rectangle along the car, from ``w0`` across at its lower edge to ``w1`` at its upper one."""
+    return [(x0, y0, w0), (x1, y0, w0), (x1, y1, w1), (x0, y1, w1)]
+
+
 def _patch(x: float, y0: float, y1: float, w0: float, w1: float) -> list[Vec]:
+    """Return a rectangle across the car."""
     return [(x, y0, w0), (x, y0, w1), (x, y1, w1), (x, y1, w0)]
 
 

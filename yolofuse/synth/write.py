@@ -33,30 +33,9 @@ _SIDES = (96, 4096)
 _JPEG_QUALITY = 95
 _INLINE_BELOW = 12
 """Fewer pairs than this are drawn in this process, which is faster than starting others."""
-_META = (
-    "name",
-    "split",
-    "daynight",
-    "weather",
-    "num_person",
-    "num_vehicle",
-    "num_rgb_only",
-    "num_ir_only",
-    "num_decoys",
-)
 _OBJECT = (
-    "name",
-    "class_id",
-    "kind",
-    "x0",
-    "y0",
-    "x1",
-    "y1",
-    "share",
-    "rgb_contrast",
-    "ir_contrast",
-    "rgb_sees",
-    "ir_sees",
+    *("name", "class_id", "kind", "x0", "y0", "x1", "y1"),
+    *("share", "rgb_contrast", "ir_contrast", "rgb_sees", "ir_sees"),
 )
 
 Row = dict[str, str | int]
@@ -171,7 +150,7 @@ def _write_all(folder: Path, counts: dict[str, int], seed: int, size_hw: tuple[i
     jobs = [(split, index) for split, count in counts.items() for index in range(count)]
     draw = partial(_write_pair, folder, seed, size_hw)
     made = list(tqdm(_draw_in_order(draw, jobs, workers), "Drawing demo pairs", len(jobs), unit="pair", disable=None))
-    _write_table(folder / "meta.csv", _META, [rows.meta for rows in made])
+    _write_table(folder / "meta.csv", tuple(made[0].meta), [rows.meta for rows in made])
     _write_table(folder / "objects.csv", _OBJECT, [row for rows in made for row in rows.objects])
     descriptor = {
         "root": ".",

@@ -8,6 +8,9 @@ import pytest
 
 from tests.support.convert_trees import descriptor, labels, llvip, pixels, record, voc
 from yolofuse.convert import ClassChoice, prepare
+from yolofuse.convert.classes import ClassTable
+from yolofuse.convert.conversion_plan import SourceObject
+from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.errors import DataError
 
 
@@ -27,3 +30,14 @@ def test_class__dropped_or_taken_on_demand(tmp_path: Path) -> None:
     prepare("llvip", src, tmp_path / "taken", choice=ClassChoice(("dog", "person")))
     assert [pixels(line)[0] for line in labels(tmp_path / "taken", "labels/train/010002.txt")] == [1, 0]
     assert descriptor(tmp_path / "taken")["names"] == {0: "dog", 1: "person"}
+
+
+def test_boxes__an_object_without_a_box_is_a_problem_or_left_out_for_a_reason(tmp_path: Path) -> None:
+    source = SourceFolder(tmp_path)
+    table = ClassTable(source, ClassChoice(), ("car",))
+    objects = [SourceObject("car", None, "a.xml:3"), SourceObject("car", (1, 2, 3, 4), "a.xml:4", ignore=True)]
+    [box] = table.boxes(objects, boxless="objects without a box")
+    assert (box.class_id, box.xyxy, box.where, box.ignore) == (0, (1, 2, 3, 4), "a.xml:4", True)
+    assert source.left_out() == {"objects without a box": (1, ["a.xml:3"])}
+    assert len(table.boxes(objects)) == 1
+    assert source.problems == ["a.xml:3: <object> without <bndbox>; add one or remove the object"]

@@ -8,10 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.convert_sources import (
-    dronevehicle,
-    polygon,
-)
+from tests.support.convert_sources import dronevehicle, polygon
 from tests.support.convert_trees import descriptor, image, labels, pixels, record
 from yolofuse.convert import prepare
 from yolofuse.errors import DataError

@@ -6,17 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.convert_sources import (
-    flir_aligned,
-)
-from tests.support.convert_trees import (
-    VocBox,
-    keys,
-    labels,
-    pixels,
-    record,
-    text,
-)
+from tests.support.convert_sources import flir_aligned
+from tests.support.convert_trees import VocBox, keys, labels, pixels, record, text
 from yolofuse.convert import prepare
 from yolofuse.errors import DataError
 

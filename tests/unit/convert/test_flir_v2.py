@@ -6,17 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.convert_sources import (
-    flir_v2,
-)
-from tests.support.convert_trees import (
-    descriptor,
-    image,
-    keys,
-    labels,
-    pixels,
-    record,
-)
+from tests.support.convert_sources import flir_v2
+from tests.support.convert_trees import descriptor, image, keys, labels, pixels, record
 from yolofuse.convert import prepare
 from yolofuse.errors import DataError
 

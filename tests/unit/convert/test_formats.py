@@ -6,10 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.convert_sources import (
-    NAMES,
-    make,
-)
+from tests.support.convert_sources import NAMES, make
 from tests.support.convert_trees import descriptor, keys, tree
 from tests.support.pairs import pairs_of
 from yolofuse.convert import ClassChoice, prepare

@@ -7,10 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.convert_sources import (
-    bbgt,
-    kaist,
-)
+from tests.support.convert_sources import bbgt, kaist
 from tests.support.convert_trees import descriptor, image, keys, labels, record
 from yolofuse.convert import prepare
 from yolofuse.convert.conversion_plan import Option

@@ -6,14 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.convert_trees import (
-    head,
-    keys,
-    labels,
-    llvip,
-    pixels,
-    record,
-)
+from tests.support.convert_trees import head, keys, labels, llvip, pixels, record
 from yolofuse.convert import prepare
 from yolofuse.errors import DataError
 

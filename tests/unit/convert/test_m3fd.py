@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.convert_trees import (
-    head,
-    image,
-    keys,
-    labels,
-    pixels,
-    voc,
-)
+from tests.support.convert_trees import head, image, keys, labels, pixels, voc
 from yolofuse.convert import prepare
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from yolofuse.convert.val_split import choose_by_hash, choose_groups
+from tests.support.convert_trees import only_problem
+from yolofuse.convert.source_folder import ImagePair, SourceFolder
+from yolofuse.convert.val_split import choose_by_hash, choose_groups, split_by_hash
 
 
 @pytest.mark.parametrize(
@@ -36,3 +40,10 @@ def test_hash_split__does_not_depend_on_order_and_grows_with_the_share() -> None
 def test_hash_split__is_the_published_rule() -> None:
     # SHA-256 of 0:00000 begins with 50, of 0:00001 with 90, of 0:00002 with c7
     assert choose_by_hash(["00002", "00001", "00000"], 0, 0.34) == {"00000"}
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
+def test_split_by_hash__a_share_out_of_bounds_is_a_problem(tmp_path: Path, share: float) -> None:
+    source = SourceFolder(tmp_path)
+    split_by_hash(source, [ImagePair(key, tmp_path, tmp_path) for key in "abc"], 0, share)
+    assert only_problem(source) == f"--val-share: must lie between 0 and 1 (got {share})"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import cv2
 import numpy as np
 import pytest
@@ -13,35 +11,40 @@ from yolofuse.synth.render import Pair, render_pair
 from yolofuse.synth.scene import PERSON
 
 SIZE_HW = (96, 128)
-NUM_SCENES = 60
 pytestmark = pytest.mark.xdist_group("synth-scenes")  # rendered once, by one worker
 
 
-@lru_cache(maxsize=1)
-def scenes() -> tuple[Pair, ...]:
-    return tuple(render_pair(3, "train", index, SIZE_HW) for index in range(NUM_SCENES))
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(range(20, 40), id="20-scenes"),
+        pytest.param(range(60), id="60-scenes", marks=pytest.mark.soak),
+    ],
+)
+def scenes(request: pytest.FixtureRequest) -> tuple[Pair, ...]:
+    return tuple(render_pair(3, "train", index, SIZE_HW) for index in request.param)
 
 
-def test_boxes__inside_the_image_and_big_enough() -> None:
+def test_boxes__inside_the_image_and_big_enough(scenes: tuple[Pair, ...]) -> None:
     height, width = SIZE_HW
-    for seen in (seen for pair in scenes() for seen in pair.objects):
+    for seen in (seen for pair in scenes for seen in pair.objects):
         x0, y0, x1, y1 = seen.box_xyxy
         assert 0 <= x0 < x1 <= width
         assert 0 <= y0 < y1 <= height
         assert (y1 - y0) / height > 0.09 if seen.class_id == PERSON else (x1 - x0) / width > 0.09
 
 
-def test_labels__each_is_seen_by_a_camera() -> None:
-    objects = [seen for pair in scenes() for seen in pair.objects]
+def test_labels__each_is_seen_by_a_camera(scenes: tuple[Pair, ...]) -> None:
+    objects = [seen for pair in scenes for seen in pair.objects]
     assert all(seen.labelled for seen in objects)
     assert all(seen.rgb >= knobs.RGB_VISIBLE or seen.ir >= knobs.IR_VISIBLE for seen in objects)
 
 
-def test_labels__contrast_is_really_in_the_images() -> None:
+def test_labels__contrast_is_really_in_the_images(scenes: tuple[Pair, ...]) -> None:
     """On the finished pixels, people in the dark differ from a ring around them in the thermal image alone."""
     rgb_gaps: list[float] = []
     ir_gaps: list[float] = []
-    for pair in scenes():
+    for pair in scenes:
         for number, seen in enumerate(pair.objects, start=1):
             if seen.class_id != PERSON or seen.rgb_sees:
                 continue
@@ -54,18 +57,18 @@ def test_labels__contrast_is_really_in_the_images() -> None:
     assert np.median(rgb_gaps) < 6
 
 
-def test_shares__each_camera_alone_misses_its_own() -> None:
-    objects = [seen for pair in scenes() for seen in pair.objects]
+def test_shares__each_camera_alone_misses_its_own(scenes: tuple[Pair, ...]) -> None:
+    objects = [seen for pair in scenes for seen in pair.objects]
     rgb_only = sum(not seen.ir_sees for seen in objects) / len(objects)
     ir_only = sum(not seen.rgb_sees for seen in objects) / len(objects)
     assert 0.15 < rgb_only < 0.40
     assert 0.15 < ir_only < 0.40
 
 
-def test_registration__both_images_show_one_silhouette() -> None:
+def test_registration__both_images_show_one_silhouette(scenes: tuple[Pair, ...]) -> None:
     """Warm people are brightest in the thermal image right where they were drawn, not some pixels beside it."""
     best = []
-    for pair in scenes():
+    for pair in scenes:
         for number, seen in enumerate(pair.objects, start=1):
             mask = (pair.owner == number).astype(np.float32)
             if seen.class_id != PERSON or seen.ir < 8 or seen.share < 0.95 or mask.sum() < 40:
@@ -78,8 +81,8 @@ def test_registration__both_images_show_one_silhouette() -> None:
     assert sum(abs(shift) <= 1 for shift in best) >= 0.9 * len(best)
 
 
-def test_decoys__are_drawn_but_never_labelled() -> None:
-    decoys = [thing for pair in scenes() for thing in pair.scene.things if thing.variant and thing.class_id is None]
+def test_decoys__are_drawn_but_never_labelled(scenes: tuple[Pair, ...]) -> None:
+    decoys = [thing for pair in scenes for thing in pair.scene.things if thing.variant and thing.class_id is None]
     assert {thing.kind for thing in decoys} >= {"poster", "mannequin", "hot_box", "hot_pipe"}
-    for pair in scenes():
+    for pair in scenes:
         assert len(pair.objects) == sum(thing.class_id is not None for thing in pair.scene.things)
