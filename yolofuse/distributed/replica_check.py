@@ -38,10 +38,9 @@ def check_replicas_equal(modules: Mapping[str, nn.Module], ranks: Ranks) -> None
         if sums[rank][i] != sums[0][i]
     ]
     if differences:
-        raise RunError(
-            f"{listing('the ranks hold different weights', differences, 'difference')}\n  the last checkpoints are rank 0's; "
-            "resume with --resume; if it happens again, look for a faulty GPU or node"
-        )
+        message = listing("the ranks hold different weights", differences, "difference")
+        advice = "the last checkpoints are rank 0's; resume with --resume; if it happens again, look for a faulty GPU or node"
+        raise RunError(f"{message}\n  {advice}")
 
 
 def checksum(tensor: Tensor) -> Tensor:
