@@ -39,7 +39,7 @@ def check_replicas_equal(modules: Mapping[str, nn.Module], ranks: Ranks) -> None
     ]
     if differences:
         message = listing("the ranks hold different weights", differences, "difference")
-        advice = "the last checkpoints are rank 0's; resume with --resume; if it happens again, look for a faulty GPU or node"
+        advice = "the last checkpoints are rank 0's: resume with --resume; if it recurs, look for a faulty GPU or node"
         raise RunError(f"{message}\n  {advice}")
 
 
