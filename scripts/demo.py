@@ -1,4 +1,4 @@
-"""Compare RGB, IR and mid fusion on drawn scenes: generate pairs, train, evaluate, plot.
+"""Compare RGB, IR and mid fusion on generated scenes: generate pairs, train, evaluate, plot.
 
     make demo
 
@@ -22,7 +22,7 @@ from yolofuse.config import load_config
 from yolofuse.data import PairSet
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.dataloaders import load_split
-from yolofuse.engine.evaluate import evaluate_run, view_pair
+from yolofuse.engine.evaluate_checkpoint import evaluate_run, view_pair
 from yolofuse.engine.train import train
 from yolofuse.errors import RunError
 from yolofuse.eval.report import EvalReport
@@ -119,7 +119,9 @@ def _comparison_rows(reports: Sequence[EvalReport]) -> list[dict[str, object]]:
                 "model": model.title,
                 **{name: f"{value:.4f}" for name, value in metrics.items()},
                 "pairs": report.result.num_images,
-                **{key: str(report.settings[key])[:12] for key in ("seed", "data_hash", "commit", "date", "torch")},
+                "seed": report.settings["seed"],
+                "data_hash": str(report.settings["data_hash"])[:12],
+                **{key: report.settings[key] for key in ("commit", "date", "device", "torch")},
             }
         )
     return rows

@@ -1,10 +1,13 @@
 """Draw docs/check.png: the image of `check` for a generated pair whose thermal image was moved.
 
-python scripts/docs_figures.py
+    python -m scripts.docs_figures
+
+docs/probe.png and docs/probe_vanishing.png are outputs of `python -m yolofuse.cli.probe`; see docs/initialisation.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import cv2
 import numpy as np
 
 from yolofuse.check.finding_images import draw_shift
-from yolofuse.check.registration import estimate_shift
+from yolofuse.check.measure_shift import estimate_shift
 from yolofuse.data import load_descriptor, load_pairs
 from yolofuse.data.images.decode import decode
 from yolofuse.synth import generate
@@ -23,6 +26,7 @@ _SHIFT = (14.0, -9.0)  # px, x and y
 
 def main() -> None:
     """Generate a pair, move its thermal image, estimate the shift and draw it."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "data"
         descriptor = load_descriptor(generate(root, num_train=8, num_val=1, seed=3, size_hw=(384, 512)))

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from scripts.benchmarks.results_table import append_rows
 from scripts.paths import REAL_DATA
-from yolofuse.check.registration import WORK_SIDE, Shift, estimate_shift, reach_of, shift_at_peak
+from yolofuse.check.measure_shift import WORK_SIDE, Shift, estimate_shift, reach_of, shift_at_peak
 from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.data.images.read_pair import read_pair, to_bytes
 from yolofuse.data.index.pair_set import load_pairs

@@ -28,8 +28,8 @@ from yolofuse.config.schema import AugmentConfig
 from yolofuse.data.dataloader import collate
 from yolofuse.data.dataset import SampleKey, TrainDataset
 from yolofuse.data.descriptor.load import load_descriptor
-from yolofuse.data.gpu.batch import TileBatch, TileDataset
-from yolofuse.data.gpu.compose import compose
+from yolofuse.data.gpu.augment_batch import augment_batch
+from yolofuse.data.gpu.tile_batch import TileBatch, TileDataset
 from yolofuse.data.images.lru_reader import Reader
 from yolofuse.data.index.pair_set import PairSet, load_pairs
 from yolofuse.data.pixel_cache import disk_cache
@@ -133,7 +133,7 @@ def _device_seconds(batch: Batch, device: torch.device, imgsz: int) -> float:
     """Return the seconds from the batch in the main process to pixels 0..1 on the device."""
     synchronize(device)
     start = time.perf_counter()
-    _ = compose(batch, device, imgsz) if isinstance(batch, TileBatch) else batch.to(device)
+    _ = augment_batch(batch, device, imgsz) if isinstance(batch, TileBatch) else batch.to(device)
     synchronize(device)
     return time.perf_counter() - start
 

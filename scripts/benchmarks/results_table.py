@@ -66,6 +66,12 @@ def commit() -> str:
     return revision.stdout.strip() or "none"
 
 
+def short_commit(revision: str) -> str:
+    """Return the first 12 digits of a report's commit, with ``-dirty`` if it had uncommitted changes."""
+    digits, dirty, _ = revision.partition("-dirty")
+    return digits[:12] + dirty
+
+
 def machine() -> str:
     """Return the processor's name and the number of cores."""
     info = Path("/proc/cpuinfo")

@@ -1,1 +1,1 @@
-"""Train and compare models on real and drawn data; each module or package is a command."""
+"""Train and compare models on real and generated data; each module or package is a command."""

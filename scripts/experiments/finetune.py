@@ -29,7 +29,10 @@ from yolofuse.tables import markdown_table
 BUDGET = ("train.epochs=60", "train.imgsz=320", "train.batch=8", "train.close_mosaic=10")
 ARMS = ("pretrained", "scratch")
 REFERENCE_AP50 = 0.104
-"""AP50 of a hand-wired fork from scratch, with the same data set and budget; the goal was three times this value."""
+"""AP50 of a hand-wired fork from scratch on the same data set; the goal was three times this value.
+
+Source: WangQvQ/YOLOFuse 91ba7a6, mid-level fusion, 60 epochs at 320 px, batch 8, SGD, seed 0, by its own AP50 metric.
+"""
 
 
 def main() -> None:

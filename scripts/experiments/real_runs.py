@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from scripts.benchmarks.results_table import short_commit
 from scripts.paths import REAL_DATA, REPO
 from yolofuse.files import save_text
 from yolofuse.tables import csv_text
@@ -105,7 +106,7 @@ def read_rows(spec: RunSpec, runs: Path) -> Iterator[Row]:
             "imgsz": str(settings["imgsz"]),
             "train_seconds": f"{seconds:.0f}",
             "data_hash": settings["data_hash"][:12],
-            "commit": settings["commit"][:12],
+            "commit": short_commit(settings["commit"]),
             "date": settings["date"][:10],
             "device": f"{settings['device']}, torch {settings['torch']}",
         }

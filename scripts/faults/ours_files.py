@@ -46,7 +46,7 @@ def sigkill_in_save(runs: OurRuns) -> Outcome:
     """Kill a process that saves a real state in a loop, each time under a new name as in training."""
     content = load_checkpoint(runs.folder("whole") / "weights" / "last.pt")
     rng, marker = np.random.default_rng(0), runs.root / "saved"
-    loaded, most_partial, bad = 0, 0, 0
+    loaded, most_partial, num_damaged = 0, 0, 0
     folder = RunFolder(runs.root / "saves")
     folder.last.parent.mkdir(parents=True)
 
@@ -67,17 +67,17 @@ def sigkill_in_save(runs: OurRuns) -> Outcome:
         job.wait_for(marker.exists)
         time.sleep(rng.uniform(0, time.perf_counter() - started))
         job.kill()
-        bad += len(checkpoint_errors(folder.path))
+        num_damaged += len(checkpoint_errors(folder.path))
         newest, _ = newest_checkpoint(folder)
         loaded += newest is not None
         most_partial = max(most_partial, len(list(folder.last.parent.glob(".*.part"))))
     measured = {
         "kills": _SAVE_KILLS,
         "newest loads": loaded,
-        "damaged files": bad,
+        "damaged files": num_damaged,
         "unfinished files left over all": most_partial,
     }
-    is_well = loaded == _SAVE_KILLS and not bad
+    is_well = loaded == _SAVE_KILLS and not num_damaged
     return Outcome("sigkill_in_save", "every checkpoint loads after every kill" if is_well else NOT_KEPT, measured)
 
 
@@ -147,16 +147,16 @@ def disk_full(runs: OurRuns) -> Outcome:
         code = job.wait()
         measured["filled in mid-run"] = f"exit {code}: {_error_text(last_line(job))}"
         kept = [(path.name, path.stat().st_size) for path in checkpoints(run)]
-        bad = checkpoint_errors(run)
+        errors = checkpoint_errors(run)
         size = sum(size for _, size in kept)
-        measured["kept whole"] = f"{len(kept) - len(bad)} of {len(kept)} checkpoints, {size} bytes"
+        measured["kept whole"] = f"{len(kept) - len(errors)} of {len(kept)} checkpoints, {size} bytes"
         file.unlink()
         again = runs.start("full", f"train.run={run}")[0]
         again.wait()
         end = describe_end(run, runs.folder("whole")) if again.code == 0 else f"exit {again.code}"
         measured["end, with space again"] = end
         (runs.root / "full.log").write_text(job.output() + again.output())
-    is_well = is_refused and code == 2 and kept and not bad and end == "bit-identical"
+    is_well = is_refused and code == 2 and kept and not errors and end == "bit-identical"
     names_cause = any(text in job.output() for text in ("No space left", "disk is full"))
     text = "refused before training; in mid-run ends with an error, all older checkpoints whole"
     text += "" if names_cause else ", but the error does NOT say that the disk is full"

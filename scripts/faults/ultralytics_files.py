@@ -137,7 +137,7 @@ def disk_full(runs: UltralyticsRuns) -> Outcome:
 
 
 def _fill_disk_later(trainer: Trainer, file: Path, *, keeps_filling: bool) -> None:
-    """Fill the disk before the second epoch's validation, and if asked for again whenever space becomes free."""
+    """Fill the disk before the second epoch's validation, with ``keeps_filling`` again whenever space is freed."""
 
     def fill_repeatedly() -> None:
         while True:

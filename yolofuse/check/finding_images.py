@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolofuse.check.findings import ReportImage
-from yolofuse.check.registration import Shift
+from yolofuse.check.measure_shift import Shift
 from yolofuse.data.images.read_pair import read_thumbnail
 from yolofuse.types import ByteArray, FloatArray, IntArray, PairRecord
 from yolofuse.viz.draw import Mark, add_margin, class_colour, draw_marks, side_by_side, stacked, title_band

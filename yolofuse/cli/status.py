@@ -15,7 +15,7 @@ from yolofuse.cli.common import run_command
 from yolofuse.errors import RunError, listing
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.records import EVENTS_NAME, STATUS_NAME
-from yolofuse.run.summary import Interruption, RunSummary, summarise_run
+from yolofuse.run.status_summary import Interruption, RunSummary, summarise_run
 from yolofuse.tables import text_table
 
 _MAX_INTERRUPTIONS = 8  # lines of one run

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from yolofuse.cli.common import Parser, run_command
-from yolofuse.engine.evaluate import evaluate_checkpoint, evaluate_run
+from yolofuse.engine.evaluate_checkpoint import evaluate_checkpoint, evaluate_run
 from yolofuse.errors import ConfigError
 
 
@@ -22,9 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, metavar="FILE", help="a checkpoint of yolofuse")
     parser.add_argument("--data", type=Path, metavar="FILE", help="descriptor of the data set to evaluate on")
     parser.add_argument("--split", metavar="NAME", help="split to evaluate (default: the config's data.val_split)")
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the report (default: eval-SPLIT in the run)"
-    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: eval-SPLIT in the run)")
     args, overrides = parser.parse_with_overrides(sys.argv[1:] if argv is None else argv)
     if (args.run is None) == (args.weights is None):
         parser.error("give either --run RUN or --weights FILE with --data FILE")

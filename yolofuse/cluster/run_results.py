@@ -17,7 +17,7 @@ from yolofuse.errors import RunError
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.records import LIFECYCLE_EVENTS, TERMINAL_EVENTS, RunStatus, read_events
 from yolofuse.run.resume_check import flat_options
-from yolofuse.run.summary import summarise_run
+from yolofuse.run.status_summary import summarise_run
 
 _MAX_BYTES = 1 << 26
 METRICS = ("AP", "AP50")

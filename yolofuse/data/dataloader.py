@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from yolofuse.data.dataset import EvalDataset, TrainDataset
-from yolofuse.data.gpu.batch import TileDataset, identity
+from yolofuse.data.gpu.tile_batch import TileDataset, identity
 from yolofuse.data.sampler import EpochSampler, EvalSampler
 from yolofuse.types import PairedBatch, PairedSample
 
@@ -40,7 +40,7 @@ def collate(samples: Sequence[PairedSample]) -> PairedBatch:
 def train_loader(
     dataset: TrainDataset | TileDataset, sampler: EpochSampler, workers: int = 0, pin: bool = False
 ) -> DataLoader[Any]:
-    """Load training batches in the sampler's order: ``PairedBatch``, or ``TileBatch`` for ``gpu.compose``.
+    """Load training batches in the sampler's order: ``PairedBatch``, or ``TileBatch`` for ``gpu.augment_batch``.
 
     Call ``sampler.set_epoch`` before each iteration.
     """

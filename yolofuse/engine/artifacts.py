@@ -38,9 +38,7 @@ def open_tensorboard(is_enabled: bool, folder: Path) -> LogScalars:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ConfigError(
-            "train.tensorboard: not installed; pip install tensorboard, or set it to false"
-        ) from error
+        raise ConfigError("train.tensorboard: not installed; pip install tensorboard, or set it to false") from error
     writer = SummaryWriter(str(folder / "tensorboard"))
 
     def log_row(row: Mapping[str, float | None], epoch: int) -> None:

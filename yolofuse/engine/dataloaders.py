@@ -20,9 +20,9 @@ from yolofuse.data import (
     load_pairs,
     train_loader,
 )
-from yolofuse.data.gpu.batch import TileDataset
-from yolofuse.data.gpu.compose import compose
+from yolofuse.data.gpu.augment_batch import augment_batch
 from yolofuse.data.gpu.jpeg import require_decoder
+from yolofuse.data.gpu.tile_batch import TileDataset
 from yolofuse.data.index.pair_set import Windows
 from yolofuse.data.index.scan_cache import default_cache_dir
 from yolofuse.data.pixel_cache import PixelCache, disk_cache, ram_cache
@@ -139,7 +139,7 @@ def _train_prefetcher(config: Config, dataset: TrainDataset, sampler: EpochSampl
     return DevicePrefetcher(
         lambda: train_loader(tiles, sampler, workers, pin),
         sampler.seek,
-        lambda batch: compose(batch, device, imgsz),
+        lambda batch: augment_batch(batch, device, imgsz),
         device,
     )
 

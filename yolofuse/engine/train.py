@@ -16,7 +16,7 @@ from yolofuse.engine.active_run import ActiveRun, checkpoint_header, write_marke
 from yolofuse.engine.artifacts import save_run_curves
 from yolofuse.engine.build import TrainContext
 from yolofuse.engine.diagnostics.profiler import profile_span
-from yolofuse.engine.evaluator import compute_metrics, predict_split
+from yolofuse.engine.evaluate_split import compute_metrics, predict_split
 from yolofuse.engine.lifecycle import Resume, open_run
 from yolofuse.engine.nan_guard import OutOfMemory, RollBack
 from yolofuse.engine.optim import freeze_batchnorm_statistics

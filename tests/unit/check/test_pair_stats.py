@@ -19,12 +19,12 @@ from yolofuse.types import ByteArray, PairRecord
 def records(tmp_path_factory: pytest.TempPathFactory) -> list[PairRecord]:
     """Pairs whose IR is another scene, a grey copy of RGB, an inverted copy, and constant."""
 
-    def picture(index: int) -> tuple[ByteArray, ByteArray, list[tuple[int, float, float, float, float]]]:
+    def make_pair(index: int) -> tuple[ByteArray, ByteArray, list[tuple[int, float, float, float, float]]]:
         grey = random_scene(0, (96, 128))
         ir = (random_scene(1, (96, 128)), grey, np.uint8(255) - grey, np.full_like(grey, 77))[index]
         return np.dstack([grey, grey // 2, grey // 3]).astype(np.uint8), ir, []
 
-    descriptor = make_pairs(tmp_path_factory.mktemp("stats"), num_train=4, num_val=0, picture=picture)
+    descriptor = make_pairs(tmp_path_factory.mktemp("stats"), num_train=4, num_val=0, pair_at=make_pair)
     return list(pairs_of(descriptor).records)
 
 

@@ -33,12 +33,12 @@ def _changed(image: ByteArray, number: int) -> ByteArray:
 def records(tmp_path_factory: pytest.TempPathFactory) -> list[PairRecord]:
     """A scene as it is, mirrored, copied, and with a new object; then another scene."""
 
-    def picture(index: int) -> tuple[ByteArray, ByteArray, list[tuple[int, float, float, float, float]]]:
+    def make_pair(index: int) -> tuple[ByteArray, ByteArray, list[tuple[int, float, float, float, float]]]:
         seed = 10 if index == 4 else 0
         grey, ir = (_changed(random_scene(seed + plus, SIZE_HW), index) for plus in (0, 1))
         return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR).astype(np.uint8), ir, []
 
-    descriptor = make_pairs(tmp_path_factory.mktemp("duplicates"), num_train=5, num_val=0, picture=picture)
+    descriptor = make_pairs(tmp_path_factory.mktemp("duplicates"), num_train=5, num_val=0, pair_at=make_pair)
     return list(pairs_of(descriptor).records)
 
 

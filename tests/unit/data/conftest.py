@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.pairs import make_pairs, pairs_of, random_picture
+from tests.support.pairs import make_pairs, pairs_of, random_pair
 from yolofuse.data.dataset import EvalDataset
 from yolofuse.data.index.pair_set import PairSet
 
@@ -19,5 +19,5 @@ def ten_pairs(tmp_path_factory: pytest.TempPathFactory) -> PairSet:
 def two_shapes(tmp_path_factory: pytest.TempPathFactory) -> EvalDataset:
     """Nine pairs of two shapes, in mixed order."""
     root = tmp_path_factory.mktemp("two_shapes")
-    pairs = make_pairs(root, 9, 0, picture=lambda index: random_picture(index, (32 if index % 2 else 64, 64)))
+    pairs = make_pairs(root, 9, 0, pair_at=lambda index: random_pair(index, (32 if index % 2 else 64, 64)))
     return EvalDataset(pairs_of(pairs), 64)

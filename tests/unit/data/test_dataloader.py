@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.pairs import Picture, make_pairs, pairs_of, record_calls
+from tests.support.pairs import LabelledPair, make_pairs, pairs_of, record_calls
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data.dataloader import collate, eval_loader, train_loader
 from yolofuse.data.dataset import EvalDataset, SampleKey, TrainDataset
@@ -69,13 +69,13 @@ def test_eval_loader__yields_every_pair_once(two_shapes: EvalDataset) -> None:
     assert {tuple(batch.pixels.shape[2:]) for batch in batches} == {(64, 64), (32, 64)}
 
 
-def _constant(index: int) -> Picture:
+def _constant(index: int) -> LabelledPair:
     return np.full((_IMGSZ, _IMGSZ, 3), (30, 20, 10), np.uint8), np.full((_IMGSZ, _IMGSZ), 40, np.uint8), []
 
 
 def test_collate__rgb_and_ir_cannot_be_exchanged_between_file_and_tensor(tmp_path: Path) -> None:
     still = AugmentConfig(hsv_h=0, hsv_s=0, hsv_v=0, ir_gain=0, ir_bias=0, ir_noise=0, scale=0, translate=0)
-    pairs = pairs_of(make_pairs(tmp_path, 2, 0, picture=_constant))
+    pairs = pairs_of(make_pairs(tmp_path, 2, 0, pair_at=_constant))
     samples = {
         "train": TrainDataset(pairs, _IMGSZ, still, seed=0)[SampleKey(0, 0, False)],
         "val": EvalDataset(pairs, _IMGSZ)[0],

@@ -125,7 +125,7 @@ def test_deep_batches__carry_the_levels_to_the_tensor(tmp_path: Path) -> None:
 
 
 def test_deep_photometry__is_that_of_8_bits(tmp_path: Path) -> None:
-    """The same picture in 8 and in 16 bits goes through the same changes, to a level or two."""
+    """The same image in 8 and in 16 bits goes through the same changes, to a level or two."""
     for bits in (8, 16):
         counts = np.linspace(0, 250, 64 * 96).reshape(64, 96).astype(np.uint8)
         deep = counts if bits == 8 else counts.astype(np.uint16) * 257

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from tests.support.descriptors import folders, write_descriptor
-from tests.support.pairs import Picture, make_pairs, pairs_of, record_calls, write_pair
+from tests.support.pairs import LabelledPair, make_pairs, pairs_of, record_calls, write_pair
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data import pixel_cache
 from yolofuse.data.dataloader import train_loader
@@ -169,8 +169,8 @@ def test_pixel_cache__of_a_copy_is_another(tmp_path: Path) -> None:
     """Equal names, sizes and times, other pixels: uncompressed images whose times were kept."""
     caches = []
     for level, name in ((10, "a"), (200, "b")):
-        picture: Picture = (np.full((64, 96, 3), level, np.uint8), np.full((64, 96), level, np.uint8), [])
-        write_pair(tmp_path / name, "train", "pair", picture, (".bmp", ".bmp"))
+        sample: LabelledPair = (np.full((64, 96, 3), level, np.uint8), np.full((64, 96), level, np.uint8), [])
+        write_pair(tmp_path / name, "train", "pair", sample, (".bmp", ".bmp"))
         for file in sorted((tmp_path / name).rglob("*.*")):
             os.utime(file, ns=(10**18, 10**18))
         caches.append(disk_cache(pairs_of(write_descriptor(tmp_path / name, {"train": folders()})), 64, tmp_path, 1))

@@ -10,8 +10,8 @@ import pytest
 from tests.support.run_folders import HERE, NOW, FakeState, write_events
 from yolofuse.run.events import append_event, describe_last_exit, last_lifecycle_event
 from yolofuse.run.records import read_events
+from yolofuse.run.status_summary import summarise_run
 from yolofuse.run.status_writer import StatusWriter
-from yolofuse.run.summary import summarise_run
 
 
 def test_append_event__writes_a_line(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from tqdm import tqdm
 from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.check.finding_images import draw_shift
 from yolofuse.check.findings import Finding, first_examples, plural
+from yolofuse.check.measure_shift import WORK_SIDE, Shift, estimate_shift, shift_at_peak, shift_surface
 from yolofuse.check.pair_stats import Split
-from yolofuse.check.registration import WORK_SIDE, Shift, estimate_shift, shift_at_peak, shift_surface
 from yolofuse.data.images.read_pair import fitted_hw, luma_and_ir, read_thumbnail
 from yolofuse.errors import DataError
 from yolofuse.spacing import evenly_spaced

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from yolofuse.engine.diagnostics.hooks import count_not_finite
+from yolofuse.engine.diagnostics.locate_nan import count_not_finite
 from yolofuse.weights.init.activations import is_activation, is_norm
 
 _FP16_MAX = torch.finfo(torch.float16).max

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from yolofuse.engine.diagnostics.hooks import where_not_finite
+from yolofuse.engine.diagnostics.locate_nan import where_not_finite
 from yolofuse.engine.precision import autocast, resolve_precision
 from yolofuse.files import save_text
 from yolofuse.types import PairedBatch

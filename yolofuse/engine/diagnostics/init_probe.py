@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from yolofuse.engine.build import TrainContext, first_batches
 from yolofuse.engine.diagnostics.activation_stats import ActivationRecorder
-from yolofuse.engine.diagnostics.hooks import count_not_finite, layer_hooks, preserve_state
+from yolofuse.engine.diagnostics.hooks import layer_hooks, preserve_state
+from yolofuse.engine.diagnostics.locate_nan import count_not_finite
 from yolofuse.engine.diagnostics.thresholds import Finding, LayerStats, Losses, find_anomalies
 from yolofuse.engine.optim import freeze_batchnorm_statistics
 from yolofuse.engine.precision import autocast, resolve_precision

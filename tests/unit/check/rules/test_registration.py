@@ -20,7 +20,7 @@ NUM_PAIRS, NUM_SHIFTED = 12, 4
 def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
     """Inverted IR; in the first pairs it is shifted by (20, -10) px, in the last it is another scene."""
 
-    def picture(index: int) -> tuple[ByteArray, ByteArray, list[tuple[int, float, float, float, float]]]:
+    def make_pair(index: int) -> tuple[ByteArray, ByteArray, list[tuple[int, float, float, float, float]]]:
         scene = random_scene(index, SIZE_HW)
         ir = np.uint8(255) - scene if index < NUM_PAIRS - 1 else random_scene(1000, SIZE_HW)
         if index < NUM_SHIFTED:
@@ -28,7 +28,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
         return cv2.cvtColor(scene, cv2.COLOR_GRAY2BGR).astype(np.uint8), ir.astype(np.uint8), []
 
     root = tmp_path_factory.mktemp("registration")
-    return measured_split(make_pairs(root, num_train=NUM_PAIRS, num_val=0, picture=picture))
+    return measured_split(make_pairs(root, num_train=NUM_PAIRS, num_val=0, pair_at=make_pair))
 
 
 def test_check_registration__names_shifted_pairs_and_their_shift(split: Split) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.support.gpu_batches import augmentation
-from tests.support.pairs import Picture, make_pairs, pairs_of
+from tests.support.pairs import LabelledPair, make_pairs, pairs_of
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data.augment.geometry import clip_boxes, covered_window, paint, scale_and_shift
 from yolofuse.data.dataset import SampleKey, TrainDataset
@@ -23,14 +23,14 @@ _GEOMETRIES = {
 }
 
 
-def _same_in_both(index: int) -> Picture:
+def _same_in_both(index: int) -> LabelledPair:
     """A grey texture, the same in every channel."""
     noise = np.random.default_rng(index).integers(0, 256, (20, 30), dtype=np.uint8)
     grey = np.asarray(cv2.resize(noise, (240, 160)), np.uint8)
     return np.repeat(grey[..., None], 3, axis=2), grey, []
 
 
-def _red_block(index: int) -> Picture:
+def _red_block(index: int) -> LabelledPair:
     """One block that stands out in both modalities, away from the border."""
     bgr, ir = np.full((160, 240, 3), 20, np.uint8), np.full((160, 240), 20, np.uint8)
     x, y = 30 + 17 * index, 25 + 11 * index
@@ -42,7 +42,7 @@ def _red_block(index: int) -> Picture:
 @pytest.mark.parametrize("mosaic", [True, False])
 @pytest.mark.parametrize("augment", _GEOMETRIES.values(), ids=_GEOMETRIES.keys())
 def test_geometry__is_shared_to_the_pixel(tmp_path: Path, augment: AugmentConfig, mosaic: bool) -> None:
-    pairs = pairs_of(make_pairs(tmp_path, 5, 0, picture=_same_in_both))
+    pairs = pairs_of(make_pairs(tmp_path, 5, 0, pair_at=_same_in_both))
     dataset = TrainDataset(pairs, _IMGSZ, augment, seed=1)
     for epoch in range(5):
         image = dataset[SampleKey(epoch, 2, mosaic)].image
@@ -63,7 +63,7 @@ _CASES = [
 @pytest.mark.parametrize("mosaic", [True, False])
 @pytest.mark.parametrize(("formats", "imgsz"), _CASES)
 def test_boxes__follow_the_pixels(tmp_path: Path, mosaic: bool, formats: str, imgsz: int) -> None:
-    pairs = pairs_of(make_pairs(tmp_path, 4, 0, picture=_red_block, suffixes=_FORMATS[formats]))
+    pairs = pairs_of(make_pairs(tmp_path, 4, 0, pair_at=_red_block, suffixes=_FORMATS[formats]))
     dataset = TrainDataset(pairs, imgsz, _GEOMETRIES["scale and shift"], seed=3)
     checked = 0
     for epoch in range(12):
@@ -83,7 +83,7 @@ def test_boxes__follow_the_pixels(tmp_path: Path, mosaic: bool, formats: str, im
 
 @pytest.mark.parametrize("mosaic", [True, False])
 def test_boxes__bound_rotated_pixels(tmp_path: Path, mosaic: bool) -> None:
-    pairs = pairs_of(make_pairs(tmp_path, 4, 0, picture=_red_block))
+    pairs = pairs_of(make_pairs(tmp_path, 4, 0, pair_at=_red_block))
     dataset = TrainDataset(pairs, _IMGSZ, _GEOMETRIES["rotated and sheared"], seed=3)
     for epoch in range(40):
         sample = dataset[SampleKey(epoch, epoch % 4, mosaic)]
@@ -102,8 +102,8 @@ def test_boxes__bound_rotated_pixels(tmp_path: Path, mosaic: bool) -> None:
 @pytest.mark.parametrize("degrees", [0.0, 180.0])
 def test_mosaic__tiles_leave_no_seam(tmp_path: Path, degrees: float) -> None:
     """White square tiles cover the middle of the canvas at any meeting point; a seam would show the grey below."""
-    white: Picture = (np.full((200, 200, 3), 255, np.uint8), np.full((200, 200), 255, np.uint8), [])
-    pairs = pairs_of(make_pairs(tmp_path, 2, 0, picture=lambda index: white))
+    white: LabelledPair = (np.full((200, 200, 3), 255, np.uint8), np.full((200, 200), 255, np.uint8), [])
+    pairs = pairs_of(make_pairs(tmp_path, 2, 0, pair_at=lambda index: white))
     dataset = TrainDataset(pairs, _IMGSZ, augmentation(degrees=degrees, scale=0.2, translate=0.0), seed=5)
     middle = slice(_IMGSZ * 3 // 10, _IMGSZ * 7 // 10)
     for epoch in range(40):

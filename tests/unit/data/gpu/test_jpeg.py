@@ -25,12 +25,12 @@ from tests.support.gpu_batches import (
     smooth,
     tiles_of,
 )
-from tests.support.pairs import Picture, make_pairs, pairs_of, real_data
+from tests.support.pairs import LabelledPair, make_pairs, pairs_of, real_data
 from yolofuse.data.dataset import TrainDataset
 from yolofuse.data.descriptor.load import load_descriptor
-from yolofuse.data.gpu.batch import TileDataset
-from yolofuse.data.gpu.compose import compose
+from yolofuse.data.gpu.augment_batch import augment_batch
 from yolofuse.data.gpu.jpeg import read_encoded
+from yolofuse.data.gpu.tile_batch import TileDataset
 from yolofuse.data.index.pair_set import PairSet, load_pairs
 from yolofuse.errors import ConfigError, DataError
 from yolofuse.types import PairFormat
@@ -39,13 +39,13 @@ from yolofuse.types import PairFormat
 @pytest.mark.parametrize("imgsz", [32, 48, 64, 96, 128, 320])
 def test_nvjpeg__agrees_with_the_pixel_route(tmp_path: Path, imgsz: int) -> None:
     """Noise shows any other resampling: some images are halved, some quartered, one is reduced much more."""
-    pairs = pairs_of(make_pairs(tmp_path, 5, 0, picture=noisy, suffixes=(".jpg", ".jpeg")))
+    pairs = pairs_of(make_pairs(tmp_path, 5, 0, pair_at=noisy, suffixes=(".jpg", ".jpeg")))
     dataset = TrainDataset(pairs, imgsz, augmentation(), seed=1)
     keys = keys_of(mosaic=False)
     batch = tiles_of(dataset, keys, "nvjpeg")
     assert len(batch.images) == 0
     assert len(batch.encoded_pairs) == 5
-    composed, expected = compose(batch, CPU, imgsz), composed_of(dataset, keys)
+    composed, expected = augment_batch(batch, CPU, imgsz), composed_of(dataset, keys)
     assert_same_but_pixels(composed, expected)
     apart = levels_apart(composed, expected)
     # OpenCV decodes straight to a half, a quarter or an eighth, which is not quite the mean of the whole.
@@ -56,11 +56,11 @@ def test_nvjpeg__agrees_with_the_pixel_route(tmp_path: Path, imgsz: int) -> None
 def test_nvjpeg__the_second_camera_may_be_of_another_size(tmp_path: Path) -> None:
     """The frame has 90 x 150 pixels; the other camera three times, or two thirds of, that per side."""
 
-    def picture(index: int) -> Picture:
+    def make_pair(index: int) -> LabelledPair:
         bgr, ir, boxes = smooth(0)
         return bgr, np.asarray(cv2.resize(ir, (451, 271) if index else (100, 60)), np.uint8), boxes
 
-    descriptor = make_pairs(tmp_path, 2, 0, picture=picture, suffixes=(".jpg", ".jpg"), extra={"resize": "stretch"})
+    descriptor = make_pairs(tmp_path, 2, 0, pair_at=make_pair, suffixes=(".jpg", ".jpg"), extra={"resize": "stretch"})
     dataset = TrainDataset(pairs_of(descriptor), IMGSZ, augmentation(**STILL), seed=1)
     keys = keys_of(mosaic=False, num=2)
     apart = levels_apart(composed_of(dataset, keys, "nvjpeg"), composed_of(dataset, keys))
@@ -69,7 +69,7 @@ def test_nvjpeg__the_second_camera_may_be_of_another_size(tmp_path: Path) -> Non
 
 
 def test_nvjpeg__other_files_are_sent_as_pixels(tmp_path: Path) -> None:
-    make_pairs(tmp_path, 4, 0, picture=smooth, suffixes=(".jpg", ".jpg"))
+    make_pairs(tmp_path, 4, 0, pair_at=smooth, suffixes=(".jpg", ".jpg"))
     for number in (0, 2):  # one image of the pair is enough
         old = tmp_path / "ir" / "train" / f"train_00{number}.jpg"
         Image.open(old).save(old.with_suffix(".png"))
@@ -79,7 +79,7 @@ def test_nvjpeg__other_files_are_sent_as_pixels(tmp_path: Path) -> None:
     batch = tiles_of(dataset, keys, "nvjpeg")
     assert batch.images.shape[0] == 2
     assert sorted(pair.rgb.stem for pair in batch.encoded_pairs) == ["train_001", "train_003"]
-    assert levels_apart(compose(batch, CPU, IMGSZ), composed_of(dataset, keys)).mean() < 0.3
+    assert levels_apart(augment_batch(batch, CPU, IMGSZ), composed_of(dataset, keys)).mean() < 0.3
 
 
 JPEG_KINDS: dict[str, tuple[str, dict[str, object], bool]] = {
@@ -98,15 +98,15 @@ JPEG_KINDS: dict[str, tuple[str, dict[str, object], bool]] = {
 def test_nvjpeg__only_plain_jpeg_goes_to_the_device(
     tmp_path: Path, mode: str, options: dict[str, object], is_plain: bool
 ) -> None:
-    descriptor = make_pairs(tmp_path, 1, 0, picture=smooth, suffixes=(".jpg", ".jpg"))
+    descriptor = make_pairs(tmp_path, 1, 0, pair_at=smooth, suffixes=(".jpg", ".jpg"))
     file = tmp_path / "rgb" / "train" / "train_000.jpg"
-    picture = Image.open(file).convert(mode)
-    picture.save(file, **options)  # type: ignore[arg-type]
+    image = Image.open(file).convert(mode)
+    image.save(file, **options)  # type: ignore[arg-type]
     dataset = TrainDataset(pairs_of(descriptor), IMGSZ, augmentation(), seed=1)
     keys = keys_of(mosaic=False, num=1)
     batch = tiles_of(dataset, keys, "nvjpeg")
     assert len(batch.encoded_pairs) == int(is_plain)
-    assert levels_apart(compose(batch, CPU, IMGSZ), composed_of(dataset, keys)).mean() < 0.5
+    assert levels_apart(augment_batch(batch, CPU, IMGSZ), composed_of(dataset, keys)).mean() < 0.5
 
 
 def _without_adobe_segment(encoded: bytes) -> bytes:
@@ -126,7 +126,7 @@ def _with_numbered_channels(encoded: bytes) -> bytes:
 @pytest.mark.parametrize("change", [_without_adobe_segment, _with_numbered_channels])
 def test_read_encoded__one_sign_of_rgb_is_enough(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
     """An Adobe segment, the channels' names, or both mark a file whose colours are not YCbCr."""
-    pairs = pairs_of(make_pairs(tmp_path, 1, 0, picture=smooth, suffixes=(".jpg", ".jpg")))
+    pairs = pairs_of(make_pairs(tmp_path, 1, 0, pair_at=smooth, suffixes=(".jpg", ".jpg")))
     record = pairs.records[0]
     Image.open(record.rgb).convert("RGB").save(record.rgb, keep_rgb=True)
     record.rgb.write_bytes(change(record.rgb.read_bytes()))
@@ -135,13 +135,15 @@ def test_read_encoded__one_sign_of_rgb_is_enough(tmp_path: Path, change: Callabl
 
 
 def test_nvjpeg__thermal_files_may_have_three_channels(tmp_path: Path) -> None:
-    descriptor = make_pairs(tmp_path, 1, 0, picture=smooth, suffixes=(".jpg", ".jpg"))
+    descriptor = make_pairs(tmp_path, 1, 0, pair_at=smooth, suffixes=(".jpg", ".jpg"))
     file = tmp_path / "ir" / "train" / "train_000.jpg"
     Image.open(file).convert("RGB").save(file)
     dataset = TrainDataset(pairs_of(descriptor), IMGSZ, augmentation(), seed=1)
     batch = tiles_of(dataset, keys_of(mosaic=False, num=1), "nvjpeg")
     assert len(batch.encoded_pairs) == 1
-    assert levels_apart(compose(batch, CPU, IMGSZ), composed_of(dataset, keys_of(False, num=1)))[:, 3].mean() < 0.3
+    assert (
+        levels_apart(augment_batch(batch, CPU, IMGSZ), composed_of(dataset, keys_of(False, num=1)))[:, 3].mean() < 0.3
+    )
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_read_encoded__skips_registered_and_windowed_pairs(jpeg_pairs: PairSet, 
 
 
 def test_nvjpeg__ignores_exif_orientation(tmp_path: Path) -> None:
-    descriptor = make_pairs(tmp_path, 1, 0, picture=smooth, suffixes=(".jpg", ".jpg"))
+    descriptor = make_pairs(tmp_path, 1, 0, pair_at=smooth, suffixes=(".jpg", ".jpg"))
     exif = Image.Exif()
     exif[0x0112] = 6  # rotated by 90 degrees
     for kind in ("rgb", "ir"):
@@ -169,18 +171,18 @@ def test_nvjpeg__ignores_exif_orientation(tmp_path: Path) -> None:
     dataset = TrainDataset(pairs_of(descriptor), IMGSZ, augmentation(), seed=1)
     batch = tiles_of(dataset, keys_of(mosaic=False, num=1), "nvjpeg")
     assert len(batch.encoded_pairs) == 1
-    assert levels_apart(compose(batch, CPU, IMGSZ), composed_of(dataset, keys_of(False, num=1))).mean() < 0.5
+    assert levels_apart(augment_batch(batch, CPU, IMGSZ), composed_of(dataset, keys_of(False, num=1))).mean() < 0.5
 
 
 def test_nvjpeg__damaged_files_are_all_named(tmp_path: Path) -> None:
-    pairs = pairs_of(make_pairs(tmp_path, 4, 0, picture=smooth, suffixes=(".jpg", ".jpg")))
+    pairs = pairs_of(make_pairs(tmp_path, 4, 0, pair_at=smooth, suffixes=(".jpg", ".jpg")))
     broken = [tmp_path / "rgb" / "train" / f"train_00{number}.jpg" for number in (1, 3)]
     for file in broken:
         content = file.read_bytes()
         file.write_bytes(content[: len(content) // 2])
     batch = tiles_of(TrainDataset(pairs, IMGSZ, augmentation(), seed=1), keys_of(mosaic=False, num=4), "nvjpeg")
     with pytest.raises(DataError, match="2 damaged files") as caught:
-        compose(batch, CPU, IMGSZ)
+        augment_batch(batch, CPU, IMGSZ)
     assert all(str(file) in str(caught.value) for file in broken)
     assert "train_002" not in str(caught.value)
 
@@ -196,7 +198,7 @@ def test_nvjpeg__damaged_files_are_all_named(tmp_path: Path) -> None:
     ids=["missing", "empty", "truncated header", "another size"],
 )
 def test_nvjpeg__changed_files_are_named(tmp_path: Path, change: Callable[[Path], object], message: str) -> None:
-    pairs = pairs_of(make_pairs(tmp_path, 2, 0, picture=smooth, suffixes=(".jpg", ".jpg")))
+    pairs = pairs_of(make_pairs(tmp_path, 2, 0, pair_at=smooth, suffixes=(".jpg", ".jpg")))
     file = tmp_path / "rgb" / "train" / "train_001.jpg"
     change(file)
     with pytest.raises(DataError, match=message) as caught:
@@ -222,7 +224,7 @@ def test_nvjpeg__a_device_without_decoder_is_not_reported_as_a_damaged_file(
 
     monkeypatch.setattr(torchvision.io, "decode_jpeg", refuse)
     with pytest.raises(ConfigError, match="can't decode JPEG on cpu"):
-        compose(batch, CPU, IMGSZ)
+        augment_batch(batch, CPU, IMGSZ)
 
 
 @pytest.mark.real
@@ -233,7 +235,7 @@ def test_nvjpeg__agrees_on_real_pairs(name: str) -> None:
     keys = keys_of(mosaic=True, epochs=1)
     batch = tiles_of(dataset, keys, "nvjpeg")
     assert len(batch.encoded_pairs) > 10
-    composed = compose(batch, CPU, 320)
+    composed = augment_batch(batch, CPU, 320)
     assert levels_apart(composed, composed_of(dataset, keys)).mean() < 1
     assert levels_apart(composed, expected_of(dataset, keys)).mean() < 1
 
@@ -244,17 +246,17 @@ def test_gpu__nvjpeg_agrees_with_the_pixel_route(jpeg_pairs: PairSet, imgsz: int
     dataset = TrainDataset(jpeg_pairs, imgsz, augmentation(), seed=1)
     keys = keys_of(mosaic=True)
     batch = tiles_of(dataset, keys, "nvjpeg").pin_memory()
-    apart = levels_apart(compose(batch, torch.device("cuda"), imgsz), composed_of(dataset, keys))
+    apart = levels_apart(augment_batch(batch, torch.device("cuda"), imgsz), composed_of(dataset, keys))
     assert apart.mean() < 2.5
 
 
 @pytest.mark.gpu
 def test_gpu__nvjpeg_names_damaged_files(tmp_path: Path) -> None:
-    pairs = pairs_of(make_pairs(tmp_path, 2, 0, picture=smooth, suffixes=(".jpg", ".jpg")))
+    pairs = pairs_of(make_pairs(tmp_path, 2, 0, pair_at=smooth, suffixes=(".jpg", ".jpg")))
     file = tmp_path / "rgb" / "train" / "train_001.jpg"
     content = file.read_bytes()
     start = content.index(b"\xff\xc4")  # the first Huffman table: nothing can be decoded without
     file.write_bytes(content[: start + 6] + b"\xff" * 40 + content[start + 46 :])
     batch = tiles_of(TrainDataset(pairs, IMGSZ, augmentation(), seed=1), keys_of(mosaic=False, num=2), "nvjpeg")
     with pytest.raises(DataError, match="train_001"):
-        compose(batch, torch.device("cuda"), IMGSZ)
+        augment_batch(batch, torch.device("cuda"), IMGSZ)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.support.descriptors import folders, write_counts, write_descriptor
-from tests.support.pairs import Picture, make_pairs, pairs_of, real_data, write_pair
+from tests.support.pairs import LabelledPair, make_pairs, pairs_of, real_data, write_pair
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data import load_descriptor, load_pairs
 from yolofuse.data.dataset import EvalDataset, SampleKey, TrainDataset
@@ -33,8 +33,8 @@ def test_read_pair__reduced_size_is_the_mean_of_blocks(
 ) -> None:
     y, x = np.mgrid[: size_hw[0], : size_hw[1]]
     ramp = (x * 2 + y).astype(np.uint8)
-    picture: Picture = (np.repeat(ramp[..., None], 3, axis=2), ramp, [])
-    record = pairs_of(make_pairs(tmp_path, 1, 0, picture=lambda index: picture, suffixes=suffixes)).records[0]
+    sample: LabelledPair = (np.repeat(ramp[..., None], 3, axis=2), ramp, [])
+    record = pairs_of(make_pairs(tmp_path, 1, 0, pair_at=lambda index: sample, suffixes=suffixes)).records[0]
     small = read_pair(record, (size_hw[0] // reduction, size_hw[1] // reduction))
     assert small.shape == (size_hw[0] // reduction, size_hw[1] // reduction, 4)
     # Pixel i of the small image is the mean of its block of file pixels.

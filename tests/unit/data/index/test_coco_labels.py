@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.support.descriptors import COCO_SOURCE, write_coco, write_descriptor
-from tests.support.pairs import make_pairs, pairs_of, random_picture, real_data, write_pair
+from tests.support.pairs import make_pairs, pairs_of, random_pair, real_data, write_pair
 from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.data import load_descriptor, load_pairs
 from yolofuse.errors import DataError
@@ -96,7 +96,7 @@ def test_coco__one_file_serves_all_splits(tmp_path: Path, form: str) -> None:
 
 
 def test_coco__that_lists_nothing_is_reported(tmp_path: Path) -> None:
-    write_pair(tmp_path, "train", "0001", random_picture(0))
+    write_pair(tmp_path, "train", "0001", random_pair(0))
     write_coco(tmp_path / "gt.json", {})
     with pytest.raises(DataError, match=r"lists no pair of splits\.train"):
         pairs_of(write_descriptor(tmp_path, {"train": COCO_SOURCE}))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.descriptors import folders, write_coco, write_descriptor
-from tests.support.pairs import make_pairs, pairs_of, random_picture, write_pair
+from tests.support.pairs import make_pairs, pairs_of, random_pair, write_pair
 from yolofuse.errors import DataError
 
 ERRORS: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -41,7 +41,7 @@ def test_empty_split__is_refused(tmp_path: Path) -> None:
 def test_subfolders__equal_stems_are_different_pairs(tmp_path: Path) -> None:
     descriptor = make_pairs(tmp_path, 1, 0)
     for index, folder in enumerate(("set00", "set01")):
-        write_pair(tmp_path, "train", f"{folder}/0001", random_picture(index), (".bmp", ".png"))
+        write_pair(tmp_path, "train", f"{folder}/0001", random_pair(index), (".bmp", ".png"))
     records = pairs_of(descriptor).records
     assert [(record.image_id, record.key) for record in records] == [
         (1, "set00/0001"),
@@ -73,7 +73,7 @@ def test_list__unknown_and_lonely_names_are_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["val/0001.png", "rgb/val/0001.png", "/data/set/val/0001.png"])
 def test_names__with_another_folder_are_not_the_pair_of_the_same_stem(tmp_path: Path, name: str) -> None:
-    write_pair(tmp_path, "train", "0001", random_picture(0))
+    write_pair(tmp_path, "train", "0001", random_pair(0))
     write_coco(tmp_path / "gt.json", {1: name})
     with pytest.raises(DataError, match="matches no pair, or more than one"):
         pairs_of(write_descriptor(tmp_path, {"train": {"rgb": "rgb", "ir": "ir", "coco": "gt.json"}}))
@@ -81,6 +81,6 @@ def test_names__with_another_folder_are_not_the_pair_of_the_same_stem(tmp_path: 
 
 @pytest.mark.parametrize("name", ["train/0001.png", "0001.png", "rgb/train/0001.png", "/data/set/ir/train/0001.png"])
 def test_names__with_its_own_folders_are_the_pair(tmp_path: Path, name: str) -> None:
-    write_pair(tmp_path, "train", "0001", random_picture(0))
+    write_pair(tmp_path, "train", "0001", random_pair(0))
     write_coco(tmp_path / "gt.json", {1: name})
     assert len(pairs_of(write_descriptor(tmp_path, {"train": {"rgb": "rgb", "ir": "ir", "coco": "gt.json"}}))) == 1

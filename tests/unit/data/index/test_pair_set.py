@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.descriptors import COCO_SOURCE, write_coco, write_descriptor
-from tests.support.pairs import make_pairs, pairs_of, random_picture, real_data, write_pair
+from tests.support.pairs import make_pairs, pairs_of, random_pair, real_data, write_pair
 from yolofuse.data import load_descriptor, load_pairs
 from yolofuse.errors import DataError
 
@@ -35,7 +35,7 @@ def test_background__missing_and_empty_labels_count(tmp_path: Path) -> None:
 
 
 def test_backgrounds__are_pairs_without_a_box_to_detect(tmp_path: Path) -> None:
-    write_pair(tmp_path, "train", "0001", random_picture(0))
+    write_pair(tmp_path, "train", "0001", random_pair(0))
     write_coco(tmp_path / "gt.json", {1: "0001.png"})
     content = json.loads((tmp_path / "gt.json").read_text())
     content["annotations"][0]["iscrowd"] = 1

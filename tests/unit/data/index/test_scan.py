@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from tests.support.descriptors import COCO_SOURCE, folders, write_coco, write_counts, write_descriptor
-from tests.support.pairs import make_pairs, pairs_of, random_picture, write_pair
+from tests.support.pairs import make_pairs, pairs_of, random_pair, write_pair
 from yolofuse.data.images.decode import inspect_image
 from yolofuse.errors import DataError
 
@@ -64,7 +64,7 @@ ERRORS: dict[str, tuple[Callable[[Path], None], str]] = {
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_error__is_named(tmp_path: Path, break_it: Callable[[Path], None], message: str) -> None:
     descriptor = make_pairs(tmp_path, 2, 0)
-    write_pair(tmp_path, "train", "train_000", random_picture(0), (".jpg", ".png"))
+    write_pair(tmp_path, "train", "train_000", random_pair(0), (".jpg", ".png"))
     (tmp_path / "rgb" / "train" / "train_000.png").unlink()
     assert len(pairs_of(descriptor)) == 2
     break_it(tmp_path)
@@ -95,7 +95,7 @@ def test_exif_orientation__is_ignored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", [2, 3, 6])
 def test_tiff__with_an_orientation_is_refused(tmp_path: Path, orientation: int) -> None:
-    write_pair(tmp_path, "train", "pair", random_picture(0))
+    write_pair(tmp_path, "train", "pair", random_pair(0))
     (tmp_path / "ir" / "train" / "pair.png").unlink()
     pixels = np.random.default_rng(0).integers(0, 255, (64, 96), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "ir" / "train" / "pair.tiff", tiffinfo={274: orientation})
@@ -106,7 +106,7 @@ def test_tiff__with_an_orientation_is_refused(tmp_path: Path, orientation: int) 
 def test_coco__of_turned_images_is_refused_and_of_scaled_ones_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_pair(tmp_path, "train", "0001", random_picture(0, (64, 96)))
+    write_pair(tmp_path, "train", "0001", random_pair(0, (64, 96)))
     descriptor = write_descriptor(tmp_path, {"train": COCO_SOURCE})
     write_coco(tmp_path / "gt.json", {1: "0001.png"}, size_hw=(96, 64))
     with pytest.raises(DataError, match="says 64x96, but the frame is 96x64; labelled on rotated images"):
@@ -117,7 +117,7 @@ def test_coco__of_turned_images_is_refused_and_of_scaled_ones_reported(
 
 
 def test_coco_sizes_of_the_other_modality__ask_for_its_frame(tmp_path: Path) -> None:
-    bgr, _, boxes = random_picture(0, (70, 100))
+    bgr, _, boxes = random_pair(0, (70, 100))
     write_pair(tmp_path, "train", "pair", (bgr, np.zeros((25, 40), np.uint8), boxes))
     write_coco(tmp_path / "gt.json", {1: "pair.png"}, size_hw=(25, 40))
     with pytest.raises(DataError, match="the size of the other image: set frame: ir"):

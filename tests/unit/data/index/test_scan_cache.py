@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.descriptors import COCO_SOURCE, write_coco, write_descriptor
-from tests.support.pairs import make_pairs, pairs_of, random_picture, record_calls, write_pair
+from tests.support.pairs import make_pairs, pairs_of, random_pair, record_calls, write_pair
 from yolofuse.data.index import scan as scan_module
 
 
@@ -82,7 +82,7 @@ def test_scan_cache__splits_of_one_manifest_do_not_replace_each_other(
 
 
 def test_warnings__are_logged_again_from_the_cache(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write_pair(tmp_path, "train", "0001", random_picture(0))
+    write_pair(tmp_path, "train", "0001", random_pair(0))
     write_coco(tmp_path / "gt.json", {1: "0001.png"}, size_hw=(128, 192))
     descriptor = write_descriptor(tmp_path, {"train": COCO_SOURCE})
     for _ in range(2):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.descriptors import folders, write_descriptor
-from tests.support.pairs import make_pairs, pairs_of, random_picture, write_pair
+from tests.support.pairs import make_pairs, pairs_of, random_pair, write_pair
 from yolofuse.errors import DataError
 
 
@@ -33,7 +33,7 @@ def test_tags__mistake_is_named(tmp_path: Path, text: str, message: str) -> None
 
 def test_tags__a_bare_name_of_two_pairs_tags_neither(tmp_path: Path) -> None:
     for folder in ("set00", "set01"):
-        write_pair(tmp_path, "train", f"{folder}/0001", random_picture(0))
+        write_pair(tmp_path, "train", f"{folder}/0001", random_pair(0))
     tags = {"file": "meta.csv", "key": "name", "columns": ["daynight"]}
     (tmp_path / "meta.csv").write_text("name,daynight\n0001,day\nset01/0001,night\n")
     with pytest.raises(DataError, match="no row with name = set00/0001"):

@@ -58,7 +58,7 @@ class TileBatch:
 
 
 class TileDataset(Dataset[TileBatch]):
-    """Make the batches of a training data set for ``gpu.compose``.
+    """Make the batches of a training data set for ``gpu.augment_batch``.
 
     An image that several samples of a batch show is read and sent once: see ``train.augment.mosaic_pool``. With
     ``nvjpeg``, JPEG files are sent as they are where the device decodes them to the same pixels within a few levels;
@@ -151,6 +151,6 @@ def _stack_tiles(
             image_index[slot, sample] = position_of[tile.index]
             matrices[slot, sample] = tile.matrix
             crop_xyxy[slot, sample] = (crop.x0, crop.y0, crop.x1, crop.y1)
-    # Coordinates are areas, and compose counts pixels: the centre of pixel 0 lies at 0.5.
+    # Coordinates are areas, and augment_batch counts pixels: the centre of pixel 0 lies at 0.5.
     back = (np.linalg.inv(matrices) @ scale_and_shift(1.0, 0.5, 0.5))[..., :2, :] - [[0, 0, 0.5], [0, 0, 0.5]]
     return torch.from_numpy(image_index), torch.from_numpy(back.astype(np.float32)), torch.from_numpy(crop_xyxy)

@@ -16,7 +16,7 @@ from yolofuse.data.images.read_pair import read_pair, to_bytes
 from yolofuse.data.index.pair_set import Windows
 from yolofuse.distributed.ranks import Ranks, join_ranks
 from yolofuse.engine.dataloaders import load_split, windows_in
-from yolofuse.engine.evaluator import Evaluation, evaluate_split
+from yolofuse.engine.evaluate_split import Evaluation, evaluate_split
 from yolofuse.engine.precision import resolve_precision
 from yolofuse.errors import ConfigError, DataError, RunError
 from yolofuse.eval.coco_backends import backend_version

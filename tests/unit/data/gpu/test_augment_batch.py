@@ -27,17 +27,17 @@ from tests.support.gpu_batches import (
     noisy,
     tiles_of,
 )
-from tests.support.pairs import Picture, make_pairs, pairs_of, record_calls
+from tests.support.pairs import LabelledPair, make_pairs, pairs_of, record_calls
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data.dataset import SampleKey, TrainDataset
-from yolofuse.data.gpu import compose as compose_module
+from yolofuse.data.gpu import augment_batch as augment_module
 from yolofuse.data.gpu import jpeg
-from yolofuse.data.gpu.compose import compose
+from yolofuse.data.gpu.augment_batch import augment_batch
 from yolofuse.data.images.read_pair import PAD
 from yolofuse.data.index.pair_set import PairSet
 
 
-def _ramp(index: int) -> Picture:
+def _ramp(index: int) -> LabelledPair:
     """R is a pixel's column, G its row, IR which image it is of."""
     height, width = SIZES_HW[index % 4]
     rows, columns = np.mgrid[:height, :width]
@@ -69,7 +69,7 @@ def test_compose__gives_the_pixels_of_the_cpu_path(
 @pytest.mark.parametrize("augment", GEOMETRIES.values(), ids=GEOMETRIES.keys())
 def test_compose__shows_each_place_where_the_plan_puts_it(tmp_path: Path, augment: AugmentConfig, mosaic: bool) -> None:
     """Compare with the plan's matrices, without the CPU path."""
-    pairs = pairs_of(make_pairs(tmp_path, 4, 0, picture=_ramp))
+    pairs = pairs_of(make_pairs(tmp_path, 4, 0, pair_at=_ramp))
     imgsz = 192  # larger than the images, so that a stored pixel is one of the file
     dataset = TrainDataset(pairs, imgsz, augment, seed=2)
     keys = keys_of(mosaic, 3, 4)
@@ -103,8 +103,8 @@ def test_compose__shows_each_place_where_the_plan_puts_it(tmp_path: Path, augmen
 
 
 def test_compose__tiles_leave_no_seam(tmp_path: Path) -> None:
-    white: Picture = (np.full((200, 200, 3), 255, np.uint8), np.full((200, 200), 255, np.uint8), [])
-    pairs = pairs_of(make_pairs(tmp_path, 2, 0, picture=lambda index: white))
+    white: LabelledPair = (np.full((200, 200, 3), 255, np.uint8), np.full((200, 200), 255, np.uint8), [])
+    pairs = pairs_of(make_pairs(tmp_path, 2, 0, pair_at=lambda index: white))
     dataset = TrainDataset(pairs, IMGSZ, augmentation(degrees=180.0, scale=0.2, translate=0.0), seed=5)
     pixels = composed_of(dataset, [SampleKey(epoch, 0, True) for epoch in range(50)]).pixels
     middle = slice(IMGSZ * 3 // 10, IMGSZ * 7 // 10)
@@ -144,7 +144,7 @@ def test_compose__keeps_16_bits(deep_pairs: PairSet, mosaic: bool) -> None:
     keys = keys_of(mosaic)
     batch = tiles_of(dataset, keys)
     assert batch.images.dtype == torch.uint16
-    composed, expected = compose(batch, CPU, IMGSZ), expected_of(dataset, keys)
+    composed, expected = augment_batch(batch, CPU, IMGSZ), expected_of(dataset, keys)
     assert_same_but_pixels(composed, expected)
     assert levels_apart(composed, expected).mean() < 0.05
     assert len(np.unique(composed.ir.numpy())) > 1000
@@ -153,14 +153,14 @@ def test_compose__keeps_16_bits(deep_pairs: PairSet, mosaic: bool) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_compose__returns_any_dtype(deep_pairs: PairSet, dtype: torch.dtype) -> None:
     batch = tiles_of(TrainDataset(deep_pairs, IMGSZ, AugmentConfig(), seed=1), keys_of(mosaic=True, epochs=1))
-    composed = compose(batch, CPU, IMGSZ, dtype)
+    composed = augment_batch(batch, CPU, IMGSZ, dtype)
     assert composed.pixels.dtype == dtype
-    assert torch.equal(composed.pixels, compose(batch, CPU, IMGSZ).pixels.to(dtype))
+    assert torch.equal(composed.pixels, augment_batch(batch, CPU, IMGSZ).pixels.to(dtype))
 
 
 def test_compose__images_without_objects_make_no_boxes(tmp_path: Path) -> None:
-    empty: Callable[[int], Picture] = lambda index: (*noisy(index)[:2], [])  # noqa: E731
-    dataset = TrainDataset(pairs_of(make_pairs(tmp_path, 3, 0, picture=empty)), IMGSZ, AugmentConfig(), seed=1)
+    empty: Callable[[int], LabelledPair] = lambda index: (*noisy(index)[:2], [])  # noqa: E731
+    dataset = TrainDataset(pairs_of(make_pairs(tmp_path, 3, 0, pair_at=empty)), IMGSZ, AugmentConfig(), seed=1)
     keys = keys_of(mosaic=True, num=3)
     composed = composed_of(dataset, keys)
     assert composed.boxes_xyxy.shape == (0, 4)
@@ -182,13 +182,13 @@ def test_compose__an_image_outside_the_canvas_leaves_it_grey(png_pairs: PairSet)
 @pytest.mark.parametrize("decode", ["cpu", "nvjpeg"])
 def test_compose__chunks_change_no_byte(jpeg_pairs: PairSet, decode: Decode, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = tiles_of(TrainDataset(jpeg_pairs, IMGSZ, AugmentConfig(degrees=5.0), seed=1), keys_of(mosaic=True), decode)
-    whole = compose(batch, CPU, IMGSZ)
+    whole = augment_batch(batch, CPU, IMGSZ)
     largest = max(IMGSZ**2, batch.images.shape[1] * batch.images.shape[2])
-    monkeypatch.setattr(compose_module, "_CHUNK_PIXELS", 3 * largest)
+    monkeypatch.setattr(augment_module, "_CHUNK_PIXELS", 3 * largest)
     monkeypatch.setattr(jpeg, "_CHUNK_PIXELS", 40_000)
     decoded = record_calls(monkeypatch, torchvision.io, "decode_jpeg")
     painted = record_calls(monkeypatch, functional, "grid_sample")
-    assert torch.equal(compose(batch, CPU, IMGSZ).pixels, whole.pixels)
+    assert torch.equal(augment_batch(batch, CPU, IMGSZ).pixels, whole.pixels)
     assert len(decoded) == (0 if decode == "cpu" else 2 * 4)
     assert len(painted) == 4 * 4  # four slots, ten samples by threes
 
@@ -202,13 +202,13 @@ def test_gpu__composes_as_the_cpu_without_waiting(
     augment = AugmentConfig(degrees=10.0, ir_noise=0.1)
     pairs = png_pairs if depth == "8 bits" else deep_pairs
     batch = tiles_of(TrainDataset(pairs, IMGSZ, augment, seed=1), keys_of(mosaic)).pin_memory()
-    expected = compose(batch, CPU, IMGSZ)
-    compose(batch, torch.device("cuda"), IMGSZ)  # the first call uploads the noise table
+    expected = augment_batch(batch, CPU, IMGSZ)
+    augment_batch(batch, torch.device("cuda"), IMGSZ)  # the first call uploads the noise table
     mode = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        composed = compose(batch, torch.device("cuda"), IMGSZ)
-        halved = compose(batch, torch.device("cuda"), IMGSZ, torch.float16)
+        composed = augment_batch(batch, torch.device("cuda"), IMGSZ)
+        halved = augment_batch(batch, torch.device("cuda"), IMGSZ, torch.float16)
     finally:
         torch.cuda.set_sync_debug_mode(mode)
     assert_same_but_pixels(composed, expected)

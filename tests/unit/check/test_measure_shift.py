@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support.check_splits import random_scene
-from yolofuse.check.registration import estimate_shift, reach_of, shift_surface
+from yolofuse.check.measure_shift import estimate_shift, reach_of, shift_surface
 
 
 @pytest.mark.parametrize("sign", [1, -1], ids=["same contrast", "inverted contrast"])

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from yolofuse.data.augment.photometry import apply_photometry_batch
-from yolofuse.data.gpu.batch import TileBatch
 from yolofuse.data.gpu.jpeg import decode_into
+from yolofuse.data.gpu.tile_batch import TileBatch
 from yolofuse.data.images.read_pair import PAD
 from yolofuse.types import PairedBatch
 
@@ -16,7 +16,9 @@ _CHUNK_PIXELS = 1 << 23  # of canvases that are painted at once; they take about
 _EDGE = 1e-3  # px of an image; tiles that meet overlap by this, so that rounding leaves no grey line between them
 
 
-def compose(batch: TileBatch, device: torch.device, imgsz: int, dtype: torch.dtype = torch.float32) -> PairedBatch:
+def augment_batch(
+    batch: TileBatch, device: torch.device, imgsz: int, dtype: torch.dtype = torch.float32
+) -> PairedBatch:
     """Make the batch that the CPU path makes of the same keys, with pixels 0..1, on ``device``.
 
     Draws, boxes and noise are the same. Pixels agree within rounding, since OpenCV rounds after every step and this

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.run_folders import HERE, NOW, write_events, write_status
 from yolofuse.run.lock import run_lock
-from yolofuse.run.summary import RunSummary, summarise_run
+from yolofuse.run.status_summary import RunSummary, summarise_run
 
 
 def _summary(folder: Path, locked: bool = False) -> RunSummary:

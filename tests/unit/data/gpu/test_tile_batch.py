@@ -10,7 +10,7 @@ from tests.support.pairs import record_calls
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data.dataloader import train_loader
 from yolofuse.data.dataset import SampleKey, TrainDataset
-from yolofuse.data.gpu.batch import TileBatch, TileDataset
+from yolofuse.data.gpu.tile_batch import TileBatch, TileDataset
 from yolofuse.data.images.lru_reader import LruReader
 from yolofuse.data.index.pair_set import PairSet
 from yolofuse.data.sampler import EpochSampler
