@@ -1,4 +1,4 @@
-"""Fixtures of every test: no network, one thread, a private cache, no waiting for the disk."""
+"""Set up every test: no network, one thread, a private cache, no fsync."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOOPBACK = ("127.", "::1", "localhost")
 
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse every connection that leaves this machine, so that nothing can open one unnoticed."""
+    """Refuse every connection to another machine."""
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: Any) -> None:
@@ -29,7 +29,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait for the disk, which takes seconds on a busy machine; no test can cut the power anyway."""
+    """Skip fsync, which takes seconds on a busy machine; no test cuts the power."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
@@ -40,7 +40,7 @@ def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _few_threads() -> Iterator[None]:
-    """Tiny models run faster without a pool of threads, and the same on every machine."""
+    """Use one thread: tiny models run faster, and results are the same on every machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -48,7 +48,7 @@ def _few_threads() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked ``gpu`` skip themselves where there is none."""
+    """Skip tests marked ``gpu`` where there is no GPU."""
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):

@@ -1,13 +1,13 @@
 #!/bin/bash
 # A real Slurm of virtual nodes on this machine, for tests: every daemon on loopback, every file below one folder.
 #
-#   slurm_local.sh install            apt's packages, where root and apt are there; says what is missing, never fails
-#   slurm_local.sh start DIR [NODES [PID]]  within seconds or not at all; stops by itself when process PID is gone
-#   slurm_local.sh env DIR            for `eval`: what Slurm's commands need to find it
-#   slurm_local.sh fail DIR NODE      the node and all that runs on it die at once, as by a power cut
-#   slurm_local.sh revive DIR NODE    the node is switched on again
-#   slurm_local.sh forget DIR         the controller is started anew, without the messages that it had not delivered
-#   slurm_local.sh stop DIR           ends what start began, by recorded pid, and takes its line out of /etc/hosts
+#   slurm_local.sh install            installs apt's packages, where root and apt are available; prints what is missing, never fails
+#   slurm_local.sh start DIR [NODES [PID]]  starts within seconds or fails; stops by itself when process PID has ended
+#   slurm_local.sh env DIR            prints variables for `eval`, by which Slurm's commands find it
+#   slurm_local.sh fail DIR NODE      kills the node and all that runs on it at once, as by a power cut
+#   slurm_local.sh revive DIR NODE    starts the node again
+#   slurm_local.sh forget DIR         restarts the controller, which loses its undelivered messages
+#   slurm_local.sh stop DIR           ends what start started, by recorded pid, and removes its line from /etc/hosts
 set -euo pipefail
 
 PORT=${YOLOFUSE_SLURM_PORT:-28310}
@@ -76,20 +76,20 @@ GresTypes=gpu
 NodeName=n[1-$nodes] NodeHostname=$HOST NodeAddr=127.0.0.1 Port=[$((PORT + 1))-$((PORT + nodes))] CPUs=$cpus RealMemory=$memory Gres=gpu:2
 PartitionName=main Nodes=n[1-$nodes] Default=YES State=UP
 CONF
-  # pretended GPUs: slurmd asks for a device each, and never opens it
+  # fake GPUs: slurmd needs a device file for each, and never opens it
   printf "NodeName=n[1-$nodes] Name=gpu File=%s\n" /dev/null /dev/zero >"$DIR/gres.conf"
 }
 
-hosts() { # [NODES]: our line in the hosts file, which makes this host's name and the nodes' names loopback; or no line
+hosts() { # [NODES]: write our line of the hosts file, which resolves this host and the nodes to loopback; or remove it
   (
-    flock 9 # another cluster's line may come or go at the same time
+    flock 9 # another cluster may change its line at the same time
     grep -vF "$TAG" /etc/hosts >"$DIR/hosts" || true
     [ -z "${1:-}" ] || echo "127.0.0.1 $HOST $(seq -f 'n%g' -s ' ' "$1") $TAG" >>"$DIR/hosts"
     cat "$DIR/hosts" >/etc/hosts # in place: in a container it is a mount, which cannot be replaced
   ) 9</etc/hosts
 }
 
-node_up() { # NODE: `fail` finds it by the mark in its environment
+node_up() { # NODE: `fail` finds it by this variable in its environment
   YOLOFUSE_VIRTUAL_NODE="$DIR/$1" slurmd -N "$1"
 }
 
@@ -104,7 +104,7 @@ start() {
   configure "$nodes"
   hosts "$nodes"
   (umask 077 && head -c 1024 /dev/urandom >"$DIR/munge.key")
-  # --force: munged wants every folder above its socket closed to others, which /tmp is not
+  # --force: munged requires that others cannot write to any folder above its socket, but /tmp is world-writable
   munged --force --key-file="$DIR/munge.key" --socket="$DIR/munge.socket" --pid-file="$DIR/pids/munged" \
     --log-file="$DIR/log/munged" --seed-file="$DIR/munge.seed" 2>>"$DIR/log/start"
   slurmctld -c 2>>"$DIR/log/start"
@@ -122,7 +122,7 @@ start() {
   if [ -n "${2:-}" ]; then setsid "$0" guard "$DIR" "$2" </dev/null >/dev/null 2>&1 & fi
 }
 
-guard() { # PID: a killed test run stops nothing itself
+guard() { # PID: stop the cluster when the test run has ended, also if it was killed
   touch "$DIR/pids/guard"
   while kill -0 "$1" 2>/dev/null; do
     sleep 1
@@ -131,31 +131,31 @@ guard() { # PID: a killed test run stops nothing itself
   stop
 }
 
-ended() { # FILE: end the process whose pid it holds; true if there was one
+end_process() { # FILE: end the process whose pid the file holds; true if there was one
   local pid try
   [ -s "$1" ] && pid=$(cat "$1") && kill "$pid" 2>/dev/null || return 1
   for try in $(seq 50); do kill -0 "$pid" 2>/dev/null || return 0; sleep 0.1; done
   kill -KILL "$pid" 2>/dev/null || true
 }
 
-# The controller keeps what it could not tell a dead node and repeats it for a minute, such as the kill of a step that a
-# requeued job has again by the same number. Real jobs are requeued after two minutes, here after six seconds: a fresh
-# controller, from its saved state, has forgotten the message. (It notices less well that a batch script is gone.)
+# The controller resends undelivered messages to a dead node for a minute, such as the kill of a step whose number a
+# requeued job uses again. Real jobs are requeued after two minutes, here after six seconds: a controller restarted from
+# its saved state does not have the message any more. (It is less reliable in noticing that a batch script has died.)
 forget() {
-  ended "$DIR/pids/slurmctld" || true
+  end_process "$DIR/pids/slurmctld" || true
   slurmctld 2>>"$DIR/log/start"
 }
 
-having() { # WORD: pids of processes with it in their environment
+pids_with() { # NAME=VALUE: pids of processes with it in their environment
   grep -lzxF -- "$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 | sort
 }
 
 on_node() { # NODE: pids of its slurmd, of the processes of its steps, and of the steps' managers
   local pid parent
-  having "YOLOFUSE_VIRTUAL_NODE=$DIR/$1"
-  for pid in $(comm -12 <(having "SLURMD_NODENAME=$1") <(having "SLURM_CONF=$SLURM_CONF")); do
+  pids_with "YOLOFUSE_VIRTUAL_NODE=$DIR/$1"
+  for pid in $(comm -12 <(pids_with "SLURMD_NODENAME=$1") <(pids_with "SLURM_CONF=$SLURM_CONF")); do
     echo "$pid"
-    # a manager has written its title over its environment, but it is the parent of what it started
+    # a manager overwrites its environment with its title, but it is the parent of what it started
     parent=$(awk '/^PPid:/ {print $2}' "/proc/$pid/status" 2>/dev/null) || continue
     [ "$(cat "/proc/$parent/comm" 2>/dev/null)" != slurmstepd ] || echo "$parent"
   done
@@ -163,7 +163,7 @@ on_node() { # NODE: pids of its slurmd, of the processes of its steps, and of th
 
 fail() {
   local signal pid
-  for signal in STOP STOP KILL; do # all are stopped first, so that none tells of the others' end
+  for signal in STOP STOP KILL; do # stop all first, so that none reports the end of another
     for pid in $(on_node "$1"); do kill "-$signal" "$pid" 2>/dev/null || true; done
   done
   rm -f "$DIR/pids/slurmd.$1"
@@ -172,8 +172,8 @@ fail() {
 stop() {
   local file
   rm -f "$DIR/pids/guard"
-  for file in "$DIR"/spool/*/; do fail "$(basename "$file")"; done # with all that still runs there
-  for file in "$DIR"/pids/slurmctld "$DIR"/pids/munged; do ended "$file" || true; done
+  for file in "$DIR"/spool/*/; do fail "$(basename "$file")"; done # and all that still runs there
+  for file in "$DIR"/pids/slurmctld "$DIR"/pids/munged; do end_process "$file" || true; done
   hosts
 }
 

@@ -1,4 +1,4 @@
-"""Whatever a user can get wrong: a clear message, exit code 2, and no run begun."""
+"""Test that any user error gives a clear message and exit code 2, and starts no run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel
 
-from tests.support.pairs import make_pairs, random_picture, write_pair
+from tests.support.pairs import make_pairs, random_pair, write_pair
 from tests.support.runs import write_config
 from yolofuse.cli import train as train_cli
 from yolofuse.cli import val as val_cli
@@ -35,7 +35,7 @@ def _duplicate_stem(root: Path) -> None:
 
 
 def _truncate_jpeg(root: Path) -> None:
-    write_pair(root, "train", "cut", random_picture(50), (".jpg", ".jpg"))
+    write_pair(root, "train", "cut", random_pair(50), (".jpg", ".jpg"))
     file = root / "rgb" / "train" / "cut.jpg"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
@@ -67,15 +67,15 @@ DATA: dict[str, tuple[Damage, str]] = {
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_data__damage_is_told_before_training(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    damage, words = DATA[name]
+def test_data__damage_is_reported_at_start(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damage, expected = DATA[name]
     descriptor = make_pairs(tmp_path / "data")
     damage(tmp_path / "data")
     config = write_config(tmp_path, descriptor)
     assert train_cli.main(["--cfg", str(config)]) == 2
     message = capsys.readouterr().err
     assert message.startswith("error: ")
-    assert words in message
+    assert expected in message
     assert not (tmp_path / "run").exists()
 
 
@@ -108,15 +108,15 @@ CONFIG: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("name", CONFIG)
-def test_config__mistake_is_told_before_training(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    overrides, words = CONFIG[name]
+def test_config__mistake_is_reported_at_start(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides, expected = CONFIG[name]
     config = write_config(tmp_path)
     assert train_cli.main(["--cfg", str(config), *overrides]) == 2
-    assert words in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-def test_config__all_mistakes_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_config__all_mistakes_are_reported_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(tmp_path)
     assert train_cli.main(["--cfg", str(config), "train.imgsz=650", "modle.cut=mid", "val.conf=2"]) == 2
     message = capsys.readouterr().err
@@ -125,7 +125,7 @@ def test_config__all_mistakes_at_once(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 class _Marker:
-    """Its unpickling leaves a file behind."""
+    """Create a file when unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -147,7 +147,7 @@ WEIGHTS = {
 
 
 @pytest.mark.parametrize("kind", WEIGHTS)
-def test_weights__bad_file_is_told_and_not_executed(
+def test_weights__invalid_file_is_reported_and_not_executed(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, marker = tmp_path / "w.pt", tmp_path / "marker"
@@ -177,7 +177,7 @@ def test_weights__bad_file_is_told_and_not_executed(
     assert not (tmp_path / "run").exists()
 
 
-def test_val__needs_what_it_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_val__missing_run_or_weights_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert val_cli.main(["--run", str(tmp_path / "none")]) == 2
     assert "no run here" in capsys.readouterr().err
     assert val_cli.main(["--weights", str(tmp_path / "none.pt"), "--data", "x.yaml"]) == 2

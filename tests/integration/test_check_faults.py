@@ -1,4 +1,4 @@
-"""Plant errors into a copy of a good data set: the check names each, and finds none in the untouched copy."""
+"""Plant errors into a copy of a valid data set: the check names each, and finds none in the untouched copy."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from yolofuse.synth import generate
 from yolofuse.types import ByteArray
 
 _PARTS = ("images", "imagesIR", "labels")
-_FEW = {"class-rare"}  # of a handful of pairs
-_ADMITTED = {"class-rare", "imbalance"}  # SOURCE.md: bicycle is rare
+_EXPECTED_IN_FEW_PAIRS = {"class-rare"}  # because there are few pairs
+_EXPECTED_IN_REAL = {"class-rare", "imbalance"}  # SOURCE.md: bicycle is rare
 _SHIFT = (20, -15)  # 25 px
 
 
@@ -114,7 +114,7 @@ def _orphan(data: Copy, number: int) -> None:
     (data.root / "labels" / "train" / "zz_ghost.txt").write_text("0 0.5 0.5 0.1 0.1\n")
 
 
-def _unlearnt(data: Copy, number: int) -> None:
+def _remove_class(data: Copy, number: int) -> None:
     """Remove class 1 from train, so that only val has it."""
     for label in (data.root / "labels" / "train").iterdir():
         lines = [line for line in label.read_text().splitlines() if not line.startswith("1 ")]
@@ -156,10 +156,10 @@ KINDS = [fault.kind for fault in FAULTS]
 
 @dataclass(frozen=True)
 class Checked:
-    """Reports of the untouched and of the spoilt copy, and the keys of the spoilt pairs, by kind."""
+    """Reports of the untouched and of the damaged copy, and the keys of the damaged pairs, by kind."""
 
     clean: Report
-    spoilt: Report
+    damaged: Report
     keys: dict[str, str]
 
 
@@ -177,7 +177,7 @@ def _checked(root: Path) -> Checked:
     for fault in FAULTS:
         fault.plant(data, fault.number)
     _orphan(data, 0)
-    _unlearnt(data, 0)
+    _remove_class(data, 0)
     return Checked(clean, check_dataset(load_descriptor(root / "data.yaml"), options), keys)
 
 
@@ -193,8 +193,8 @@ def _copy(source: Path, root: Path, counts: Sequence[tuple[str, int]]) -> None:
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Checked:
-    root = tmp_path_factory.mktemp("drawn") / "data"
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Checked:
+    root = tmp_path_factory.mktemp("generated") / "data"
     generate(root, num_train=20, num_val=5, seed=3, workers=1)
     return _checked(root)
 
@@ -214,13 +214,13 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Checked:
 
 
 def _assert_named(checked: Checked, kind: str) -> None:
-    finding = _find(checked.spoilt, kind)
+    finding = _find(checked.damaged, kind)
     assert any(checked.keys[kind] in example for example in finding.examples), finding
 
 
-def _assert_clean(report: Report, admitted: set[str] = _FEW) -> None:
+def _assert_clean(report: Report, expected: set[str] = _EXPECTED_IN_FEW_PAIRS) -> None:
     complaints = [finding for finding in report.findings if finding.severity != "note"]
-    assert {finding.kind for finding in complaints} <= admitted, complaints
+    assert {finding.kind for finding in complaints} <= expected, complaints
     assert report.may_train
 
 
@@ -230,34 +230,34 @@ def _assert_class_and_orphan(report: Report, name: str) -> None:
     assert "zz_ghost" in _find(report, "orphan-label").examples[0]
 
 
-def test_drawn_data__has_no_fault(drawn: Checked) -> None:
-    _assert_clean(drawn.clean)
+def test_generated_data__has_no_fault(generated: Checked) -> None:
+    _assert_clean(generated.clean)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fault_in_drawn_data__is_named(drawn: Checked, kind: str) -> None:
-    _assert_named(drawn, kind)
+def test_fault_in_generated_data__is_named(generated: Checked, kind: str) -> None:
+    _assert_named(generated, kind)
 
 
-def test_unseen_class_and_orphan__are_named_in_drawn_data(drawn: Checked) -> None:
-    _assert_class_and_orphan(drawn.spoilt, "vehicle")
+def test_unseen_class_and_orphan__are_named_in_generated_data(generated: Checked) -> None:
+    _assert_class_and_orphan(generated.damaged, "vehicle")
 
 
-def test_one_fault__is_counted_once(drawn: Checked) -> None:
+def test_one_fault__is_counted_once(generated: Checked) -> None:
     for kind in ("unpaired-rgb", "unpaired-ir", "unreadable", "size-mismatch", "dead-ir", "swapped", "leak-exact"):
-        assert _find(drawn.spoilt, kind).count == 1, kind
+        assert _find(generated.damaged, kind).count == 1, kind
 
 
-def test_table_and_page__name_every_finding(drawn: Checked) -> None:
-    table, page = format_text(drawn.spoilt), format_html(drawn.spoilt)
-    for finding in drawn.spoilt.findings:
+def test_table_and_page__name_every_finding(generated: Checked) -> None:
+    table, page = format_text(generated.damaged), format_html(generated.damaged)
+    for finding in generated.damaged.findings:
         assert finding.kind in table
         assert finding.kind in page
 
 
 @pytest.mark.real
 def test_real_data__has_no_fault(real: Checked) -> None:
-    _assert_clean(real.clean, _ADMITTED)
+    _assert_clean(real.clean, _EXPECTED_IN_REAL)
 
 
 @pytest.mark.real
@@ -268,14 +268,14 @@ def test_fault_in_real_data__is_named(real: Checked, kind: str) -> None:
 
 @pytest.mark.real
 def test_unseen_class_and_orphan__are_named_in_real_data(real: Checked) -> None:
-    _assert_class_and_orphan(real.spoilt, "bicycle")
+    _assert_class_and_orphan(real.damaged, "bicycle")
 
 
 @pytest.mark.real
 def test_planted_shift__is_measured_within_2_px(real: Checked) -> None:
-    example = next(text for text in _find(real.spoilt, "misaligned").examples if real.keys["misaligned"] in text)
+    example = next(text for text in _find(real.damaged, "misaligned").examples if real.keys["misaligned"] in text)
     dx, dy = (float(number) for number in example.split("(")[1].split(" px")[0].split(", "))
-    # IR was cut 20 px less on the left and 15 px more at the top.
+    # IR was cropped 20 px less on the left and 15 px more at the top.
     assert abs(dx - _SHIFT[0]) <= 2
     assert abs(dy - _SHIFT[1]) <= 2
 
@@ -283,7 +283,7 @@ def test_planted_shift__is_measured_within_2_px(real: Checked) -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("name", [pytest.param("llvip-256", marks=pytest.mark.soak), "llvip-hr"])
 def test_real_night_scenes__have_no_fault_of_pixels_or_splits(name: str) -> None:
-    """Their pairs are dark, their cameras do not move, and branches fill the view of one."""
+    """Their pairs are dark, the cameras do not move, and branches fill one view."""
     report = check_dataset(load_descriptor(real_data(name) / "data.yaml"), CheckOptions(sample=24))
     complaints = [finding for finding in report.findings if finding.severity != "note"]
     assert {finding.kind for finding in complaints} <= {"twin-box"}, complaints

@@ -1,4 +1,4 @@
-"""Compiled, a model trains to the same losses, and its tensors keep their names."""
+"""Test that a compiled model trains to the same losses, and its tensors keep their names."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from yolofuse.weights import load_checkpoint
 
 
 @pytest.mark.parametrize("mode", [pytest.param("model", marks=pytest.mark.soak), "streams"])
-def test_compile__trains_as_the_plain_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+def test_compile__keeps_losses_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     compiled: list[str] = []
     original = nn.Module.compile
 
-    def traced_only(module: nn.Module, *args: Any, **kwargs: Any) -> None:
-        """Dynamo and autograd's graphs, without minutes of C++: what may go wrong on our side happens there."""
+    def compile_traced(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        """Trace with Dynamo and autograd but skip minutes of C++ compilation, in which none of our code runs."""
         compiled.append(type(module).__name__)
         original(module, *args, backend="aot_eager", **kwargs)
 
-    monkeypatch.setattr(nn.Module, "compile", traced_only)
+    monkeypatch.setattr(nn.Module, "compile", compile_traced)
     torch.compiler.reset()
     losses, names = [], []
     for compile_mode in ("none", mode):
@@ -47,7 +47,7 @@ def test_overlap__needs_a_gpu_and_two_streams(tmp_path: Path, capsys: pytest.Cap
     assert "train.overlap: needs a GPU" in capsys.readouterr().err
 
 
-def test_batch__that_fits_needs_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_batch__automatic_needs_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--cfg", str(write_config(tmp_path)), "train.batch=-1"]) == 2
     assert "-1 needs a GPU" in capsys.readouterr().err
     assert cli.main(["--cfg", str(write_config(tmp_path)), "train.batch=0"]) == 2

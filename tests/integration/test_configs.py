@@ -1,4 +1,4 @@
-"""Every shipped config trains, and a fusion block with options trains, resumes and is refused when wrong."""
+"""Test that every shipped config trains, and that options of a fusion block train, resume and are validated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.runs import train_without_plots, write_config
 from yolofuse.cli import train as train_cli
 from yolofuse.config import load_config
 from yolofuse.data import load_descriptor
-from yolofuse.engine.evaluate import load_detector
+from yolofuse.engine.evaluate_checkpoint import load_detector
 from yolofuse.errors import RunError
 
 REPO = Path(__file__).resolve().parents[2]

@@ -1,4 +1,4 @@
-"""Kill a conversion at any moment: the next run gives the same folder."""
+"""Kill a conversion at any moment; the next run must give the same folder."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from tests.support.convert_trees import image, tree, voc
 from yolofuse.convert import prepare
 
-# Runs a format, killed before its Nth change of the disk, then runs it again, for every N or every ``step``-th,
-# in forks of one process, which start fast. Prints the number of kills and the hashes of all resulting trees.
+# Convert, killed before the Nth change of the disk, then convert again, for every N or every ``step``-th, in forks of
+# one process, which start fast. Prints the number of kills and the hashes of all resulting trees.
 _KILLER = """
 import json, os, shutil, signal, sys
 from pathlib import Path
@@ -52,7 +52,7 @@ def run(images="link"):
 
 def reset():
     if replaces:
-        assert child(run("copy")) == 0  # an older folder that the killed run has to replace
+        assert child(run("copy")) == 0  # a previous folder that the killed run must replace
     else:
         shutil.rmtree(out, ignore_errors=True)
 
@@ -83,7 +83,7 @@ print(json.dumps([kills, sorted(results)]))
 def test_sigkill__at_any_moment_the_next_run_gives_the_same_folder(
     tmp_path: Path, name: str, replaces: bool, step: int
 ) -> None:
-    src, out = tmp_path / "src", tmp_path / "places" / "out"
+    src, out = tmp_path / "src", tmp_path / "killed" / "out"
     if name == "llvip":
         for folder in ("visible", "infrared"):
             image(src / folder / "train" / "010001.jpg")
@@ -93,11 +93,11 @@ def test_sigkill__at_any_moment_the_next_run_gives_the_same_folder(
             image(src / "Vis" / f"{key}.png")
             image(src / "Ir" / f"{key}.png", gray=True)
             voc(src / "Annotation" / f"{key}.xml", [("Car", 1, 1, 9, 9)])
-    prepare(name, src, tmp_path / "wanted" / "out")
+    prepare(name, src, tmp_path / "expected" / "out")
     script = _KILLER.format(repo=str(Path(__file__).resolve().parents[2]))
     argument = json.dumps([name, str(src), str(out), replaces, step])
     done = subprocess.run([sys.executable, "-c", script, argument], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     kills, results = json.loads(done.stdout.splitlines()[-1])
     assert kills >= (30 if replaces else 24) // step  # while building, renaming twice, and deleting
-    assert [json.loads(result) for result in results] == [tree(tmp_path / "wanted" / "out")]
+    assert [json.loads(result) for result in results] == [tree(tmp_path / "expected" / "out")]

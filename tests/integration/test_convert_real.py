@@ -1,4 +1,4 @@
-"""The readers on annotations as published, against the labels that were made of them elsewhere."""
+"""Convert annotations as published, and compare with labels that were made from them elsewhere."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from yolofuse.data.descriptor.load import load_descriptor
 pytestmark = pytest.mark.real
 
 
-def _same_boxes(made: Path, wanted: Path, split: str, tolerance: float = 2e-6) -> int:
-    """Compare each label file of a split, in any order; returns the number of boxes. The wanted ones have 6 digits."""
+def _same_boxes(made: Path, expected: Path, split: str, tolerance: float = 2e-6) -> int:
+    """Compare the boxes of a split in any order; return their number. The expected labels have 6 decimals."""
     num_boxes = 0
     for name in keys(made, split):
         found = labels(made, f"labels/{split}/{name}.txt")
-        expected = labels(wanted, f"{split}/{name}.txt")
-        assert len(found) == len(expected), name
+        remaining = labels(expected, f"{split}/{name}.txt")
+        assert len(found) == len(remaining), name
         num_boxes += len(found)
         for row in found:
-            near = [other for other in expected if np.allclose(row, other, rtol=0, atol=tolerance)]
+            near = [other for other in remaining if np.allclose(row, other, rtol=0, atol=tolerance)]
             assert near, (name, row)
-            expected.remove(near[0])
+            remaining.remove(near[0])
     return num_boxes
 
 
-def _by_splits(src: Path, out: Path, names: tuple[str, ...], file: str, choice: ClassChoice | None = None) -> None:
+def _convert_coco(src: Path, out: Path, names: tuple[str, ...], file: str, choice: ClassChoice | None = None) -> None:
     options: dict[str, Json] = {"rgb": "images/{split}", "ir": "imagesIR/{split}", "splits": ["train", "val"]}
-    wanted = tuple(load_descriptor(src / "data.yaml").names)
-    assert set(names) == set(wanted)
-    prepare("coco", src, out, options={**options, "json": file}, choice=choice or ClassChoice(wanted))
+    expected_names = tuple(load_descriptor(src / "data.yaml").names)
+    assert set(names) == set(expected_names)
+    prepare("coco", src, out, options={**options, "json": file}, choice=choice or ClassChoice(expected_names))
 
 
 def test_llvip_hr__voc_gives_the_same_boxes(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_llvip_hr__voc_gives_the_same_boxes(tmp_path: Path) -> None:
     assert _same_boxes(tmp_path / "out", src / "labels", "val") == 16
 
 
-def test_llvip_hr__laid_out_as_published(tmp_path: Path) -> None:
+def test_llvip_hr__in_its_published_layout_gives_the_same_boxes(tmp_path: Path) -> None:
     real, src = real_data("llvip-hr"), tmp_path / "LLVIP"
     for ours, theirs in (("images", "visible"), ("imagesIR", "infrared")):
         for split, part in (("train", "train"), ("val", "test")):
@@ -58,15 +58,15 @@ def test_llvip_hr__laid_out_as_published(tmp_path: Path) -> None:
         for path in (real / "annotations" / f"voc_{split}").iterdir():
             shutil.copy(path, src / "Annotations")
     prepare("llvip", src, tmp_path / "out")
-    assert _same_boxes(tmp_path / "out", real / "labels", "train") == 125  # one scene: nothing is held out
+    assert _same_boxes(tmp_path / "out", real / "labels", "train") == 125  # one scene: no val split is made
     assert len(keys(tmp_path / "out", "test")) == 6
 
 
 @pytest.mark.parametrize("name", ["mini/m3fd", "mini/vedai", "mini/flir-aligned"])
 def test_mini__coco_gives_the_same_boxes(tmp_path: Path, name: str) -> None:
     src = real_data(name)
-    wanted = tuple(load_descriptor(src / "data.yaml").names)
-    _by_splits(src, tmp_path / "out", wanted, "annotations/coco_{split}.json")
+    expected_names = tuple(load_descriptor(src / "data.yaml").names)
+    _convert_coco(src, tmp_path / "out", expected_names, "annotations/coco_{split}.json")
     assert _same_boxes(tmp_path / "out", src / "labels", "train") > 0
     assert _same_boxes(tmp_path / "out", src / "labels", "val") > 0
 
@@ -74,14 +74,14 @@ def test_mini__coco_gives_the_same_boxes(tmp_path: Path, name: str) -> None:
 def test_roadscene__coco_gives_the_same_boxes(tmp_path: Path) -> None:
     src = real_data("roadscene-flir")
     choice = ClassChoice(("person", "bicycle", "car"), drop=("dog",))
-    _by_splits(src, tmp_path / "out", ("person", "bicycle", "car"), "annotations/coco_{split}.json", choice)
-    hundredths = 5e-5  # its COCO files have two decimals of a pixel, of some 300
-    assert _same_boxes(tmp_path / "out", src / "labels", "train", hundredths) == 174 + 10 + 469
-    assert _same_boxes(tmp_path / "out", src / "labels", "val", hundredths) == 124 + 21 + 215
+    _convert_coco(src, tmp_path / "out", ("person", "bicycle", "car"), "annotations/coco_{split}.json", choice)
+    tolerance = 5e-5  # its COCO files have two decimals of a pixel; images are about 300 px wide
+    assert _same_boxes(tmp_path / "out", src / "labels", "train", tolerance) == 174 + 10 + 469
+    assert _same_boxes(tmp_path / "out", src / "labels", "val", tolerance) == 124 + 21 + 215
 
 
 @pytest.mark.parametrize("name", ["roadscene-flir", "mini/vtuav", "llvip-256"])
-def test_real_labels__survive_coco_and_back(tmp_path: Path, name: str) -> None:
+def test_real_labels__survive_the_round_trip_through_coco(tmp_path: Path, name: str) -> None:
     src = real_data(name)
     names = tuple(load_descriptor(src / "data.yaml").names)
     folders: dict[str, Json] = {"rgb": "images/{split}", "ir": "imagesIR/{split}", "splits": ["train", "val"]}

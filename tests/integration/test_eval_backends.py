@@ -1,4 +1,4 @@
-"""Both COCO backends end to end: on real labels, chosen by the config, imported only where used."""
+"""Test both COCO backends: equal on real labels, chosen by the config, imported only where used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.coco_cases import BACKENDS, NAMES, assert_backends_agree
 from tests.support.pairs import real_data, record_calls
 from yolofuse.config.schema import CocoBackend, ValConfig
 from yolofuse.distributed.ranks import Ranks
-from yolofuse.engine import evaluator
+from yolofuse.engine import evaluate_split
 from yolofuse.eval.coco import ground_truth, prediction_rows
 from yolofuse.types import Detections, PairRecord
 
@@ -26,42 +26,42 @@ def record(image_id: int, size_hw: tuple[int, int], rgb: Path = Path("a.png")) -
     return PairRecord(image_id, rgb.stem, rgb, rgb, None, rgb_hw=size_hw, ir_hw=size_hw)
 
 
-def test_faster__is_imported_when_asked_for_and_brings_no_network() -> None:
-    """Its plotting and download helpers stay where they are."""
-    code = """
+def test_faster__is_imported_on_use_and_imports_no_network() -> None:
+    """Its plotting and download helpers must not be imported."""
+    ours = """
 import sys
 import yolofuse.eval.coco
 assert "faster_coco_eval" not in sys.modules
 """
-    bare = """
+    theirs = """
 import sys
 import faster_coco_eval
 unwanted = {"matplotlib", "plotly", "pandas", "requests", "urllib.request", "http.client", "socket", "ssl"}
 assert not unwanted & set(sys.modules), unwanted & set(sys.modules)
 """
-    for script in (code, bare):
+    for script in (ours, theirs):
         subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_compute_metrics__uses_the_backend_of_the_config(backend: CocoBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = record_calls(monkeypatch, evaluator, "CocoMatches")
+    calls = record_calls(monkeypatch, evaluate_split, "CocoMatches")
     box = np.array([[0.5, 0.5, 0.2, 0.4]], dtype=np.float32), np.array([0])
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
     pairs = SimpleNamespace(
         records=[record(1, (100, 200))], labels=lambda _: box, ignored=lambda _: nothing, names=NAMES[:1]
     )
     config = SimpleNamespace(val=ValConfig(backend=backend))
-    scored = evaluator.compute_metrics(
-        evaluator.SplitPredictions([], 0.0), cast(Any, pairs), cast(Any, config), Ranks(0, 1, torch.device("cpu"))
+    report = evaluate_split.compute_metrics(
+        evaluate_split.SplitPredictions([], 0.0), cast(Any, pairs), cast(Any, config), Ranks(0, 1, torch.device("cpu"))
     )
-    assert scored is not None
-    assert scored.result.num_boxes == 1
+    assert report is not None
+    assert report.result.num_boxes == 1
     assert [call[2] for call in calls] == [backend]
 
 
-def jittered(records: list[PairRecord], truth: dict[str, Any], num_classes: int) -> list[Detections]:
-    """Three detections near each label, forty anywhere; scores in hundredths, so that many tie."""
+def make_detections(records: list[PairRecord], truth: dict[str, Any], num_classes: int) -> list[Detections]:
+    """Return three detections near each label and forty anywhere; scores in hundredths, so that many tie."""
     rng = np.random.default_rng(0)
     detections = []
     for pair in records:
@@ -84,12 +84,12 @@ def test_backends__equal_on_real_labels(name: str, num_classes: int) -> None:
     folder = real_data(name)
     records, labels = [], []
     for image_id, file in enumerate(sorted((folder / "images" / "val").iterdir()), start=1):
-        with Image.open(file) as picture:
-            records.append(record(image_id, (picture.height, picture.width), file))
+        with Image.open(file) as image:
+            records.append(record(image_id, (image.height, image.width), file))
         lines = (folder / "labels" / "val" / f"{file.stem}.txt").read_text().splitlines()
         table = np.array([line.split() for line in lines], dtype=np.float32).reshape(-1, 5)
         labels.append((table[:, 1:].copy(), table[:, 0].astype(np.int64)))
     truth = ground_truth(records, labels.__getitem__, NAMES[:num_classes])
-    result = assert_backends_agree(truth, prediction_rows(jittered(records, truth, num_classes)))
+    result = assert_backends_agree(truth, prediction_rows(make_detections(records, truth, num_classes)))
     assert result.num_boxes > 200
     assert 0.05 < result.AP < 0.95

@@ -31,7 +31,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 FORMATS = (*NAMES, *_OPTIONS)
 
 
-def _general(src: Path) -> None:
+def _make_source(src: Path) -> None:
     """Write two pairs with labels of all three kinds."""
     for name in ("a", "b"):
         image(src / "rgb" / f"{name}.png")
@@ -50,7 +50,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if name not in made:
             made[name] = tmp_path_factory.mktemp(name)
             if name in _OPTIONS:
-                _general(made[name] / "src")
+                _make_source(made[name] / "src")
             else:
                 make(name, made[name] / "src")
         return made[name]
@@ -59,7 +59,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 def _convert(name: str, folder: Path) -> None:
-    """Prepare, and load the result as a run would."""
+    """Convert, and load the result as a run would."""
     out = folder / "out"
     choice = ClassChoice(("car",)) if name == "yolo" else None
     try:
@@ -71,8 +71,8 @@ def _convert(name: str, folder: Path) -> None:
         shutil.rmtree(out, ignore_errors=True)
 
 
-def _with(file: Path, content: bytes, name: str, folder: Path) -> None:
-    """Convert while a file of the source has other content."""
+def _convert_with(file: Path, content: bytes, name: str, folder: Path) -> None:
+    """Convert with other content in one file of the source, which is then restored."""
     before = file.read_bytes()
     try:
         file.write_bytes(content)
@@ -89,7 +89,7 @@ def test_every_format__damaged_annotations(name: str, sources: Callable[[str], P
     @FUZZ
     @given(number=st.integers(0, len(files) - 1), edits=EDITS)
     def check(number: int, edits: list[Edit]) -> None:
-        _with(files[number], damaged(files[number].read_bytes(), edits), name, folder)
+        _convert_with(files[number], damaged(files[number].read_bytes(), edits), name, folder)
 
     check()
 
@@ -102,7 +102,7 @@ def test_every_format__damaged_images(name: str, sources: Callable[[str], Path])
     @FUZZ
     @given(number=st.integers(0, len(files) - 1), edits=EDITS)
     def check(number: int, edits: list[Edit]) -> None:
-        _with(files[number], damaged(files[number].read_bytes(), edits), name, folder)
+        _convert_with(files[number], damaged(files[number].read_bytes(), edits), name, folder)
 
     check()
 
@@ -118,24 +118,24 @@ def test_coco__any_value_anywhere(sources: Callable[[str], Path], place: str, ke
     file = folder / "src" / "coco.json"
     document = json.loads(file.read_bytes())
     document[place][0][key] = value
-    _with(file, json.dumps(document).encode(errors="surrogatepass"), "coco", folder)
+    _convert_with(file, json.dumps(document).encode(errors="surrogatepass"), "coco", folder)
 
 
 @FUZZ
 @given(tag=st.sampled_from(["name", "xmin", "xmax", "width", "object", "annotation"]), word=NASTY_WORDS)
-def test_voc__any_word_anywhere(sources: Callable[[str], Path], tag: str, word: str) -> None:
+def test_voc__any_text_anywhere(sources: Callable[[str], Path], tag: str, word: str) -> None:
     folder = sources("voc")
     file = folder / "src" / "xml" / "a.xml"
     content = file.read_bytes()
     start, end = f"<{tag}>".encode(), f"</{tag}>".encode()
     left, right = content.index(start) + len(start), content.index(end)
-    _with(file, content[:left] + word.encode(errors="surrogatepass") + content[right:], "voc", folder)
+    _convert_with(file, content[:left] + word.encode(errors="surrogatepass") + content[right:], "voc", folder)
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        {"categories": [{"id": 1, "name": "\ud800"}]},  # valid JSON, but YAML can't write half a character
+        {"categories": [{"id": 1, "name": "\ud800"}]},  # valid JSON, but YAML can't write a lone surrogate
         {"categories": [{"id": 1, "name": "  "}]},  # the descriptor would have a class without a name
         {"categories": [{"id": True, "name": "car"}]},
         {"images": [{"id": 0, "file_name": "/"}]},
@@ -147,7 +147,7 @@ def test_voc__any_word_anywhere(sources: Callable[[str], Path], tag: str, word: 
     ids=json.dumps,
 )
 def test_coco__is_refused(tmp_path: Path, value: dict[str, object]) -> None:
-    _general(tmp_path / "src")
+    _make_source(tmp_path / "src")
     file = tmp_path / "src" / "coco.json"
     file.write_text(json.dumps({**json.loads(file.read_bytes()), **value}))
     with pytest.raises(DataError, match=r"coco\.json: (categories|images|annotations)\[0\]"):
@@ -157,14 +157,14 @@ def test_coco__is_refused(tmp_path: Path, value: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-7", "shift_jis", "no-such-thing"])
 def test_xml__unsupported_encodings_are_reported(tmp_path: Path, encoding: str) -> None:
-    _general(tmp_path / "src")
+    _make_source(tmp_path / "src")
     (tmp_path / "src" / "xml" / "a.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotation/>')
     with pytest.raises(DataError, match=r"a\.xml:1: not valid XML"):
         prepare("voc", tmp_path / "src", tmp_path / "out", options=_OPTIONS["voc"])
 
 
 def test_voc__an_object_without_a_name_is_no_class(tmp_path: Path) -> None:
-    _general(tmp_path / "src")
+    _make_source(tmp_path / "src")
     voc(tmp_path / "src" / "xml" / "a.xml", [("", 1, 2, 3, 4)])
     with pytest.raises(DataError, match=r"a\.xml:3: unknown class ''"):
         prepare("voc", tmp_path / "src", tmp_path / "out", options=_OPTIONS["voc"])
@@ -173,14 +173,14 @@ def test_voc__an_object_without_a_name_is_no_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize("split", ["..", "../..", "a/b", ""])
 def test_splits__names_that_leave_the_folder_are_refused(tmp_path: Path, split: str) -> None:
     src = tmp_path / "a" / "b" / "src"
-    _general(src)
+    _make_source(src)
     options = {**_OPTIONS["voc"], "rgb": "rgb/{split}/../rgb", "splits": (split,)}
     with nothing_written(tmp_path), pytest.raises(DataError, match="is not the name of a folder"):
         prepare("voc", src, tmp_path / "x" / "y" / "out", options=options)
 
 
 def test_names__that_are_not_utf8_are_reported(tmp_path: Path) -> None:
-    _general(tmp_path / "src")
+    _make_source(tmp_path / "src")
     for part in ("rgb", "ir"):
         (tmp_path / "src" / part / "a.png").rename(tmp_path / "src" / part / "\udcff.png")
     with pytest.raises(DataError, match="its name is no UTF-8"):
@@ -189,7 +189,7 @@ def test_names__that_are_not_utf8_are_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["l.xml", "nowhere", "."])
 def test_links__broken_or_circular(tmp_path: Path, target: str) -> None:
-    _general(tmp_path / "src")
+    _make_source(tmp_path / "src")
     (tmp_path / "src" / "xml" / "l.xml").symlink_to(target)
     with within_limits("l.xml': a link"):
         made = prepare("voc", tmp_path / "src", tmp_path / "out", options=_OPTIONS["voc"])
@@ -198,8 +198,8 @@ def test_links__broken_or_circular(tmp_path: Path, target: str) -> None:
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "[]", '{"made_by": 1}', '{"made_by": "yolofuse prepare"}'])
-def test_marker__of_another_folder_never_costs_its_files(tmp_path: Path, content: str) -> None:
-    _general(tmp_path / "src")
+def test_marker__of_another_folder_deletes_no_files(tmp_path: Path, content: str) -> None:
+    _make_source(tmp_path / "src")
     text(tmp_path / "out" / "prepared.json", content)
     text(tmp_path / "out" / "mine.txt", "precious")
     if "yolofuse" in content:

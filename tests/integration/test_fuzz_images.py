@@ -1,4 +1,4 @@
-"""Fuzz image files: each is refused by name, or the training reader reads it at the inspected size."""
+"""Fuzz image files: each is refused by name, or read by the training reader at the inspected size."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _inspect_and_read(file: Path) -> None:
     window = (0.0, 255.0) if info.bits > 8 else None
     bits: Any = 8 if info.bits == 8 else 16
     record = PairRecord(1, "a", file, file, None, info[:2], info[:2], PairFormat(ir_window=window, bits=bits))
-    if info.bits > 8:  # not as a visible image: training refuses those
+    if info.bits > 8:  # thermal only: training refuses deep visible images
         deep = decode(file, "ir", 1, info[:2])
         assert deep.shape == info[:2]
         assert deep.dtype == (np.uint16 if info.bits == 16 else np.float32)
@@ -141,7 +141,7 @@ def test_kind__is_read_at_its_size(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_kind__that_training_can_not_read_is_refused(tmp_path: Path, name: str) -> None:
+def test_kind__unsupported_by_training_is_refused(tmp_path: Path, name: str) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(REFUSED[name])
     with within_limits("a.png"), pytest.raises(DataError, match=r"a\.png: "):

@@ -148,17 +148,17 @@ def test_descriptor__any_value_anywhere(folder: Path, place: tuple[str | int, ..
     for key in place[:-1]:
         inner = inner[key]
     inner[place[-1]] = value
-    with _holding(file, json.dumps(document).encode()):  # all JSON is YAML, but for NaN, which becomes a word
+    with _holding(file, json.dumps(document).encode()):  # all JSON is YAML, except NaN, which becomes a string
         _read(folder, "data.yaml", "pairs.", "coco.json")
 
 
-# Nine times nine times ... : 30 lists in a few lines of YAML, which would take for ever to write out.
+# 30 nested lists of nine aliases each: a few lines of YAML that would expand to 9 ** 30 values.
 _LEVELS = (", ".join([f"*a{i - 1}"] * 9 if i else ["x"]) for i in range(30))
 _BOMB = "[" + ", ".join(f"&a{i} [{level}]" for i, level in enumerate(_LEVELS)) + "]"
 
 
 @pytest.mark.parametrize("key", ["names", "nc", "frame", "resize", "ir_window", "tags", "root", "splits"])
-def test_descriptor__aliases_of_aliases_are_not_written_out(tmp_path: Path, key: str) -> None:
+def test_descriptor__aliases_of_aliases_are_not_expanded(tmp_path: Path, key: str) -> None:
     file = make_pairs(tmp_path, 1, 0)
     document = {**yaml.safe_load(file.read_bytes()), key: "BOMB"}
     file.write_text(yaml.safe_dump(document).replace(": BOMB", f": {_BOMB}"))
@@ -167,7 +167,7 @@ def test_descriptor__aliases_of_aliases_are_not_written_out(tmp_path: Path, key:
 
 
 @pytest.mark.parametrize("key", ["name", "rgb", "coco", "manifest", "list", "classes", "descriptor", "root", "frame"])
-def test_source__aliases_of_aliases_are_not_written_out(tmp_path: Path, key: str) -> None:
+def test_source__aliases_of_aliases_are_not_expanded(tmp_path: Path, key: str) -> None:
     file = make_pairs(tmp_path, 1, 0)
     (tmp_path / "other.yaml").write_bytes(file.read_bytes())
     part = (
@@ -181,7 +181,7 @@ def test_source__aliases_of_aliases_are_not_written_out(tmp_path: Path, key: str
 
 
 @pytest.mark.parametrize("value", ["2001-99-99", "0b_", "9" * 5000, "!!int x", "!!bool x", "!!timestamp x"])
-def test_descriptor__a_value_that_yaml_cannot_make_is_reported(tmp_path: Path, value: str) -> None:
+def test_descriptor__a_value_that_yaml_cannot_construct_is_reported(tmp_path: Path, value: str) -> None:
     file = make_pairs(tmp_path, 1, 0)
     file.write_text(f"{file.read_text()}nc: {value}\n")
     with pytest.raises(DataError, match=r"data\.yaml"):
@@ -203,7 +203,7 @@ def test_coco__any_value_anywhere(folder: Path, place: str, key: str, value: obj
 
 @FUZZ
 @given(key=st.sampled_from(["rgb", "ir", "label", "split", "key", "tags", "more", "\0rest"]), value=NASTY_VALUES)
-@example(key="key", value="\ud800")  # half a character: no cache and no report could be written
+@example(key="key", value="\ud800")  # a lone surrogate: no cache and no report could be written
 @example(key="more", value="\ud800")
 @example(key="rgb", value="a" * 5000 + ".png")
 def test_manifest__any_value_anywhere(folder: Path, key: str, value: object) -> None:
@@ -214,14 +214,14 @@ def test_manifest__any_value_anywhere(folder: Path, key: str, value: object) -> 
 
 @FUZZ
 @given(words=st.lists(NASTY_WORDS | st.sampled_from(["0", "0.5", "0.25"]), min_size=3, max_size=6))
-def test_label__any_words(folder: Path, words: list[str]) -> None:
+def test_label__any_text(folder: Path, words: list[str]) -> None:
     line = " ".join(words).encode(errors="surrogatepass")
     with _holding(folder / "data" / "labels" / "train" / "train_000.txt", line):
         _read(folder, "train_000.txt")
 
 
 @pytest.mark.parametrize("line", ["0 .5 .5 1e-300 .1", "0 .5 .5 .1 0", "0 .5 .5 .1 " + "9" * 10**6, "0 1e400 0 1 1"])
-def test_label__that_is_no_box_gets_a_short_message(tmp_path: Path, line: str) -> None:
+def test_label__that_is_no_box_is_reported_briefly(tmp_path: Path, line: str) -> None:
     file = tmp_path / "a.txt"
     file.write_text(f"\n{line}\n")
     (problem,) = read_labels(file, 1).problems
@@ -264,7 +264,7 @@ def test_tags__a_short_row_is_reported(tmp_path: Path) -> None:
     assert "line 2: fewer cells" in problems[0].text
 
 
-def test_coco__many_boxes_are_read_quickly(tmp_path: Path) -> None:
+def test_coco__many_boxes_are_read_in_time(tmp_path: Path) -> None:
     root = make_pairs(tmp_path, 2, 0, (16, 24)).parent
     box = {"image_id": 0, "category_id": 1}
     boxes = [{**box, "id": i, "bbox": [1 + i / 1e5, 2, 3, 4]} for i in range(40_000)]

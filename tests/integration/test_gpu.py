@@ -1,4 +1,4 @@
-"""The CUDA path: trains in every precision, gives what the CPU gives, resumes."""
+"""Test the CUDA path: trains in every precision, agrees with the CPU, resumes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from yolofuse.config import ModelConfig, load_config
 from yolofuse.distributed.ranks import join_ranks
 from yolofuse.engine.build import build_context, first_batches
 from yolofuse.engine.diagnostics.early_steps import read_steps
-from yolofuse.engine.evaluate import evaluate_run
+from yolofuse.engine.evaluate_checkpoint import evaluate_run
 from yolofuse.engine.train import train
 from yolofuse.model import build_detector
 from yolofuse.weights import load_checkpoint
@@ -30,9 +30,9 @@ def test_train__on_cuda(tmp_path: Path, precision: str) -> None:
     content = load_checkpoint(run / "weights" / "last.pt")
     assert all(tensor.isfinite().all() for tensor in content["model"].values())
     assert evaluate_run(run) is not None
-    watched = read_steps(run / "first_steps.csv")  # read every ten steps, yet none is missing
-    assert [step.number for step in watched] == list(range(1, len(watched) + 1))
-    assert len(watched) == 6  # two epochs of three batches
+    steps = read_steps(run / "first_steps.csv")  # copied from the device every ten steps; none may be missing
+    assert [step.number for step in steps] == list(range(1, len(steps) + 1))
+    assert len(steps) == 6  # two epochs of three batches
 
 
 def test_probe__measures_fp16_under_autocast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +41,7 @@ def test_probe__measures_fp16_under_autocast(tmp_path: Path, capsys: pytest.Capt
     assert "fp16 was measured under autocast" in capsys.readouterr().out
 
 
-def test_train__not_finite_loss_is_told_on_cuda(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train__non_finite_loss_is_reported_on_cuda(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(tmp_path, train={"device": "cuda", "lr0": 1e30, "warmup_epochs": 0})
     assert train_cli.main(["--cfg", str(config)]) == 2
     assert "not finite" in capsys.readouterr().err
@@ -52,13 +52,13 @@ def test_forward__equals_the_cpu(cut: str) -> None:
     detector = build_detector(ModelConfig(base="yolo11n", cut=cut), num_classes=2).eval()  # type: ignore[arg-type]
     rgb, ir = torch.rand(1, 3, 128, 128), torch.rand(1, 1, 128, 128)
     with torch.no_grad():
-        wanted = {name: output[0] for name, output in detector(rgb, ir).items()}
+        expected = {name: output[0] for name, output in detector(rgb, ir).items()}
         found = {name: output[0].cpu() for name, output in detector.cuda()(rgb.cuda(), ir.cuda()).items()}
-    for name, tensor in wanted.items():
+    for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-2)
 
 
-def test_resume__on_cuda_goes_on(tmp_path: Path) -> None:
+def test_resume__on_cuda_continues_training(tmp_path: Path) -> None:
     config = write_config(tmp_path, train={"device": "cuda"})
     run = train(load_config(config))
     resumed = load_config(run / "config.yaml")
@@ -69,7 +69,7 @@ def test_resume__on_cuda_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [[], ["train.decode=nvjpeg"], ["train.cache=ram"]], ids=" ".join)
 def test_device_augmentation__trains_like_the_loader(tmp_path: Path, options: list[str]) -> None:
-    """The same draws and nearly the same pixels: the first losses agree."""
+    """The random draws are equal and the pixels nearly so: the first losses agree."""
     descriptor = make_pairs(tmp_path / "set", 6, 2, (152, 200), suffixes=(".jpg", ".jpg"))
     losses = []
     for augment_on in ("loader", "device"):
@@ -82,12 +82,12 @@ def test_device_augmentation__trains_like_the_loader(tmp_path: Path, options: li
     assert losses[1][0] == pytest.approx(losses[0][0], rel=0.05)
 
 
-def test_feed__hands_on_what_the_loader_made(tmp_path: Path) -> None:
+def test_prefetcher__returns_the_batches_of_the_loader(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path, train={"device": "cuda"}, data={"workers": 2}))
     with join_ranks("cuda") as ranks:
         context = build_context(config, ranks)
-        ahead = [batch.pixels.cpu() for batch in context.train_loader]
-        plain = [batch.to(torch.device("cpu")).pixels for batch in first_batches(context, len(ahead))]
-    assert len(ahead) == 3
-    for one, two in zip(ahead, plain, strict=True):
+        prefetched = [batch.pixels.cpu() for batch in context.train_loader]
+        expected = [batch.to(torch.device("cpu")).pixels for batch in first_batches(context, len(prefetched))]
+    assert len(prefetched) == 3
+    for one, two in zip(prefetched, expected, strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=1e-6)

@@ -1,9 +1,11 @@
-"""scripts.experiments.init_ablation: its runs, statistics and report."""
+"""Test scripts.experiments.init_ablation: its runs, statistics and report."""
 
 from __future__ import annotations
 
 import csv
 import json
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import torch
 from scripts.experiments.init_ablation import ablate, cells
 from scripts.experiments.init_ablation.report import Result, format_block, format_csv, verdict
 from scripts.experiments.stats import paired_interval, student_coverage, student_quantile
-from tests.support.runs import REPO, run_module, write_config
+from tests.support.runs import REPO, write_config
 from yolofuse.config import load_config
 from yolofuse.errors import RunError
 from yolofuse.run.folder import RunFolder
@@ -37,16 +39,19 @@ def _result(policy: str, seed: int, ap: float, *, totals: list[float] | None = N
 
 
 def _arguments(tmp_path: Path, cfg: Path, *more: str) -> list[str]:
-    places = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"), "--name", "tiny", "--cfg", str(cfg)]
-    return [*places, "--policies", *_POLICIES, "--seeds", "0", "1", "--jobs", "2", *more]
+    folders = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"), "--name", "tiny", "--cfg", str(cfg)]
+    return [*folders, "--policies", *_POLICIES, "--seeds", "0", "1", "--jobs", "2", *more]
 
 
-def test_ablation__runs_once_reports_both_and_keeps_its_budget(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_ablation__reports_all_runs_repeats_none_and_keeps_its_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cfg = write_config(tmp_path, train={"epochs": 1})
-    first = run_module("scripts.experiments.init_ablation", *_arguments(tmp_path, cfg))
-    assert first.returncode == 0, first.stderr
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the command sets it; restored after the test
+    monkeypatch.setattr(sys, "argv", ["init_ablation", *_arguments(tmp_path, cfg)])
+    with pytest.raises(SystemExit) as ended:  # as `python -m`, but without importing everything once more
+        runpy.run_module("scripts.experiments.init_ablation", run_name="__main__")
+    assert ended.value.code == 0, capsys.readouterr().err
     checkpoints = sorted(tmp_path.glob("runs/tiny/*/weights/last.pt"))
     assert [path.parts[-3] for path in checkpoints] == [f"{p}-scratch-{s}" for p in _POLICIES for s in (0, 1)]
     stamps = [path.stat().st_mtime_ns for path in checkpoints]
@@ -78,7 +83,7 @@ def _cell(tmp_path: Path, *overrides: str) -> cells.Cell:
     return cell
 
 
-def test_run__with_a_broken_loss_is_counted(tmp_path: Path) -> None:
+def test_run__with_a_non_finite_loss_is_counted(tmp_path: Path) -> None:
     cell = _cell(tmp_path, "train.lr0=1e30", "train.warmup_epochs=0", "train.nominal_batch=2", "train.nan_rollbacks=0")
     cells.run_cell(cell)
     result = cells.read_result(cell.result_file)
@@ -90,7 +95,7 @@ def test_run__with_a_broken_loss_is_counted(tmp_path: Path) -> None:
     assert row.split("|")[-4].strip() == "1"  # the column of runs whose loss became non-finite
 
 
-def test_run__another_error_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run__other_error_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = _cell(tmp_path)
 
     def refuse(*args: object, **kwargs: object) -> None:

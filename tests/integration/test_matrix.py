@@ -1,4 +1,4 @@
-"""Every family, size, cut and fusion block builds."""
+"""Build every family, size, cut and fusion block."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_bases__cover_every_size() -> None:
 
 @pytest.fixture
 def _layers_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Build a size's layers once and divide them again for each combination: building takes the time."""
+    """Build a size's layers once and split them for each combination, because building is slow."""
     monkeypatch.setattr(build, "build_layers", lru_cache(maxsize=3)(build_layers))
 
 

@@ -1,4 +1,4 @@
-"""The probe and the monitor on tiny real runs."""
+"""Test the probe and the monitor of the first steps on tiny runs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from yolofuse.engine.step import train_step
 from yolofuse.engine.train import train
 
 
-def _probe(config: Path, out: Path, *words: str) -> dict[str, Any]:
-    assert probe_cli.main(["--cfg", str(config), "--out", str(out), *words]) == 0
+def _probe(config: Path, out: Path, *arguments: str) -> dict[str, Any]:
+    assert probe_cli.main(["--cfg", str(config), "--out", str(out), *arguments]) == 0
     content: dict[str, Any] = json.loads((out / "probe.json").read_text())
     return content
 
@@ -33,32 +33,32 @@ def test_probe__default_is_healthy_and_zeros_are_not(tmp_path: Path, capsys: pyt
     config = write_config(tmp_path, train={"batch": 4})
     assert probe_cli.main(["--cfg", str(config)]) == 0
     out = tmp_path / "run-probe"
-    good = json.loads((out / "probe.json").read_text())
+    healthy = json.loads((out / "probe.json").read_text())
     assert "verdict: healthy" in capsys.readouterr().out
-    assert good["verdict"] == "healthy"
-    assert {layer["part"] for layer in good["layers"]} == {"rgb", "ir", "fusion", "trunk"}
-    names = [layer["name"] for layer in good["layers"]]
+    assert healthy["verdict"] == "healthy"
+    assert {layer["part"] for layer in healthy["layers"]} == {"rgb", "ir", "fusion", "trunk"}
+    names = [layer["name"] for layer in healthy["layers"]]
     assert len(set(names)) == len(names)
     assert {"rgb.layers.0.conv", "rgb.layers.0.act", "ir.layers.0.act"} <= set(names)
-    first, predicted = good["losses"]["first"], good["losses"]["predicted"]
+    first, predicted = healthy["losses"]["first"], healthy["losses"]["predicted"]
     assert first.keys() == predicted.keys() == {"box", "cls", "dfl"}
     assert sum(first.values()) == pytest.approx(sum(predicted.values()), rel=0.1)
     assert cv2.imread(str(out / "probe.png")) is not None
     zeros = ["init.rules=[{type: Conv2d, scheme: zeros}]"]
-    bad = _probe(config, out, *zeros, "--modules")
-    assert {"dead channels", "vanishing activations", "vanishing gradients"} <= set(bad["verdict"].split(", "))
-    assert bad["findings"][0]["layers"][0] == "rgb.layers.0.act"
+    broken = _probe(config, out, *zeros, "--modules")
+    assert {"dead channels", "vanishing activations", "vanishing gradients"} <= set(broken["verdict"].split(", "))
+    assert broken["findings"][0]["layers"][0] == "rgb.layers.0.act"
     assert probe_cli.main(["--cfg", str(config), *zeros, "--strict"]) == 1
     assert not (tmp_path / "run").exists()
 
 
-def test_probe__lost_prior_shows_in_the_first_loss(tmp_path: Path) -> None:
+def test_probe__overwritten_prior_raises_the_first_loss(tmp_path: Path) -> None:
     found = _probe(write_config(tmp_path), tmp_path / "out", "init.preset=article")
     assert "first loss too high" in found["verdict"]
     assert "prior biases are lost" in found["findings"][0]["text"]
 
 
-def test_probe__leaves_the_session_as_it_was(tmp_path: Path) -> None:
+def test_probe__leaves_the_context_unchanged(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path), ["model.base=yolo26n"])
     context = build_context(config, Ranks(0, 1, torch.device("cpu")))
     before = {name: tensor.clone() for name, tensor in context.detector.state_dict().items()}
@@ -74,13 +74,13 @@ def test_probe__leaves_the_session_as_it_was(tmp_path: Path) -> None:
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in context.detector.modules())
 
 
-def test_probe__zero_gamma_is_no_finding(tmp_path: Path) -> None:
+def test_probe__zero_gamma_is_healthy(tmp_path: Path) -> None:
     found = _probe(write_config(tmp_path), tmp_path / "out", "init.zero_gamma=true")
     assert "dead" not in found["verdict"]
     assert "vanishing activations" not in found["verdict"]
 
 
-def test_train__not_finite_loss_names_the_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train__non_finite_loss_names_the_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(tmp_path, train={"nominal_batch": 2, "warmup_epochs": 0})
     assert train_cli.main(["--cfg", str(config), "train.lr0=1.0e30", "train.nan_rollbacks=0"]) == 2
     message = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Several processes: they end identical to each other, and their evaluation is one process's to the last digit."""
+"""Test several ranks: they end identical to each other, and evaluate exactly as one process does."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ import yolofuse.engine.lifecycle as lifecycle
 from yolofuse.config import load_config
 from yolofuse.engine.train import train
 
-kept = []
+contexts = []
 build_context = lifecycle.build_context
-lifecycle.build_context = lambda *args, **options: kept.append(build_context(*args, **options)) or kept[0]
+lifecycle.build_context = lambda *args, **options: contexts.append(build_context(*args, **options)) or contexts[0]
 train(load_config(Path(sys.argv[1]), sys.argv[3:]))
-context = kept[0]
+context = contexts[0]
 state = {"model": context.detector.state_dict(), "ema": context.ema.ema.state_dict()}
 torch.save(state, Path(sys.argv[2]) / f"rank{context.ranks.rank}.pt")
 """
@@ -56,7 +56,7 @@ def test_evaluation__sharded_equals_single_process(tmp_path: Path) -> None:
     assert files[1] == files[2]
 
 
-def test_batch__that_cannot_be_dealt_is_refused(tmp_path: Path) -> None:
+def test_batch__not_divisible_by_ranks_is_refused(tmp_path: Path) -> None:
     config = write_config(tmp_path, train={"batch": 3})
     ended = run_python(REPO / "train_dual.py", "--cfg", str(config), ranks=2)
     assert ended.returncode != 0

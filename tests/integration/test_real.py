@@ -1,4 +1,4 @@
-"""Real pairs and real weights, end to end in a few steps; skipped where they are not there."""
+"""Train and evaluate on real pairs with real weights for a few steps; skipped where they are absent."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ REPO = Path(__file__).resolve().parents[2]
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["roadscene-flir", pytest.param("llvip-256", marks=pytest.mark.soak)])
-def test_small_config__trains_and_is_scored_on_real_pairs(name: str, tmp_path: Path) -> None:
+def test_small_config__trains_and_is_evaluated_on_real_pairs(name: str, tmp_path: Path) -> None:
     data = real_data(name)
     weights = data / ".." / ".." / "weights" / "yolov5n_state_dict.pt"
     run = tmp_path / "run"
-    words = [
+    overrides = [
         f"data.root={data}",
         f"weights.pretrained={weights}",
         f"train.run={run}",
@@ -30,7 +30,7 @@ def test_small_config__trains_and_is_scored_on_real_pairs(name: str, tmp_path: P
         "train.precision=fp32",
         "val.imgsz=96",
     ]
-    assert train_cli.main(["--cfg", str(REPO / "configs" / "small" / f"{name}.yaml"), *words]) == 0
+    assert train_cli.main(["--cfg", str(REPO / "configs" / "small" / f"{name}.yaml"), *overrides]) == 0
     assert val_cli.main(["--run", str(run)]) == 0
     report = json.loads((run / "eval-val" / "report.json").read_text())
     assert 0 <= report["AP50"] <= 1

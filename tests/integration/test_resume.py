@@ -1,4 +1,4 @@
-"""Killed at any step and resumed, a run ends with the weights that it would have had."""
+"""Test that a run killed at any step and resumed ends bit-identical to an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from yolofuse.config import load_config
 from yolofuse.engine.train import train
 from yolofuse.weights import load_checkpoint
 
-_KILLED = """
+_KILL_SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 import torch
@@ -34,14 +34,12 @@ def die_at(function):
 
 if where == "step":
     loop.train_step = die_at(loop.train_step)
-else:  # after the new file is written, before it takes the old one's name
+else:  # after the new file is written, before it is renamed
     checkpoint.Path.replace = die_at(checkpoint.Path.replace)
 sys.exit(main(sys.argv[3:]))
 """
 
 _OPTIONS = ["train.epochs=3", "train.save_every=2", "train.multi_scale=0.3"]
-
-
 _KILLS = [
     ("step", 1, 0),
     ("step", 5, 2),
@@ -63,7 +61,7 @@ def test_resume__after_sigkill_is_bit_identical(tmp_path: Path, where: str, coun
     whole = train_without_plots(load_config(config, [*_OPTIONS, f"train.run={tmp_path / 'whole'}"]))
     killed = tmp_path / "killed"
     script = tmp_path / "killed.py"
-    script.write_text(_KILLED)
+    script.write_text(_KILL_SCRIPT)
     ended = run_python(script, where, str(count), "--cfg", str(config), *_OPTIONS, f"train.run={killed}")
     assert ended.returncode == -9, ended.stderr
     if (killed / "weights" / "last.pt").exists():
@@ -92,7 +90,7 @@ def test_resume__refuses_overrides_and_changed_data(tmp_path: Path, capsys: pyte
     assert "training data changed" in capsys.readouterr().err
 
 
-def test_resume__of_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume__without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from yolofuse.cli import train as cli
 
     assert cli.main(["--resume", str(tmp_path / "none")]) == 2

@@ -1,6 +1,6 @@
-"""On a real Slurm of two virtual nodes: jobs are preempted, requeued and bereft of a node, and end as if nothing was.
+"""Test on a real Slurm of two virtual nodes: preempted, requeued and failed jobs end bit-identical to undisturbed ones.
 
-Needs root and Slurm's programs (``tests/slurm_local.sh install``, which CI calls); skips itself without.
+Needs root and Slurm's programs (``tests/slurm_local.sh install``, which CI calls); skipped without them.
 """
 
 from __future__ import annotations
@@ -28,53 +28,53 @@ from yolofuse.weights import load_checkpoint
 pytestmark = [pytest.mark.xdist_group("slurm"), pytest.mark.timeout(600)]
 
 _SCRIPT = REPO / "tests" / "slurm_local.sh"
-_NOT_HERE = 3  # the script's exit code where Slurm cannot run
-_STEPS = 20  # of an epoch
-_KEPT = ("model", "ema", "ema_updates", "optimizer", "scaler")
+_UNAVAILABLE = 3  # the script's exit code where Slurm cannot run
+_STEPS = 20  # per epoch
+_STATE = ("model", "ema", "ema_updates", "optimizer", "scaler")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The virtual cluster, and a folder for runs."""
+    """Submit jobs to the virtual cluster and wait for their states; ``folder`` holds the runs."""
 
     root: Path
     folder: Path
     descriptor: Path
 
-    def script(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """Do something with the nodes."""
-        command = [str(_SCRIPT), verb, str(self.root), *words]
+    def script(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a verb of slurm_local.sh."""
+        command = [str(_SCRIPT), verb, str(self.root), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
-    def submit(self, name: str, capsys: pytest.CaptureFixture[str], *words: str, **train: Any) -> dict[str, str]:
-        """Submit a tiny run as a user does; returns job ids by stage."""
+    def submit(self, name: str, capsys: pytest.CaptureFixture[str], *arguments: str, **train: Any) -> dict[str, str]:
+        """Submit a tiny run as a user does; return job ids by stage."""
         options = {"batch": 4, "epochs": 2, "save_every": 3, "val_every": 2, **train}
         home = self.folder / name
         home.mkdir()
         config = write_config(home, self.descriptor, train=options)
         capsys.readouterr()
-        code = submit.main(["--cfg", str(config), "--name", name, "--cpus", "1", *words])
-        said = capsys.readouterr()
-        assert code == 0, said.err
-        return dict(re.findall(r"^(\w+) +job (\d+)$", said.out, re.MULTILINE))
+        code = submit.main(["--cfg", str(config), "--name", name, "--cpus", "1", *arguments])
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        return dict(re.findall(r"^(\w+) +job (\d+)$", captured.out, re.MULTILINE))
 
     def jobs(self, job: str) -> list[dict[str, str]]:
-        """What Slurm knows of a job, or of each element of an array."""
+        """Return Slurm's record of a job, or of each element of an array."""
         command = ["scontrol", "show", "--oneliner", "job", job]
-        told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
-        return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in told.splitlines() if line]
+        output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+        return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in output.splitlines() if line]
 
     def states(self, job: str) -> set[str]:
-        """States of a job, or of the elements of an array."""
-        return {found["JobState"] for found in self.jobs(job)}
+        """Return the states of a job, or of the elements of an array."""
+        return {record["JobState"] for record in self.jobs(job)}
 
     def logs(self, name: str = "") -> str:
-        """The end of all that jobs printed, or those of one submission."""
+        """Return the end of each job's log; with a name, of one submission only."""
         files = sorted((self.folder / name).rglob("*.log"))
         return "\n".join(f"== {file.name}\n{file.read_text()[-9000:]}" for file in files)
 
     def wait(self, what: str, is_true: Callable[[], bool], seconds: float = 120) -> None:
-        """Wait for something; tells what jobs printed if it does not come."""
+        """Wait for a condition; fail with the queue and the logs after ``seconds``."""
         deadline = time.monotonic() + seconds
         while not is_true():
             if time.monotonic() > deadline:
@@ -89,24 +89,24 @@ class Cluster:
         assert self.states(job) == {state}, self.logs()
 
     def wait_for_checkpoint(self, run: Path, after: int = 0) -> None:
-        """Wait until a run has made and saved steps after a given one."""
+        """Wait until a run has a checkpoint of a step after the given one."""
 
-        def is_there() -> bool:
+        def has_checkpoint() -> bool:
             return any(int(file.stem[5:]) > after for file in run.glob("weights/step_*.pt"))
 
-        self.wait(f"{run}'s next checkpoint", is_there)
+        self.wait(f"{run}'s next checkpoint", has_checkpoint)
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two nodes, for the tests of this file."""
+    """Start two nodes for the tests of this file."""
     folder = tmp_path_factory.mktemp("cluster")
     made = Cluster(folder / "slurm", folder, make_pairs(folder / "data", num_train=4 * _STEPS, num_val=2))
     worker = re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or "0"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("YOLOFUSE_SLURM_PORT", str(28310 + 10 * int(worker)))
         started = made.script("start", "2", str(os.getpid()))
-        if started.returncode == _NOT_HERE:
+        if started.returncode == _UNAVAILABLE:
             reason = f"no Slurm on this machine: {started.stderr.strip()}; tests/slurm_local.sh install gets it"
             warnings.warn(reason, stacklevel=1)
             pytest.skip(reason)
@@ -124,13 +124,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def whole() -> dict[str, str]:
-    """Job ids of the run that nothing happens to, once submitted."""
+    """Hold the job ids of the undisturbed run, once submitted."""
     return {}
 
 
 @pytest.fixture
 def reference(cluster: Cluster, whole: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Callable[[], Path]:
-    """Begins the run that nothing happens to, beside the test; call it to wait for its folder."""
+    """Start the undisturbed run in parallel to the test; call the result to wait for the run and get its folder."""
     if not whole:
         whole.update(cluster.submit("whole", capsys, "--nodes", "2", "--gpus", "0"))
 
@@ -142,9 +142,9 @@ def reference(cluster: Cluster, whole: dict[str, str], capsys: pytest.CaptureFix
 
 
 def assert_same_run(a: Path, b: Path) -> None:
-    """Check that two runs ended with the same weights, bit for bit, by the same losses."""
+    """Check that two runs ended with the same state, bit for bit, and the same losses."""
     first, second = (load_checkpoint(run / "weights" / "last.pt") for run in (a, b))
-    for key in _KEPT:
+    for key in _STATE:
         assert same_tensors(first[key], second[key]), key
     timed = {"seconds", "data_wait"}
     rows = [[{k: v for k, v in r.items() if k not in timed} for r in c["progress"]["history"]] for c in (first, second)]
@@ -153,18 +153,18 @@ def assert_same_run(a: Path, b: Path) -> None:
 
 
 def events(run: Path) -> list[str]:
-    """What happened to a run."""
+    """Return the names of a run's events."""
     found, damaged = read_events(run)
     assert not damaged
     return [event.event for event in found]
 
 
-def test_array__of_seeds_is_trained_judged_and_tabulated(
+def test_array__of_seeds_is_trained_evaluated_and_tabulated(
     cluster: Cluster, reference: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = cluster.folder / "table.csv"
-    words = ("--gpus", "1", "--seeds", "0,7", "--val", "--collect", str(table), "train.epochs=1")
-    ids = cluster.submit("seeds", capsys, *words)
+    arguments = ("--gpus", "1", "--seeds", "0,7", "--val", "--collect", str(table), "train.epochs=1")
+    ids = cluster.submit("seeds", capsys, *arguments)
     waiting = cluster.jobs(ids["val"])[0]
     assert ids["train"] in waiting["Dependency"]
     assert len(cluster.jobs(ids["train"])) <= 2
@@ -179,7 +179,7 @@ def test_array__of_seeds_is_trained_judged_and_tabulated(
     assert all(row["eval-val AP"] and row["eval-val AP"] == row["AP"] for row in rows)
 
 
-def test_failed_training__is_a_failed_job_and_its_judging_is_cancelled(
+def test_failed_training__is_a_failed_job_and_its_evaluation_is_cancelled(
     cluster: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ids = cluster.submit("fails", capsys, "--gpus", "0", "--val", "data.train_split=nosuch")
@@ -190,7 +190,7 @@ def test_failed_training__is_a_failed_job_and_its_judging_is_cancelled(
     assert "nosuch" in cluster.logs()
 
 
-def test_run__preempted_then_bereft_of_each_node_ends_bit_identical(
+def test_run__preempted_then_losing_each_node_ends_bit_identical(
     cluster: Cluster, reference: Callable[[], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = reference()
@@ -198,23 +198,23 @@ def test_run__preempted_then_bereft_of_each_node_ends_bit_identical(
     run = cluster.folder / "broken" / "run"
 
     cluster.wait_for_checkpoint(run, after=0)
-    subprocess.run(["scancel", "--batch", "--signal=USR1", job], timeout=30, check=True)  # as Slurm does before the end
-    cluster.wait("the run to go on", lambda: events(run)[-1] == "resumed")
-    began, stopped, resumed = read_events(run)[0]
-    assert (began.event, stopped.event, stopped.facts["signal"]) == ("begun", "preempted", "SIGUSR1")
+    subprocess.run(["scancel", "--batch", "--signal=USR1", job], timeout=30, check=True)  # as before the time limit
+    cluster.wait("the run to resume", lambda: events(run)[-1] == "resumed")
+    started, stopped, resumed = read_events(run)[0]
+    assert (started.event, stopped.event, stopped.facts["signal"]) == ("begun", "preempted", "SIGUSR1")
     assert 0 < (stopped.step or 0) < _STEPS  # in mid-epoch
-    assert resumed.step == stopped.step  # no step is made twice
+    assert resumed.step == stopped.step  # no step is repeated
     assert not (run / "PREEMPTED").exists()
 
-    # Slurm takes minutes to notice, the other rank fails within seconds: the job itself must see what was the matter.
+    # Slurm takes minutes to notice a dead node, the other rank fails within seconds: the job must find the cause.
     cluster.wait_for_checkpoint(run, after=resumed.step or 0)
     assert cluster.script("fail", "n2").returncode == 0
-    cluster.wait("the job's return into the queue", lambda: "does not answer; requeued" in cluster.logs("broken"))
+    cluster.wait("the job to be requeued", lambda: "does not answer; requeued" in cluster.logs("broken"))
     assert cluster.script("forget").returncode == 0
     assert cluster.script("revive", "n2").returncode == 0
-    cluster.wait("the run to go on", lambda: events(run).count("resumed") == 2)
+    cluster.wait("the run to resume", lambda: events(run).count("resumed") == 2)
 
-    # With its first node the job's script is gone: Slurm requeues it.
+    # The job's script ran on the first node and dies with it: Slurm requeues the job.
     cluster.wait_for_checkpoint(run, after=read_events(run)[0][-1].step or 0)
     assert cluster.script("fail", "n1").returncode == 0
     assert cluster.script("revive", "n1").returncode == 0
@@ -226,7 +226,7 @@ def test_run__preempted_then_bereft_of_each_node_ends_bit_identical(
     assert_same_run(whole, run)
 
 
-def test_cancelled__run_saves_and_stays_out_of_the_queue(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cancelled__run_saves_and_is_not_requeued(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     job = cluster.submit("cancelled", capsys, "--gpus", "0", epochs=50)["train"]
     run = cluster.folder / "cancelled" / "run"
     cluster.wait_for_checkpoint(run)

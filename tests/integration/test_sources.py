@@ -1,4 +1,4 @@
-"""Train and evaluate on unequal sizes, 16-bit thermal images, several sources and caches."""
+"""Train and evaluate on images of unequal sizes, 16-bit thermal images, several sources and caches."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.support.pairs import make_pairs, random_picture, write_pair
-from tests.support.runs import REPO, run_python, same_tensors, write_config
+from tests.support.pairs import make_pairs, random_pair, write_pair
+from tests.support.runs import run_python, same_tensors, write_config
 from yolofuse.cli import train as train_cli
 from yolofuse.cli import val as val_cli
 from yolofuse.config import load_config
@@ -23,13 +23,13 @@ from yolofuse.weights import load_checkpoint
 _RGB_HW, _IR_HW = (96, 160), (64, 80)
 
 
-def _deep_and_unequal(root: Path) -> Path:
+def _write_sources(root: Path) -> Path:
     """Write 16-bit thermal images of half the size, in a manifest with tags, and a second source of plain pairs."""
     rng = np.random.default_rng(0)
     rows = ["rgb,ir,label,split,daynight"]
     for index in range(8):
         split = "train" if index < 5 else "val"
-        rgb, ir, boxes = random_picture(index, _RGB_HW)
+        rgb, ir, boxes = random_pair(index, _RGB_HW)
         write_pair(root, split, f"pair{index}", (rgb, ir, boxes))
         counts = cv2.resize(ir, _IR_HW[::-1]).astype(np.uint16) * 8 + 7000 + rng.integers(0, 8, _IR_HW, dtype=np.uint16)
         file = root / "ir" / split / f"pair{index}.png"
@@ -54,13 +54,13 @@ def _deep_and_unequal(root: Path) -> Path:
     return descriptor
 
 
-def test_run__on_deep_unequal_pairs_of_two_sources(tmp_path: Path) -> None:
-    config = write_config(tmp_path, _deep_and_unequal(tmp_path / "set"), data={"cache_dir": str(tmp_path / "cache")})
+def test_run__on_16_bit_unequal_pairs_of_two_sources(tmp_path: Path) -> None:
+    config = write_config(tmp_path, _write_sources(tmp_path / "set"), data={"cache_dir": str(tmp_path / "cache")})
     assert train_cli.main(["--cfg", str(config), "train.cache=disk", "data.workers=2"]) == 0
     run = tmp_path / "run"
-    picture = cv2.imread(str(run / "train_batch0.jpg"))
-    assert picture is not None
-    assert picture.std() > 20  # 16 bits shown as 8: neither white nor black
+    image = cv2.imread(str(run / "train_batch0.jpg"))
+    assert image is not None
+    assert image.std() > 20  # 16 bits mapped to 8: neither white nor black
     windows = load_checkpoint(run / "weights" / "best.pt")["ir_windows"]
     assert list(windows) == ["both.yaml train 1..99"]
     low, high = windows["both.yaml train 1..99"]
@@ -75,8 +75,8 @@ def test_run__on_deep_unequal_pairs_of_two_sources(tmp_path: Path) -> None:
     assert all(0 <= float(row["data_wait"]) <= 1 for row in rows)
 
 
-def test_evaluation__uses_the_window_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = write_config(tmp_path, _deep_and_unequal(tmp_path / "set"), data={"cache_dir": str(tmp_path / "cache")})
+def test_evaluation__uses_the_thermal_window_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = write_config(tmp_path, _write_sources(tmp_path / "set"), data={"cache_dir": str(tmp_path / "cache")})
     run = train(load_config(config, ["train.epochs=1"]))
     for cache in (tmp_path / "cache").glob("window-*.json"):
         cache.unlink()
@@ -85,29 +85,41 @@ def test_evaluation__uses_the_window_of_the_training(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("augment_on", ["loader", "device"])
-def test_caches__change_no_bit_of_a_run(tmp_path: Path, augment_on: str) -> None:
+def test_caches__leave_a_run_bit_identical(tmp_path: Path, augment_on: str) -> None:
     descriptor = make_pairs(tmp_path / "set", 6, 2, (150, 202), suffixes=(".jpg", ".jpg"))
-    ended: list[Any] = []
+    weights: list[Any] = []
     for cache, workers in (("none", 0), ("ram", 2), ("disk", 0)):
         folder = tmp_path / cache
         folder.mkdir()
         data = {"workers": workers, "cache_dir": str(tmp_path / "cache")}
         options = {"cache": cache, "epochs": 1, "augment_on": augment_on}
         run = train(load_config(write_config(folder, descriptor, data=data, train=options)))
-        ended.append(load_checkpoint(run / "weights" / "last.pt")["model"])
-    assert same_tensors(ended[0], ended[1])
-    assert same_tensors(ended[0], ended[2])
+        weights.append(load_checkpoint(run / "weights" / "last.pt")["model"])
+    assert same_tensors(weights[0], weights[1])
+    assert same_tensors(weights[0], weights[2])
+
+
+_TRAIN_EACH = """
+import sys
+from pathlib import Path
+from tests.support.runs import train_without_plots
+from yolofuse.config import load_config
+for config in sys.argv[1:]:
+    train_without_plots(load_config(Path(config)))
+"""
 
 
 def test_ram_cache__is_shared_by_ranks(tmp_path: Path) -> None:
-    """Two ranks, of which the second maps the first one's memory, read the same pixels as two ranks without a cache."""
+    """Two ranks, of which the second maps the memory of the first, end as two ranks without a cache."""
     descriptor = make_pairs(tmp_path / "set", 6, 2, (150, 202), suffixes=(".jpg", ".jpg"))
-    ended = []
+    script = tmp_path / "train_each.py"
+    script.write_text(_TRAIN_EACH)
+    configs = []
     for cache in ("none", "ram"):
         folder = tmp_path / cache
         folder.mkdir()
-        config = write_config(folder, descriptor, train={"cache": cache, "epochs": 1, "batch": 4})
-        done = run_python(REPO / "train_dual.py", "--cfg", str(config), ranks=2)
-        assert done.returncode == 0, done.stderr[-3000:]
-        ended.append(load_checkpoint(folder / "run" / "weights" / "last.pt")["model"])
-    assert same_tensors(*ended)
+        configs.append(write_config(folder, descriptor, train={"cache": cache, "epochs": 1, "batch": 4}))
+    done = run_python(script, *map(str, configs), ranks=2)  # one launch: starting processes takes most of the time
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (load_checkpoint(config.parent / "run" / "weights" / "last.pt")["model"] for config in configs)
+    assert same_tensors(first, second)

@@ -1,4 +1,4 @@
-"""Speed on CUDA: no step waits for the device, profiles see kernels, the automatic batch fits, the bench runs."""
+"""Test speed on CUDA: steps never synchronise, profiles record kernels, the automatic batch fits, benchmarks run."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ def _new_state(context: TrainContext, folder: Path) -> StepState:
     return state
 
 
-def test_step__never_waits_for_the_device(context: TrainContext, tmp_path: Path) -> None:
-    """After a first step, which makes anchors and fills caches, nothing in a step or an update asks for a result."""
+def test_step__never_synchronises(context: TrainContext, tmp_path: Path) -> None:
+    """After the first step, which makes anchors and fills caches, no step or update synchronises with the device."""
     state = _new_state(context, tmp_path)
-    waiting = 0
+    num_steps = 0
     for step, batch in enumerate(context.train_loader):
         torch.cuda.synchronize()
         torch.cuda.set_sync_debug_mode("error" if step else "default")
         try:
             train_step(context, state, batch, step + 1, range(step, step + 1))
-            state.guard = NanGuard()  # checking the update before waits for that alone, by an event
+            state.guard = NanGuard()  # checking the previous update waits, for its event only
         finally:
             torch.cuda.set_sync_debug_mode("default")
-        waiting += 1
-    assert waiting == 4
+        num_steps += 1
+    assert num_steps == 4
 
 
-def test_profile__of_a_run_sees_kernels(tmp_path: Path) -> None:
+def test_profile__records_kernels(tmp_path: Path) -> None:
     run = train(_config(tmp_path, num_train=40, epochs=1, close_mosaic=0, profile_steps=4))
     with (run / "profile" / "parts.csv").open(newline="") as stream:
         rows = {row["part"]: row for row in csv.DictReader(stream)}
@@ -76,8 +76,8 @@ def _little_memory() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_little_memory")
-def test_automatic_batch__memory_that_runs_out_in_earnest(tmp_path: Path) -> None:
-    """Whatever the size of the GPU: the allocator refuses long before 80% of it, and that is an answer too."""
+def test_automatic_batch__handles_real_out_of_memory(tmp_path: Path) -> None:
+    """The allocator's limit is far below 80% of any GPU, so that allocations fail, which must be handled."""
     config = _config(tmp_path, imgsz=640)
     with join_ranks("cuda") as ranks:
         context = build_context(config, ranks)
@@ -89,11 +89,11 @@ def test_automatic_batch__memory_that_runs_out_in_earnest(tmp_path: Path) -> Non
 
 def test_automatic_batch__a_run_trains_with_it(tmp_path: Path) -> None:
     run = train(_config(tmp_path, batch=-1, nominal_batch=16))
-    assert load_config(run / "config.yaml").train.batch == 16  # all pairs of the set: any GPU holds them
+    assert load_config(run / "config.yaml").train.batch == 16  # all pairs of the set fit on any GPU
 
 
-def test_step_probe__takes_what_a_step_takes(context: TrainContext, tmp_path: Path) -> None:
-    """The probe's peak is that of a real step of as many pairs, or a little more."""
+def test_step_probe__needs_the_memory_of_a_step(context: TrainContext, tmp_path: Path) -> None:
+    """The probe's peak is that of a real step with as many pairs, or slightly more."""
     memory = CudaMemory(context.ranks.device)
     memory.reset()
     state, step_peak = _new_state(context, tmp_path), 0
@@ -105,8 +105,8 @@ def test_step_probe__takes_what_a_step_takes(context: TrainContext, tmp_path: Pa
     before = torch.cuda.memory_allocated()
     memory.reset()
     probe(4)
-    grown = torch.cuda.max_memory_allocated() - before
-    assert grown > 0
+    growth = torch.cuda.max_memory_allocated() - before
+    assert growth > 0
     assert torch.cuda.max_memory_allocated() >= 0.8 * step_peak
 
 

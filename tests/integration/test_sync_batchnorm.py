@@ -1,4 +1,4 @@
-"""BatchNorm over two gloo ranks equals one over the whole batch: outputs, gradients and running statistics."""
+"""Test that BatchNorm over two gloo ranks equals one over the whole batch: outputs, gradients, running statistics."""
 
 from __future__ import annotations
 
@@ -80,20 +80,20 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, 
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_norm__over_two_ranks_is_one_over_the_whole(case: str, ranks: list[dict[str, dict[str, Tensor]]]) -> None:
+def test_norm__over_two_ranks_equals_the_whole_batch(case: str, ranks: list[dict[str, dict[str, Tensor]]]) -> None:
     first, second = (found[case] for found in ranks)
     norm, values, gradient = norm_and_values(case)
     alone = train_twice(copy.deepcopy(norm), values[:2], gradient[:2])
     expected = train_twice(norm, values, gradient)
     dtype = CASES[case][0]
-    close = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2}[dtype]
-    close = 1e-2 if case == "far_from_zero" else close  # the error of float32 itself
+    tolerance = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2}[dtype]
+    tolerance = 1e-2 if case == "far_from_zero" else tolerance  # the error of float32 itself
     for name in ("output", "values"):
         whole = torch.cat([first[name], second[name]])
-        torch.testing.assert_close(whole, expected[name], rtol=close, atol=close)
-        assert not torch.allclose(alone[name], expected[name][:2], rtol=2 * close, atol=2 * close)
+        torch.testing.assert_close(whole, expected[name], rtol=tolerance, atol=tolerance)
+        assert not torch.allclose(alone[name], expected[name][:2], rtol=2 * tolerance, atol=2 * tolerance)
     for name in ("weight", "bias"):  # DDP adds them up
-        torch.testing.assert_close(first[name] + second[name], expected[name], rtol=close, atol=10 * close)
+        torch.testing.assert_close(first[name] + second[name], expected[name], rtol=tolerance, atol=10 * tolerance)
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         torch.testing.assert_close(first[name], expected[name], rtol=1e-5, atol=1e-5)
         assert torch.equal(first[name], second[name])

@@ -1,4 +1,4 @@
-"""A real tiny run from one YAML: what it leaves, and what the COCO API makes of it."""
+"""Train tiny runs from one YAML: check their files, and their metrics with the COCO API."""
 
 from __future__ import annotations
 
@@ -36,8 +36,6 @@ MODELS: list[dict[str, Any]] = [
     {"base": "yolov8n", "cut": "decision", "merge": "proben"},
     {"base": "yolo26n", "cut": "decision", "merge": "nms"},
 ]
-
-
 QUICK = MODELS[2:5:2] + MODELS[6:7]
 
 
@@ -46,7 +44,7 @@ QUICK = MODELS[2:5:2] + MODELS[6:7]
     [pytest.param(m, marks=[] if m in QUICK else pytest.mark.soak) for m in MODELS],
     ids=["-".join(map(str, m.values())) for m in MODELS],
 )
-def test_run__trains_and_is_scored(tmp_path: Path, model: dict[str, Any]) -> None:
+def test_run__trains_and_is_evaluated(tmp_path: Path, model: dict[str, Any]) -> None:
     config = write_config(tmp_path, model=model)
     assert train_cli.main(["--cfg", str(config), "train.epochs=1"]) == 0
     run = tmp_path / "run"
@@ -59,7 +57,7 @@ def test_run__trains_and_is_scored(tmp_path: Path, model: dict[str, Any]) -> Non
 
 
 def _assert_rescored(folder: Path) -> None:
-    """pycocotools, by itself on the saved files, gives every digit of the report."""
+    """Check that pycocotools, on the saved files alone, gives every digit of the report."""
     report = json.loads((folder / "report.json").read_text())
     truth = COCO(str(folder / "ground_truth.json"))
     predictions = json.loads((folder / "predictions.json").read_text())
@@ -69,12 +67,12 @@ def _assert_rescored(folder: Path) -> None:
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    figures = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
+    names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
     flat = report.get("figures", report)
-    assert [flat[name] for name in figures] == evaluation.stats.tolist()
+    assert [flat[name] for name in names] == evaluation.stats.tolist()
 
 
-def test_config__saved_one_reproduces_the_run(tmp_path: Path) -> None:
+def test_saved_config__reproduces_the_run(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     train(load_config(config))
     again = tmp_path / "again"
@@ -83,7 +81,7 @@ def test_config__saved_one_reproduces_the_run(tmp_path: Path) -> None:
     assert all(torch.equal(first["ema"][name], second["ema"][name]) for name in first["ema"])
 
 
-def test_results__a_row_per_epoch_with_losses_and_ap(tmp_path: Path) -> None:
+def test_results__have_a_row_per_epoch_with_losses_and_ap(tmp_path: Path) -> None:
     train(load_config(write_config(tmp_path), ["train.epochs=3", "train.val_every=2"]))
     with (tmp_path / "run" / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -93,7 +91,7 @@ def test_results__a_row_per_epoch_with_losses_and_ap(tmp_path: Path) -> None:
 
 
 def test_loss__falls_on_a_learnable_set(tmp_path: Path) -> None:
-    """Bright boxes on noise, the same ones to train and to judge on: a detector that can't find these is broken."""
+    """Train and evaluate on the same bright boxes on noise, which any working detector finds."""
     descriptor = make_pairs(tmp_path / "data", num_train=16, num_val=1, size_hw=(96, 128))
     train_options = {"epochs": 16, "batch": 4, "nominal_batch": 4, "imgsz": 128, "optimizer": "adamw", "lr0": 0.002}
     config = write_config(
@@ -117,15 +115,15 @@ def test_loss__falls_on_a_learnable_set(tmp_path: Path) -> None:
         ["train.optimizer=adamw", "train.schedule=linear", "train.clip_norm=0", "train.freeze=[rgb.*, ir.*]"],
         ["train.precision=bf16", "val.precision=bf16", "train.channels_last=false"],
     ],
-    ids=lambda words: words[0],
+    ids=lambda overrides: overrides[0],
 )
-def test_options__each_trains(tmp_path: Path, overrides: list[str]) -> None:
+def test_options__train(tmp_path: Path, overrides: list[str]) -> None:
     folder = train(load_config(write_config(tmp_path), [*overrides, "train.epochs=1"]))
     content = load_checkpoint(folder / "weights" / "last.pt")
     assert all(tensor.isfinite().all() for tensor in content["model"].values())
 
 
-def test_freeze__frozen_weights_and_statistics_stay(tmp_path: Path) -> None:
+def test_freeze__keeps_weights_and_statistics(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path), ["train.freeze=[rgb.*]", "train.epochs=1"])
     before = build_detector(config.model, num_classes=1)
     load_and_initialise(before, config, ("person",))
@@ -142,7 +140,7 @@ def test_patience__stops_early(tmp_path: Path) -> None:
 
 
 def test_pretrained__both_streams_start_from_the_same_weights(tmp_path: Path) -> None:
-    """A state_dict of the single-stream model arrives in both streams and the trunk, and training goes on from it."""
+    """A state_dict of the single-stream model is loaded into both streams and the trunk, and trains."""
     single = build_detector(ModelConfig(base="yolov8n", streams="rgb"), num_classes=1, seed=9)
     state = {name.replace("trunk.layers.", "model."): tensor for name, tensor in single.state_dict().items()}
     torch.save(state, tmp_path / "single.pt")
@@ -160,7 +158,7 @@ def test_pretrained__both_streams_start_from_the_same_weights(tmp_path: Path) ->
     train(config)
 
 
-def test_used_folder__is_refused_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_folder__in_use_is_refused_and_unchanged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(tmp_path, train={"epochs": 1})
     assert train_cli.main(["--cfg", str(config)]) == 0
     before = (tmp_path / "run" / "weights" / "last.pt").read_bytes()
@@ -176,8 +174,8 @@ def test_checkpoint__is_plain_data(tmp_path: Path) -> None:
     assert yaml.safe_load((folder / "config.yaml").read_text())["train"]["imgsz"] == 64
 
 
-def test_val__other_data_brings_its_own_root_and_folder(tmp_path: Path) -> None:
-    """A run trained with data.root must not be scored on that root under another descriptor's name."""
+def test_val__other_data_has_its_own_root_and_folder(tmp_path: Path) -> None:
+    """A run trained with data.root must not be evaluated on that root under another descriptor's name."""
     descriptor = make_pairs(tmp_path / "data", num_train=4, num_val=3)
     run = train(load_config(write_config(tmp_path, descriptor), ["train.epochs=1", f"data.root={tmp_path / 'data'}"]))
     other = make_pairs(tmp_path / "other", num_train=1, num_val=2)

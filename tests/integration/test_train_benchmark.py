@@ -1,4 +1,4 @@
-"""scripts.benchmarks.train: it runs all three loops, and its values are consistent."""
+"""Test scripts.benchmarks.train: it runs all three loops, and its values are consistent."""
 
 from __future__ import annotations
 

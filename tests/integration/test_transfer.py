@@ -1,4 +1,4 @@
-"""A checkpoint that ultralytics itself saved, through every cut: each tensor arrives, is counted, equals its source."""
+"""Load a checkpoint saved by ultralytics through every cut: each tensor is loaded, counted and equal to its source."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from yolofuse.weights import WeightsReport, load_source
 CUTS = ("early", "mid", "late", "decision")
 
 
-def saved_by_ultralytics(
+def save_with_ultralytics(
     path: Path, base: str, names: tuple[str, ...], calibrated_on: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """A checkpoint written by ultralytics' own ``save``; returns its tensors by ``<layer>.<rest>``, rounded to half.
+    """Write a checkpoint with ultralytics' own ``save``; return its tensors by ``<layer>.<rest>``, rounded to half.
 
-    With images to calibrate on, BatchNorm's statistics fit them, so that what comes out depends on what goes in.
+    With images to calibrate on, BatchNorm's statistics fit them, so that the output depends on the input.
     """
     torch.manual_seed(11)
     yolo: Any = YOLO(f"{base}.yaml", task="detect")
@@ -37,20 +37,20 @@ def saved_by_ultralytics(
     with torch.no_grad():
         for name, tensor in yolo.model.named_buffers():
             if name.endswith(("running_mean", "running_var")):
-                tensor.uniform_(0.5, 1.5)  # so that a statistic that was not loaded shows
+                tensor.uniform_(0.5, 1.5)  # so that a statistic that was not loaded is detected
         for _ in range(0 if calibrated_on is None else 100):
             yolo.model.train()(calibrated_on)
         for branch in yolo.model.model[-1].cv2:
-            branch[-1].weight.mul_(30)  # as drawn, boxes hardly depend on the image
+            branch[-1].weight.mul_(30)  # with initial weights, boxes hardly depend on the image
     yolo.save(path)
     state = yolo.model.half().float().state_dict()
     return {name.removeprefix("model."): tensor for name, tensor in state.items()}
 
 
-def check(detector: Detector, report: WeightsReport, source: dict[str, Tensor], head: str) -> None:
-    """Backbone and neck: loaded and equal, or an inflated stem. Nothing else is fresh but fusion and head."""
+def check_loaded(detector: Detector, report: WeightsReport, source: dict[str, Tensor], head: str) -> None:
+    """Check that backbone and neck are loaded, with one inflated stem, and only fusion and head initialised."""
     records = {record.name: record for record in report.records}
-    counted = 0
+    num_body = 0
     for name, tensor in detector.state_dict().items():
         if not tensor.is_floating_point():
             continue
@@ -61,7 +61,7 @@ def check(detector: Detector, report: WeightsReport, source: dict[str, Tensor], 
             if records[name].status == "loaded":
                 assert torch.equal(tensor, source[rest]), name
         else:
-            counted += 1
+            num_body += 1
             if source[rest].shape == tensor.shape:
                 assert records[name].status == "loaded", name
                 assert torch.equal(tensor, source[rest]), name
@@ -69,21 +69,21 @@ def check(detector: Detector, report: WeightsReport, source: dict[str, Tensor], 
                 assert records[name].status == "inflated", name
                 assert torch.equal(tensor, source[rest].sum(1, keepdim=True)), name
     body = [e for e in report.records if not e.head and e.part != "fusion"]
-    assert counted == len(body) == sum(e.status in {"loaded", "inflated"} for e in body)
+    assert num_body == len(body) == sum(e.status in {"loaded", "inflated"} for e in body)
     assert sum(e.status == "inflated" for e in body) == 1
     assert report.share_loaded() == 1.0
 
 
 @pytest.mark.parametrize("base", ["yolov8n", "yolov8s", "yolo11n", "yolo11s", "yolo26n", "yolo26s"])
-def test_ultralytics_checkpoint__arrives_whole_through_every_cut(base: str, tmp_path: Path) -> None:
-    names = ("car", "dog", "person")  # another list: rows go by name, bicycle is new
-    source = saved_by_ultralytics(tmp_path / "w.pt", base, names)
+def test_ultralytics_checkpoint__is_fully_loaded_through_every_cut(base: str, tmp_path: Path) -> None:
+    names = ("car", "dog", "person")  # in another order: rows are matched by name, bicycle is new
+    source = save_with_ultralytics(tmp_path / "w.pt", base, names)
     head = str(max(int(key.split(".")[0]) for key in source))
     for cut in CUTS:
         detector, report = initialised(
             f"model.base={base}", f"model.cut={cut}", f"weights.pretrained={tmp_path / 'w.pt'}"
         )
-        check(detector, report, source, head)
+        check_loaded(detector, report, source, head)
         parts = ("rgb", "ir") if cut == "decision" else ("trunk",)
         state = detector.state_dict()
         branches = ("cv3", "one2one_cv3") if "26" in base else ("cv3",)
@@ -103,30 +103,30 @@ def test_ultralytics_checkpoint__arrives_whole_through_every_cut(base: str, tmp_
                 assert not any(torch.equal(state[name][1], row) for row in source[key]), name  # bicycle
 
 
-def test_coco_checkpoint__of_a_small_model_leaves_only_the_class_branch(tmp_path: Path) -> None:
-    """80 classes make the class branch of size n wider than three do, so it can't be copied; a warning says so."""
+def test_coco_checkpoint__of_a_small_model_initialises_only_the_class_branch(tmp_path: Path) -> None:
+    """With 80 classes the class branch of size n is wider than with three, so it is not loaded, with a warning."""
     names = ("person", *(f"thing {i}" for i in range(79)))
-    source = saved_by_ultralytics(tmp_path / "w.pt", "yolov8n", names)
+    source = save_with_ultralytics(tmp_path / "w.pt", "yolov8n", names)
     detector, report = initialised("model.base=yolov8n", f"weights.pretrained={tmp_path / 'w.pt'}")
-    check(detector, report, source, "22")
-    fresh = [e.name for e in report.records if e.status == "initialised" and e.part != "fusion"]
-    assert fresh
-    assert all(".cv3." in name for name in fresh)
+    check_loaded(detector, report, source, "22")
+    initialised_names = [e.name for e in report.records if e.status == "initialised" and e.part != "fusion"]
+    assert initialised_names
+    assert all(".cv3." in name for name in initialised_names)
     assert any("class branch" in warning for warning in report.warnings)
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("cut", CUTS)
-def test_real_yolov5n__every_tensor_of_backbone_and_neck(cut: str) -> None:
+def test_real_yolov5n__backbone_and_neck_are_loaded(cut: str) -> None:
     file = real_weights("yolov5n.pt")
     source = dict(load_source(file).parts["trunk"])
     detector, report = initialised("model.base=yolov5n", f"model.cut={cut}", f"weights.pretrained={file}")
-    check(detector, report, source, "24")
+    check_loaded(detector, report, source, "24")
     assert report.count("rgb")["loaded"] >= (165 if cut != "early" else 10)
 
 
 def real_images(tmp_path: Path) -> tuple[Tensor, Tensor]:
-    """Four real pairs: (4, 3, 256, 256) RGB and (4, 1, 256, 256) IR."""
+    """Return four real pairs: (4, 3, 256, 256) RGB and (4, 1, 256, 256) IR."""
     repo = Path(__file__).parents[2]
     descriptor = load_descriptor(str(repo / "configs" / "data" / "llvip-256.yaml"), str(real_data("llvip-256")))
     pairs = load_pairs(descriptor, "val", cache_dir=tmp_path, verify=False, workers=1)
@@ -136,18 +136,18 @@ def real_images(tmp_path: Path) -> tuple[Tensor, Tensor]:
 
 
 def assert_same_boxes(found: Tensor, expected: Tensor) -> None:
-    """Boxes to 1e-4 px, scores to 1e-6."""
-    assert expected[:, :4].std() > 10  # pixels: there is something to compare
+    """Compare boxes to 1e-4 px and scores to 1e-6."""
+    assert expected[:, :4].std() > 10  # px: the boxes differ from each other
     assert (found[:, :4] - expected[:, :4]).abs().max() < 1e-4
     assert (found[:, 4:] - expected[:, 4:]).abs().max() < 1e-6
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("cut", ["early", "mid", "late"])
-def test_identity_start__boxes_equal_those_of_the_source(cut: str, tmp_path: Path) -> None:
-    """Before training, fusion that returns RGB alone gives the boxes of ultralytics' own model, on real pairs."""
+def test_fusion_rgb__boxes_equal_those_of_the_source(cut: str, tmp_path: Path) -> None:
+    """Before training, ``init.fusion=rgb`` gives the boxes of ultralytics' own model, on real pairs."""
     rgb, ir = real_images(tmp_path)
-    saved_by_ultralytics(tmp_path / "w.pt", "yolov8n", CLASSES, calibrated_on=rgb[:, :, ::2, ::2])
+    save_with_ultralytics(tmp_path / "w.pt", "yolov8n", CLASSES, calibrated_on=rgb[:, :, ::2, ::2])
     yolo: Any = YOLO(tmp_path / "w.pt")
     source = yolo.model.float().eval()
     dual, report = initialised(
@@ -157,13 +157,13 @@ def test_identity_start__boxes_equal_those_of_the_source(cut: str, tmp_path: Pat
     with torch.no_grad():
         expected = source(rgb)[0]
         assert_same_boxes(dual.eval()(rgb, ir)["trunk"][0], expected)
-        blind = dual(torch.zeros_like(rgb), ir)["trunk"][0]
-        assert (blind - expected)[:, :4].abs().max() > 1  # pixels: it is the RGB image that the boxes come from
+        without_rgb = dual(torch.zeros_like(rgb), ir)["trunk"][0]
+        assert (without_rgb - expected)[:, :4].abs().max() > 1  # px: the boxes come from the RGB image
 
 
 @pytest.mark.real
-def test_identity_start__real_weights(tmp_path: Path) -> None:
-    """The same from COCO's yolov5n; its head does not fit, and the two models draw the same one, by its name."""
+def test_fusion_rgb__with_real_weights_equals_the_single_stream(tmp_path: Path) -> None:
+    """The same with COCO's yolov5n; its head does not fit, and both models draw the same one, seeded by its name."""
     rgb, ir = real_images(tmp_path)
     shared = ("model.base=yolov5n", "init.head_std=0.1", f"weights.pretrained={real_weights('yolov5n.pt')}")
     single, _ = initialised("model.streams=rgb", *shared)

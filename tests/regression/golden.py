@@ -1,7 +1,7 @@
-"""Record what a change of structure must leave as it is, and compare it: ``python -m tests.regression.golden DIR``.
+"""Record reference values that a refactoring must not change: ``python -m tests.regression.golden DIR``.
 
-Everything goes through the commands and the files of a run, so that the same recipe runs before and after a change of
-the package's inside. What is recorded is written to ``golden/values.json`` and ``golden/help/``.
+The recipes use only commands and files of a run, so that they work before and after a change of the package's internal
+structure. The recording is written to ``golden/values.json`` and ``golden/help/``.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ VALUES = GOLDEN / "values.json"
 OLD_RUN = GOLDEN / "run-0.1.0"
 STEPS = 20
 STOPPED_AT = 13
-"""Step of the run that is stopped in mid-epoch: epochs have 5 steps."""
+"""Step after which a run is stopped in mid-epoch; epochs have 5 steps."""
 TEXTS = ("config.yaml", "events.jsonl", "status.json", "PREEMPTED", "first_steps.csv", "results.csv")
 PLACE = "{folder}"
-"""Stands in recorded texts for the folder of the recording."""
+"""Placeholder in recorded texts for the folder of the recording."""
 _BATCH = 2
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -66,7 +66,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 
 def environment() -> dict[str, str]:
-    """Return what rounding depends on: values are compared bit for bit only where all of it is equal."""
+    """Return everything that rounding depends on; values are compared bit for bit only where all of it is equal."""
     cpu = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.machine(),
@@ -172,7 +172,7 @@ def load_state(run: Path) -> dict[str, Any]:
 
 
 def state_hashes(run: Path) -> dict[str, str]:
-    """Hash what a run goes on from, part by part."""
+    """Hash the state that a run resumes from, part by part."""
     content = load_state(run)
     return {key: hash_state(content[key]) for key in ("model", "ema", "ema_updates", "optimizer", "scaler")}
 
@@ -194,7 +194,7 @@ def record_training(folder: Path, name: str) -> dict[str, Any]:
 
 
 def record_evaluation(folder: Path) -> dict[str, Any]:
-    """Train until a detector finds something, evaluate its best weights; return metrics and a hash of all boxes."""
+    """Train until the AP is above 0, evaluate the best weights; return metrics and a hash of all boxes."""
     from yolofuse.cli.val import main
 
     draw_pairs(folder / "data")
@@ -241,13 +241,13 @@ def record_batches(folder: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def _terminated_after(updates: int) -> Iterator[None]:
     """Send SIGTERM to this process in the given update of the weights."""
-    made = 0
+    count = 0
     original = torch.optim.SGD.step
 
     def step(self: torch.optim.SGD, *args: Any, **kwargs: Any) -> Any:
-        nonlocal made
-        made += 1
-        if made == updates:
+        nonlocal count
+        count += 1
+        if count == updates:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, *args, **kwargs)
 
@@ -256,7 +256,7 @@ def _terminated_after(updates: int) -> Iterator[None]:
 
 
 def stop_in_mid_epoch(folder: Path) -> Path:
-    """Start a run of one step per update and end it after step 13; return its folder."""
+    """Start a run with an update after every step, and stop it after step 13; return its folder."""
     draw_pairs(folder / "data")
     config = write_config(folder, MODELS["mid"], nominal_batch=_BATCH)
     with _terminated_after(STOPPED_AT):
@@ -264,20 +264,20 @@ def stop_in_mid_epoch(folder: Path) -> Path:
     return folder / "run"
 
 
-def resume_by_force(run: Path) -> None:
-    """Resume a run whose code has changed."""
+def resume_forced(run: Path) -> None:
+    """Resume a run with --force, since its code has changed."""
     assert run_train("--resume", str(run), "--force") == 0
 
 
-def help_text(words: tuple[str, ...]) -> str:
+def help_text(command_words: tuple[str, ...]) -> str:
     """Return the text of a command's ``--help``, 120 columns wide."""
     import importlib
 
-    command = importlib.import_module(f"yolofuse.cli.{words[0]}")
+    command = importlib.import_module(f"yolofuse.cli.{command_words[0]}")
     text = io.StringIO()
     wide = mock.patch.dict(os.environ, {"COLUMNS": "120"})
     with wide, contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        command.main([*words[1:], "--help"])
+        command.main([*command_words[1:], "--help"])
     return text.getvalue()
 
 
@@ -305,8 +305,8 @@ def record(folder: Path) -> None:
     values["stopped"] = {"at": stopped, "end": state_hashes(run)}
     VALUES.write_text(json.dumps(values, indent=1) + "\n")
     (GOLDEN / "help").mkdir(exist_ok=True)
-    for name, words in COMMANDS.items():
-        (GOLDEN / "help" / f"{name}.txt").write_text(help_text(words))
+    for name, command_words in COMMANDS.items():
+        (GOLDEN / "help" / f"{name}.txt").write_text(help_text(command_words))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""pycocotools alone, run on the files of a report, reproduces every digit of the report."""
+"""Test that pycocotools alone, on the files of a report, reproduces every digit of the report."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def rescore(folder: Path, image_ids: Sequence[int] = ()) -> list[float]:
     return metrics
 
 
-def drawn_pairs(num_pairs: int, seed: int) -> tuple[list[PairRecord], list[Label]]:
+def random_pairs(num_pairs: int, seed: int) -> tuple[list[PairRecord], list[Label]]:
     rng = np.random.default_rng(seed)
     records, labels = [], []
     for image_id in range(1, num_pairs + 1):
@@ -78,8 +78,8 @@ def real_pairs(folder: Path) -> tuple[list[PairRecord], list[Label]]:
     return records, labels
 
 
-def imperfect(records: Sequence[PairRecord], labels: Sequence[Label], seed: int) -> list[Detections]:
-    """Build detections: most boxes a little off, some twice, some false; rounded scores, so that there are ties."""
+def noisy_detections(records: Sequence[PairRecord], labels: Sequence[Label], seed: int) -> list[Detections]:
+    """Make detections: most boxes slightly off, some duplicates, some false; rounded scores, so that there are ties."""
     rng = np.random.default_rng(seed)
     found = []
     for record, (boxes_xywhn, class_ids) in zip(records, labels, strict=True):
@@ -98,7 +98,7 @@ def imperfect(records: Sequence[PairRecord], labels: Sequence[Label], seed: int)
 
 def check_report(folder: Path, records: list[PairRecord], labels: list[Label]) -> None:
     truth = ground_truth(records, labels.__getitem__, NAMES)
-    predictions = prediction_rows(imperfect(records, labels, seed=1))
+    predictions = prediction_rows(noisy_detections(records, labels, seed=1))
     matches = CocoMatches(truth, predictions)
     result, slices = matches.result(), evaluate_slices(matches, records)
     write_report(folder, EvalReport(result, slices), truth, predictions)
@@ -112,10 +112,10 @@ def check_report(folder: Path, records: list[PairRecord], labels: list[Label]) -
         assert [saved["slices"][part][name] for name in METRICS] == rescore(folder, image_ids)
 
 
-def test_rescore__drawn_pairs(tmp_path: Path) -> None:
-    check_report(tmp_path, *drawn_pairs(num_pairs=30, seed=0))
+def test_rescore__random_pairs_equals_the_report(tmp_path: Path) -> None:
+    check_report(tmp_path, *random_pairs(num_pairs=30, seed=0))
 
 
 @pytest.mark.real
-def test_rescore__real_pairs(tmp_path: Path) -> None:
+def test_rescore__real_pairs_equals_the_report(tmp_path: Path) -> None:
     check_report(tmp_path, *real_pairs(real_data("roadscene-flir")))

@@ -1,8 +1,8 @@
-"""What a run computes is what it was at 0.1.0: losses, weights, boxes, batches, and the options of every command.
+"""Compare with values recorded at 0.1.0: losses, weights, boxes, batches, and the options of every command.
 
-Compared bit for bit where torch, ultralytics, NumPy, OpenCV, Python and the processor are those of the recording.
-Elsewhere sums are rounded in another order: losses are compared to 5 parts in 1,000 over the first 8 steps, AP to 0.05,
-hashes not at all. That a resumed run, and a cached batch, equal the undisturbed one is asked bit for bit everywhere.
+The comparison is bit for bit where torch, ultralytics, NumPy, OpenCV, Python and the processor are those of the
+recording. Elsewhere rounding differs: losses are compared to 0.5 % over the first 8 steps, AP to 0.05, hashes not at
+all. A resumed run and a cached batch must equal the undisturbed ones bit for bit everywhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from yolofuse.weights import save_checkpoint
 
 RECORDED: dict[str, Any] = json.loads(golden.VALUES.read_text())
 IS_SAME_MACHINE = RECORDED["environment"] == golden.environment()
-_STEPS_NEAR = 8
+_COMPARABLE_STEPS = 8
 
 
 @pytest.mark.parametrize("name", golden.MODELS)
@@ -31,8 +31,8 @@ def test_training__gives_the_recorded_losses_and_weights(name: str, tmp_path: Pa
     if IS_SAME_MACHINE:
         assert found == recorded
     else:
-        near = slice(0, _STEPS_NEAR)
-        np.testing.assert_allclose(found["losses"][near], recorded["losses"][near], rtol=5e-3)
+        first = slice(0, _COMPARABLE_STEPS)
+        np.testing.assert_allclose(found["losses"][first], recorded["losses"][first], rtol=5e-3)
 
 
 def test_evaluation__gives_the_recorded_metrics_and_boxes(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_evaluation__gives_the_recorded_metrics_and_boxes(tmp_path: Path) -> Non
     assert found["history"][-1] == pytest.approx(found["metrics"]["AP"], abs=1e-6)
 
 
-def test_batches__are_the_recorded_bytes_from_files_memory_and_disk(tmp_path: Path) -> None:
+def test_batches__equal_the_recorded_ones_with_every_cache(tmp_path: Path) -> None:
     found = golden.record_batches(tmp_path)
     for mosaic in ("mosaic True", "mosaic False"):
         assert found[f"none, {mosaic}"] == found[f"ram, {mosaic}"] == found[f"disk, {mosaic}"]
@@ -52,8 +52,8 @@ def test_batches__are_the_recorded_bytes_from_files_memory_and_disk(tmp_path: Pa
         assert found == RECORDED["batches"]
 
 
-def test_run_of_0_1_0__resumes_by_force_to_the_same_bits(tmp_path: Path) -> None:
-    """The tensors are this code's, which at that step are the recorded ones; all else is what 0.1.0 wrote."""
+def test_run_of_0_1_0__resumes_forced_to_the_same_bits(tmp_path: Path) -> None:
+    """The tensors are from this code, equal to the recorded ones at that step; all else was written by 0.1.0."""
     (tmp_path / "whole").mkdir()
     (tmp_path / "old").mkdir()
     golden.draw_pairs(tmp_path / "whole" / "data")
@@ -64,15 +64,15 @@ def test_run_of_0_1_0__resumes_by_force_to_the_same_bits(tmp_path: Path) -> None
     run = golden.stop_in_mid_epoch(tmp_path / "old")
     if IS_SAME_MACHINE:
         assert golden.state_hashes(run) == RECORDED["stopped"]["at"]
-    _make_old(run)
-    golden.resume_by_force(run)
+    _restore_old_files(run)
+    golden.resume_forced(run)
     assert golden.state_hashes(run) == end
     if IS_SAME_MACHINE:
         assert end == RECORDED["stopped"]["end"]
 
 
-def _make_old(run: Path) -> None:
-    """Put the texts and plain values that 0.1.0 wrote in the place of this code's."""
+def _restore_old_files(run: Path) -> None:
+    """Replace this code's texts and plain values by those that 0.1.0 wrote."""
     content = golden.load_state(run)
     recorded = (golden.OLD_RUN / "checkpoint.json").read_text().replace(golden.PLACE, str(run.parent))
     plain = json.loads(recorded)

@@ -1,1 +1,1 @@
-"""Each row of SECURITY.md as an attack that leaves a harmless marker where it succeeds."""
+"""Carry out each row of SECURITY.md as an attack that leaves a harmless marker if it succeeds."""

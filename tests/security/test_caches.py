@@ -1,4 +1,4 @@
-"""Caches: of our own format, without pickle, outside the data set; a planted or damaged one is rebuilt."""
+"""Test that caches use no pickle and lie outside the data set, and that planted or damaged ones are rebuilt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from yolofuse.errors import DataError
 _SIDE = 64
 
 
-def _harmful(marker: Path) -> Any:
+def _pickled_call(marker: Path) -> Any:
     array = np.empty(1, object)
     array[0] = Calls(os.system, f"touch {marker}")
     return array
@@ -34,19 +34,19 @@ def _harmful(marker: Path) -> Any:
 
 def _npy(marker: Path) -> bytes:
     stream = io.BytesIO()
-    np.save(stream, _harmful(marker), allow_pickle=True)
+    np.save(stream, _pickled_call(marker), allow_pickle=True)
     return stream.getvalue()
 
 
-def test_planted_cache__is_one_that_does_harm_where_it_is_believed(tmp_path: Path) -> None:
-    """The control of the tests below: ultralytics loads such a label cache with ``allow_pickle=True``."""
+def test_planted_cache__runs_code_where_pickle_is_allowed(tmp_path: Path) -> None:
+    """Check the attack itself: ultralytics loads such a label cache with ``allow_pickle=True``."""
     (tmp_path / "labels.cache").write_bytes(_npy(tmp_path / "marker"))
     np.load(str(tmp_path / "labels.cache"), allow_pickle=True)
     assert (tmp_path / "marker").exists()
 
 
 @pytest.mark.parametrize("command", ["train", "check", "prepare"])
-def test_label_cache_of_ultralytics__is_not_even_opened(tmp_path: Path, command: str) -> None:
+def test_label_cache_of_ultralytics__is_not_opened(tmp_path: Path, command: str) -> None:
     marker = tmp_path / "marker"
     descriptor = make_pairs(tmp_path / "data", 2, 1, names=["person"])
     for kind in ("rgb", "ir", "labels"):
@@ -54,16 +54,16 @@ def test_label_cache_of_ultralytics__is_not_even_opened(tmp_path: Path, command:
             (tmp_path / "data" / name).write_bytes(_npy(marker))
         (tmp_path / "data" / kind / "train" / "train_000.npy").write_bytes(_npy(marker))  # its cached images
     if command == "train":
-        bad = write_config(tmp_path, descriptor, model={"base": "yolov8n", "cut": "mid"}, train={"epochs": 1})
+        config = write_config(tmp_path, descriptor, model={"base": "yolov8n", "cut": "mid"}, train={"epochs": 1})
         pairs_of(descriptor)
-        assert train_cli.main(["--cfg", str(bad), "weights.pretrained=nothing.pt"]) == 2  # after the data were read
+        assert train_cli.main(["--cfg", str(config), "weights.pretrained=nothing.pt"]) == 2  # after reading the data
     elif command == "check":
         data_cli.main(["check", "--data", str(descriptor), "--out", str(tmp_path / "report")])
         assert (tmp_path / "report").exists()
     else:
         folders = ("--rgb", "rgb/{split}", "--ir", "ir/{split}", "--labels", "labels/{split}", "--classes", "person")
-        words = ("--src", str(tmp_path / "data"), "--out", str(tmp_path / "out"), *folders, "--splits", "train,val")
-        assert data_cli.main(["prepare", "yolo", *words]) == 0
+        arguments = ("--src", str(tmp_path / "data"), "--out", str(tmp_path / "out"), *folders, "--splits", "train,val")
+        assert data_cli.main(["prepare", "yolo", *arguments]) == 0
     assert not marker.exists()
 
 
@@ -80,8 +80,8 @@ def _pickled_member(file: Path, marker: Path) -> None:
             archive.writestr(name, _npy(marker) if name == "class_ids.npy" else content)
 
 
-def _packed(file: Path, marker: Path) -> None:
-    """A zip bomb of the right names: a gigabyte of boxes in a megabyte."""
+def _compressed(file: Path, marker: Path) -> None:
+    """Compress the members, as a zip bomb would."""
     with zipfile.ZipFile(file) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -89,8 +89,8 @@ def _packed(file: Path, marker: Path) -> None:
             archive.writestr(name, content)
 
 
-def _claims(file: Path, marker: Path) -> None:
-    """Headers that promise arrays of terabytes."""
+def _huge_header(file: Path, marker: Path) -> None:
+    """Write a header that claims an array of terabytes."""
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 4)})
     with zipfile.ZipFile(file) as archive:
@@ -131,8 +131,8 @@ _PLANTS: dict[str, Callable[[Path, Path], object]] = {
     "pickle": lambda file, marker: file.write_bytes(pickle.dumps(Calls(os.system, f"touch {marker}"))),
     "npy": lambda file, marker: file.write_bytes(_npy(marker)),
     "pickled-member": _pickled_member,
-    "packed": _packed,
-    "claims": _claims,
+    "compressed": _compressed,
+    "huge-header": _huge_header,
     "other-counts": _other_counts,
     "other-values": _other_values,
     "link": _link,
@@ -144,27 +144,27 @@ _PLANTS: dict[str, Callable[[Path, Path], object]] = {
 @pytest.mark.parametrize("plant", _PLANTS)
 def test_scan_cache__planted_is_rebuilt(tmp_path: Path, plant: str, caplog: pytest.LogCaptureFixture) -> None:
     descriptor, marker = make_pairs(tmp_path, 3, 0), tmp_path / "marker"
-    honest = pairs_of(descriptor)
+    original = pairs_of(descriptor)
     _PLANTS[plant](_scan_file(tmp_path), marker)
-    assert pairs_of(descriptor).fingerprint == honest.fingerprint
+    assert pairs_of(descriptor).fingerprint == original.fingerprint
     assert "cache can't be used and is rebuilt" in caplog.text
     caplog.clear()
-    assert pairs_of(descriptor).fingerprint == honest.fingerprint
-    assert "rebuilt" not in caplog.text  # it is a sound one now
+    assert pairs_of(descriptor).fingerprint == original.fingerprint
+    assert "rebuilt" not in caplog.text  # the rebuilt cache is valid
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("plant", ["link", "endless", "pipe", "words", "nan"])
+@pytest.mark.parametrize("plant", ["link", "endless", "pipe", "deep", "nan"])
 def test_window_cache__planted_is_rebuilt(tmp_path: Path, plant: str, caplog: pytest.LogCaptureFixture) -> None:
     descriptor = make_pairs(tmp_path, 3, 0, extra={"ir_window": {"percentiles": [1, 99]}})
-    honest = pairs_of(descriptor)
+    original = pairs_of(descriptor)
     (file,) = (tmp_path / "cache").glob("window-*.json")
     if plant in _PLANTS:
         _PLANTS[plant](file, tmp_path / "marker")
     else:
         text = file.read_text()
-        file.write_text("[" * 3000 if plant == "words" else text.replace('"low": ', '"low": NaN, "l": '))
-    assert pairs_of(descriptor).ir_windows == honest.ir_windows
+        file.write_text("[" * 3000 if plant == "deep" else text.replace('"low": ', '"low": NaN, "l": '))
+    assert pairs_of(descriptor).ir_windows == original.ir_windows
     assert "rebuilt" in caplog.text
 
 
@@ -176,27 +176,27 @@ def _pixels(tmp_path: Path) -> tuple[Path, bytes]:
 @pytest.mark.parametrize("plant", ["zeros", "cut", "longer", "bit", "link", "endless", "pipe", "pickle"])
 def test_pixel_cache__planted_is_rebuilt(tmp_path: Path, plant: str, caplog: pytest.LogCaptureFixture) -> None:
     make_pairs(tmp_path, 3, 0)
-    file, honest = _pixels(tmp_path)
+    file, original = _pixels(tmp_path)
     contents = {
-        "zeros": bytes(len(honest)),
-        "cut": honest[:-1],
-        "longer": honest + b"x",
-        "bit": honest[:100] + bytes([honest[100] ^ 1]) + honest[101:],
+        "zeros": bytes(len(original)),
+        "cut": original[:-1],
+        "longer": original + b"x",
+        "bit": original[:100] + bytes([original[100] ^ 1]) + original[101:],
     }
     if plant in contents:
         file.write_bytes(contents[plant])
     else:
         _PLANTS[plant](file, tmp_path / "marker")
-    again, found = _pixels(tmp_path)
+    same_file, rebuilt = _pixels(tmp_path)
     assert "cache can't be used and is rebuilt" in caplog.text
-    assert (again, found) == (file, honest)
+    assert (same_file, rebuilt) == (file, original)
     assert not file.is_symlink()
     assert not (tmp_path / "marker").exists()
 
 
 @pytest.mark.parametrize("kind", ["link", "hard-link", "pipe"])
-def test_pixel_cache__overwrites_nobodys_file(tmp_path: Path, kind: str) -> None:
-    """Whoever may write to the cache folder could else have any file of the user's emptied."""
+def test_pixel_cache__overwrites_no_other_file(tmp_path: Path, kind: str) -> None:
+    """Otherwise anyone with write access to the cache folder could truncate any file of the user."""
     make_pairs(tmp_path, 3, 0)
     file, _ = _pixels(tmp_path)
     file.unlink()
@@ -213,9 +213,7 @@ def test_pixel_cache__overwrites_nobodys_file(tmp_path: Path, kind: str) -> None
     assert victim.read_text() == "precious"
 
 
-def test_caches__lie_outside_the_data_set_and_belong_to_their_owner(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_caches__are_outside_the_data_set_and_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     descriptor = make_pairs(tmp_path / "data", 2, 0, extra={"ir_window": {"percentiles": [1, 99]}})
     before = sorted((tmp_path / "data").rglob("*"))
     monkeypatch.setenv("YOLOFUSE_CACHE", str(tmp_path / "home" / "cache"))

@@ -1,4 +1,4 @@
-"""Untrusted XML, JSON and label files: no entities, no NaN, no extreme depth, no endless file."""
+"""Test untrusted XML, JSON and label files: entities, NaN, extreme depth and huge files are refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _voc(kind: str, secret: Path) -> str:
 @pytest.mark.parametrize("kind", ["laughs", "quadratic", "external", "parameter", "remote"])
 def test_xml__entities_are_refused(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     secret = tmp_path / "secret"
-    secret.write_text("the secret words")
+    secret.write_text("the secret text")
     make_pairs(tmp_path / "src", 2, 1)
     (tmp_path / "src" / "xml" / "train").mkdir(parents=True)
     (tmp_path / "src" / "xml" / "train" / "train_000.xml").write_text(_voc(kind, secret))
@@ -45,7 +45,7 @@ def test_xml__entities_are_refused(tmp_path: Path, kind: str, capsys: pytest.Cap
     assert code == 2
     message = capsys.readouterr().err
     assert "document types and entities are refused" in message
-    assert "secret words" not in message
+    assert "secret text" not in message
     assert not (tmp_path / "out").exists()
 
 
@@ -87,7 +87,7 @@ def test_manifest__depth_that_cannot_be_printed_is_refused(tmp_path: Path, kind:
 
 
 @pytest.mark.parametrize("name", ["coco.json", "pairs.csv", "pairs.jsonl", "list.txt", "tags.csv"])
-def test_file__of_extreme_size_is_refused_unread(tmp_path: Path, name: str) -> None:
+def test_file__of_extreme_size_is_refused_without_reading(tmp_path: Path, name: str) -> None:
     folders = {"rgb": "rgb/train", "ir": "ir/train"}
     sources: dict[str, dict[str, object]] = {
         "coco.json": {**folders, "coco": name},
@@ -101,7 +101,7 @@ def test_file__of_extreme_size_is_refused_unread(tmp_path: Path, name: str) -> N
     source = sources.get(name, {"manifest": name})
     descriptor = make_pairs(tmp_path, 1, 0, extra={"splits": {"train": source}})
     with (tmp_path / name).open("wb") as file:
-        file.truncate(MAX_TEXT_BYTES + 1)  # a hole: no disk is used
+        file.truncate(MAX_TEXT_BYTES + 1)  # sparse: uses no disk space
     with pytest.raises(DataError, match="larger than 1 GiB"):
         pairs_of(descriptor)
 

@@ -1,4 +1,4 @@
-"""Names that recolour a terminal, turn the order of letters, or hold HTML: refused, or shown as what they are."""
+"""Test names with terminal escapes, bidirectional overrides or HTML: refused, or printed escaped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ESCAPES = ["\x1b[2J\x1b]0;owned\x07", "a\rb", "\x9b31m", "\u202egnp", "a\nb"]
 HTML = "<script>alert(1)</script>'\"><img src=x onerror=alert(1)>"
 
 
-def _is_harmless(text: str) -> bool:
+def _is_printable(text: str) -> bool:
     return all(part.isprintable() for part in text.split("\n"))
 
 
@@ -31,7 +31,7 @@ def test_class_name__with_control_characters_is_refused(tmp_path: Path, name: st
     descriptor.write_text(yaml.safe_dump(yaml.safe_load(descriptor.read_text()) | {"names": [f"x{name}"]}))
     with pytest.raises(DataError, match=r"control character|plain text") as caught:
         load_descriptor(descriptor)
-    assert _is_harmless(str(caught.value))
+    assert _is_printable(str(caught.value))
 
 
 @pytest.mark.parametrize("name", ESCAPES)
@@ -44,14 +44,14 @@ def test_file_name__with_control_characters_is_refused(
     folder = tmp_path / "data" / kind / "train"
     (folder / f"x{name}{suffix}").write_bytes((folder / f"train_000{suffix}").read_bytes())
     assert train_cli.main(["--cfg", str(write_config(tmp_path, descriptor))]) == 2
-    said = capsys.readouterr()
-    assert "control characters; rename it" in said.err
-    assert _is_harmless(said.err)
-    assert _is_harmless(said.out)
+    captured = capsys.readouterr()
+    assert "control characters; rename it" in captured.err
+    assert _is_printable(captured.err)
+    assert _is_printable(captured.out)
 
 
 @pytest.mark.parametrize("name", ESCAPES)
-def test_words__of_lists_with_control_characters_are_refused(tmp_path: Path, name: str) -> None:
+def test_values__of_lists_with_control_characters_are_refused(tmp_path: Path, name: str) -> None:
     folders = {"rgb": "rgb/train", "ir": "ir/train"}
     tags = {"file": "tags.csv", "key": "name", "columns": ["at"]}
     sources: list[tuple[str, str, dict[str, object]]] = [
@@ -79,7 +79,7 @@ def test_words__of_lists_with_control_characters_are_refused(tmp_path: Path, nam
         (tmp_path / file).write_text(text, newline="")
         with pytest.raises(DataError) as caught:
             pairs_of(descriptor)
-        assert _is_harmless(str(caught.value))
+        assert _is_printable(str(caught.value))
 
 
 @pytest.mark.parametrize("name", ESCAPES[:4])
@@ -94,11 +94,11 @@ def test_weights__with_such_names_are_refused(tmp_path: Path, name: str) -> None
         torch.save(content, file)
         with pytest.raises(WeightsError) as caught:
             load_source(file)
-        assert _is_harmless(str(caught.value))
+        assert _is_printable(str(caught.value))
 
 
 def test_page__shows_html_as_text(tmp_path: Path) -> None:
-    """Class names, file names, tags and split names are data; on the page of ``check`` they must not be more."""
+    """Class names, file names, tags and split names must not become markup on the page of ``check``."""
     folder = tmp_path / "data"
     name = HTML.replace("/", "")
     tags = {"file": "tags.csv", "key": "name", "columns": ["at"]}

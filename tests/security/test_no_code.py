@@ -1,4 +1,4 @@
-"""Nothing in the package evaluates text, unpickles, unpacks, fetches, or starts a program, but for what is listed."""
+"""Test that the package never evaluates text, unpickles, unpacks, downloads or starts programs, except as listed."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _METHODS = {
     *("multiprocessing.connection.Client", "socket.create_connection"),
 }
 _EXTRACTING = {"extract", "extractall"}
-# What is needed all the same, and why it is no way in.
+# Exceptions, each with the reason why it is safe.
 _ALLOWED = {
     ("weights/safe_load.py", "pickle"): "for its UnpicklingError",
-    ("eval/provenance.py", "subprocess"): "asks git for the commit of this package's own checkout, with fixed words",
-    ("cluster/slurm.py", "subprocess"): "hands a job to sbatch, without a shell, each word an argument",
+    ("eval/provenance.py", "subprocess"): "calls git with fixed arguments, for this checkout's commit",
+    ("cluster/slurm.py", "subprocess"): "submits a job with sbatch, without a shell",
     ("data/dataloader.py", "ctypes"): "for mallopt",
-    ("data/dataloader.py", "ctypes.CDLL"): "of the C library that is loaded already; no file is named",
+    ("data/dataloader.py", "ctypes.CDLL"): "of the C library that is already loaded; no file is named",
 }
 
 
@@ -50,12 +50,12 @@ def _dotted(node: ast.expr) -> str:
 
 
 def _keyword(call: ast.Call, name: str) -> object:
-    value = next((word.value for word in call.keywords if word.arg == name), None)
+    value = next((keyword.value for keyword in call.keywords if keyword.arg == name), None)
     return value.value if isinstance(value, ast.Constant) else None
 
 
-def _uses(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    """What a file does that is none of this package's business, each with its line."""
+def _find_uses(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Yield the forbidden uses in a file, each with its line."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((name.name, node.lineno) for name in node.names if name.name.split(".")[0] in _MODULES)
@@ -83,27 +83,29 @@ def _called(call: ast.Call) -> Iterator[str]:
         yield "shell=True"
 
 
-def test_package__does_nothing_of_the_kind() -> None:
-    found = [(file, use, line) for file, tree in _sources() for use, line in _uses(tree) if (file, use) not in _ALLOWED]
+def test_package__has_no_forbidden_use() -> None:
+    found = [
+        (file, use, line) for file, tree in _sources() for use, line in _find_uses(tree) if (file, use) not in _ALLOWED
+    ]
     assert found == []
 
 
-def test_exceptions__are_all_in_use() -> None:
-    assert {(file, use) for file, tree in _sources() for use, _ in _uses(tree)} >= _ALLOWED.keys()
+def test_exceptions__are_all_needed() -> None:
+    assert {(file, use) for file, tree in _sources() for use, _ in _find_uses(tree)} >= _ALLOWED.keys()
 
 
-def test_package__its_yaml_loader_is_a_safe_one() -> None:
+def test_yaml_loader__is_safe() -> None:
     import yaml
 
     from yolofuse.config import safe_yaml
 
     assert issubclass(safe_yaml._Loader, yaml.SafeLoader)
     made = safe_yaml._Loader.yaml_constructors
-    assert made == yaml.SafeLoader.yaml_constructors  # no tag of our own, and none that makes an object
+    assert made == yaml.SafeLoader.yaml_constructors  # no additional tag, none that constructs an object
     assert not safe_yaml._Loader.yaml_multi_constructors
 
 
-def test_package__only_upstream_knows_ultralytics() -> None:
+def test_package__imports_ultralytics_in_upstream_only() -> None:
     importers = {
         file
         for file, tree in _sources()
@@ -121,8 +123,8 @@ def test_package__only_upstream_knows_ultralytics() -> None:
      "yaml.load(f, yaml.Loader)", "run(['x'], shell=True)", "archive.extractall()", "from shutil import unpack_archive",
      "yaml.unsafe_load(f)", "__import__('os')", "import tarfile", "torch.hub.load('a', 'b')"],
 )  # fmt: skip
-def test_search__finds_it(line: str) -> None:
-    assert list(_uses(ast.parse(line)))
+def test_search__finds_forbidden_use(line: str) -> None:
+    assert list(_find_uses(ast.parse(line)))
 
 
 @pytest.mark.parametrize(
@@ -130,5 +132,5 @@ def test_search__finds_it(line: str) -> None:
     ["model.eval()", "re.compile('x')", "torch.load(f, weights_only=True)", "np.load(f, allow_pickle=False)",
      "yaml.safe_load(f)", "json.loads(f)", "torch.compile(model)", "run(['x'], shell=False)"],
 )  # fmt: skip
-def test_search__leaves_harmless_things_alone(line: str) -> None:
-    assert not list(_uses(ast.parse(line)))
+def test_search__accepts_harmless_code(line: str) -> None:
+    assert not list(_find_uses(ast.parse(line)))

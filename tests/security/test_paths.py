@@ -1,4 +1,4 @@
-"""Files outside the data root: neither a path nor a link leads there, unless the descriptor's ``links`` says so."""
+"""Test that no path or link leads outside the data root, except to folders in the descriptor's ``links``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _edited(descriptor: Path, **changes: Any) -> Path:
 def test_folder__outside_is_refused(tmp_path: Path, key: str, path: str, capsys: pytest.CaptureFixture[str]) -> None:
     descriptor = make_pairs(tmp_path / "data", 1, 0)
     descriptor.write_text(yaml.safe_dump(_flat(**{key: path})))
-    if path == ".":  # the control: inside, this is read, and found to be no folder of pairs
+    if path == ".":  # inside the root: it is read, and is not a folder of pairs
         with pytest.raises(DataError, match=r"partner|same stem|label without"):
             pairs_of(descriptor)
         return
@@ -45,7 +45,7 @@ def test_folder__outside_is_refused(tmp_path: Path, key: str, path: str, capsys:
 @pytest.mark.parametrize("path", ["../secret.txt", "/etc/passwd", "link.txt"])
 def test_file__outside_is_refused(tmp_path: Path, key: str, path: str) -> None:
     secret = tmp_path / "secret.txt"
-    secret.write_text("the secret words\n")
+    secret.write_text("the secret text\n")
     folders: dict[str, object] = {"rgb": "rgb/train", "ir": "ir/train"}
     source = {
         "list": {**folders, "labels": "labels/train", "list": path},
@@ -57,11 +57,11 @@ def test_file__outside_is_refused(tmp_path: Path, key: str, path: str) -> None:
     (tmp_path / "data" / "link.txt").symlink_to(secret)
     with pytest.raises(DataError, match=r"leaves the root|leads out of the data set") as caught:
         pairs_of(descriptor)
-    assert "secret words" not in str(caught.value)
+    assert "secret text" not in str(caught.value)
 
 
-def _other(tmp_path: Path) -> Path:
-    """Another pair with a label, outside of the data set."""
+def _make_other(tmp_path: Path) -> Path:
+    """Write another labelled pair outside the data set; return its folder."""
     make_pairs(tmp_path / "other", 1, 0)
     return tmp_path / "other"
 
@@ -69,7 +69,7 @@ def _other(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("kind", ["rgb", "ir", "labels"])
 @pytest.mark.parametrize("what", ["file", "folder", "split", "chain"])
 def test_link__that_leads_out_is_refused_unless_links_names_its_folder(tmp_path: Path, kind: str, what: str) -> None:
-    descriptor, other = make_pairs(tmp_path / "data", 2, 0), _other(tmp_path)
+    descriptor, other = make_pairs(tmp_path / "data", 2, 0), _make_other(tmp_path)
     split = tmp_path / "data" / kind / "train"
     suffix = ".txt" if kind == "labels" else ".png"
     victim = other / kind / "train" / f"train_000{suffix}"
@@ -77,7 +77,7 @@ def test_link__that_leads_out_is_refused_unless_links_names_its_folder(tmp_path:
     if what == "file":
         file.unlink()
         file.symlink_to(victim)
-    elif what == "chain":  # by way of a link inside
+    elif what == "chain":  # through a link inside
         file.unlink()
         (tmp_path / "data" / "harmless").symlink_to(victim)
         file.symlink_to("../../harmless")
@@ -96,8 +96,8 @@ def test_link__that_leads_out_is_refused_unless_links_names_its_folder(tmp_path:
     assert [problem for problem in problems if problem.kind == "outside"] == []
 
 
-def test_link__inside_or_around_the_root_is_none_of_this(tmp_path: Path) -> None:
-    """Data sets of links, below a root that is one itself, are common."""
+def test_link__inside_or_around_the_root_is_allowed(tmp_path: Path) -> None:
+    """Data sets made of links, below a root that is itself a link, are common."""
     descriptor = make_pairs(tmp_path / "disk" / "data", 2, 0)
     image = tmp_path / "disk" / "data" / "rgb" / "train" / "train_001.png"
     image.rename(tmp_path / "disk" / "data" / "kept.png")
@@ -108,12 +108,12 @@ def test_link__inside_or_around_the_root_is_none_of_this(tmp_path: Path) -> None
 
 
 def test_links__name_folders_below_the_root_or_elsewhere(tmp_path: Path) -> None:
-    descriptor, other = make_pairs(tmp_path / "data", 1, 0), _other(tmp_path)
+    descriptor, other = make_pairs(tmp_path / "data", 1, 0), _make_other(tmp_path)
     label = tmp_path / "data" / "labels" / "train" / "train_000.txt"
     label.unlink()
     label.symlink_to(other / "labels" / "train" / "train_000.txt")
     assert len(pairs_of(_edited(descriptor, links=["../other"]))) == 1
-    for wrong in ("../oth", str(other / "lab"), str(other / "rgb")):  # a name that begins alike is another folder
+    for wrong in ("../oth", str(other / "lab"), str(other / "rgb")):  # a common prefix of the name is not enough
         with pytest.raises(DataError, match="leads out of the data set"):
             pairs_of(_edited(descriptor, links=[wrong]))
     for value in ("../other", [5], {"a": "b"}):
@@ -124,7 +124,7 @@ def test_links__name_folders_below_the_root_or_elsewhere(tmp_path: Path) -> None
 @pytest.mark.parametrize("column", ["rgb", "ir", "label"])
 @pytest.mark.parametrize("path", ["../other/rgb/train/train_000.png", "/etc/passwd", "a\0b.png", "link.png"])
 def test_manifest__entry_outside_is_refused(tmp_path: Path, column: str, path: str) -> None:
-    other = _other(tmp_path)
+    other = _make_other(tmp_path)
     descriptor = make_pairs(tmp_path / "data", 2, 0, extra={"splits": {"train": {"manifest": "pairs.csv"}}})
     (tmp_path / "data" / "link.png").symlink_to(other / "rgb" / "train" / "train_000.png")
     (tmp_path / "data" / "alias").symlink_to(other)
@@ -136,10 +136,10 @@ def test_manifest__entry_outside_is_refused(tmp_path: Path, column: str, path: s
             pairs_of(descriptor)
 
 
-def test_list_and_coco__entries_are_names_of_pairs_and_no_paths(tmp_path: Path) -> None:
+def test_list_and_coco__entries_are_names_of_pairs_not_paths(tmp_path: Path) -> None:
     source = {"rgb": "rgb/train", "ir": "ir/train", "labels": "labels/train", "list": "list.txt"}
     descriptor = make_pairs(tmp_path / "data", 1, 0, extra={"splits": {"train": source}})
-    victim = _other(tmp_path) / "rgb" / "train" / "train_000.png"
+    victim = _make_other(tmp_path) / "rgb" / "train" / "train_000.png"
     victim = victim.rename(victim.with_name("victim.png"))
     for name in ("../other/rgb/train/victim.png", str(victim), "/etc/passwd", "\0", "\x1b[2J"):
         (tmp_path / "data" / "list.txt").write_text(f"train_000\n{name}\n")
@@ -148,14 +148,14 @@ def test_list_and_coco__entries_are_names_of_pairs_and_no_paths(tmp_path: Path) 
         assert str(caught.value).replace("\n", "").isprintable()
 
 
-def test_prepared__links_are_named_in_its_descriptor(tmp_path: Path) -> None:
+def test_prepare__lists_its_links_in_the_descriptor(tmp_path: Path) -> None:
     make_pairs(tmp_path / "src", 2, 1)
     split = ("--splits", "train,val", "--classes", "person")
     folders = ("--rgb", "rgb/{split}", "--ir", "ir/{split}", "--labels", "labels/{split}")
-    words = ("prepare", "yolo", "--src", str(tmp_path / "src"), *folders, *split)
+    arguments = ("prepare", "yolo", "--src", str(tmp_path / "src"), *folders, *split)
     for images in ("link", "copy"):
         out = tmp_path / images
-        assert data_cli.main([*words, "--out", str(out), "--images", images]) == 0
+        assert data_cli.main([*arguments, "--out", str(out), "--images", images]) == 0
         content = yaml.safe_load((out / "data.yaml").read_text())
         assert content.get("links") == ([str(tmp_path / "src")] if images == "link" else None)
         assert len(pairs_of(out / "data.yaml")) == 2
@@ -163,10 +163,10 @@ def test_prepared__links_are_named_in_its_descriptor(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["../../escaped", "/tmp/escaped", "..", "a/../../b"])
-def test_prepare__a_split_is_no_way_out(tmp_path: Path, split: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prepare__split_name_outside_is_refused(tmp_path: Path, split: str, capsys: pytest.CaptureFixture[str]) -> None:
     make_pairs(tmp_path / "src", 2, 1)
     folders = ("--rgb", "rgb/{split}", "--ir", "ir/{split}", "--labels", "labels/{split}", "--classes", "person")
-    words = ("--src", str(tmp_path / "src"), "--out", str(tmp_path / "out"), *folders, "--splits", split)
-    assert data_cli.main(["prepare", "yolo", *words]) == 2
+    arguments = ("--src", str(tmp_path / "src"), "--out", str(tmp_path / "out"), *folders, "--splits", split)
+    assert data_cli.main(["prepare", "yolo", *arguments]) == 2
     assert "is not the name of a folder" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

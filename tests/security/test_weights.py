@@ -1,4 +1,4 @@
-"""Untrusted weights, through every command that reads a file of weights: nothing in them runs."""
+"""Test that no command that reads weights runs code from an untrusted file."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def _plant(file: Path, marker: Path, container: str, content: dict[str, object] 
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_marker__appears_where_a_file_is_trusted(tmp_path: Path, container: str) -> None:
-    """The control of all tests below."""
+def test_planted_file__runs_code_where_it_is_trusted(tmp_path: Path, container: str) -> None:
+    """Check the attack itself."""
     file, marker = tmp_path / "w.pt", tmp_path / "marker"
     _plant(file, marker, container)
     if container == "pickle":
@@ -48,7 +48,7 @@ def test_marker__appears_where_a_file_is_trusted(tmp_path: Path, container: str)
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("command", [train_cli.main, probe_cli.main], ids=["train", "probe"])
 @pytest.mark.parametrize("key", ["pretrained", "rgb", "run-folder"])
-def test_weights__of_the_config(
+def test_weights__of_the_config_run_no_code(
     tmp_path: Path,
     command: Callable[[list[str]], int],
     container: str,
@@ -59,8 +59,8 @@ def test_weights__of_the_config(
     file = tmp_path / "w.pt" if key != "run-folder" else tmp_path / "untrusted" / "weights" / "best.pt"
     file.parent.mkdir(parents=True, exist_ok=True)
     _plant(file, marker, container)
-    given = str(file if key != "run-folder" else tmp_path / "untrusted")
-    weights = {"pretrained" if key != "rgb" else "rgb": given}
+    source = str(file if key != "run-folder" else tmp_path / "untrusted")
+    weights = {"pretrained" if key != "rgb" else "rgb": source}
     assert command(["--cfg", str(write_config(tmp_path, weights=weights))]) == 2
     message = capsys.readouterr().err
     assert "not opened" in message
@@ -70,7 +70,7 @@ def test_weights__of_the_config(
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one epoch."""
+    """Train a run of one epoch; return its parent folder."""
     folder = tmp_path_factory.mktemp("finished")
     assert train_cli.main(["--cfg", str(write_config(folder, train={"epochs": 1}))]) == 0
     return folder
@@ -78,7 +78,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of it that a test may damage."""
+    """Return a copy of the run that a test may damage."""
     shutil.copytree(finished / "run", tmp_path / "run")
     return tmp_path / "run"
 
@@ -89,28 +89,28 @@ def _content_of(run: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("named_by", ["--weights", "--run"])
-def test_val__of_a_planted_checkpoint(
+def test_val__of_a_planted_checkpoint_runs_no_code(
     finished: Path, run: Path, container: str, named_by: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     marker, file = run / "marker", run / "weights" / "best.pt"
-    _plant(file, marker, container, _content_of(finished / "run"))  # complete, and more
+    _plant(file, marker, container, _content_of(finished / "run"))  # complete, plus the call
     data = ("--data", str(finished / "data" / "data.yaml"))
-    words = ["--weights", str(file), *data] if named_by == "--weights" else ["--run", str(run)]
-    assert val_cli.main(words) == 2
+    arguments = ["--weights", str(file), *data] if named_by == "--weights" else ["--run", str(run)]
+    assert val_cli.main(arguments) == 2
     assert "not opened" in capsys.readouterr().err
     assert not marker.exists()
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("force", [False, True])
-def test_resume__of_planted_checkpoints(
+def test_resume__of_planted_checkpoints_runs_no_code(
     finished: Path, run: Path, container: str, force: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every checkpoint of the run folder is a planted one, so there is none to fall back to."""
+    """Every checkpoint of the run folder is planted, so there is none to fall back to."""
     marker = run / "marker"
     content = _content_of(finished / "run")
     for file in (run / "weights").glob("*.pt"):
-        file.unlink()  # last.pt may be a second name of another
+        file.unlink()  # last.pt may be a hard link
         _plant(file, marker, container, content)
     for name in ("FINISHED", "PREEMPTED"):
         (run / name).unlink(missing_ok=True)
@@ -137,7 +137,7 @@ _HEADERS = {
 
 
 @pytest.mark.parametrize("kind", [*_HEADERS, "pickle", "empty", "text"])
-def test_safetensors__hostile_ones_are_refused(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_safetensors__malformed_is_refused(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     file, marker = tmp_path / "w.safetensors", tmp_path / "marker"
     if kind in _HEADERS:
         header, length = _HEADERS[kind]
@@ -153,7 +153,7 @@ def test_safetensors__hostile_ones_are_refused(tmp_path: Path, kind: str, capsys
     assert not marker.exists()
 
 
-def test_safetensors__names_are_read_and_bombs_among_them_refused(tmp_path: Path) -> None:
+def test_safetensors__names_are_read_and_a_yaml_bomb_refused(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     safetensors_io.save_safetensors(
         file, {"trunk": {"0.conv.weight": torch.ones(16, 3, 3, 3)}}, names=["a"], base="yolov8n"
@@ -167,8 +167,8 @@ def test_safetensors__names_are_read_and_bombs_among_them_refused(tmp_path: Path
         load_source(file)
 
 
-def test_safetensors__give_back_every_bit(finished: Path, tmp_path: Path) -> None:
-    """A yolofuse run is exported and read again."""
+def test_safetensors__round_trip_is_bit_identical(finished: Path, tmp_path: Path) -> None:
+    """Export a yolofuse run and read it again."""
     ours = load_source(finished / "run")
     file = tmp_path / "w.safetensors"
     safetensors_io.save_safetensors(file, ours.parts, names=ours.names, base=ours.base)
@@ -182,7 +182,7 @@ def test_safetensors__give_back_every_bit(finished: Path, tmp_path: Path) -> Non
     assert train_cli.main(["--cfg", str(config), "train.epochs=1"]) == 0
 
 
-def test_safetensors__hold_no_run(tmp_path: Path) -> None:
+def test_safetensors__is_refused_as_a_checkpoint(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     safetensors_io.save_safetensors(file, {"trunk": {"0.a": torch.ones(1)}})
     with pytest.raises(WeightsError, match="holds weights and no run"):

@@ -1,4 +1,4 @@
-"""Files that do harm where they are believed, and a way to run commands on them."""
+"""Write malicious files for security tests, and run commands on them in a process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Container = Literal["zip", "legacy", "pickle"]
 
 
 class Calls:
-    """Pickles as a call of a function."""
+    """Pickle as a function call, which runs when the file is unpickled."""
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
         self._call = (function, args)
@@ -32,25 +32,25 @@ class Calls:
 
 
 def plant_pickle(file: Path, marker: Path, content: Mapping[str, Any], container: Container = "zip") -> None:
-    """A checkpoint whose unpickling makes the marker; a zip has a correct checksum, as anybody can compute it."""
+    """Write a checkpoint whose unpickling creates the marker; a zip gets a valid checksum, which needs no secret."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    harmful = {**content, "also": Calls(os.system, f"touch {marker}")}
-    torch.save(harmful, file, _use_new_zipfile_serialization=container != "legacy")
+    payload = {**content, "also": Calls(os.system, f"touch {marker}")}
+    torch.save(payload, file, _use_new_zipfile_serialization=container != "legacy")
     if container == "zip":
         with file.open("r+b") as stream:
             append_checksum(stream)
 
 
-def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with these words in a process of its own."""
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with these arguments in a separate process."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO), **environ}
     return subprocess.run(
-        [sys.executable, *words], cwd=REPO, env=env, capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, *arguments], cwd=REPO, env=env, capture_output=True, text=True, timeout=240, check=False
     )
 
 
 def png_bomb(side: int = 30_000) -> bytes:
-    """A valid PNG of nothing but zeros: 0.1 MB on disk and 2.7 GB in memory, once its bits are three bytes each."""
+    """Return a valid 1-bit PNG of zeros: 0.1 MB on disk, 2.7 GB in memory as three bytes per pixel."""
     row = bytes(1 + (side + 7) // 8)
     packer = zlib.compressobj(1)
     pixels = b"".join([*(packer.compress(row) for _ in range(side)), packer.flush()])
@@ -63,23 +63,23 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def lying_jpeg(side: int) -> bytes:
-    """A small JPEG whose header says that it is ``side`` pixels wide and high."""
+def oversized_jpeg(side: int) -> bytes:
+    """Return a small JPEG whose header claims ``side`` pixels of width and height."""
     coded = bytearray(coded_image(".jpg"))
     at = coded.index(b"\xff\xc0") + 5
     coded[at : at + 4] = struct.pack(">HH", side, side)
     return bytes(coded)
 
 
-def lying_bmp(side: int) -> bytes:
-    """A small BMP whose header says so."""
+def oversized_bmp(side: int) -> bytes:
+    """Return a small BMP whose header claims so."""
     coded = bytearray(coded_image(".bmp"))
     coded[18:26] = struct.pack("<ii", side, side)
     return bytes(coded)
 
 
-def lying_tiff(side: int) -> bytes:
-    """A small TIFF whose header says so."""
+def oversized_tiff(side: int) -> bytes:
+    """Return a small TIFF whose header claims so."""
     coded = bytearray(coded_image(".tif"))
     start = struct.unpack("<I", coded[4:8])[0]
     for entry in range(struct.unpack("<H", coded[start : start + 2])[0]):
@@ -90,8 +90,8 @@ def lying_tiff(side: int) -> bytes:
     return bytes(coded)
 
 
-def lying_webp(side: int) -> bytes:
-    """An extended WebP whose canvas is said to be ``side`` (at most 16,384) pixels wide and high."""
+def oversized_webp(side: int) -> bytes:
+    """Return an extended WebP whose header claims a canvas of ``side`` (at most 16,384) pixels."""
     small = coded_image(".webp")[12:]
     canvas = struct.pack("<I", side - 1)[:3]
     body = b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + canvas + canvas + small
@@ -99,7 +99,7 @@ def lying_webp(side: int) -> bytes:
 
 
 def coded_image(suffix: str, size_hw: tuple[int, int] = (64, 96)) -> bytes:
-    """A small grey image in a format."""
+    """Return a small grey image in a format."""
     done, coded = cv2.imencode(suffix, np.full((*size_hw, 3), 90, np.uint8))
     assert done
     return coded.tobytes()

@@ -1,4 +1,4 @@
-"""Make configs, run folders, fake programs and a hostile folder name for tests of submitting and tabulating runs."""
+"""Make configs, run folders, fake programs and a malicious folder name for tests of submitting and tabulating runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yolofuse.files import save_text
 from yolofuse.run.folder import RunFolder
 
 ODD_NAME = "a b'c$(touch bad);\"%j"
-"""A name that does harm if a shell or Slurm parses it again."""
+"""A name that runs a command if a shell or Slurm parses it again."""
 
 
 def config_file(folder: Path, name: str = "mid", **train: Any) -> Path:

@@ -1,4 +1,4 @@
-"""Detections and labels for COCO metrics: random cases, and a plain run of pycocotools to compare with."""
+"""Make random detections and labels, and compare COCO metrics with plain pycocotools."""
 
 from __future__ import annotations
 
@@ -112,12 +112,12 @@ def random_case(seed: int) -> Case:
             )
         boxes += own
         for _ in range(int(rng.choice([0, 3, 30, 260], p=[0.2, 0.3, 0.3, 0.2]))):
-            like = own[int(rng.integers(len(own)))] if own and rng.random() < 0.6 else None
+            label = own[int(rng.integers(len(own)))] if own and rng.random() < 0.6 else None
             bbox = _random_box(rng)
-            if like is not None:
-                bbox = [edge + float(shift) for edge, shift in zip(like["bbox"], rng.integers(-3, 4, 4), strict=True)]
+            if label is not None:
+                bbox = [edge + float(shift) for edge, shift in zip(label["bbox"], rng.integers(-3, 4, 4), strict=True)]
                 bbox[2:] = [max(side, 0.0) for side in bbox[2:]]
-            class_id = like["category_id"] if like is not None else int(rng.integers(1, len(names) + 2))
+            class_id = label["category_id"] if label is not None else int(rng.integers(1, len(names) + 2))
             rows.append(row(image_id, class_id, bbox, round(float(rng.random()), int(rng.integers(1, 4)))))
     rng.shuffle(boxes)
     rng.shuffle(rows)

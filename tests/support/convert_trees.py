@@ -1,4 +1,4 @@
-"""Write small source files, and read what a conversion made of them."""
+"""Write small source files, and read the results of a conversion."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def image(path: Path, size_wh: tuple[int, int] = SIZE_WH, gray: bool = False, se
 def _encoded_noise(suffix: str, size_wh: tuple[int, int], gray: bool, seed: int) -> bytes:
     shape = (size_wh[1], size_wh[0]) if gray else (size_wh[1], size_wh[0], 3)
     rng = np.random.default_rng(seed)
-    deep = suffix == ".tiff"
-    pixels = rng.integers(0, 60000 if deep else 255, shape, dtype=np.uint16 if deep else np.uint8)
+    is_16_bit = suffix == ".tiff"
+    pixels = rng.integers(0, 60000 if is_16_bit else 255, shape, dtype=np.uint16 if is_16_bit else np.uint8)
     encoded, data = cv2.imencode(suffix, pixels)
     assert encoded
     return data.tobytes()
@@ -103,7 +103,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 def labels(folder: Path, name: str) -> list[list[float]]:
     """Return the lines of a YOLO file as numbers."""
-    return [[float(word) for word in line.split()] for line in (folder / name).read_text().splitlines()]
+    return [[float(value) for value in line.split()] for line in (folder / name).read_text().splitlines()]
 
 
 def pixels(line: Sequence[float], size_wh: tuple[int, int] = SIZE_WH) -> tuple[int, list[float]]:

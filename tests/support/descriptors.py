@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import yaml
 
-from tests.support.pairs import random_picture, write_pair
+from tests.support.pairs import random_pair, write_pair
 
 COCO_SOURCE = {"rgb": "rgb/train", "ir": "ir/train", "coco": "gt.json"}
 
@@ -39,7 +39,7 @@ def write_coco(file: Path, images: dict[int, str], size_hw: tuple[int, int] = (6
 
 def write_counts(root: Path, key: str, counts: np.ndarray, suffix: str = ".png") -> None:
     """Write a pair of the split ``train`` whose thermal image holds these counts."""
-    bgr, _, boxes = random_picture(0, counts.shape[:2])
+    bgr, _, boxes = random_pair(0, counts.shape[:2])
     write_pair(root, "train", key, (bgr, np.zeros(counts.shape[:2], np.uint8), boxes))
     file = root / "ir" / "train" / f"{key}.png"
     file.unlink()

@@ -1,4 +1,4 @@
-"""Fuzzing: ways to damage a file, unexpected values, and limits that hold for any input."""
+"""Damage files, draw unexpected values, and check limits that hold for any input, for fuzz tests."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ EDITS: st.SearchStrategy[list[Edit]] = st.lists(
 
 
 def damaged(content: bytes, edits: list[Edit]) -> bytes:
-    """Return content with each edit done: cut off, a bit flipped, bytes overwritten, inserted or removed."""
+    """Apply edits to content: cut off, flip a bit, overwrite, insert or remove bytes."""
     for kind, share, given in edits:
         at = int(share * len(content))
         if kind == "cut":

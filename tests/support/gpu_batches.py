@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import torch
 
-from tests.support.pairs import Picture, random_picture
+from tests.support.pairs import LabelledPair, random_pair
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data.dataloader import collate
 from yolofuse.data.dataset import SampleKey, TrainDataset
-from yolofuse.data.gpu.batch import TileBatch, TileDataset
-from yolofuse.data.gpu.compose import compose
+from yolofuse.data.gpu.augment_batch import augment_batch
+from yolofuse.data.gpu.tile_batch import TileBatch, TileDataset
 from yolofuse.types import PairedBatch
 
 Decode = Literal["cpu", "nvjpeg"]
@@ -39,12 +39,12 @@ GEOMETRIES = {
 }
 
 
-def noisy(index: int) -> Picture:
+def noisy(index: int) -> LabelledPair:
     """Return noise with one box, of five sizes in turn."""
-    return random_picture(index, SIZES_HW[index % len(SIZES_HW)])
+    return random_pair(index, SIZES_HW[index % len(SIZES_HW)])
 
 
-def smooth(index: int) -> Picture:
+def smooth(index: int) -> LabelledPair:
     """Return enlarged coarse noise, so that JPEG and OpenCV's fixed point have little to round."""
     height, width = SIZES_HW[index % len(SIZES_HW)]
     coarse = np.random.default_rng(index).integers(0, 256, (6, 8, 4), dtype=np.uint8)
@@ -64,7 +64,7 @@ def tiles_of(dataset: TrainDataset, keys: Sequence[SampleKey], decode: Decode = 
 
 def composed_of(dataset: TrainDataset, keys: Sequence[SampleKey], decode: Decode = "cpu") -> PairedBatch:
     """Return the batch that the device augments."""
-    return compose(tiles_of(dataset, keys, decode), CPU, dataset.imgsz)
+    return augment_batch(tiles_of(dataset, keys, decode), CPU, dataset.imgsz)
 
 
 def expected_of(dataset: TrainDataset, keys: Sequence[SampleKey]) -> PairedBatch:

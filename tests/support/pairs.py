@@ -1,4 +1,4 @@
-"""Tiny data sets, made where a test needs them."""
+"""Write tiny paired data sets for tests."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from yolofuse.data.index.pair_set import PairSet, load_pairs
 from yolofuse.types import ByteArray
 
 Box = tuple[int, float, float, float, float]  # class, x, y, w, h; normalised
-Picture = tuple[ByteArray, ByteArray, Sequence[Box]]  # BGR, IR, boxes
+LabelledPair = tuple[ByteArray, ByteArray, Sequence[Box]]  # BGR, IR, boxes
 
 _REPO = Path(__file__).resolve().parents[2]
 
 
-def random_picture(index: int, size_hw: tuple[int, int] = (64, 96), num_classes: int = 1) -> Picture:
-    """A noisy pair with one bright rectangle in both modalities; a function of ``index``."""
+def random_pair(index: int, size_hw: tuple[int, int] = (64, 96), num_classes: int = 1) -> LabelledPair:
+    """Return a noisy pair with one bright rectangle in both modalities; deterministic in ``index``."""
     rng = np.random.default_rng(index)
     height, width = size_hw
     bgr = rng.integers(0, 90, (height, width, 3), dtype=np.uint8)
@@ -41,11 +41,11 @@ def write_pair(
     root: Path,
     split: str,
     key: str,
-    picture: Picture,
+    pair: LabelledPair,
     suffixes: tuple[str, str] = (".png", ".png"),
 ) -> None:
     """Write one pair and its label file below ``root/{rgb,ir,labels}/split``."""
-    bgr, ir, boxes = picture
+    bgr, ir, boxes = pair
     for kind, suffix, pixels in zip(("rgb", "ir"), suffixes, (bgr, ir), strict=True):
         file = root / kind / split / f"{key}{suffix}"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -63,22 +63,22 @@ def make_pairs(
     *,
     names: Sequence[str] = ("person",),
     suffixes: tuple[str, str] = (".png", ".png"),
-    picture: Callable[[int], Picture] | None = None,
+    pair_at: Callable[[int], LabelledPair] | None = None,
     extra: Mapping[str, object] | None = None,
 ) -> Path:
-    """A paired data set below ``root``; returns its descriptor.
+    """Write a paired data set below ``root``; return its descriptor.
 
     Args:
-        root: Folder to write to; made if need be.
+        root: Folder to write to; created if needed.
         num_train: Pairs of the split ``train``, keys ``train_000`` and so on.
         num_val: Pairs of the split ``val``.
-        size_hw: Size of the default pictures in pixels.
-        names: Class names; the default pictures take turns.
+        size_hw: Size of the default images in px.
+        names: Class names; the default images alternate between them.
         suffixes: File formats of RGB and IR.
-        picture: Makes the pair of an index, instead of the default pictures. Indices go on from train to val.
-        extra: More keys for the descriptor.
+        pair_at: Returns the pair of an index, instead of the default one. The indices of val follow those of train.
+        extra: Additional keys of the descriptor.
     """
-    make = picture or (lambda index: random_picture(index, size_hw, len(names)))
+    make = pair_at or (lambda index: random_pair(index, size_hw, len(names)))
     index = 0
     splits = {}
     for split, count in (("train", num_train), ("val", num_val)):
@@ -95,13 +95,13 @@ def make_pairs(
 
 
 def pairs_of(descriptor: Path, split: str = "train", verify: bool = True) -> PairSet:
-    """The checked pairs of a data set, with a cache beside its descriptor."""
+    """Load the pairs of a data set, with a cache beside its descriptor."""
     cache_dir = descriptor.parent / "cache"
     return load_pairs(load_descriptor(descriptor), split, cache_dir=cache_dir, verify=verify, workers=1)
 
 
 def record_calls(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> list[tuple[Any, ...]]:
-    """The positional arguments of every call of a function or method from now on, which still does its work."""
+    """Record the positional arguments of every later call of a function or method, which works as before."""
     calls: list[tuple[Any, ...]] = []
     function = getattr(owner, name)
 
@@ -114,7 +114,7 @@ def record_calls(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> l
 
 
 def real_data(name: str) -> Path:
-    """Folder of a real data set; skips the test where it is not there."""
+    """Return the folder of a real data set; skip the test where it is absent."""
     folder = Path(os.environ.get("YOLOFUSE_REAL_DATA", _REPO / ".." / "shared" / "data")) / name
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder}; set YOLOFUSE_REAL_DATA")

@@ -32,7 +32,7 @@ class FakeState:
 
 
 def write_status(folder: Path, **changes: Any) -> None:
-    """Write ``GOOD_STATUS`` with changes, on another machine unless ``host`` says otherwise."""
+    """Write ``GOOD_STATUS`` with changes, on another machine unless ``host`` is given."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "status.json").write_text(json.dumps(GOOD_STATUS | changes))
 
@@ -47,7 +47,7 @@ def write_events(folder: Path, *rows: tuple[str, str, dict[str, Any]]) -> None:
 
 
 def write_run(folder: Path, **changes: Any) -> Path:
-    """Write a run with a status of just now and two interruptions."""
+    """Write a run with a current status and two interruptions."""
     write_status(folder, updated=datetime.now(timezone.utc).isoformat(), **changes)
     write_events(
         folder,

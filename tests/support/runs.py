@@ -1,4 +1,4 @@
-"""Tiny real runs for tests: a config file, and scripts that run in processes of their own."""
+"""Write configs of tiny runs for tests, and run scripts in separate processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 def write_config(folder: Path, descriptor: Path | None = None, **sections: dict[str, Any]) -> Path:
-    """A config of a few steps at 64 px; ``sections`` change it."""
+    """Write the config of a run of a few steps at 64 px; ``sections`` change it."""
     descriptor = descriptor or make_pairs(folder / "data", num_train=6, num_val=3)
     config: dict[str, dict[str, Any]] = {
         "data": {"descriptor": str(descriptor), "workers": 0},
@@ -44,19 +44,19 @@ def write_config(folder: Path, descriptor: Path | None = None, **sections: dict[
 
 
 def run_python(script: Path, *arguments: str, ranks: int = 1) -> subprocess.CompletedProcess[str]:
-    """Run a script in a process of its own, or in several under torchrun."""
+    """Run a script in a separate process, or in several under torchrun."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "--"] if ranks > 1 else []
     return _run([*launcher, str(script), *arguments])
 
 
 def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a module of ``scripts`` in a process of its own, as ``python -m`` does."""
+    """Run a module of ``scripts`` in a separate process, as ``python -m`` does."""
     return _run(["-m", name, *arguments])
 
 
 def _run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
-    return subprocess.run(  # one thread, as in the tests' own process: sums are then taken in the same order
+    return subprocess.run(  # one thread, as in the tests' own process: the order of summation is then the same
         command, cwd=REPO, capture_output=True, text=True, timeout=240, env=_environment(), check=False
     )
 
@@ -68,7 +68,7 @@ def _environment() -> dict[str, str]:
 
 
 def train_without_plots(config: Config, **options: Any) -> Path:
-    """Train as :func:`yolofuse.engine.train.train` does, but draw nothing: a third of a tiny run is matplotlib."""
+    """Train as :func:`yolofuse.engine.train.train` does, but without plots, which take a third of a tiny run."""
     with (
         mock.patch("yolofuse.engine.train.save_run_curves"),
         mock.patch("yolofuse.engine.lifecycle.save_first_batches"),
@@ -77,7 +77,7 @@ def train_without_plots(config: Config, **options: Any) -> Path:
 
 
 def same_tensors(a: Any, b: Any) -> bool:
-    """Whether two nested structures hold the same tensors and values, bit for bit."""
+    """Return whether two nested structures hold the same tensors and values, bit for bit."""
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and torch.equal(a, b)
     if isinstance(a, dict):

@@ -1,4 +1,4 @@
-"""Make configs, models and files of weights for tests."""
+"""Make configs, models and weights files for tests."""
 
 from __future__ import annotations
 
@@ -32,32 +32,33 @@ def real_weights(name: str) -> Path:
     return file
 
 
-def config_of(*words: str) -> Config:
-    """Return the config of a yolov8n run with these ``key=value`` words."""
+def config_of(*overrides: str) -> Config:
+    """Return the config of a yolov8n run with these ``key=value`` overrides."""
     raw = {"data": {"descriptor": "x.yaml"}, "train": {"run": "runs/x"}, "model": {"base": "yolov8n"}}
-    return validate_config(raw, words, where="test")
+    return validate_config(raw, overrides, where="test")
 
 
-def built(*words: str, num_classes: int = len(CLASSES)) -> Detector:
+def built(*overrides: str, num_classes: int = len(CLASSES)) -> Detector:
     """Return the detector of a config as built; a copy, since building one takes several times as long."""
-    return copy.deepcopy(_built(tuple(word for word in words if word.startswith("model.")), num_classes))
+    model_overrides = tuple(override for override in overrides if override.startswith("model."))
+    return copy.deepcopy(_built(model_overrides, num_classes))
 
 
 @lru_cache(maxsize=8)
-def _built(words: tuple[str, ...], num_classes: int) -> Detector:
-    return build_detector(config_of(*words).model, num_classes=num_classes, seed=3)
+def _built(overrides: tuple[str, ...], num_classes: int) -> Detector:
+    return build_detector(config_of(*overrides).model, num_classes=num_classes, seed=3)
 
 
-def initialised(*words: str, names: Sequence[str] = CLASSES) -> tuple[Detector, WeightsReport]:
+def initialised(*overrides: str, names: Sequence[str] = CLASSES) -> tuple[Detector, WeightsReport]:
     """Return the detector of a config after :func:`load_and_initialise`, and its report."""
-    detector = built(*words, num_classes=len(names))
-    return detector, load_and_initialise(detector, config_of(*words), tuple(names))
+    detector = built(*overrides, num_classes=len(names))
+    return detector, load_and_initialise(detector, config_of(*overrides), tuple(names))
 
 
 @lru_cache(maxsize=4)
-def initial_state(*words: str) -> dict[str, Tensor]:
-    """Return the state_dict of :func:`initialised`; to be read only, since it is shared."""
-    return initialised(*words)[0].state_dict()
+def initial_state(*overrides: str) -> dict[str, Tensor]:
+    """Return the state_dict of :func:`initialised`; shared between tests, so do not change it."""
+    return initialised(*overrides)[0].state_dict()
 
 
 def differing(a: dict[str, Tensor], b: dict[str, Tensor]) -> set[str]:
@@ -75,7 +76,7 @@ def _layers_state(base: str, num_classes: int) -> dict[str, Tensor]:
 
 
 def single_stream_state(base: str = "yolov8n", prefix: str = "model.", num_classes: int = 3) -> dict[str, Tensor]:
-    """Return a single-stream state_dict as ultralytics names it; its tensors are shared, so to be read only."""
+    """Return a single-stream state_dict as ultralytics names it; its tensors are shared, so do not change them."""
     return {f"{prefix}{name}": tensor for name, tensor in _layers_state(base, num_classes).items()}
 
 
@@ -91,17 +92,17 @@ def single_stream_file(path: Path, base: str = "yolov8n", names: Sequence[str] =
     return path
 
 
-def run_file(path: Path, *words: str, seed: int = 5) -> dict[str, Tensor]:
-    """Save a yolofuse checkpoint of a model with weights of this seed; returns them."""
-    config = config_of(*words, f"init.seed={seed}")
-    state = initialised(*words, f"init.seed={seed}")[0].state_dict()
+def run_file(path: Path, *overrides: str, seed: int = 5) -> dict[str, Tensor]:
+    """Save a yolofuse checkpoint of a model with weights of this seed; return the weights."""
+    config = config_of(*overrides, f"init.seed={seed}")
+    state = initialised(*overrides, f"init.seed={seed}")[0].state_dict()
     content = {"config": plain_config(config), "names": list(CLASSES), "ema": state}
     save_checkpoint(path, content | {"epoch": 1, "data_hash": "x", "ap": 0.1})
     return state
 
 
 def saved(path: Path, content: Any, **options: Any) -> Path:
-    """Save with torch.save; returns the path."""
+    """Save with torch.save; return the path."""
     torch.save(content, path, **options)
     return path
 
