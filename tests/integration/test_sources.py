@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.support.pairs import make_pairs, random_pair, write_pair
-from tests.support.runs import run_python, same_tensors, write_config
+from tests.support.runs import REPO, run_python, same_tensors, write_config
 from yolofuse.cli import train as train_cli
 from yolofuse.cli import val as val_cli
 from yolofuse.config import load_config
@@ -99,27 +99,15 @@ def test_caches__leave_a_run_bit_identical(tmp_path: Path, augment_on: str) -> N
     assert same_tensors(weights[0], weights[2])
 
 
-_TRAIN_EACH = """
-import sys
-from pathlib import Path
-from tests.support.runs import train_without_plots
-from yolofuse.config import load_config
-for config in sys.argv[1:]:
-    train_without_plots(load_config(Path(config)))
-"""
-
-
 def test_ram_cache__is_shared_by_ranks(tmp_path: Path) -> None:
     """Two ranks, of which the second maps the memory of the first, end as two ranks without a cache."""
     descriptor = make_pairs(tmp_path / "set", 6, 2, (150, 202), suffixes=(".jpg", ".jpg"))
-    script = tmp_path / "train_each.py"
-    script.write_text(_TRAIN_EACH)
-    configs = []
+    weights = []
     for cache in ("none", "ram"):
         folder = tmp_path / cache
         folder.mkdir()
-        configs.append(write_config(folder, descriptor, train={"cache": cache, "epochs": 1, "batch": 4}))
-    done = run_python(script, *map(str, configs), ranks=2)  # one launch: starting processes takes most of the time
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (load_checkpoint(config.parent / "run" / "weights" / "last.pt")["model"] for config in configs)
-    assert same_tensors(first, second)
+        config = write_config(folder, descriptor, train={"cache": cache, "epochs": 1, "batch": 4})
+        done = run_python(REPO / "train_dual.py", "--cfg", str(config), ranks=2)
+        assert done.returncode == 0, done.stderr[-3000:]
+        weights.append(load_checkpoint(folder / "run" / "weights" / "last.pt")["model"])
+    assert same_tensors(*weights)
