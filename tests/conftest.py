@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+import yolofuse.upstream  # noqa: F401 - before a test module imports ultralytics, which changes PIL and torch for all
+
 _LOOPBACK = ("127.", "::1", "localhost")
 
 
