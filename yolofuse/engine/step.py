@@ -80,7 +80,8 @@ def train_step(
 ) -> dict[str, Tensor]:
     """Run step ``number`` (from 1) on this rank; return the loss terms per pair.
 
-    Gradients add up until an update is due: ``update_of`` then gives the steps, from 0, that it applies.
+    Gradients add up over steps. ``update_of`` are the steps, counted from 0, whose summed gradients this call applies
+    to the weights; None: gradients are only added up.
 
     Raises:
         NotFinite: If an update is not finite; on a GPU the one before.

@@ -2,7 +2,8 @@
 
 Each change is here twice, side by side: for one sample on the CPU (uint8 or uint16, rounded after every step), and for
 a batch on any device (float32, rounded once per modality). A new thermal change is a field of :class:`Photometry`, its
-draw in :func:`draw_photometry`, and a line in both versions of :func:`_change_ir`.
+draw in :func:`draw_photometry` after all others, a condition in ``changes_ir``, and a line in both versions of
+:func:`_change_ir`.
 """
 
 from __future__ import annotations
