@@ -6,6 +6,7 @@ Processes are forked from one that has already imported torch, because the impor
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,39 @@ class Job:
     def output(self) -> str:
         """Return what the process has printed so far."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+
+def kill_in_save(save_repeatedly: Callable[[], object], saved: Path, log: Path, rng: np.random.Generator) -> None:
+    """Start a process that saves in a loop, and kill it at a random moment of its second save.
+
+    Args:
+        save_repeatedly: Touches ``saved`` after every save.
+        saved: The file that tells of a finished save.
+        log: Output of the process.
+        rng: Draws the moment, from the time that a save takes.
+    """
+    saved.unlink(missing_ok=True)
+    job = Job(save_repeatedly, log)
+    if not job.wait_for(saved.exists):
+        raise SystemExit(f"the saving process does not start:\n{job.output()[-3000:]}")
+    saved.unlink()
+    started = time.perf_counter()
+    job.wait_for(saved.exists)
+    time.sleep(rng.uniform(0, time.perf_counter() - started))
+    job.kill()
+
+
+@contextmanager
+def labels_edited(labels: Path, backup: Path) -> Iterator[None]:
+    """Change every second label file of the training split, and restore all of them at the end of the block."""
+    shutil.copytree(labels, backup)
+    try:
+        for file in sorted((labels / "train").glob("*.txt"))[::2]:
+            file.write_text("0 0.5 0.5 0.1 0.1\n")
+        yield
+    finally:
+        shutil.rmtree(labels)
+        backup.rename(labels)
 
 
 def _run_child(work: Callable[[], object], log: Path, environment: Mapping[str, str]) -> None:

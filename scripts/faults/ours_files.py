@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.faults.lab import Job, fill, flip_bit, small_disk
+from scripts.faults.lab import fill, flip_bit, kill_in_save, small_disk
 from scripts.faults.ours_run import (
     MID,
     STEPS,
@@ -58,15 +58,7 @@ def sigkill_in_save(runs: OurRuns) -> Outcome:
             marker.touch()
 
     for trial in range(_SAVE_KILLS):
-        marker.unlink(missing_ok=True)
-        job = Job(partial(save_repeatedly, 1 + trial * 100), runs.root / "saves.log")
-        if not job.wait_for(marker.exists):
-            raise SystemExit(f"the saving process does not start:\n{job.output()[-3000:]}")
-        marker.unlink()
-        started = time.perf_counter()
-        job.wait_for(marker.exists)
-        time.sleep(rng.uniform(0, time.perf_counter() - started))
-        job.kill()
+        kill_in_save(partial(save_repeatedly, 1 + trial * 100), marker, runs.root / "saves.log", rng)
         num_damaged += len(checkpoint_errors(folder.path))
         newest, _ = newest_checkpoint(folder)
         loaded += newest is not None

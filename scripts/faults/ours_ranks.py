@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 import yolofuse.run.resume_check as resume_check
+from scripts.faults.lab import labels_edited
 from scripts.faults.ours_files import start_and_kill
 from scripts.faults.ours_run import MID, STEPS, OurRuns, at_step, describe_end, last_line
 from scripts.faults.outcomes import NOT_KEPT, Outcome
@@ -126,17 +126,10 @@ def config_changed(runs: OurRuns) -> Outcome:
 def data_changed(runs: OurRuns) -> Outcome:
     """Resume after half of the labels were edited; then with --force."""
     start_and_kill(runs, "data")
-    labels, backup = runs.descriptor.parent / "labels", runs.root / "labels-before"
-    shutil.copytree(labels, backup)
-    try:
-        for file in sorted((labels / "train").glob("*.txt"))[::2]:
-            file.write_text("0 0.5 0.5 0.1 0.1\n")
+    with labels_edited(runs.descriptor.parent / "labels", runs.root / "labels-before"):
         job = runs.start("data")[0]
         refused = job.wait()
         forced = runs.start("data", arguments=("--resume", str(runs.folder("data")), "--force"))[0].wait()
-    finally:
-        shutil.rmtree(labels)
-        backup.rename(labels)
     measured = {"exit code": refused, "with --force": f"exit {forced}"}
     is_well = refused == 2 and forced == 0 and "data changed" in job.output()
     return Outcome("data_changed", "refused" if is_well else NOT_KEPT, measured)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scripts.faults.lab import Job, fill, flip_bit, small_disk
+from scripts.faults.lab import fill, flip_bit, kill_in_save, small_disk
 from scripts.faults.outcomes import Outcome
 from scripts.faults.ultralytics_run import (
     Trainer,
@@ -56,15 +56,7 @@ def _kill_saves(trainer: Trainer, folder: Path, counts: Path) -> None:
 
     broken = dict.fromkeys(("last", "best", "both"), 0)
     for _ in range(_SAVE_KILLS):
-        saved.unlink(missing_ok=True)
-        job = Job(save_repeatedly, folder / "saves.child.log")
-        if not job.wait_for(saved.exists):
-            raise SystemExit(f"the saving process does not start:\n{job.output()[-3000:]}")
-        saved.unlink()
-        started = time.perf_counter()
-        job.wait_for(saved.exists)
-        time.sleep(rng.uniform(0, time.perf_counter() - started))
-        job.kill()
+        kill_in_save(save_repeatedly, saved, folder / "saves.child.log", rng)
         last, best = (saved_epochs(file) is None for file in (trainer.last, trainer.best))
         broken["last"] += last
         broken["best"] += best

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections.abc import Callable
 from functools import partial
 
 import torch
 
-from scripts.faults.lab import difference
+from scripts.faults.lab import difference, labels_edited
 from scripts.faults.outcomes import Outcome
 from scripts.faults.ultralytics_run import (
     EPOCHS,
@@ -135,16 +134,9 @@ def _config_changed(runs: UltralyticsRuns) -> Outcome:
 def _data_changed(runs: UltralyticsRuns) -> Outcome:
     """Resume after half of the labels were edited."""
     start_and_kill(runs, "data")
-    labels, backup = runs.data.parent / "labels", runs.root / "labels-before"
-    shutil.copytree(labels, backup)
-    try:
-        for file in sorted((labels / "train").glob("*.txt"))[::2]:
-            file.write_text("0 0.5 0.5 0.1 0.1\n")
+    with labels_edited(runs.data.parent / "labels", runs.root / "labels-before"):
         job = runs.start("data", resume=True)
         code = job.wait()
-    finally:
-        shutil.rmtree(labels)
-        backup.rename(labels)
     noticed = any(text in job.output().lower() for text in ("changed", "mismatch", "differ"))
     text = "continues without a message" if code == 0 and not noticed else "noticed"
     return Outcome("data_changed", text, {"exit code": code, "labels changed": "half of them"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from yolofuse.files import save_json
 from yolofuse.run.checkpointer import AsyncCheckpointer
 from yolofuse.run.events import append_event
 from yolofuse.run.folder import RunFolder
+from yolofuse.run.records import EventName, State, utc_now
 from yolofuse.run.resume_check import code_fingerprint
 from yolofuse.run.status_writer import StatusWriter
 from yolofuse.run.train_state import LossMeter, TrainState, capture
@@ -62,12 +62,12 @@ class ActiveRun:
         train = self.context.config.train
         return self.state.epoch < train.epochs and not self.state.is_stale(train.patience)
 
-    def write_status(self, activity: Any) -> None:
+    def write_status(self, activity: State) -> None:
         """Write to ``status.json`` what the run is doing."""
         if self.status is not None:
             self.status.update(activity, self.state)
 
-    def log_event(self, event: Any, **facts: Any) -> None:
+    def log_event(self, event: EventName, **facts: Any) -> None:
         """Append an event to ``events.jsonl`` on rank 0."""
         if self.context.ranks.is_main:
             append_event(self.folder.path, event, **position(self), **facts)
@@ -129,5 +129,4 @@ def checkpoint_header(run: ActiveRun) -> dict[str, Any]:
 
 def write_marker(run: ActiveRun, path: Path, **facts: str) -> None:
     """Write a file by which job scripts know how the run ended."""
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    save_json(path, {**facts, **position(run), "time": now, "host": socket.gethostname()})
+    save_json(path, {**facts, **position(run), "time": utc_now(), "host": socket.gethostname()})

@@ -157,8 +157,8 @@ def new_detector(config: Config, pairs: PairSet) -> Detector:
 
 def first_batches(context: TrainContext, num: int) -> list[PairedBatch]:
     """Return the first batches of the first epoch on the CPU, augmented as in training."""
-    train, sampler = context.config.train, context.train_loader.sampler
-    sampler.set_epoch(0, start_step=0, mosaic=train.epochs > train.close_mosaic)
+    sampler = context.train_loader.sampler
+    sampler.set_epoch(0, start_step=0, mosaic=context.train_loader.has_mosaic(0))
     return [collate([context.dataset[key] for key in keys]) for keys in islice(sampler, num)]
 
 

@@ -115,10 +115,14 @@ class TrainLoader:
         """Iterate over the batches from where :meth:`start` was called."""
         return iter(self.prefetcher)
 
+    def has_mosaic(self, epoch: int) -> bool:
+        """Return whether mosaics are made in an epoch, counted from 0: not in the last ``close_mosaic`` ones."""
+        return epoch < self._mosaic_epochs
+
     def start(self, epoch: int, step: int) -> None:
         """Let the workers begin at a step of an epoch, unless they did so already and no batch was used since."""
         if self._started != (epoch, step):
-            self.sampler.set_epoch(epoch, mosaic=epoch < self._mosaic_epochs)
+            self.sampler.set_epoch(epoch, mosaic=self.has_mosaic(epoch))
             self.prefetcher.start(step)
             self._started = (epoch, step)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -87,21 +88,21 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     return optimizer
 
 
-def gradient_norm(model: nn.Module) -> Tensor:
-    """Return the norm of all gradients of a model."""
-    return torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Return the norm of the gradients of parameters, taken together."""
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
-def clip_gradients(model: nn.Module, norm: Tensor, limit: float) -> None:
-    """Scale all gradients of a model so that their norm is at most ``limit``; 0 switches that off.
+def clip_gradients(parameters: Sequence[nn.Parameter], norm: Tensor, limit: float) -> None:
+    """Scale the gradients of parameters so that their norm is at most ``limit``; 0 switches that off.
 
     Args:
-        model: Whose gradients.
+        parameters: All that have a gradient.
         norm: Their norm as it is.
         limit: The largest norm. On a GPU gradients below it are multiplied by one: asking would wait for the device.
     """
     if limit and (norm.is_cuda or norm > limit):
-        torch.nn.utils.clip_grads_with_norm_([p for p in model.parameters() if p.grad is not None], limit, norm)
+        torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
 
 
 def skip_if(optimizer: torch.optim.Optimizer, bad: Tensor) -> bool:

@@ -69,7 +69,7 @@ def new_step_state(
     return StepState(
         model=wrap_for_ranks(context.detector, context.ranks),
         scaler=scaler,
-        monitor=open_monitor(context, first_steps, step),
+        monitor=open_monitor(context, first_steps, step, scaled=scaler.is_enabled()),
         micro_batches=micro_batches,
         non_finite=torch.zeros((), dtype=torch.bool, device=context.ranks.device),
     )
@@ -116,11 +116,12 @@ def train_step(
     state.guard.check()  # the update before
     with profile_span("optimizer"):
         state.scaler.unscale_(optimizer)
-        norm = gradient_norm(context.detector)
+        trained = [p for p in context.detector.parameters() if p.grad is not None]
+        norm = gradient_norm(trained)
         if not state.scaler.is_enabled():  # which answers gradients that overflow by itself
             state.non_finite |= ~norm.isfinite()
         state.guard.record(state.non_finite, update_of)
-        clip_gradients(context.detector, norm, config.clip_norm)
+        clip_gradients(trained, norm, config.clip_norm)
         skip_if(optimizer, state.non_finite)
         state.scaler.step(optimizer)
         state.scaler.update()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from yolofuse.engine.diagnostics.locate_nan import where_not_finite
-from yolofuse.engine.precision import autocast, resolve_precision
+from yolofuse.engine.precision import autocast
 from yolofuse.files import save_text
 from yolofuse.types import PairedBatch
 
@@ -209,8 +209,8 @@ class Monitor:
             file.write(_lines(steps) if file.tell() else _header(steps) + _lines(steps))
 
 
-def open_monitor(context: TrainContext, path: Path, step: int) -> Monitor:
-    """Create the monitor of a run that has made ``step`` steps."""
+def open_monitor(context: TrainContext, path: Path, step: int, *, scaled: bool) -> Monitor:
+    """Create the monitor of a run that has made ``step`` steps, with a gradient scaler or without."""
     detector, device, config = context.detector, context.ranks.device, context.config.train
     window = min(config.monitor_steps, config.epochs * len(context.train_loader))
 
@@ -224,7 +224,7 @@ def open_monitor(context: TrainContext, path: Path, step: int) -> Monitor:
         path,
         window,
         step=step,
-        scaled=resolve_precision(device, config.precision) == "fp16",
+        scaled=scaled,
         is_main=context.ranks.is_main,
         locate_nan=locate_nan,
     )
