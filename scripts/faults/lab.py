@@ -158,6 +158,7 @@ def _run_child(work: Callable[[], object], log: Path, environment: Mapping[str, 
         stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for number in (1, 2):
             os.dup2(stream, number)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
         os.environ.update(environment)
         result = work()
         code = result if isinstance(result, int) else 0

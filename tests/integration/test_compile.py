@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support.runs import train_without_plots as train
 from tests.support.runs import write_config
 from yolofuse.cli import train as cli
 from yolofuse.config import load_config
 from yolofuse.engine.diagnostics.early_steps import read_steps
-from yolofuse.engine.train import train
 from yolofuse.weights import load_checkpoint
 
 

@@ -7,7 +7,6 @@ does the same.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +17,20 @@ from torch import Tensor, nn
 import yolofuse.engine.build
 import yolofuse.model.detectors
 from tests.support.pairs import make_pairs
-from tests.support.runs import run_python, write_config
+from tests.support.processes import run_ranks
+from tests.support.runs import train_without_plots as train
+from tests.support.runs import write_config
 from yolofuse.config import Config, ModelConfig, load_config
 from yolofuse.data import PairSet
-from yolofuse.engine.train import train
 from yolofuse.model import Detector, build_detector
 from yolofuse.weights import load_checkpoint
 
-_STEPS = 20
 _MODELS: dict[str, dict[str, Any]] = {
     "dfl": {"base": "yolov8n", "cut": "mid"},
     "end2end": {"base": "yolo26n", "cut": "mid"},
     "decision": {"base": "yolov8n", "cut": "decision"},
 }
-_RANK = "from tests.integration.test_ddp_equal import as_rank; as_rank()"
 _new_detector = yolofuse.engine.build.new_detector
-
-
-def as_rank() -> None:
-    """Train as a process under torchrun."""
-    with pytest.MonkeyPatch.context() as patch:
-        in_float64(patch)
-        train(load_config(Path(sys.argv[1]), sys.argv[2:]))
 
 
 def in_float64(patch: pytest.MonkeyPatch) -> None:
@@ -57,31 +48,24 @@ def in_float64(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(yolofuse.model.detectors, "_infer_in_float32", infer)
 
 
-@pytest.fixture(scope="module")
-def descriptor(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write pairs for ten steps per epoch."""
-    return make_pairs(tmp_path_factory.mktemp("pairs"), num_train=40, num_val=1, names=("person", "car"))
-
-
 def train_both(
-    name: str, descriptor: Path, folder: Path, patch: pytest.MonkeyPatch, *, sync_bn: bool
+    name: str, steps: int, folder: Path, patch: pytest.MonkeyPatch, *, sync_bn: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Train with two ranks and with one process; return the final tensors of each."""
+    """Train two epochs with two ranks and with one process; return the final tensors of each."""
+    pairs = make_pairs(folder / "pairs", num_train=2 * steps, num_val=1, names=("person", "car"))
     options = {"batch": 4, "nominal_batch": 4, "sync_bn": sync_bn, "val_every": 0, "monitor_steps": 0}
-    config = write_config(folder, descriptor, model=_MODELS[name], train=options)
-    script = folder / "rank.py"
-    script.write_text(_RANK)
-    done = run_python(script, str(config), f"train.run={folder}/ranks", ranks=2)
-    assert done.returncode == 0, done.stderr[-3000:]
+    config = write_config(folder, pairs, model=_MODELS[name], train=options)
     in_float64(patch)
+    codes, output = run_ranks(lambda rank: train(load_config(config, [f"train.run={folder}/ranks"])), folder)
+    assert codes == [0, 0], output
     train(load_config(config, [f"train.run={folder}/alone"]))
-    return final_state(folder / "ranks"), final_state(folder / "alone")
+    return final_state(folder / "ranks", steps), final_state(folder / "alone", steps)
 
 
-def final_state(run: Path) -> dict[str, Tensor]:
+def final_state(run: Path, steps: int) -> dict[str, Tensor]:
     """Return the tensors of model and EMA of a finished run, by name."""
     content = load_checkpoint(run / "weights" / "last.pt")
-    assert content["progress"]["step"] == _STEPS
+    assert content["progress"]["step"] == steps
     state = {f"{part}.{name}": tensor for part in ("model", "ema") for name, tensor in content[part].items()}
     assert {tensor.dtype for tensor in state.values() if tensor.is_floating_point()} == {torch.float64}
     return state
@@ -94,12 +78,13 @@ def largest_difference(found: dict[str, Tensor], expected: dict[str, Tensor]) ->
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("dfl", marks=pytest.mark.soak), "end2end", pytest.param("decision", marks=pytest.mark.soak)]
+    ("name", "steps"),
+    [("end2end", 10), *(pytest.param(name, 20, marks=pytest.mark.soak) for name in _MODELS)],
 )
 def test_training__of_two_ranks_equals_that_of_one(
-    name: str, descriptor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ranks, alone = train_both(name, descriptor, tmp_path, monkeypatch, sync_bn=True)
+    ranks, alone = train_both(name, steps, tmp_path, monkeypatch, sync_bn=True)
     difference, where = largest_difference(ranks, alone)
     print(f"{name}: {difference:.2g} in {where}")
     assert difference < 1e-6, where  # required: 1e-5
@@ -118,8 +103,6 @@ def read_results(run: Path) -> list[float]:
 
 
 @pytest.mark.soak
-def test_training__without_synchronised_norms_differs(
-    descriptor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training__without_synchronised_norms_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Check the method itself. test_loss shows that a loss normaliser per rank would differ as much."""
-    assert largest_difference(*train_both("dfl", descriptor, tmp_path, monkeypatch, sync_bn=False))[0] > 1e-3
+    assert largest_difference(*train_both("dfl", 20, tmp_path, monkeypatch, sync_bn=False))[0] > 1e-3

@@ -7,65 +7,71 @@ import multiprocessing
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 import yolofuse.engine.train as loop
+from scripts.faults.lab import Job
 from tests.support.pairs import make_pairs
-from tests.support.runs import REPO, same_tensors, write_config
+from tests.support.processes import run_ranks, started_ranks
+from tests.support.runs import same_tensors, without_plots, write_config
+from tests.support.runs import train_without_plots as train
+from yolofuse.cli import train as cli
 from yolofuse.config import load_config
-from yolofuse.engine.train import train
+from yolofuse.engine.build import TrainContext
+from yolofuse.engine.step import StepState, train_step
+from yolofuse.types import PairedBatch
 from yolofuse.weights import load_checkpoint
 
 _STATE = ("model", "ema", "ema_updates", "optimizer", "scaler")
 _FAULT_STEP = 4  # from 0: the second step of the second epoch, before which the fault is injected into rank 1
-_RANK = """
-import os, signal, sys
-import torch
-torch.set_num_threads(1)
-import yolofuse.engine.train as loop
-from yolofuse.cli.train import main
+_Fault = Callable[[TrainContext, PairedBatch], object]
 
-def send(name):
-    return lambda context, batch: os.kill(os.getpid(), getattr(signal, name))
 
-def flip_a_bit(context, batch):
+def _nothing(context: TrainContext, batch: PairedBatch) -> None:
+    """Inject no fault."""
+
+
+def _send(number: signal.Signals) -> _Fault:
+    return lambda context, batch: os.kill(os.getpid(), number)
+
+
+def _flip_a_bit(context: TrainContext, batch: PairedBatch) -> None:
     weight = next(context.detector.parameters()).data
     number = weight[(0,) * weight.dim()]
     number.copy_((number.reshape(1).view(torch.int32) ^ 1).view(torch.float32)[0])
 
-def shrink_memory(context, batch):
-    max_pairs = int(os.environ["PAIRS_THAT_FIT"])
 
-    def check(module, inputs):
-        if module.training and len(inputs[0]) > max_pairs:
+def _shrink_memory(pairs: int) -> _Fault:
+    """Make forward passes of more than ``pairs`` pairs fail."""
+
+    def check(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if module.training and len(inputs[0]) > pairs:
             raise torch.OutOfMemoryError("simulated")
-    context.detector.register_forward_pre_hook(check)
 
-def poison(context, batch):
+    return lambda context, batch: context.detector.register_forward_pre_hook(check)
+
+
+def _poison(context: TrainContext, batch: PairedBatch) -> None:
     batch.pixels = batch.pixels * float("nan")
 
-faults = {"nothing": lambda context, batch: None, "flip": flip_a_bit, "memory": shrink_memory, "nan": poison}
-fault, step = faults.get(sys.argv[1]) or send(sys.argv[1]), int(sys.argv[2])
-train_step = loop.train_step
 
-def faulty_step(context, state, batch, number, *args):
-    if number == step + 1:
-        fault(context, batch)
-    return train_step(context, state, batch, number, *args)
+def _inject(fault: _Fault) -> None:
+    """Let the fault happen before one training step of this process."""
 
-if os.environ["RANK"] == "1":
-    loop.train_step = faulty_step
-sys.exit(main(sys.argv[3:]))
-"""
+    def faulty_step(context: TrainContext, state: StepState, batch: PairedBatch, number: int, *args: Any) -> Any:
+        if number == _FAULT_STEP + 1:
+            fault(context, batch)
+        return train_step(context, state, batch, number, *args)
+
+    setattr(loop, "train_step", faulty_step)  # noqa: B010 - a module does not export what it imports
 
 
 class TwoRankRuns:
@@ -79,40 +85,24 @@ class TwoRankRuns:
             data={"cache_dir": str(folder / "cache")},
             train={"batch": 4, "epochs": 3, "save_every": 1},
         )
-        self._script = folder / "rank.py"
-        self._script.write_text(_RANK)
 
-    @contextmanager
-    def started(self, run: str, fault: str, *options: str) -> Iterator[list[subprocess.Popen[str]]]:
+    def started(self, run: str, fault: _Fault, *options: str) -> AbstractContextManager[list[Job]]:
         """Start both ranks of a run with a fault in the second; kill what still runs at the end of the block."""
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
-        common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-        common |= {"PAIRS_THAT_FIT": os.environ.get("PAIRS_THAT_FIT", "1"), "PYTHONPATH": str(REPO)}
-        argv = ["--cfg", str(self.config), "--auto-resume", f"train.run={self.folder / run}", *options]
-        ranks = [
-            subprocess.Popen(
-                [sys.executable, str(self._script), fault, str(_FAULT_STEP), *argv],
-                env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for rank in ("0", "1")
-        ]
-        try:
-            yield ranks
-        finally:
-            for process in ranks:
-                process.kill()
-                process.wait()
+        return started_ranks(self._work(run, fault, options), self.folder)
 
-    def run(self, run: str, fault: str, *options: str) -> tuple[list[int], str]:
+    def run(self, run: str, fault: _Fault, *options: str) -> tuple[list[int | None], str]:
         """Run both ranks to their end; return their exit codes and output."""
-        with self.started(run, fault, *options) as ranks:
-            outputs = [process.communicate(timeout=200)[0] for process in ranks]
-            return [process.returncode for process in ranks], "\n".join(outputs)
+        return run_ranks(self._work(run, fault, options), self.folder)
+
+    def _work(self, run: str, fault: _Fault, options: tuple[str, ...]) -> Callable[[int], int]:
+        def work(rank: int) -> int:
+            if rank == 1:
+                _inject(fault)
+            argv = ["--cfg", str(self.config), "--auto-resume", f"train.run={self.folder / run}", *options]
+            with without_plots():
+                return cli.main(argv)
+
+        return work
 
     def events(self, run: str) -> list[str]:
         """Return the names of a run's events, in order."""
@@ -129,26 +119,25 @@ class TwoRankRuns:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> TwoRankRuns:
     """Make the data, and a run called ``whole`` without a fault."""
     made = TwoRankRuns(tmp_path_factory.mktemp("pairs"))
-    codes, output = made.run("whole", "nothing")
+    codes, output = made.run("whole", _nothing)
     assert codes == [0, 0], output
     return made
 
 
 def test_one_rank__killed_ends_the_job_and_the_next_one_resumes(runs: TwoRankRuns) -> None:
-    with runs.started("killed", "SIGKILL") as ranks:
+    with runs.started("killed", _send(signal.SIGKILL)) as ranks:
         assert ranks[1].wait(200) == -signal.SIGKILL
         killed_at = time.monotonic()
-        assert ranks[0].wait(60) != 0
+        assert ranks[0].wait(60) not in {0, None}
         assert time.monotonic() - killed_at < 60
-    codes, output = runs.run("killed", "nothing")
+    codes, output = runs.run("killed", _nothing)
     assert codes == [0, 0], output
     assert runs.same_end("killed", "whole")
 
 
 def test_one_rank__hanging_ends_the_other_with_its_stacks(runs: TwoRankRuns) -> None:
-    with runs.started("hung", "SIGSTOP", "train.watchdog_minutes=0.1") as ranks:
-        output, _ = ranks[0].communicate(timeout=200)
-        assert ranks[0].returncode != 0, output
+    with runs.started("hung", _send(signal.SIGSTOP), "train.watchdog_minutes=0.1") as ranks:
+        assert ranks[0].wait(200) not in {0, None}, ranks[0].output()
         assert ranks[1].poll() is None  # stopped; torchrun kills it
     stacks = (runs.folder / "hung" / "stacks-rank0.txt").read_text()
     assert "all_reduce" in stacks
@@ -166,7 +155,7 @@ def test_resume__keeps_and_reports_the_stacks_of_a_hung_job(tmp_path: Path, capl
 
 
 def test_one_rank__with_a_different_weight_is_found_and_named(runs: TwoRankRuns) -> None:
-    codes, output = runs.run("drifted", "flip", "train.check_ranks_every=1")
+    codes, output = runs.run("drifted", _flip_a_bit, "train.check_ranks_every=1")
     assert codes == [2, 2], output
     assert "model.rgb.layers.0.conv.weight: rank 1 differs from rank 0" in output
     assert runs.events("drifted")[-1] == "failed"
@@ -174,45 +163,42 @@ def test_one_rank__with_a_different_weight_is_found_and_named(runs: TwoRankRuns)
 
 @pytest.mark.parametrize("name", [pytest.param("SIGTERM", marks=pytest.mark.soak), "SIGUSR1"])
 def test_one_rank__signalled_stops_both_at_the_same_step(runs: TwoRankRuns, name: str) -> None:
-    codes, output = runs.run(name, name)
+    codes, output = runs.run(name, _send(signal.Signals[name]))
     assert codes == [75, 75], output
     assert json.loads((runs.folder / name / "PREEMPTED").read_text())["step"] == _FAULT_STEP + 1
-    codes, output = runs.run(name, "nothing")
+    codes, output = runs.run(name, _nothing)
     assert codes == [0, 0], output
     assert runs.same_end(name, "whole")
 
 
 def test_one_rank__with_nan_pixels_rolls_back_both(runs: TwoRankRuns) -> None:
-    codes, output = runs.run("poisoned", "nan")
+    codes, output = runs.run("poisoned", _poison)
     assert codes == [0, 0], output
     assert runs.events("poisoned") == ["begun", "rolled_back", "finished"]
     assert load_checkpoint(runs.folder / "poisoned" / "weights" / "last.pt")["progress"]["skipped"] == [_FAULT_STEP]
 
 
 def test_one_rank__out_of_memory_halves_the_micro_batches_of_both(runs: TwoRankRuns) -> None:
-    codes, output = runs.run("short", "memory", "train.sync_bn=false")
+    codes, output = runs.run("short", _shrink_memory(1), "train.sync_bn=false")
     assert codes == [0, 0], output
     assert runs.events("short") == ["begun", "out_of_memory", "finished"]
     assert json.loads((runs.folder / "short" / "split_batches.json").read_text()) == {"parts": 2}
 
 
 def test_one_rank__out_of_memory_in_a_collective_ends_the_job_and_the_next_one_splits(runs: TwoRankRuns) -> None:
-    codes, output = runs.run("stuck", "memory", "train.sync_bn=true")
+    codes, output = runs.run("stuck", _shrink_memory(1), "train.sync_bn=true")
     assert 0 not in codes, output
     assert (runs.folder / "stuck" / "PREEMPTED").exists()
-    codes, output = runs.run("stuck", "memory", "train.sync_bn=true")
+    codes, output = runs.run("stuck", _shrink_memory(1), "train.sync_bn=true")
     assert codes == [0, 0], output
     assert json.loads((runs.folder / "stuck" / "split_batches.json").read_text()) == {"parts": 2}
 
 
 @pytest.mark.soak
-def test_one_rank__out_of_memory_with_one_pair_is_not_requeued(
-    runs: TwoRankRuns, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PAIRS_THAT_FIT", "0")
+def test_one_rank__out_of_memory_with_one_pair_is_not_requeued(runs: TwoRankRuns) -> None:
     (runs.folder / "hopeless").mkdir()
     (runs.folder / "hopeless" / "split_batches.json").write_text('{"parts": 2}')  # one pair at a time
-    codes, output = runs.run("hopeless", "memory", "train.sync_bn=true")
+    codes, output = runs.run("hopeless", _shrink_memory(0), "train.sync_bn=true")
     assert 0 not in codes, output
     assert "even with one pair at a time" in output
     assert not (runs.folder / "hopeless" / "PREEMPTED").exists()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.runs import train_without_plots as train
 from tests.support.runs import write_config
 from yolofuse.cli import probe as probe_cli
 from yolofuse.cli import train as train_cli
@@ -20,7 +21,6 @@ from yolofuse.engine import train as loop
 from yolofuse.engine.build import build_context
 from yolofuse.engine.diagnostics.init_probe import probe
 from yolofuse.engine.step import train_step
-from yolofuse.engine.train import train
 
 
 def _probe(config: Path, out: Path, *arguments: str) -> dict[str, Any]:

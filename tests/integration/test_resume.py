@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.runs import REPO, run_python, same_tensors, train_without_plots, write_config
+import yolofuse.engine.train as loop
+from tests.support.processes import run_forked
+from tests.support.runs import same_tensors, train_without_plots, write_config
+from yolofuse.cli import train as cli
 from yolofuse.config import load_config
-from yolofuse.engine.train import train
 from yolofuse.weights import load_checkpoint
 
-_KILL_SCRIPT = """
-import os, signal, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from yolofuse.cli.train import main
-import yolofuse.engine.train as loop
-import yolofuse.weights.checkpoint as checkpoint
 
-where, count = sys.argv[1], int(sys.argv[2])
-calls = 0
+def _die_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a function: its call of that number, from 1, kills the process."""
+    calls = itertools.count(1)
 
-def die_at(function):
-    def wrapped(*args, **kwargs):
-        global calls
-        calls += 1
-        if calls == count:
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == call:
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*args, **kwargs)
+
     return wrapped
 
-if where == "step":
-    loop.train_step = die_at(loop.train_step)
-else:  # after the new file is written, before it is renamed
-    checkpoint.Path.replace = die_at(checkpoint.Path.replace)
-sys.exit(main(sys.argv[3:]))
-"""
+
+def _train_and_die(where: str, call: int, *argv: str) -> int:
+    """Train as the command does, and be killed in a step, or between writing and renaming a checkpoint."""
+    target, name = (loop, "train_step") if where == "step" else (Path, "replace")
+    setattr(target, name, _die_at(call, getattr(target, name)))
+    return cli.main(list(argv))
+
 
 _OPTIONS = ["train.epochs=3", "train.save_every=2", "train.multi_scale=0.3"]
 _KILLS = [
@@ -60,14 +60,13 @@ def test_resume__after_sigkill_is_bit_identical(tmp_path: Path, where: str, coun
     config = write_config(tmp_path, data={"workers": workers})
     whole = train_without_plots(load_config(config, [*_OPTIONS, f"train.run={tmp_path / 'whole'}"]))
     killed = tmp_path / "killed"
-    script = tmp_path / "killed.py"
-    script.write_text(_KILL_SCRIPT)
-    ended = run_python(script, where, str(count), "--cfg", str(config), *_OPTIONS, f"train.run={killed}")
-    assert ended.returncode == -9, ended.stderr
+    argv = ("--cfg", str(config), *_OPTIONS, f"train.run={killed}")
+    code, output = run_forked(partial(_train_and_die, where, count, *argv), tmp_path)
+    assert code == -signal.SIGKILL, output
     if (killed / "weights" / "last.pt").exists():
         assert load_checkpoint(killed / "weights" / "last.pt")["progress"]["epoch"] < 3
-    resumed = run_python(REPO / "train_dual.py", "--resume", str(killed))
-    assert resumed.returncode == 0, resumed.stderr
+    code, output = run_forked(partial(cli.main, ["--resume", str(killed)]), tmp_path)
+    assert code == 0, output
     a, b = (load_checkpoint(folder / "weights" / "last.pt") for folder in (whole, killed))
     for key in ("model", "ema", "ema_updates", "optimizer", "scaler"):
         assert same_tensors(a[key], b[key]), key
@@ -78,10 +77,8 @@ def test_resume__after_sigkill_is_bit_identical(tmp_path: Path, where: str, coun
 
 
 def test_resume__refuses_overrides_and_changed_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from yolofuse.cli import train as cli
-
     config = write_config(tmp_path, train={"epochs": 1})
-    run = train(load_config(config))
+    run = train_without_plots(load_config(config))
     assert cli.main(["--resume", str(run), "train.lr0=1"]) == 2
     assert "leave out train.lr0=1" in capsys.readouterr().err
     label = next((tmp_path / "data" / "labels" / "train").glob("*.txt"))
@@ -91,7 +88,5 @@ def test_resume__refuses_overrides_and_changed_data(tmp_path: Path, capsys: pyte
 
 
 def test_resume__without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from yolofuse.cli import train as cli
-
     assert cli.main(["--resume", str(tmp_path / "none")]) == 2
     assert "no run here" in capsys.readouterr().err

@@ -20,8 +20,10 @@ from typing import Any
 import pytest
 
 from tests.support.pairs import make_pairs
-from tests.support.runs import REPO, same_tensors, write_config
+from tests.support.processes import run_ranks
+from tests.support.runs import REPO, same_tensors, train_without_plots, write_config
 from yolofuse.cli import submit
+from yolofuse.config import load_config
 from yolofuse.run.records import read_events
 from yolofuse.weights import load_checkpoint
 
@@ -29,7 +31,8 @@ pytestmark = [pytest.mark.xdist_group("slurm"), pytest.mark.timeout(600)]
 
 _SCRIPT = REPO / "tests" / "slurm_local.sh"
 _UNAVAILABLE = 3  # the script's exit code where Slurm cannot run
-_STEPS = 20  # per epoch
+_STEPS = 14  # per epoch
+_TRAIN = {"batch": 4, "epochs": 2, "save_every": 3, "val_every": 2}
 _STATE = ("model", "ema", "ema_updates", "optimizer", "scaler")
 
 
@@ -48,10 +51,9 @@ class Cluster:
 
     def submit(self, name: str, capsys: pytest.CaptureFixture[str], *arguments: str, **train: Any) -> dict[str, str]:
         """Submit a tiny run as a user does; return job ids by stage."""
-        options = {"batch": 4, "epochs": 2, "save_every": 3, "val_every": 2, **train}
         home = self.folder / name
         home.mkdir()
-        config = write_config(home, self.descriptor, train=options)
+        config = write_config(home, self.descriptor, train={**_TRAIN, **train})
         capsys.readouterr()
         code = submit.main(["--cfg", str(config), "--name", name, "--cpus", "1", *arguments])
         captured = capsys.readouterr()
@@ -123,22 +125,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def whole() -> dict[str, str]:
-    """Hold the job ids of the undisturbed run, once submitted."""
-    return {}
-
-
-@pytest.fixture
-def reference(cluster: Cluster, whole: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Callable[[], Path]:
-    """Start the undisturbed run in parallel to the test; call the result to wait for the run and get its folder."""
-    if not whole:
-        whole.update(cluster.submit("whole", capsys, "--nodes", "2", "--gpus", "0"))
-
-    def wait() -> Path:
-        cluster.wait_for_end(whole["train"])
-        return cluster.folder / "whole" / "run"
-
-    return wait
+def whole(cluster: Cluster) -> Path:
+    """Train undisturbed, with the same two ranks but without Slurm; return the run's folder."""
+    folder = cluster.folder / "whole"
+    folder.mkdir()
+    config = load_config(write_config(folder, cluster.descriptor, train=_TRAIN))
+    codes, output = run_ranks(lambda rank: train_without_plots(config), folder)
+    assert codes == [0, 0], output
+    return config.run_dir
 
 
 def assert_same_run(a: Path, b: Path) -> None:
@@ -160,7 +154,7 @@ def events(run: Path) -> list[str]:
 
 
 def test_array__of_seeds_is_trained_evaluated_and_tabulated(
-    cluster: Cluster, reference: object, capsys: pytest.CaptureFixture[str]
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = cluster.folder / "table.csv"
     arguments = ("--gpus", "1", "--seeds", "0,7", "--val", "--collect", str(table), "train.epochs=1")
@@ -190,12 +184,13 @@ def test_failed_training__is_a_failed_job_and_its_evaluation_is_cancelled(
     assert "nosuch" in cluster.logs()
 
 
-def test_run__preempted_then_losing_each_node_ends_bit_identical(
-    cluster: Cluster, reference: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("lost", [("n2",), pytest.param(("n2", "n1"), marks=pytest.mark.soak)], ids="-".join)
+def test_run__preempted_then_losing_nodes_ends_bit_identical(
+    cluster: Cluster, whole: Path, capsys: pytest.CaptureFixture[str], lost: tuple[str, ...]
 ) -> None:
-    whole = reference()
-    job = cluster.submit("broken", capsys, "--nodes", "2", "--gpus", "0")["train"]
-    run = cluster.folder / "broken" / "run"
+    name = "-".join(("lost", *lost))
+    job = cluster.submit(name, capsys, "--nodes", "2", "--gpus", "0")["train"]
+    run = cluster.folder / name / "run"
 
     cluster.wait_for_checkpoint(run, after=0)
     subprocess.run(["scancel", "--batch", "--signal=USR1", job], timeout=30, check=True)  # as before the time limit
@@ -209,18 +204,18 @@ def test_run__preempted_then_losing_each_node_ends_bit_identical(
     # Slurm takes minutes to notice a dead node, the other rank fails within seconds: the job must find the cause.
     cluster.wait_for_checkpoint(run, after=resumed.step or 0)
     assert cluster.script("fail", "n2").returncode == 0
-    cluster.wait("the job to be requeued", lambda: "does not answer; requeued" in cluster.logs("broken"))
+    cluster.wait("the job to be requeued", lambda: "does not answer; requeued" in cluster.logs(name))
     assert cluster.script("forget").returncode == 0
     assert cluster.script("revive", "n2").returncode == 0
     cluster.wait("the run to resume", lambda: events(run).count("resumed") == 2)
 
-    # The job's script ran on the first node and dies with it: Slurm requeues the job.
-    cluster.wait_for_checkpoint(run, after=read_events(run)[0][-1].step or 0)
-    assert cluster.script("fail", "n1").returncode == 0
-    assert cluster.script("revive", "n1").returncode == 0
+    if "n1" in lost:  # the job's script runs on it and dies with it: Slurm requeues the job
+        cluster.wait_for_checkpoint(run, after=read_events(run)[0][-1].step or 0)
+        assert cluster.script("fail", "n1").returncode == 0
+        assert cluster.script("revive", "n1").returncode == 0
 
     cluster.wait_for_end(job)
-    assert cluster.jobs(job)[0]["Restarts"] == "3"
+    assert cluster.jobs(job)[0]["Restarts"] == str(1 + len(lost))
     assert events(run)[-2:] == ["resumed", "finished"]
     assert (run / "FINISHED").exists()
     assert_same_run(whole, run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import pytest
 import yaml
 
 from tests.support.pairs import make_pairs, random_pair, write_pair
-from tests.support.runs import REPO, run_python, same_tensors, write_config
+from tests.support.processes import run_ranks
+from tests.support.runs import same_tensors, write_config
+from tests.support.runs import train_without_plots as train
 from yolofuse.cli import train as train_cli
 from yolofuse.cli import val as val_cli
 from yolofuse.config import load_config
-from yolofuse.engine.train import train
 from yolofuse.weights import load_checkpoint
 
 _RGB_HW, _IR_HW = (96, 160), (64, 80)
@@ -99,6 +101,10 @@ def test_caches__leave_a_run_bit_identical(tmp_path: Path, augment_on: str) -> N
     assert same_tensors(weights[0], weights[2])
 
 
+def _train_as_rank(config: Path, rank: int) -> None:
+    train(load_config(config))
+
+
 def test_ram_cache__is_shared_by_ranks(tmp_path: Path) -> None:
     """Two ranks, of which the second maps the memory of the first, end as two ranks without a cache."""
     descriptor = make_pairs(tmp_path / "set", 6, 2, (150, 202), suffixes=(".jpg", ".jpg"))
@@ -107,7 +113,7 @@ def test_ram_cache__is_shared_by_ranks(tmp_path: Path) -> None:
         folder = tmp_path / cache
         folder.mkdir()
         config = write_config(folder, descriptor, train={"cache": cache, "epochs": 1, "batch": 4})
-        done = run_python(REPO / "train_dual.py", "--cfg", str(config), ranks=2)
-        assert done.returncode == 0, done.stderr[-3000:]
+        codes, output = run_ranks(partial(_train_as_rank, config), folder)
+        assert codes == [0, 0], output
         weights.append(load_checkpoint(folder / "run" / "weights" / "last.pt")["model"])
     assert same_tensors(*weights)

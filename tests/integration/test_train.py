@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tests.support.pairs import make_pairs
+from tests.support.runs import train_without_plots as train
 from tests.support.runs import write_config
 from yolofuse.cli import train as train_cli
 from yolofuse.cli import val as val_cli
@@ -22,7 +23,6 @@ from yolofuse.config import ModelConfig, load_config
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.build import new_detector
 from yolofuse.engine.dataloaders import load_split
-from yolofuse.engine.train import train
 from yolofuse.model import build_detector
 from yolofuse.weights import load_and_initialise, load_checkpoint
 

@@ -17,6 +17,7 @@ from tests.support.pairs import make_pairs
 from tests.support.runs import run_module
 
 
+@pytest.mark.soak
 def test_train_benchmark__runs_on_the_cpu(tmp_path: Path) -> None:
     data = make_pairs(tmp_path / "set", num_train=3, num_val=1, suffixes=(".jpg", ".jpg"))
     options = ["--imgsz", "64", "--batch", "2", "--steps", "3", "--rounds", "1", "--threads", "1", "--device", "cpu"]

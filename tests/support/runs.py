@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -67,12 +69,19 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
 
 
-def train_without_plots(config: Config, **options: Any) -> Path:
-    """Train as :func:`yolofuse.engine.train.train` does, but without plots, which take a third of a tiny run."""
+@contextmanager
+def without_plots() -> Iterator[None]:
+    """Leave out a run's plots, which take a third of a tiny run."""
     with (
         mock.patch("yolofuse.engine.train.save_run_curves"),
         mock.patch("yolofuse.engine.lifecycle.save_first_batches"),
     ):
+        yield
+
+
+def train_without_plots(config: Config, **options: Any) -> Path:
+    """Train as :func:`yolofuse.engine.train.train` does, but without plots."""
+    with without_plots():
         return train(config, **options)
 
 

@@ -255,8 +255,10 @@ def update(detector: Detector, optimizer: torch.optim.Optimizer, average: ModelE
 
 @pytest.mark.parametrize(
     ("model", "name"),
-    [({"base": "yolov8n"}, "adamw"), ({"base": "yolo26n", "streams": "rgb"}, "musgd")],
-    ids=["dfl_adamw", "end2end_musgd"],  # torch's fused SGD can't be pretended; the next test has it
+    [  # torch's fused SGD can't be pretended; the next test has it
+        pytest.param({"base": "yolov8n"}, "adamw", id="dfl_adamw", marks=pytest.mark.soak),
+        pytest.param({"base": "yolo26n", "streams": "rgb"}, "musgd", id="end2end_musgd"),
+    ],
 )
 def test_step__never_waits_for_a_pretended_gpu(
     model: dict[str, str], name: Any, monkeypatch: pytest.MonkeyPatch
