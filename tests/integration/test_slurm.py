@@ -204,7 +204,7 @@ def test_run__preempted_then_losing_nodes_ends_bit_identical(
     # Slurm takes minutes to notice a dead node, the other rank fails within seconds: the job must find the cause.
     cluster.wait_for_checkpoint(run, after=resumed.step or 0)
     assert cluster.script("fail", "n2").returncode == 0
-    cluster.wait("the job to be requeued", lambda: "does not answer; requeued" in cluster.logs(name))
+    cluster.wait("the job to be requeued", lambda: "does not answer; requeueing" in cluster.logs(name))
     assert cluster.script("forget").returncode == 0
     assert cluster.script("revive", "n2").returncode == 0
     cluster.wait("the run to resume", lambda: events(run).count("resumed") == 2)

@@ -94,11 +94,11 @@ def test_template__an_element_of_an_array_uses_its_own_arguments(job: Job) -> No
 @pytest.mark.parametrize(
     ("task", "environ", "requeues", "is_requeued", "message"),
     [
-        (_MARK + "sys.exit(75)", {}, 3, True, "preempted; saved; requeued"),
+        (_MARK + "sys.exit(75)", {}, 3, True, "preempted; saved; requeueing"),
         ("sys.exit(75)", {}, 3, False, "ended with code 75"),
         (_MARK, {}, 3, False, "ended with code 0"),
         (_MARK + "sys.exit(75)", {"SLURM_RESTART_COUNT": "3"}, 3, False, "3 times were allowed"),
-        (_MARK + "sys.exit(75)", {"SLURM_RESTART_COUNT": "2"}, 3, True, "requeued"),
+        (_MARK + "sys.exit(75)", {"SLURM_RESTART_COUNT": "2"}, 3, True, "requeueing"),
     ],
     ids=["preempted", "crashed", "done", "too-often", "last-time"],
 )
@@ -111,7 +111,7 @@ def test_template__requeues_a_run_that_wrote_a_new_marker(
     assert code == (75 if "75" in task else 0)
 
 
-@pytest.mark.parametrize(("state", "message"), [("PENDING", "saved; requeued"), ("RUNNING", "did not requeue it")])
+@pytest.mark.parametrize(("state", "message"), [("PENDING", "saved; requeueing"), ("RUNNING", "did not requeue it")])
 def test_template__reports_whether_slurm_requeued_it_or_refused(job: Job, state: str, message: str) -> None:
     _, output = job.end(job.start(_MARK + "sys.exit(75)", environ={"QUEUED": state}))
     assert message in output
@@ -150,7 +150,7 @@ def _signalled(job: Job, number: int, on_signal: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("on_signal", "message"),
     [
-        ("(run / 'PREEMPTED').touch(); (run / 'PREEMPTED').write_text('x')", "preempted; saved; requeued"),
+        ("(run / 'PREEMPTED').touch(); (run / 'PREEMPTED').write_text('x')", "preempted; saved; requeueing"),
         ("pass", "not saved"),
     ],
     ids=["saved", "too-early-to-save"],
@@ -175,7 +175,7 @@ def test_template__requeues_if_another_node_does_not_answer(job: Job) -> None:
     for silent in ("0", "1"):
         code, output = job.end(job.start("", environ={"SLURM_NNODES": "2", "SILENT": silent}))
         assert code == 1
-        assert ("a node does not answer; requeued" in output) == job.requeued.exists() == (silent == "1")
+        assert ("a node does not answer; requeueing" in output) == job.requeued.exists() == (silent == "1")
 
 
 def test_template__several_ranks_go_through_torchrun(job: Job) -> None:
