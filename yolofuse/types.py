@@ -15,6 +15,8 @@ from torch import Tensor
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 Modality = Literal["rgb", "ir"]
+CHANNELS: Mapping[Modality, slice] = {"rgb": slice(0, 3), "ir": slice(3, 4)}
+"""Channels of each modality in an array or a batch of pairs."""
 ByteArray = npt.NDArray[np.uint8]
 PixelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 

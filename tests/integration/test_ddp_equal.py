@@ -21,7 +21,6 @@ from tests.support.processes import run_ranks
 from tests.support.runs import train_without_plots as train
 from tests.support.runs import write_config
 from yolofuse.config import Config, ModelConfig, load_config
-from yolofuse.data import PairSet
 from yolofuse.model import Detector, build_detector
 from yolofuse.weights import load_checkpoint
 
@@ -29,6 +28,7 @@ _MODELS: dict[str, dict[str, Any]] = {
     "dfl": {"base": "yolov8n", "cut": "mid"},
     "end2end": {"base": "yolo26n", "cut": "mid"},
     "decision": {"base": "yolov8n", "cut": "decision"},
+    "anchors": {"base": "yolov5n", "cut": "mid", "head": "anchors"},
 }
 _new_detector = yolofuse.engine.build.new_detector
 
@@ -36,8 +36,8 @@ _new_detector = yolofuse.engine.build.new_detector
 def in_float64(patch: pytest.MonkeyPatch) -> None:
     """Build detectors in float64; change nothing else of a run."""
 
-    def build(config: Config, pairs: PairSet) -> Detector:
-        detector = _new_detector(config, pairs).double()
+    def build(config: Config, num_classes: int) -> Detector:
+        detector = _new_detector(config, num_classes).double()
         detector.register_forward_pre_hook(lambda _, images: tuple(image.double() for image in images))
         return detector
 

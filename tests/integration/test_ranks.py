@@ -33,9 +33,12 @@ def _train_and_keep_state(config: Path, folder: Path, *overrides: str) -> None:
     torch.save(state, folder / f"rank{context.ranks.rank}.pt")
 
 
-@pytest.mark.parametrize("base", [pytest.param("yolov8n", marks=pytest.mark.soak), "yolo26n"])
-def test_training__two_gloo_ranks_end_identical(tmp_path: Path, base: str) -> None:
-    config = write_config(tmp_path, model={"base": base})
+@pytest.mark.parametrize(
+    ("base", "head"),
+    [pytest.param("yolov8n", "dfl", marks=pytest.mark.soak), ("yolo26n", "dfl"), ("yolov5n", "anchors")],
+)
+def test_training__two_gloo_ranks_end_identical(tmp_path: Path, base: str, head: str) -> None:
+    config = write_config(tmp_path, model={"base": base, "head": head})
     codes, output = run_ranks(lambda rank: _train_and_keep_state(config, tmp_path, "train.batch=4"), tmp_path)
     assert codes == [0, 0], output
     first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))

@@ -146,7 +146,7 @@ def test_pretrained__both_streams_start_from_the_same_weights(tmp_path: Path) ->
     torch.save(state, tmp_path / "single.pt")
     config = load_config(write_config(tmp_path, weights={"pretrained": str(tmp_path / "single.pt")}))
     pairs = load_split(config, "train", Ranks(0, 1, torch.device("cpu")))
-    detector = new_detector(config, pairs)
+    detector = new_detector(config, len(pairs.names))
     report = load_and_initialise(detector, config, pairs.names)
     assert {report.count(part)["initialised"] for part in ("rgb", "ir", "trunk")} == {0}
     assert report.count("ir")["inflated"] == 1

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from yolofuse.cli.common import Parser, run_command
-from yolofuse.engine.evaluate_checkpoint import evaluate_checkpoint, evaluate_run
+from yolofuse.config import load_config
+from yolofuse.engine.evaluate_checkpoint import evaluate_checkpoint, evaluate_run, evaluate_start
 from yolofuse.errors import ConfigError
 
 
@@ -15,17 +16,21 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(
         prog="val_dual.py",
         usage="%(prog)s --run RUN [section.key=value ...]\n"
-        "       %(prog)s --weights FILE --data FILE [section.key=value ...]",
+        "       %(prog)s --weights FILE --data FILE [section.key=value ...]\n"
+        "       %(prog)s --cfg FILE [section.key=value ...]",
         description="Evaluate a detector on a split of paired images with pycocotools.",
     )
     parser.add_argument("--run", type=Path, metavar="RUN", help="folder of a run; its best weights are evaluated")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="a checkpoint of yolofuse")
+    parser.add_argument(
+        "--cfg", type=Path, metavar="FILE", help="the YAML of a run: evaluate its model as loaded, before training"
+    )
     parser.add_argument("--data", type=Path, metavar="FILE", help="descriptor of the data set to evaluate on")
     parser.add_argument("--split", metavar="NAME", help="split to evaluate (default: the config's data.val_split)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: eval-SPLIT in the run)")
     args, overrides = parser.parse_with_overrides(sys.argv[1:] if argv is None else argv)
-    if (args.run is None) == (args.weights is None):
-        parser.error("give either --run RUN or --weights FILE with --data FILE")
+    if [args.run, args.weights, args.cfg].count(None) != 2:
+        parser.error("give one of --run RUN, --weights FILE with --data FILE, or --cfg FILE")
 
     # another data set has another root, not that of the training run
     other_data = [] if args.data is None else [f"data.descriptor={args.data}", "data.root=null"]
@@ -33,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     def command() -> None:
         if args.run is not None:
             evaluate_run(args.run, [*other_data, *overrides], split=args.split, out=args.out)
+            return
+        if args.cfg is not None:
+            evaluate_start(load_config(args.cfg, [*other_data, *overrides]), split=args.split, out=args.out)
             return
         if args.data is None:
             raise ConfigError("--weights needs --data FILE, the descriptor of the data set to evaluate on")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from yolofuse.config.field_types import AbsolutePath, ImageSize, NonNegative, Positive, Section, Unit
 from yolofuse.config.weights_schema import InitConfig, WeightsConfig
@@ -13,8 +13,13 @@ from yolofuse.config.weights_schema import InitConfig, WeightsConfig
 Cut = Literal["input", "early", "mid", "late", "decision"] | Annotated[int, Field(ge=1)]
 Streams = Literal["both", "rgb", "ir"]
 MergeName = Literal["nms", "proben"]
+HeadName = Literal["auto", "dfl", "anchors"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 CocoBackend = Literal["pycocotools", "faster"]
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
 
 
 class DataConfig(Section):
@@ -55,6 +60,15 @@ class ModelConfig(Section):
     fusion: Annotated[str | FusionConfig, AfterValidator(_without_options)] = "concat"
     """A block of ``yolofuse.nn.FUSIONS``: its name, or ``{name: gated, reduction: 8}`` with options of its
     constructor."""
+    head: HeadName = "auto"
+    """``dfl``: the head of the base. ``anchors``: that of YOLOv5. ``auto``: what the weights of the head's part have;
+    ``dfl`` without any."""
+    anchors: Literal["fit"] | tuple[tuple[tuple[Positive, Positive], ...], ...] | None = None
+    """Anchors of an anchor head: widths and heights in pixels, for each level from the smallest stride up. ``fit``:
+    fitted to the training boxes at ``train.imgsz``. None: those of the weights, else those of YOLOv5."""
+    branch_classes: Annotated[int, Field(ge=1)] | None = None
+    """Number of classes that the class branch of a ``dfl`` head is as wide as ultralytics makes it for. None: that of
+    the weights whose class rows are used, else of the data."""
     merge: MergeName = "nms"
     """How the two detectors of ``cut: decision`` are merged."""
     norm: Literal["batch", "none"] = "batch"
@@ -99,14 +113,36 @@ class AugmentConfig(Section):
     """IR is shifted by up to +- this share of full scale."""
     ir_noise: Unit = 0.02
     """Standard deviation of Gaussian noise on IR, up to this share of full scale."""
+    drop_camera: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the samples in which the image of one camera, either one, is black: the detector then works without
+    it."""
 
 
 class LossConfig(Section):
-    """Gains of the loss terms, as ultralytics names them."""
+    """Gains of the loss terms, as ultralytics and YOLOv5 name them."""
 
-    box: NonNegative = 7.5
+    box: NonNegative | None = None
+    """None: 7.5, or 0.05 with an anchor head."""
     cls: NonNegative = 0.5
     dfl: NonNegative = 1.5
+    """Unused by an anchor head."""
+    obj: NonNegative = 1.0
+    """Used by an anchor head alone."""
+
+    def box_of(self, head: Literal["dfl", "anchors"]) -> float:
+        """Return the gain of the boxes for a kind of head."""
+        return {"dfl": 7.5, "anchors": 0.05}[head] if self.box is None else self.box
+
+
+class RatesConfig(Section):
+    """Learning rate of each part of the model, as a share of the schedule's."""
+
+    streams: Positive = 1.0
+    """The layers before the cut."""
+    fusion: Positive = 1.0
+    trunk: Positive = 1.0
+    """The layers after the cut without the head; of a single-stream model all but the head."""
+    head: Positive = 1.0
 
 
 class TrainConfig(Section):
@@ -114,6 +150,12 @@ class TrainConfig(Section):
 
     run: str
     """Folder of the run. One that holds a run is refused, never overwritten."""
+    recipe: Literal["auto", "finetune", "scratch"] = "auto"
+    """Values of the options that are not given: ``finetune`` keeps what the weights know, ``scratch`` is for a new
+    head. ``auto``: ``finetune`` if the weights' head scores a class of the data. A run's config.yaml has the values."""
+    score_start: Literal["auto"] | bool = "auto"
+    """Evaluate before the first step, as epoch 0: what training has to beat. ``auto``: if the weights' head scores a
+    class of the data."""
     epochs: Annotated[int, Field(ge=1)] = 100
     batch: Annotated[int, Field(ge=-1)] = 16
     """Pairs per step, over all ranks. -1: as many as fit into the GPU's memory, measured before the run starts."""
@@ -145,6 +187,9 @@ class TrainConfig(Section):
     clip_norm: NonNegative = 10.0
     """Maximum norm of all gradients; 0 disables clipping."""
     bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.03
+    freeze_bn: bool = False
+    """Keep the statistics of every BatchNorm as loaded; weights and biases are trained."""
+    rates: RatesConfig = RatesConfig()
     freeze: tuple[str, ...] = ()
     """Shell patterns of parameter names that are not trained, for example ``rgb.layers.*``."""
     close_mosaic: Annotated[int, Field(ge=0)] = 10
@@ -203,6 +248,9 @@ class ValConfig(Section):
     """``rect`` pads each image only to the next multiple of 32; ``square`` to the full size."""
     precision: Precision = "auto"
     """``auto``: bf16 on GPUs that have it, fp32 elsewhere. Boxes are always decoded in fp32."""
+    blank: Annotated[tuple[Literal["rgb", "ir"], ...], BeforeValidator(_as_tuple)] = ()
+    """``rgb``, ``ir`` or ``[rgb, ir]``: also evaluate with that camera's images black, and report both figures. By
+    ``val_dual.py`` alone."""
     backend: CocoBackend = "pycocotools"
     """Implementation of cocoapi's metrics: pycocotools, or faster-coco-eval (``faster``), in C++, equal to 1e-9."""
 

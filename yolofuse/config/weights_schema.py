@@ -66,6 +66,9 @@ class WeightsConfig(Section):
     class_names: tuple[str, ...] | None = None
     """Class names of a source that stores none, in its order: class rows are matched by name. A source that stores
     names keeps them."""
+    class_map: dict[str, str] | None = None
+    """Class of the data to class of the weights that it starts from, beside equal names and known aliases (people and
+    person); "" for a class to be learnt anew."""
     require: Unit = 0.0
     """Stop with an error unless this share of the weights of backbone and neck was loaded."""
 

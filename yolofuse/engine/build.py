@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
@@ -14,10 +14,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from yolofuse.config import Config
+from yolofuse.config.recipe import resolve_recipe
 from yolofuse.data import EpochSampler, PairSet, TrainDataset, collate
 from yolofuse.distributed.consensus import RankConsensus
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.distributed.sync_batchnorm import synchronise_batchnorm
+from yolofuse.engine.anchor_fit import report_recall, with_fitted_anchors
 from yolofuse.engine.auto_batch import automatic_batch
 from yolofuse.engine.dataloaders import (
     EvalLoader,
@@ -33,10 +35,20 @@ from yolofuse.engine.optim import Schedule, build_optimizer, freeze
 from yolofuse.engine.precision import resolve_precision
 from yolofuse.errors import ConfigError
 from yolofuse.eval.coco_backends import require_backend
-from yolofuse.model import Detector, build_detector, check_fusion, format_summary, overlap_streams, summarise
+from yolofuse.model import (
+    Detector,
+    build_detector,
+    check_fusion,
+    format_summary,
+    overlap_streams,
+    part_names,
+    summarise,
+)
 from yolofuse.nn.ema import ModelEma
 from yolofuse.types import PairedBatch
 from yolofuse.weights import WeightsReport, load_and_initialise, policy_of
+from yolofuse.weights.resolve_head import resolve_head
+from yolofuse.weights.resolve_sources import load_sources
 
 log = logging.getLogger("yolofuse")
 
@@ -92,12 +104,16 @@ def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any]
     _check_config(config, ranks)
     train_pairs = load_split(config, config.data.train_split, ranks, windows_in(checkpoint or {}))
     val_pairs = load_split(config, config.data.val_split, ranks, train_pairs.ir_windows)
-    detector = new_detector(config, train_pairs)
+    if checkpoint is None:
+        start = build_start(with_fitted_anchors(config, train_pairs), train_pairs.names)
+        config, detector, report, frozen = start.config, start.detector, start.report, start.frozen
+    else:
+        detector, report = new_detector(config, len(train_pairs.names)), None
+        frozen = freeze(detector, config.train.freeze)
     _check_sizes(config, detector.stride)
-    frozen = freeze(detector, config.train.freeze)
-    report = load_and_initialise(detector, config, train_pairs.names, frozen) if checkpoint is None else None
     if ranks.is_main:
-        _log_model(config, detector, report, len(frozen))
+        log_model(config, detector, report, len(frozen))
+        report_recall(detector, train_pairs, config.train.imgsz)
     detector.to(ranks.device)
     if config.train.channels_last:
         detector.to(memory_format=torch.channels_last)
@@ -148,10 +164,46 @@ def _check_sizes(config: Config, stride: int) -> None:
         raise ConfigError(f"train.imgsz, val.imgsz: must be multiples of {stride} for {config.model.base}")
 
 
-def new_detector(config: Config, pairs: PairSet) -> Detector:
-    """Build the detector for a data set's classes; its weights are neither loaded nor initialised by the policy yet."""
+@dataclass(frozen=True)
+class Start:
+    """A detector before its first step.
+
+    Attributes:
+        config: The run, with the head that the weights have, and its recipe's values.
+        detector: On the CPU, loaded and initialised; some of it may be frozen.
+        report: What was loaded into each tensor.
+        frozen: Names of the frozen parameters.
+    """
+
+    config: Config
+    detector: Detector
+    report: WeightsReport
+    frozen: list[str]
+
+
+def build_start(config: Config, names: Sequence[str]) -> Start:
+    """Build the detector of a run, load its weights, and initialise the rest.
+
+    Args:
+        config: The run.
+        names: Classes of the data set.
+
+    Raises:
+        ConfigError: If an option does not fit the model.
+        WeightsError: If a file of weights cannot be read or does not fit.
+    """
+    sources = load_sources(config.weights, part_names(config.model))
+    config = resolve_head(config, sources, names)
+    detector = new_detector(config, len(names))
+    frozen = freeze(detector, config.train.freeze)
+    report = load_and_initialise(detector, config, names, frozen, sources)
+    return Start(resolve_recipe(config, knows_classes=report.knows_classes), detector, report, frozen)
+
+
+def new_detector(config: Config, num_classes: int) -> Detector:
+    """Build the detector of a run; its weights are neither loaded nor initialised by the policy yet."""
     return build_detector(
-        config.model, num_classes=len(pairs.names), seed=config.train.seed, bn_momentum=config.train.bn_momentum
+        config.model, num_classes=num_classes, seed=config.train.seed, bn_momentum=config.train.bn_momentum
     )
 
 
@@ -200,7 +252,8 @@ def wrap_for_ranks(detector: Detector, ranks: Ranks) -> nn.Module:
     )
 
 
-def _log_model(config: Config, detector: Detector, report: WeightsReport | None, num_frozen: int) -> None:
+def log_model(config: Config, detector: Detector, report: WeightsReport | None, num_frozen: int) -> None:
+    """Log a detector's parts, what was loaded into them, and how much of it is frozen."""
     model = config.model
     if model.streams != "both":
         log.info("model: %s, %s only (cut, fusion and merge are not used)", model.base, model.streams.upper())

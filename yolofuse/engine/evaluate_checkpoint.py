@@ -15,6 +15,8 @@ from yolofuse.data import PairSet
 from yolofuse.data.images.read_pair import read_pair, to_bytes
 from yolofuse.data.index.pair_set import Windows
 from yolofuse.distributed.ranks import Ranks, join_ranks
+from yolofuse.engine.anchor_fit import with_fitted_anchors
+from yolofuse.engine.build import build_start, log_model
 from yolofuse.engine.dataloaders import load_split, windows_in
 from yolofuse.engine.evaluate_split import Evaluation, evaluate_split
 from yolofuse.engine.precision import resolve_precision
@@ -83,6 +85,29 @@ def evaluate_run(
     return evaluate_checkpoint(folder.best, overrides, split=split, out=out)
 
 
+def evaluate_start(config: Config, *, split: str | None = None, out: Path | None = None) -> EvalOutcome | None:
+    """Evaluate the model of a config as it is built and loaded, before any training; None on every rank but 0.
+
+    Args:
+        config: The run that would be trained; its folder is not touched.
+        split: Name of the split; by default the config's validation split.
+        out: Folder of the report; by default ``RUN-untrained/eval-SPLIT`` beside the run's folder.
+    """
+    split = split or config.data.val_split
+    with join_ranks(config.train.device) as ranks:
+        train_pairs = load_split(config, config.data.train_split, ranks)
+        pairs = load_split(config, split, ranks, train_pairs.ir_windows)
+        start = build_start(with_fitted_anchors(config, train_pairs), train_pairs.names)
+        if ranks.is_main:
+            log_model(start.config, start.detector, start.report, len(start.frozen))
+        source = config.weights.pretrained or config.weights.rgb or config.weights.ir
+        loaded = LoadedDetector(
+            start.detector.eval(), start.config, train_pairs.names, {"epoch": 0, "data_hash": train_pairs.fingerprint}
+        )
+        folder = out or Path(f"{config.run_dir}-untrained") / f"eval-{split}"
+        return _evaluate(loaded, pairs, Path(source) if source else None, "as given", split, folder, ranks)
+
+
 def evaluate_checkpoint(
     weights: Path, overrides: Sequence[str] = (), *, split: str | None = None, out: Path | None = None
 ) -> EvalOutcome | None:
@@ -104,23 +129,35 @@ def evaluate_checkpoint(
                 f"{config.data.descriptor}: its classes are {', '.join(pairs.names)}, but {weights} knows "
                 f"{', '.join(loaded.names)}; give both the same names in the same order"
             )
-        detector = loaded.detector.to(ranks.device)
-        evaluation = evaluate_split(detector, pairs, config, ranks)
-        if evaluation is None:
-            return None
-        settings = _settings(loaded, weights, split, pairs, ranks)
-        report = EvalReport(evaluation.result, evaluation.slices, settings, evaluation.ms_per_pair)
         folder = out or _report_folder(weights, split, loaded)
-        write_report(folder, report, evaluation.ground_truth, evaluation.predictions)
-        drawn = evenly_spaced(len(pairs), _DRAWN)
-        save_prediction_image(
-            [view_pair(pairs, i) for i in drawn],
-            [evaluation.detections[i] for i in drawn],
-            pairs.names,
-            folder / "predictions.jpg",
-        )
-        log.info("%s\n\nreport in %s", format_table(report), folder)
-        return EvalOutcome(report, evaluation)
+        return _evaluate(loaded, pairs, weights, _config_name(weights), split, folder, ranks)
+
+
+def _evaluate(
+    loaded: LoadedDetector,
+    pairs: PairSet,
+    weights: Path | None,
+    config_name: str,
+    split: str,
+    folder: Path,
+    ranks: Ranks,
+) -> EvalOutcome | None:
+    """Evaluate, log the metrics and write the report; None on every rank but 0."""
+    evaluation = evaluate_split(loaded.detector.to(ranks.device), pairs, loaded.config, ranks)
+    if evaluation is None:
+        return None
+    settings = _settings(loaded, weights, config_name, split, pairs, ranks)
+    report = EvalReport(evaluation.result, evaluation.slices, settings, evaluation.ms_per_pair, evaluation.blanked)
+    write_report(folder, report, evaluation.ground_truth, evaluation.predictions)
+    drawn = evenly_spaced(len(pairs), _DRAWN)
+    save_prediction_image(
+        [view_pair(pairs, i) for i in drawn],
+        [evaluation.detections[i] for i in drawn],
+        pairs.names,
+        folder / "predictions.jpg",
+    )
+    log.info("%s\n\nreport in %s", format_table(report), folder)
+    return EvalOutcome(report, evaluation)
 
 
 def view_pair(pairs: PairSet, index: int) -> PairView:
@@ -163,13 +200,15 @@ def _report_folder(weights: Path, split: str, loaded: LoadedDetector) -> Path:
     return _run_dir(weights) / (f"eval-{data.parent.name}-{data.stem}-{split}" if foreign else f"eval-{split}")
 
 
-def _settings(loaded: LoadedDetector, weights: Path, split: str, pairs: PairSet, ranks: Ranks) -> dict[str, Scalar]:
+def _settings(
+    loaded: LoadedDetector, weights: Path | None, config_name: str, split: str, pairs: PairSet, ranks: Ranks
+) -> dict[str, Scalar]:
     config = loaded.config
     merged = config.model.merge if len(loaded.detector.heads) == 2 else None
     return {
-        "config": _config_name(weights),
-        "weights": str(weights),
-        "weights_sha256": file_sha256(weights),
+        "config": config_name,
+        "weights": None if weights is None else str(weights),
+        "weights_sha256": None if weights is None else file_sha256(weights),
         "epoch": loaded.content["epoch"],
         "model": config.model.base,
         "streams": config.model.streams,

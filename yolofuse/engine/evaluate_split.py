@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from yolofuse.eval.decision_fusion import merge
 from yolofuse.eval.postprocess import postprocess, to_detections
 from yolofuse.eval.slices import evaluate_slices
 from yolofuse.model import Detector
-from yolofuse.types import Detections, PairedBatch
+from yolofuse.types import CHANNELS, Detections, Modality, PairedBatch
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Evaluation:
         ground_truth: COCO JSON of the labels.
         predictions: COCO JSON of the detections.
         detections: The same as arrays, in the order of the split.
+        blanked: The metrics with the images of one camera black.
         ms_per_pair: Mean time of model and post-processing for one pair, in ms; loading and scoring left out.
     """
 
@@ -44,6 +45,7 @@ class Evaluation:
     predictions: list[dict[str, Any]]
     detections: list[Detections]
     ms_per_pair: float
+    blanked: dict[Modality, CocoResult] = field(default_factory=dict)
 
 
 @contextmanager
@@ -56,12 +58,17 @@ def _in_eval_mode(detector: Detector) -> Iterator[None]:
         detector.train(was_training)
 
 
-def predict_batch(detector: Detector, batch: PairedBatch, config: Config) -> list[Detections]:
+def predict_batch(
+    detector: Detector, batch: PairedBatch, config: Config, blank: Modality | None = None
+) -> list[Detections]:
     """Detect objects in a batch (on the detector's device, pixels 0..1); boxes are in original pixels.
 
-    The detector must be in eval mode.
+    The detector must be in eval mode. The images of the modality ``blank`` are replaced by black ones.
     """
     val = config.val
+    if blank is not None:
+        batch = replace(batch, pixels=batch.pixels.clone())
+        batch.pixels[:, CHANNELS[blank]] = 0
     with torch.inference_mode(), autocast(batch.pixels.device, val.precision):
         outputs = {name: output[0].float() for name, output in detector(batch.rgb, batch.ir).items()}
     limits: dict[str, Any] = {
@@ -93,8 +100,15 @@ def evaluate_split(
         ConfigError: If the package of ``val.backend`` is missing.
     """
     require_backend(config.val.backend)
-    found = predict_split(detector, build_eval_loader(pairs, config, detector.stride, ranks), config, ranks)
-    return compute_metrics(found, pairs, config, ranks, with_slices=with_slices)
+    loader = build_eval_loader(pairs, config, detector.stride, ranks)
+    found = predict_split(detector, loader, config, ranks)
+    evaluation = compute_metrics(found, pairs, config, ranks, with_slices=with_slices)
+    for modality in config.val.blank:
+        found = predict_split(detector, loader, config, ranks, blank=modality)
+        without = compute_metrics(found, pairs, config, ranks, with_slices=False)
+        if evaluation is not None and without is not None:
+            evaluation.blanked[modality] = without.result
+    return evaluation
 
 
 @dataclass(frozen=True)
@@ -111,6 +125,7 @@ def predict_split(
     config: Config,
     ranks: Ranks,
     on_batch_end: Callable[[], object] = lambda: None,
+    blank: Modality | None = None,
 ) -> SplitPredictions:
     """Detect objects in this rank's part of a split.
 
@@ -120,6 +135,7 @@ def predict_split(
         config: The run.
         ranks: This process among the run's.
         on_batch_end: Called after each batch, equally often on every rank; it may raise to stop.
+        blank: The modality whose images are replaced by black ones.
     """
     for head in detector.heads.values():
         head.max_det = config.val.max_det  # end-to-end heads select their best boxes themselves
@@ -132,7 +148,9 @@ def predict_split(
         for _ in tqdm(range(loader.num_steps), desc="validate", leave=False, disable=hidden, unit="batch"):
             if (batch := next(batches, None)) is not None:
                 started = time.perf_counter()
-                found += predict_batch(detector, batch, config)  # ends on the CPU, so the clock sees finished work
+                found += predict_batch(
+                    detector, batch, config, blank
+                )  # ends on the CPU, so the clock sees finished work
                 seconds += time.perf_counter() - started
             on_batch_end()
     return SplitPredictions(found, seconds)

@@ -12,6 +12,7 @@ import torch
 
 from yolofuse.config import Config
 from yolofuse.config.load import plain_config
+from yolofuse.config.recipe import adopt_resolved
 from yolofuse.distributed.ranks import Ranks, join_ranks
 from yolofuse.engine.active_run import ActiveRun, position, write_marker
 from yolofuse.engine.artifacts import open_tensorboard, save_first_batches
@@ -102,8 +103,7 @@ def _resume(
     """Resume a run from its newest whole checkpoint, or from its start if it has none."""
     ranks.run_on_main(lambda: _acquire_run_folder(folder, stack))
     saved = ranks.run_on_main(folder.load_config)
-    if config.train.batch < 0:  # what was found when the run started
-        config = config.model_copy(update={"train": config.train.model_copy(update={"batch": saved.train.batch})})
+    config = adopt_resolved(config, saved)
     path, problems = ranks.run_on_main(lambda: newest_checkpoint(folder))
     content = None if path is None else load_checkpoint(path, needs=RESTORED)
     context = build_context(config, ranks, checkpoint=content)

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from yolofuse.config import LossConfig
-from yolofuse.engine.tal_loss import BranchLoss, pad_targets, target_bounds
+from yolofuse.engine.anchor_loss import AnchorGains, AnchorLoss
+from yolofuse.engine.tal_loss import BranchLoss, Targets, pad_targets, target_bounds
 from yolofuse.model import Detector
+from yolofuse.nn.anchor_head import AnchorDetect
 from yolofuse.types import PairedBatch
 from yolofuse.upstream import E2ELoss, detection_loss
 
@@ -22,17 +24,17 @@ class BranchSums:
 
     Shapes:
         terms: (branches, 3), sums over the rank's pairs; differentiable
-        scores: (branches,), the scores assigned in the rank's batch
+        counts: (branches, 3), in the rank's batch
 
     Attributes:
-        terms: Loss terms of each branch.
-        scores: What the terms are divided by, once summed over the ranks.
+        terms: Loss terms of each branch; each level of an anchor head is a branch.
+        counts: What the terms are divided by, once summed over the ranks: the assigned scores, or matches and cells.
         shares: Share of each branch in its head's loss.
         num_pairs: Pairs of the rank's batch.
     """
 
     terms: Tensor
-    scores: Tensor
+    counts: Tensor
     shares: tuple[float, ...]
     num_pairs: int
 
@@ -52,11 +54,15 @@ class LossResult(NamedTuple):
     non_finite: Tensor
 
 
+_HeadLoss = BranchLoss | E2ELoss | AnchorLoss
+
+
 class DetectionLoss:
     """The loss over all heads. End-to-end heads shift weight from one-to-many to one-to-one with every epoch.
 
-    A branch's loss is divided by the scores assigned in the whole batch, not in a rank's part of it, so that several
-    ranks learn what one would have. For that the ranks exchange a few numbers per step, in :meth:`reduce`.
+    A branch's loss is divided by the scores assigned, or the boxes matched, in the whole batch, not in a rank's part of
+    it, so that several ranks learn what one would have. For that the ranks exchange a few numbers per step, in
+    :meth:`reduce`.
     """
 
     def __init__(self, detector: Detector, gains: LossConfig, epochs: int) -> None:
@@ -67,8 +73,8 @@ class DetectionLoss:
             gains: Weights of the terms.
             epochs: Length of the run, over which end-to-end heads move their balance.
         """
-        self._losses: dict[str, BranchLoss | E2ELoss] = {
-            name: detection_loss(head, gains.model_dump(), epochs, BranchLoss) for name, head in detector.heads.items()
+        self._losses: dict[str, _HeadLoss] = {
+            name: _loss_of(head, gains, epochs) for name, head in detector.heads.items()
         }
 
     def __call__(self, outputs: dict[str, Any], batch: PairedBatch) -> LossResult:
@@ -82,32 +88,39 @@ class DetectionLoss:
             outputs: What the detector returned in training mode.
             batch: The batch it was given.
         """
-        on_host = batch.on_host or (batch.boxes_xyxy.cpu(), batch.batch_index.cpu())
-        branches = [branch for name, loss in self._losses.items() for branch in _branches(loss, outputs[name])]
-        first = branches[0][0]
-        size_hw = (int(batch.pixels.shape[2]), int(batch.pixels.shape[3]))
-        bounds = target_bounds(*on_host, size_hw, first.assigner.stride, first.assigner.stride_val)
-        targets = pad_targets(batch.boxes_xyxy, batch.class_ids, batch.batch_index, len(batch), bounds)
-        results = [branch(_as_float(raw), targets) for branch, raw, _ in branches]
-        return BranchSums(
-            terms=torch.stack([terms for terms, _ in results]),
-            scores=torch.stack([score for _, score in results]),
-            shares=tuple(share for _, _, share in branches),
-            num_pairs=len(batch),
-        )
+        terms: list[Tensor] = []
+        counts: list[Tensor] = []
+        shares: list[float] = []
+        targets: Targets | None = None
+        for name, loss in self._losses.items():
+            if isinstance(loss, AnchorLoss):
+                boxes = (batch.boxes_xyxy, batch.class_ids, batch.batch_index)
+                by_level, counts_by_level = loss(_as_float(outputs[name]), *boxes)
+                terms += by_level
+                counts += counts_by_level
+                shares += [1.0] * len(by_level)
+                continue
+            for branch, raw, share in _branches(loss, outputs[name]):
+                targets = targets or _pad(batch, branch)
+                values, score = branch(_as_float(raw), targets)
+                terms.append(values)
+                counts.append(score.expand(3))
+                shares.append(share)
+        return BranchSums(torch.stack(terms), torch.stack(counts), tuple(shares), num_pairs=len(batch))
 
     def reduce(
         self, sums: BranchSums, sum_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor
     ) -> LossResult:
-        """Normalise the branches' sums by the scores of all ranks and add them up.
+        """Normalise the branches' sums by the counts of all ranks and add them up.
 
         Args:
             sums: From :meth:`branch_sums`.
             sum_over_ranks: Returns the sum of a small tensor over the ranks, each of which has as many pairs.
         """
-        not_finite = (~sums.terms.detach().sum().isfinite()).to(sums.scores.dtype)
-        message = sum_over_ranks(torch.cat([sums.scores, torch.stack([not_finite, torch.ones_like(not_finite)])]))
-        normalisers = (message[:-2].clamp(min=1) / message[-1])[:, None]  # (branches, 1): the mean over ranks
+        not_finite = (~sums.terms.detach().sum().isfinite()).to(sums.counts.dtype)
+        flags = torch.stack([not_finite, torch.ones_like(not_finite)])
+        message = sum_over_ranks(torch.cat([sums.counts.flatten(), flags]))
+        normalisers = message[:-2].clamp(min=1).view(sums.counts.shape) / message[-1]  # the mean over ranks
         per_pair = sums.terms / normalisers  # (branches, 3)
         total = torch.zeros((), device=per_pair.device)
         for values, share in zip(per_pair, sums.shares, strict=True):
@@ -115,15 +128,17 @@ class DetectionLoss:
         return LossResult(total, self._terms(per_pair.detach()), message[-2] > 0)
 
     def _terms(self, per_pair: Tensor) -> dict[str, Tensor]:
-        """Return the terms by name, summed over heads; only the one-to-one branch of heads that have one."""
+        """Return the terms by name, summed over heads and levels; only the one-to-one branch of heads that have one."""
         terms: dict[str, Tensor] = {}
-        number = -1
+        rows = iter(per_pair)
         for loss in self._losses.values():
-            number += 2 if isinstance(loss, E2ELoss) else 1
+            if isinstance(loss, E2ELoss):
+                next(rows)
             reported = loss.one2one if isinstance(loss, E2ELoss) else loss
-            for name, value in zip(reported.loss_names, per_pair[number], strict=True):
-                key = name.removesuffix("_loss")
-                terms[key] = terms[key] + value if key in terms else value
+            for _ in range(loss.num_levels if isinstance(loss, AnchorLoss) else 1):
+                for name, value in zip(reported.loss_names, next(rows), strict=True):
+                    key = name.removesuffix("_loss")
+                    terms[key] = terms[key] + value if key in terms else value
         return terms
 
     def end_epoch(self) -> None:
@@ -138,6 +153,20 @@ class DetectionLoss:
             if isinstance(loss, E2ELoss):
                 loss.updates = epoch - 1
                 loss.update() if epoch else setattr(loss, "updates", 0)
+
+
+def _loss_of(head: Any, gains: LossConfig, epochs: int) -> _HeadLoss:
+    if isinstance(head, AnchorDetect):
+        return AnchorLoss(head, AnchorGains(box=gains.box_of("anchors"), obj=gains.obj, cls=gains.cls))
+    return detection_loss(head, {"box": gains.box_of("dfl"), "cls": gains.cls, "dfl": gains.dfl}, epochs, BranchLoss)
+
+
+def _pad(batch: PairedBatch, branch: BranchLoss) -> Targets:
+    """Pad a batch's boxes for the branches of every head."""
+    on_host = batch.on_host or (batch.boxes_xyxy.cpu(), batch.batch_index.cpu())
+    size_hw = (int(batch.pixels.shape[2]), int(batch.pixels.shape[3]))
+    bounds = target_bounds(*on_host, size_hw, branch.assigner.stride, branch.assigner.stride_val)
+    return pad_targets(batch.boxes_xyxy, batch.class_ids, batch.batch_index, len(batch), bounds)
 
 
 def _branches(loss: BranchLoss | E2ELoss, output: Any) -> list[tuple[BranchLoss, Any, float]]:
@@ -158,4 +187,4 @@ def _as_float(output: Any) -> Any:
         return output.to(torch.promote_types(output.dtype, torch.float32))
     if isinstance(output, dict):
         return {key: _shapes_only(value) if key == "feats" else _as_float(value) for key, value in output.items()}
-    return output
+    return [_as_float(value) for value in output] if isinstance(output, list) else output

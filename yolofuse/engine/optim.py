@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from yolofuse.config import TrainConfig
+from yolofuse.config.schema import RatesConfig
 from yolofuse.errors import ConfigError
+from yolofuse.model.heads import HEAD_TYPES
 from yolofuse.upstream import MuSGD
 
 _MUON_SHARE, _SGD_SHARE = 0.2, 1.0  # as ultralytics trains YOLO26
@@ -39,10 +41,10 @@ def freeze(model: nn.Module, patterns: tuple[str, ...]) -> list[str]:
     return frozen
 
 
-def freeze_batchnorm_statistics(model: nn.Module) -> None:
-    """Set BatchNorm layers with frozen weights to eval mode, so that their statistics stay too."""
+def freeze_batchnorm_statistics(model: nn.Module, *, everywhere: bool = False) -> None:
+    """Set BatchNorm layers with frozen weights, or all of them, to eval mode, so that their statistics stay."""
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.requires_grad:
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (everywhere or not module.weight.requires_grad):
             module.eval()
 
 
@@ -54,7 +56,25 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     """
     accumulate = max(round(config.nominal_batch / config.batch), 1)
     decay = config.weight_decay * config.batch * accumulate / config.nominal_batch
-    weights, norms, biases = _split(model)
+    groups: list[dict[str, Any]] = []
+    for rate, kinds in _split(model, config.rates).items():
+        scaled = {} if rate == 1.0 else {"rate": rate}
+        groups += [group | scaled for group in _groups(kinds, config, decay) if group["params"]]
+    if config.optimizer == "musgd":
+        return MuSGD(groups, muon=_MUON_SHARE, sgd=_SGD_SHARE)
+    trained = [parameter for group in groups for parameter in group["params"]]
+    fused = all(p.device.type in _FUSED_DEVICES and p.is_floating_point() for p in trained)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, fused=fused, foreach=not fused)
+    optimizer = torch.optim.SGD(groups, fused=fused, foreach=not fused)
+    for parameter in trained:  # otherwise a skipped first update leaves unset memory in torch's fused SGD
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def _groups(kinds: _Kinds, config: TrainConfig, decay: float) -> list[dict[str, Any]]:
+    """Make the parameter groups of one learning rate; some may be empty."""
+    weights, norms, biases = kinds
     shared: dict[str, Any] = {"lr": config.lr0}
     if config.optimizer == "musgd":
         muon = [p for p in weights if p.ndim in {2, 4}]
@@ -71,21 +91,11 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
             else {"betas": (config.momentum, 0.999)}
         )
         groups = [{"params": weights, "weight_decay": decay, "kind": "weight", **shared}]
-    groups += [
+    return [
+        *groups,
         {"params": norms, "weight_decay": 0.0, "kind": "norm", **shared},
         {"params": biases, "weight_decay": 0.0, "kind": "bias", **shared},
     ]
-    groups = [group for group in groups if group["params"]]
-    if config.optimizer == "musgd":
-        return MuSGD(groups, muon=_MUON_SHARE, sgd=_SGD_SHARE)
-    trained = [parameter for group in groups for parameter in group["params"]]
-    fused = all(p.device.type in _FUSED_DEVICES and p.is_floating_point() for p in trained)
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, fused=fused, foreach=not fused)
-    optimizer = torch.optim.SGD(groups, fused=fused, foreach=not fused)
-    for parameter in trained:  # otherwise a skipped first update leaves unset memory in torch's fused SGD
-        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return optimizer
 
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
@@ -121,21 +131,34 @@ def skip_if(optimizer: torch.optim.Optimizer, bad: Tensor) -> bool:
     return True
 
 
-def _split(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
-    weights: list[nn.Parameter] = []
-    norms: list[nn.Parameter] = []
-    biases: list[nn.Parameter] = []
-    for module in model.modules():
+_Kinds = tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]
+"""Weights, norms and biases."""
+
+
+def _split(model: nn.Module, rates: RatesConfig) -> dict[float, _Kinds]:
+    """Sort the trained parameters by the rate of their part of the model, then by kind."""
+    found: dict[float, _Kinds] = {}
+    heads = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, HEAD_TYPES))
+    for prefix, module in model.named_modules():
+        rate = _rate_of(f"{prefix}.", heads, rates)
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue
+            weights, norms, biases = found.setdefault(rate, ([], [], []))
             if name.endswith("bias"):
                 biases.append(parameter)
             elif isinstance(module, nn.modules.batchnorm._BatchNorm) or parameter.ndim < 2:
                 norms.append(parameter)
             else:
                 weights.append(parameter)
-    return weights, norms, biases
+    return found
+
+
+def _rate_of(prefix: str, heads: tuple[str, ...], rates: RatesConfig) -> float:
+    if prefix.startswith(heads):
+        return rates.head
+    part = prefix.partition(".")[0]
+    return {"rgb": rates.streams, "ir": rates.streams, "fusion": rates.fusion, "trunk": rates.trunk}.get(part, 1.0)
 
 
 class Schedule:
@@ -167,7 +190,7 @@ class Schedule:
         momentum = _between(self._config.warmup_momentum, self._config.momentum, warmth)
         for group in optimizer.param_groups:
             start = self._config.warmup_bias_lr if group["kind"] == "bias" else 0.0
-            group["lr"] = _between(start, rate, warmth)
+            group["lr"] = _between(start, rate, warmth) * group.get("rate", 1.0)
             if "betas" in group:
                 group["betas"] = (momentum, group["betas"][1])
             else:

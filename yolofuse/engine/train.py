@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ def train(config: Config, *, resume: Resume = "never", force: bool = False) -> P
         while run is not None and run.should_continue:
             reason: RollBack | None = None
             try:
+                if run.context.config.train.score_start is True and not run.state.step and not run.state.history:
+                    score_start(run)
                 row = train_epoch(run)
                 finish_epoch(run, row, evaluate_epoch(run) if _is_evaluated(run) else None)
             except RollBack as error:
@@ -65,13 +68,30 @@ def train(config: Config, *, resume: Resume = "never", force: bool = False) -> P
     return config.run_dir
 
 
+def score_start(run: ActiveRun) -> None:
+    """Evaluate the model before its first step and record that as epoch 0, which training has to beat."""
+    result = evaluate_epoch(run, next_epoch=0)
+    metrics = result.metrics() if result else {}
+    run.state.begin({"epoch": 0, **_val_columns(metrics)}, metrics.get("AP", -1.0))
+    if run.context.ranks.is_main:
+        log.info("before training  AP %.4f, AP50 %.4f", metrics["AP"], metrics["AP50"])
+        run.checkpointer.save_best(checkpoint_header(run) | {"ema": run.context.ema.ema.state_dict()})
+    run.save()
+    if run.context.ranks.is_main:
+        run.folder.write_results(run.state.history)
+
+
+def _val_columns(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    return {f"val/{name}": metrics.get(name) for name in ("AP", "AP50", "AP75")}
+
+
 def train_epoch(run: ActiveRun) -> dict[str, float | None]:
     """Train for an epoch, or for what is left of it after a resume; return its row of results.csv."""
     context, state, loader = run.context, run.state, run.context.train_loader
     ranks, schedule = context.ranks, context.schedule
     loader.start(state.epoch, state.epoch_step)
     run.step.model.train()
-    freeze_batchnorm_statistics(context.detector)
+    freeze_batchnorm_statistics(context.detector, everywhere=context.config.train.freeze_bn)
     meter = LossMeter(state.sums_of(ranks.rank, ranks.world), ranks.device)
     started = refreshed = time.perf_counter()
     batches = iter(loader)
@@ -140,16 +160,21 @@ def _is_evaluated(run: ActiveRun) -> bool:
     return epoch == config.epochs or (config.val_every > 0 and epoch % config.val_every == 0)
 
 
-def evaluate_epoch(run: ActiveRun) -> CocoResult | None:
+def evaluate_epoch(run: ActiveRun, next_epoch: int | None = None) -> CocoResult | None:
     """Evaluate the EMA, while the training loader's workers begin with the next epoch; return the metrics.
+
+    Args:
+        run: The run.
+        next_epoch: Counted from 0; by default the one after the current one.
 
     Raises:
         RunError: If memory runs out, which micro-batches would not change.
         RunStopped: If any rank was asked to stop.
     """
     context, config = run.context, run.context.config
-    if run.state.epoch + 1 < config.train.epochs:
-        context.train_loader.start(run.state.epoch + 1, 0)
+    upcoming = run.state.epoch + 1 if next_epoch is None else next_epoch
+    if upcoming < config.train.epochs:
+        context.train_loader.start(upcoming, 0)
     if config.data.workers and not context.val_loader.prefetcher.is_open:
         run.checkpointer.flush()  # workers are about to fork, and must not do so during a write
 
@@ -176,7 +201,7 @@ def finish_epoch(run: ActiveRun, row: dict[str, float | None], result: CocoResul
     """Record the epoch and save. ``best`` goes first: a kill between the two must not lose it."""
     context, state = run.context, run.state
     metrics = result.metrics() if result else {}
-    row |= {f"val/{name}": metrics.get(name) for name in ("AP", "AP50", "AP75")}
+    row |= _val_columns(metrics)
     state.finish_epoch(row, metrics.get("AP"))
     context.criterion.end_epoch()
     if context.ranks.is_main:
@@ -208,6 +233,8 @@ def _finish(run: ActiveRun) -> None:
         write_marker(run, folder.finished)
         run.write_status("finished")
         run.log_event("finished")
+        if not state.best_epoch and state.history[0]["epoch"] == 0:
+            log.info("no epoch was better than the start: best.pt is the model before training")
         log.info("best AP %.4f at epoch %d; run in %s", state.best_ap, state.best_epoch, folder.path)
     run.context.ranks.barrier()
 

@@ -121,6 +121,29 @@ class _PycocotoolsScorer:
             self._scorer.evaluate()
         self._params = copy.copy(self._scorer.params)
 
+    def matches_of(self, category_id: int) -> ClassMatches:
+        """Return the matches of one class."""
+        params = self._params
+        column = params.catIds.index(category_id)
+        num_images = len(params.imgIds)
+        start = column * len(params.areaRng) * num_images  # the first range of areas is that of all sizes
+        images = self._scorer.evalImgs[start : start + num_images]
+        num_truth = np.zeros(num_images)
+        scores, positions, matched, ignored = [np.zeros(0)], [np.zeros(0, np.int64)], [], []
+        for position, image in enumerate(images):
+            if image is None:
+                continue
+            num_truth[position] = np.count_nonzero(np.asarray(image["gtIgnore"]) == 0)
+            scores.append(np.asarray(image["dtScores"], np.float64))
+            positions.append(np.full(len(scores[-1]), position))
+            matched.append(np.asarray(image["dtMatches"]) != 0)
+            ignored.append(np.asarray(image["dtIgnore"]) != 0)
+        order = np.argsort(-np.concatenate(scores), kind="mergesort")
+        empty = np.zeros((len(params.iouThrs), 0), bool)
+        is_match = np.concatenate([empty, *matched], axis=1)[:, order]
+        counts = ~np.concatenate([empty, *ignored], axis=1)[:, order]
+        return ClassMatches(np.concatenate(positions)[order], is_match & counts, ~is_match & counts, num_truth)
+
     def curves(self, image_ids: Collection[int]) -> Curves:
         selected = set(image_ids)
         params = copy.copy(self._params)
@@ -131,6 +154,34 @@ class _PycocotoolsScorer:
             self._scorer.summarize()
         result = self._scorer.eval
         return Curves(result["precision"], result["recall"], self._scorer.stats)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMatches:
+    """Detections of one class over all images, best first, and what cocoapi matched them with.
+
+    Shapes:
+        image: (D,), position of the detection's image; is_true, is_false: (10 IoU thresholds, D), both false where a
+        detection is ignored; num_truth: (images,)
+    """
+
+    image: npt.NDArray[np.int64]
+    is_true: npt.NDArray[np.bool_]
+    is_false: npt.NDArray[np.bool_]
+    num_truth: npt.NDArray[np.float64]
+
+
+def match_by_class(ground_truth: Mapping[str, Any], predictions: Sequence[Row]) -> dict[str, ClassMatches]:
+    """Match predictions with pycocotools, for boxes of all sizes; return the matches of each class by its name.
+
+    Raises:
+        ValueError: If a prediction has a number that is not finite, or its image is not in the ground truth.
+    """
+    image_ids = [image["id"] for image in ground_truth["images"]]
+    scorer = make_scorer("pycocotools", ground_truth, predictions, image_ids)
+    assert isinstance(scorer, _PycocotoolsScorer)
+    names = {category["id"]: category["name"] for category in ground_truth["categories"]}
+    return {names[category_id]: scorer.matches_of(category_id) for category_id in sorted(names)}
 
 
 class _FasterScorer:

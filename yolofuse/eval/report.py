@@ -10,6 +10,7 @@ from typing import Any
 from yolofuse.eval.coco import METRICS, CocoJson, CocoResult
 from yolofuse.files import save_json, save_text
 from yolofuse.tables import markdown_table, text_table
+from yolofuse.types import Modality
 
 Scalar = str | int | float | bool | None
 
@@ -26,12 +27,14 @@ class EvalReport:
     # What the metrics depend on: imgsz, conf, iou, max_det, hashes of data and checkpoint, versions.
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     ms_per_pair: float | None = None  # mean time in milliseconds; None if it was not measured
+    blanked: Mapping[Modality, CocoResult] = field(default_factory=dict)  # with the images of one camera black
 
     def as_json(self) -> dict[str, Any]:
         """Return all fields as plain JSON values at full precision."""
         return {
             **self.result.as_json(),
             "ms_per_pair": self.ms_per_pair,
+            "blanked": {name: result.as_json() for name, result in self.blanked.items()},
             "slices": {name: result.as_json() for name, result in self.slices.items()},
             "settings": dict(self.settings),
         }
@@ -80,6 +83,11 @@ def _tables(report: EvalReport) -> list[list[list[str]]]:
     if report.result.per_class:
         rows = [[name, _digits(ap), _digits(ap50)] for name, (ap, ap50) in report.result.per_class.items()]
         tables.append([["class", "AP", "AP50"], *rows])
+    if report.blanked:
+        names = ("AP", "AP50", "AP75")
+        shown = [("none", report.result), *report.blanked.items()]
+        rows = [[name, *(_digits(getattr(result, f)) for f in names)] for name, result in shown]
+        tables.append([["one camera black", *names], *rows])
     if report.slices:
         rows = [
             [name, str(part.num_images), str(part.num_boxes), *(_digits(getattr(part, f)) for f in _SLICE_METRICS)]

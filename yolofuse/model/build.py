@@ -18,6 +18,7 @@ from yolofuse.model.detectors import (
     stack_channels,
 )
 from yolofuse.model.fusion import fusion_factory
+from yolofuse.model.heads import set_head
 from yolofuse.upstream import Base, build_layers, resolve_base
 
 
@@ -47,7 +48,9 @@ def build_detector(config: ModelConfig, *, num_classes: int, seed: int = 0, bn_m
 
 def _assemble(config: ModelConfig, base: Base, num_classes: int) -> Detector:
     def layers_for(channels: int) -> list[nn.Module]:
-        return build_layers(base, channels=channels, num_classes=num_classes)
+        layers = build_layers(base, channels=channels, num_classes=config.branch_classes or num_classes)
+        set_head(layers, config, num_classes)
+        return layers
 
     if config.streams == "rgb":
         return SingleStreamDetector(LayerRun(layers_for(3)), select_rgb)
@@ -67,6 +70,19 @@ def _assemble(config: ModelConfig, base: Base, num_classes: int) -> Detector:
         fusion=fusion_factory(config),
         trunk=LayerRun(layers[plan.cut :]),
     )
+
+
+def part_names(config: ModelConfig) -> tuple[str, ...]:
+    """Return the names of a model's parts, as :attr:`Detector.parts` does, without building it.
+
+    Raises:
+        ConfigError: If the base does not exist.
+    """
+    if config.streams != "both" or config.cut == "input":
+        return ("trunk",)
+    streams = ("rgb",) if config.share else ("rgb", "ir")
+    is_decision = config.cut == "decision" or config.cut == resolve_base(config.base).num_layers
+    return streams if is_decision else (*streams, "fusion", "trunk")
 
 
 def _drop_norms(module: nn.Module) -> None:

@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from yolofuse.errors import ConfigError
 from yolofuse.model.cut import CutPlan, sources
-from yolofuse.upstream import Detect
+from yolofuse.model.heads import HEAD_TYPES
 
 HeadOutput = Any
 """What an ultralytics head returns: a dict of raw outputs in training, (decoded, raw) in inference."""
@@ -42,7 +42,7 @@ class LayerRun(nn.Module):
             number = int(name)
             read = sources(layer)
             given = [known[s] for s in read]
-            if isinstance(layer, Detect) and not layer.training:
+            if isinstance(layer, HEAD_TYPES) and not layer.training:
                 known[number] = _infer_in_float32(layer, given)
             else:
                 known[number] = layer(given[0] if isinstance(layer.f, int) else given)
@@ -77,7 +77,7 @@ class Detector(nn.Module, ABC):
     @property
     def heads(self) -> dict[str, Any]:
         """Return the detection heads by name, in the order of :meth:`forward`'s result."""
-        found = {name: [m for m in part.modules() if isinstance(m, Detect)] for name, part in self.parts.items()}
+        found = {name: [m for m in part.modules() if isinstance(m, HEAD_TYPES)] for name, part in self.parts.items()}
         return {name: heads[0] for name, heads in found.items() if heads}
 
     @property
@@ -91,10 +91,12 @@ class Detector(nn.Module, ABC):
         return max(int(head.stride.max()) for head in self.heads.values())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast the heads' strides and anchors too: ultralytics keeps them as plain attributes."""
+        """Move or cast what heads keep as plain attributes too."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for head in self.heads.values():
-            head.stride, head.anchors, head.strides = fn(head.stride), fn(head.anchors), fn(head.strides)
+            for name in ("stride", "anchors", "strides"):
+                if name in vars(head):
+                    setattr(head, name, fn(getattr(head, name)))
         return self
 
 

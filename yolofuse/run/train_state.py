@@ -27,11 +27,16 @@ class TrainState:
     last_update: int = 0  # step after which the weights last changed
     last_save: int = 0  # step after which ``last.pt`` was saved
     best_ap: float = -1.0  # -1 before the first evaluation
-    best_epoch: int = 0  # its epoch, counted from 1; 0 before the first evaluation
+    best_epoch: int = 0  # its epoch, counted from 1; 0 before the first evaluation, and for the start
     loss_sums: list[dict[str, float]] = field(default_factory=list)  # for each rank, over the current epoch's batches
     history: History = field(default_factory=list)  # a row per finished epoch
     skipped: list[int] = field(default_factory=list)  # steps to skip: their loss or gradients were not finite
     rollbacks: int = 0  # to a checkpoint, because of such steps
+
+    def begin(self, row: dict[str, float | None], ap: float) -> None:
+        """Record the evaluation before the first step: its row of results and its AP."""
+        self.history.append(row)
+        self.best_ap, self.best_epoch = ap, 0
 
     def finish_epoch(self, row: dict[str, float | None], ap: float | None) -> None:
         """Close the current epoch with its row of results and, if it was evaluated, its AP."""
@@ -39,7 +44,7 @@ class TrainState:
         self.epoch_step = 0
         self.loss_sums = []
         self.history.append(row)
-        if ap is not None and (ap > self.best_ap or not self.best_epoch):
+        if ap is not None and (ap > self.best_ap or self.best_ap < 0):
             self.best_ap, self.best_epoch = ap, self.epoch
 
     def sums_of(self, rank: int, world: int) -> dict[str, float]:
@@ -50,7 +55,7 @@ class TrainState:
 
     def is_stale(self, patience: int) -> bool:
         """Return whether AP has not risen for ``patience`` epochs (0: never)."""
-        return patience > 0 and self.best_epoch > 0 and self.epoch - self.best_epoch >= patience
+        return patience > 0 and self.best_ap >= 0 and self.epoch - self.best_epoch >= patience
 
 
 def mean_sums(sums: list[dict[str, float]]) -> dict[str, float]:

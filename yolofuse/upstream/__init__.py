@@ -14,6 +14,7 @@ from yolofuse.upstream.heads import (
     ClassBranch,
     detection_loss,
     list_class_branch_tensors,
+    set_num_classes,
     shared_init_name,
     upstream_init_specs,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "list_class_branch_tensors",
     "make_anchors",
     "resolve_base",
+    "set_num_classes",
     "shared_init_name",
     "upstream_init_specs",
     "v8DetectionLoss",

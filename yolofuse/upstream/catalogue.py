@@ -45,6 +45,17 @@ class Base:
         """Number of layers that ultralytics lists under ``backbone``."""
         return len(self.read()["backbone"])
 
+    @property
+    def num_levels(self) -> int:
+        """Number of feature maps that the head reads."""
+        return len(self.read()["head"][-1][0])
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers, the head included."""
+        content = self.read()
+        return len(content["backbone"]) + len(content["head"])
+
 
 @lru_cache(maxsize=1)
 def _catalogue() -> dict[str, Base]:

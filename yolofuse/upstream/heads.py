@@ -69,6 +69,17 @@ def _head_init_specs(head: Any, options: InitOptions) -> dict[str, InitSpec]:
     return specs
 
 
+def set_num_classes(head: Any, num_classes: int) -> None:
+    """Give a head's class branches another number of outputs, with fresh weights; their width stays."""
+    for twin in _TWINS:
+        for branch in getattr(head, f"{twin}cv3", None) or ():
+            last = branch[-1]
+            branch[-1] = nn.Conv2d(last.in_channels, num_classes, last.kernel_size)
+    head.nc = num_classes
+    head.no = num_classes + head.reg_max * 4
+    head.bias_init()
+
+
 ClassBranch = Literal["rows", "inner"]
 """``rows``: a tensor with a row per class. ``inner``: one whose width follows the number of classes."""
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from yolofuse.config import Config
 from yolofuse.model import Detector
-from yolofuse.upstream import Detect
+from yolofuse.model.heads import HEAD_TYPES
+from yolofuse.weights.class_names import match_classes
 from yolofuse.weights.init.apply_policy import apply_policy
 from yolofuse.weights.init.policy import Policy, find_init_specs, resolve_policy
 from yolofuse.weights.report import WeightsReport, build_report
 from yolofuse.weights.resolve_sources import load_sources
+from yolofuse.weights.sources import Source
 from yolofuse.weights.tensor_log import TensorLog
-from yolofuse.weights.transfer import transfer
+from yolofuse.weights.transfer import class_branches, transfer
 
 
 def policy_of(config: Config) -> Policy:
@@ -25,7 +27,11 @@ def policy_of(config: Config) -> Policy:
 
 
 def load_and_initialise(
-    detector: Detector, config: Config, names: Sequence[str] | None = None, frozen: Collection[str] = ()
+    detector: Detector,
+    config: Config,
+    names: Sequence[str] | None = None,
+    frozen: Collection[str] = (),
+    sources: Mapping[str, Source] | None = None,
 ) -> WeightsReport:
     """Load the tensors of the config's files, initialise all others, and report the status of each.
 
@@ -34,22 +40,30 @@ def load_and_initialise(
         config: Of the run.
         names: The data set's classes, for class rows by name.
         frozen: Parameters that will not be trained, for the report.
+        sources: The files, if they have been read already.
 
     Raises:
         ConfigError: If the policy does not fit the model, or a source is for a part it does not have.
         WeightsError: If a file cannot be read or does not fit, or less than ``weights.require`` was loaded.
     """
     policy = policy_of(config)
-    sources = load_sources(config.weights, tuple(detector.parts))
+    if sources is None:
+        sources = load_sources(config.weights, tuple(detector.parts))
+    classes = {
+        part: match_classes(names, source.names, config.weights.class_map)
+        for part, source in sources.items()
+        if names is not None and source.names is not None
+    }
     specs = find_init_specs(detector, policy.options)
-    heads = tuple(name for name, module in detector.named_modules() if isinstance(module, Detect))
+    heads = tuple(name for name, module in detector.named_modules() if isinstance(module, HEAD_TYPES))
     fixed = frozenset(name for name, spec in specs.items() if spec.fill is None)
     tensor_log = TensorLog(detector, fixed=fixed, heads=heads)
     modality = config.model.streams if config.model.streams != "both" else None
-    warnings = transfer(tensor_log, detector, sources, names=names, base=config.model.base, input_modality=modality)
+    warnings = transfer(tensor_log, detector, sources, classes=classes, base=config.model.base, input_modality=modality)
     warnings += apply_policy(policy, detector, tensor_log, specs)
+    head_rows = {name for name, branch in class_branches(detector).items() if branch != "inner"}
     for name in frozen:
         tensor_log.records[name].frozen = True
-    report = build_report(tensor_log, sources, policy, warnings)
+    report = build_report(tensor_log, dict(sources), policy, warnings, classes, head_rows)
     report.require(config.weights.require)
     return report

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from yolofuse.errors import WeightsError
+from yolofuse.weights.class_names import ClassMatch
 from yolofuse.weights.init.policy import Policy
 from yolofuse.weights.sources import Source
 from yolofuse.weights.tensor_log import TensorLog, TensorRecord, TensorStatus
@@ -27,6 +29,9 @@ class WeightsReport:
         policy: Name of the preset.
         seed: Of the draws.
         warnings: What the user should check.
+        classes: For each class of the data set the class of the weights that it starts from; empty where the weights
+            have no head for this model, or do not name their classes.
+        knows_classes: Whether rows of the head for a class of the data set were loaded.
     """
 
     records: tuple[TensorRecord, ...]
@@ -34,6 +39,8 @@ class WeightsReport:
     policy: str
     seed: int
     warnings: tuple[str, ...]
+    classes: tuple[ClassMatch, ...] = ()
+    knows_classes: bool = False
 
     @property
     def statuses(self) -> dict[str, TensorStatus]:
@@ -70,6 +77,8 @@ class WeightsReport:
             row = "".join(f"{counts[status]:>13}" for status in columns) + f"{sum(r.frozen for r in records):>8}"
             lines.append(f"{name:<{width}}{row}" + (f"  {_format_rules(records)}" if modules else ""))
         lines.append(f"{self.share_loaded():.1%} of backbone and neck loaded; the rest by policy {self.policy}")
+        if self.classes:
+            lines.append(f"classes: {', '.join(map(_format_class, self.classes))}")
         return "\n".join(lines)
 
     def plain(self) -> dict[str, Any]:
@@ -84,6 +93,9 @@ class WeightsReport:
                 for part, s in self.sources.items()
             },
             "warnings": list(self.warnings),
+            "classes": {
+                match.name: {"from": match.source, "by": match.kind, "row": match.row} for match in self.classes
+            },
             "parts": {part: dict(self.count(part)) for part in parts},
             "tensors": [_plain_record(record) for record in self.records],
         }
@@ -102,10 +114,30 @@ class WeightsReport:
 
 
 def build_report(
-    tensor_log: TensorLog, sources: dict[str, Source], policy: Policy, warnings: Sequence[str]
+    tensor_log: TensorLog,
+    sources: dict[str, Source],
+    policy: Policy,
+    warnings: Sequence[str],
+    classes: Mapping[str, Sequence[ClassMatch]] = MappingProxyType({}),
+    head_rows: Collection[str] = (),
 ) -> WeightsReport:
-    """Build the report of a completed log; adds the warnings that follow from the counts."""
-    report = WeightsReport(tuple(tensor_log), sources, policy.config.preset, policy.seed, ())
+    """Build the report of a completed log; adds the warnings that follow from the counts.
+
+    Args:
+        tensor_log: The log.
+        sources: The source of each part that has one.
+        policy: Of the initialisation.
+        warnings: Of loading and initialising.
+        classes: For each part with named classes: where the rows of the model's classes are.
+        head_rows: Tensors with rows for classes.
+    """
+    loaded = {record.part: record for record in tensor_log if record.name in head_rows and record.num_loaded}
+    matched = next((tuple(matches) for part, matches in classes.items() if part in loaded), ())
+    by_order = any(record.rows is None for part, record in loaded.items() if part not in classes)
+    known = by_order or any(match.row is not None for match in matched)
+    report = WeightsReport(
+        tuple(tensor_log), sources, policy.config.preset, policy.seed, (), classes=matched, knows_classes=known
+    )
     own = () if policy.preset.overwrites_all else _find_warnings(report)  # that preset has a warning of its own
     return replace(report, warnings=(*warnings, *own))
 
@@ -130,6 +162,12 @@ def _find_warnings(report: WeightsReport) -> Iterable[str]:
     frozen = [r for r in fresh if r.frozen and len(r.shape) > 1]
     if frozen:
         yield f"train.freeze: {frozen[0].name} and {len(frozen) - 1} more are frozen, but were never loaded"
+
+
+def _format_class(match: ClassMatch) -> str:
+    if match.row is None:
+        return f"{match.name} (new)"
+    return match.name if match.kind == "name" else f"{match.name} (from {match.source}, by {match.kind})"
 
 
 def _layer_of(record: TensorRecord) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from yolofuse.errors import WeightsError, listing
 from yolofuse.model import Detector
+from yolofuse.nn.anchor_head import BOX_OUTPUTS, AnchorDetect
 from yolofuse.types import Modality
-from yolofuse.upstream import ClassBranch, list_class_branch_tensors, shared_init_name
+from yolofuse.upstream import list_class_branch_tensors, shared_init_name
+from yolofuse.weights.class_names import ClassMatch
 from yolofuse.weights.sources import Source
 from yolofuse.weights.tensor_log import TensorLog, TensorRecord
 
@@ -34,7 +37,7 @@ def transfer(
     detector: Detector,
     sources: Mapping[str, Source],
     *,
-    names: Sequence[str] | None = None,
+    classes: Mapping[str, Sequence[ClassMatch]] | None = None,
     base: str | None = None,
     input_modality: Modality | None = None,
 ) -> list[str]:
@@ -49,7 +52,7 @@ def transfer(
         tensor_log: Of the model.
         detector: Its model.
         sources: The source of each part.
-        names: The model's classes in order; None where they are not known.
+        classes: For each part with a source that names its classes: where the rows of each of the model's classes are.
         base: The model's base; None where it is not known.
         input_modality: The one image that a single-stream model reads; None for a model that reads both.
 
@@ -57,8 +60,8 @@ def transfer(
         WeightsError: If a file is of another family, a tensor has another shape than its place, or nothing fits.
             Nothing is written then.
     """
-    branches = dict(list_class_branch_tensors(detector))
-    copies = _plan_copies(tensor_log, detector, sources, branches, names, input_modality)
+    branches = class_branches(detector)
+    copies = _plan_copies(tensor_log, detector, sources, branches, classes or {}, input_modality)
     warnings = _refuse_other_families(tensor_log, sources, base)
     if sources and not copies:
         files = ", ".join(str(source.path) for source in _distinct(sources))
@@ -71,6 +74,35 @@ def transfer(
     if "rgb" in sources and sources["rgb"].input_modality == "ir":
         warnings.append(f"rgb: {sources['rgb'].path} was trained on IR images; are weights.rgb and ir swapped?")
     return warnings
+
+
+@dataclass(frozen=True)
+class ClassOutputs:
+    """A tensor with rows for classes: for each anchor some other rows, then one per class."""
+
+    anchors: int = 1
+    others: int = 0
+
+
+ClassBranch = ClassOutputs | Literal["inner"]
+"""A tensor with rows for classes, or one whose width follows the number of classes."""
+
+
+def class_branches(detector: Detector) -> dict[str, ClassBranch]:
+    """Return how each tensor of the heads' class branches depends on the classes."""
+    kinds: dict[str, ClassBranch] = {"rows": ClassOutputs(), "inner": "inner"}
+    found = {name: kinds[kind] for name, kind in list_class_branch_tensors(detector)}
+    for prefix, head in detector.named_modules():
+        if isinstance(head, AnchorDetect):
+            outputs = ClassOutputs(head.anchors.shape[1], BOX_OUTPUTS)
+            found |= {f"{prefix}.m.{name}": outputs for name in head.m.state_dict()}
+    return found
+
+
+def tensors_for(part: str, source: Source, order: Sequence[str] | None = None) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a source that may go to a part of a model, those of the likeliest part first."""
+    for name in order or _SOURCE_PARTS[part]:
+        yield from source.parts.get(name, {}).items()
 
 
 @dataclass(frozen=True)
@@ -95,7 +127,7 @@ def _plan_copies(
     detector: Detector,
     sources: Mapping[str, Source],
     branches: Mapping[str, ClassBranch],
-    names: Sequence[str] | None,
+    classes: Mapping[str, Sequence[ClassMatch]],
     input_modality: Modality | None,
 ) -> list[_Copy]:
     """Find the copy for each tensor that has one; refuses files with tensors that do not fit their place."""
@@ -108,7 +140,8 @@ def _plan_copies(
             continue
         key, value = found
         stem = _is_stem(detector, record, input_modality)
-        copy = _fit(record, value, f"{source.path}: {key}", branches.get(record.name), source.names, names, stem)
+        branch, matches = branches.get(record.name), classes.get(record.part)
+        copy = _fit(record, value, f"{source.path}: {key}", branch, matches, stem)
         if isinstance(copy, _Copy):
             copies.append(copy)
         elif copy == "misfit":
@@ -169,9 +202,13 @@ def _drop_lone_biases(copies: Sequence[_Copy], branches: Mapping[str, ClassBranc
     """Drop class rows of a bias whose weight does not fit: it belongs to weights of another width."""
     fitting = {copy.record.name for copy in copies}
     incomplete = {
-        name.rpartition(".")[0] for name, branch in branches.items() if branch == "rows" and name not in fitting
+        name.rpartition(".")[0] for name, branch in branches.items() if branch != "inner" and name not in fitting
     }
-    return [copy for copy in copies if branches.get(copy.record.name) != "rows" or copy.record.module not in incomplete]
+    return [
+        copy
+        for copy in copies
+        if branches.get(copy.record.name, "inner") == "inner" or copy.record.module not in incomplete
+    ]
 
 
 def _find_tensor(source: Source, record: TensorRecord, input_modality: Modality | None) -> tuple[str, Tensor] | None:
@@ -195,15 +232,14 @@ def _fit(
     value: Tensor,
     origin: str,
     branch: ClassBranch | None,
-    from_names: Sequence[str] | None,
-    to_names: Sequence[str] | None,
+    matches: Sequence[ClassMatch] | None,
     is_stem: bool,
 ) -> _Copy | str | None:
     """Make the copy of a tensor to its place; None if it is to be left out, ``misfit`` if it may not be."""
     if not value.is_floating_point():
         return "misfit"
-    if branch == "rows":
-        return _fit_rows(record, value, origin, from_names, to_names)
+    if branch is not None and branch != "inner":
+        return _fit_rows(record, value, origin, branch, matches)
     if tuple(value.shape) == record.shape:
         return _Copy(record, value, origin)
     if branch == "inner":
@@ -213,19 +249,26 @@ def _fit(
 
 
 def _fit_rows(
-    record: TensorRecord, value: Tensor, origin: str, from_names: Sequence[str] | None, to_names: Sequence[str] | None
+    record: TensorRecord, value: Tensor, origin: str, outputs: ClassOutputs, matches: Sequence[ClassMatch] | None
 ) -> _Copy | None:
-    """Match rows by class name; by order where the file does not name its classes but has as many."""
+    """Match the rows of each class; by order where the file does not name its classes but has as many."""
     if tuple(value.shape[1:]) != record.shape[1:]:
         return None
-    if from_names is None or to_names is None or len(from_names) != len(value):
-        return _Copy(record, value, origin) if len(value) == record.shape[0] else None
-    row_of = {name.casefold().strip(): row for row, name in reversed(list(enumerate(from_names)))}
-    rows = [row_of.get(name.casefold().strip()) for name in to_names]
-    is_known = torch.tensor([row is not None for row in rows])
+    if len(value) % outputs.anchors:
+        return None
+    per_anchor = len(value) // outputs.anchors
+    if matches is None and len(value) == record.shape[0]:
+        return _Copy(record, value, origin)
+    classes = [None] * (record.shape[0] // outputs.anchors - outputs.others)
+    known = classes if matches is None else [match.row for match in matches]
+    if per_anchor <= max((row for row in known if row is not None), default=-1) + outputs.others:
+        return None
+    rows = [*range(outputs.others), *(None if row is None else outputs.others + row for row in known)]
+    is_known = torch.tensor([row is not None for row in rows]).repeat(outputs.anchors)
     if not is_known.any():
         return None
-    values = value[torch.tensor([row or 0 for row in rows])]
+    starts = torch.arange(outputs.anchors)[:, None] * per_anchor
+    values = value[(starts + torch.tensor([row or 0 for row in rows])).flatten()]
     return _Copy(record, values, origin, rows=None if is_known.all() else is_known)
 
 
@@ -251,7 +294,7 @@ def _class_warnings(
     """Warn where a file's class rows were copied by order, or not at all."""
     warnings = []
     for part, source in sources.items():
-        rows = [n for n, branch in branches.items() if branch == "rows" and tensor_log.records[n].part == part]
+        rows = [n for n, branch in branches.items() if branch != "inner" and tensor_log.records[n].part == part]
         keys = {key for tensors in source.parts.values() for key in tensors}
         if not any(name.split(".layers.")[-1] in keys for name in rows):
             continue
@@ -266,7 +309,7 @@ def _class_warnings(
             why = (
                 "it does not name its classes; list them in weights.class_names"
                 if source.names is None
-                else "no class is in both lists, or the class branch, whose width follows their number, is wider there"
+                else "no class is in both lists (weights.class_map can pair them), or the class branch is wider there"
             )
             warnings.append(f"{part}: the class rows of {source.path} were not used: {why}")
     return warnings

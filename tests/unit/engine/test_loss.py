@@ -64,7 +64,7 @@ def stock_loss(detector: Detector, outputs: Any, batch: PairedBatch) -> tuple[Te
     side = batch.pixels.shape[2]
     low, high = batch.boxes_xyxy[:, :2], batch.boxes_xyxy[:, 2:]
     boxes_xywhn = torch.cat([(low + high) / 2, high - low], 1) / side
-    stock: Any = detection_loss(detector.heads["trunk"], LossConfig().model_dump(), 3, v8DetectionLoss)
+    stock: Any = detection_loss(detector.heads["trunk"], LossConfig(box=7.5).model_dump(), 3, v8DetectionLoss)
     total, terms = stock(
         outputs["trunk"], {"batch_idx": batch.batch_index, "cls": batch.class_ids, "bboxes": boxes_xywhn}
     )
@@ -160,7 +160,9 @@ def test_loss__not_finite_on_one_rank_is_known_to_all() -> None:
     outputs = detector(batch.rgb, batch.ir)
     criterion = DetectionLoss(detector, LossConfig(), 3)
     assert not criterion(outputs, batch).non_finite
-    other = torch.tensor([4.0, 1.0, 1.0])  # its assigned scores, that its loss is not finite, and that it is one rank
+    other = torch.tensor(
+        [4.0, 4.0, 4.0, 1.0, 1.0]
+    )  # its assigned scores per term, that its loss is not finite, and that it is one rank
     loss = criterion.reduce(criterion.branch_sums(outputs, batch), lambda message: message + other)
     assert loss.non_finite
     assert loss.total.isfinite()

@@ -177,3 +177,25 @@ def test_loss__decision_sums_both_heads() -> None:
         parts.append(alone(outputs, batch)[0])
     torch.testing.assert_close(total, parts[0] + parts[1])
     torch.testing.assert_close(total.detach(), sum(terms.values()) * len(batch))
+
+
+def test_rates__scale_the_parts_of_the_model() -> None:
+    detector = build_detector(ModelConfig(base="yolov8n"), num_classes=2)
+    train = config(rates={"streams": 0.1, "trunk": 0.5}, warmup_epochs=0.0, epochs=2)
+    optimizer = build_optimizer(detector, train)
+    Schedule(train, 10).apply(optimizer, 5)
+    names = {id(parameter): name for name, parameter in detector.named_parameters()}
+    found = {names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert set(found) == {name for name, parameter in detector.named_parameters() if parameter.requires_grad}
+    base = Schedule(train, 10).rate(5)
+    for name, rate in found.items():
+        share = 1.0 if name.startswith(("fusion.", "trunk.layers.22.")) else 0.5 if name.startswith("trunk.") else 0.1
+        assert rate == pytest.approx(base * share), name
+
+
+def test_rates__of_a_single_stream_and_a_decision_model() -> None:
+    train = config(rates={"streams": 0.1, "trunk": 0.5, "head": 0.2})
+    single, decision = ModelConfig(base="yolov8n", streams="ir"), ModelConfig(base="yolov8n", cut="decision")
+    for model, shares in ((single, {0.5, 0.2}), (decision, {0.1, 0.2})):
+        detector = build_detector(model, num_classes=2)
+        assert {group["rate"] for group in build_optimizer(detector, train).param_groups} == shares

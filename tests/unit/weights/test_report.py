@@ -44,7 +44,7 @@ def report(pretrained: Path) -> WeightsReport:
 
 def test_plain__has_the_keys_of_weights_report_json(report: WeightsReport) -> None:
     plain = report.plain()
-    assert list(plain) == ["policy", "seed", "share_loaded", "sources", "warnings", "parts", "tensors"]
+    assert list(plain) == ["policy", "seed", "share_loaded", "sources", "warnings", "classes", "parts", "tensors"]
     assert list(plain["sources"]["rgb"]) == ["file", "sha256", "base", "names"]
     assert plain["sources"]["rgb"]["names"] == list(CLASSES)
     tensors = {tensor["name"]: tensor for tensor in plain["tensors"]}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from yolofuse.config.schema import AugmentConfig
-from yolofuse.types import ByteArray, PixelArray
+from yolofuse.types import CHANNELS, ByteArray, Modality, PixelArray
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, of R, G, B
 _NOISE_STD, _NOISE_MEAN = 32.0, 128.0  # of the stored table, in its levels
@@ -40,6 +40,7 @@ class Photometry:
     ir_bias: float  # offset of the thermal channel, as a share of full scale
     ir_noise: float  # standard deviation of Gaussian noise on the thermal channel, as a share of full scale
     noise_start: float  # position in the noise table, 0..1
+    dropped: Modality | None = None  # the camera whose image is black, applied last
 
     @property
     def changes_ir(self) -> bool:
@@ -57,7 +58,11 @@ def draw_photometry(augment: AugmentConfig, rng: np.random.Generator) -> Photome
     noise = rng.uniform(0.0, augment.ir_noise)
     noise_start = rng.random()
     color = color_matrix(hue, 1.0 + saturation, 1.0 + value) if hue or saturation or value else None
-    return Photometry(color, 1.0 + float(gain), float(bias), float(noise), float(noise_start))
+    drop, which = rng.random(2)
+    dropped: Modality | None = None
+    if drop < augment.drop_camera:
+        dropped = "rgb" if which < 0.5 else "ir"  # a fair coin
+    return Photometry(color, 1.0 + float(gain), float(bias), float(noise), float(noise_start), dropped)
 
 
 def apply_photometry(image: PixelArray, photometry: Photometry) -> None:
@@ -66,6 +71,16 @@ def apply_photometry(image: PixelArray, photometry: Photometry) -> None:
     Shapes:
         image: uint8 or uint16 (H, W, 4): R, G, B, IR.
     """
+    if photometry.dropped == "rgb":
+        photometry = replace(photometry, color=None)
+    elif photometry.dropped == "ir":
+        photometry = replace(photometry, ir_gain=1.0, ir_bias=0.0, ir_noise=0.0)
+    _change(image, photometry)
+    if photometry.dropped is not None:
+        image[..., CHANNELS[photometry.dropped]] = 0
+
+
+def _change(image: PixelArray, photometry: Photometry) -> None:
     if photometry.color is None and not photometry.changes_ir:
         return
     ir = _buffers.get("ir", image.shape[:2], image.dtype)
@@ -85,6 +100,9 @@ def apply_photometry_batch(pixels: Tensor, photometry: Sequence[Photometry], ful
     """
     _recolor_batch(pixels[:, :3], photometry, full_scale)
     _change_ir_batch(pixels[:, 3], photometry, full_scale)
+    for number, one in enumerate(photometry):
+        if one.dropped is not None:
+            pixels[number, CHANNELS[one.dropped]] = 0
 
 
 def _recolor(image: PixelArray, color: npt.NDArray[np.float32]) -> None:

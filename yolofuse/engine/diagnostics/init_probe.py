@@ -180,7 +180,7 @@ class _Passes:
     def _mode(self, train: bool) -> None:
         self._detector.train(train)
         if train:
-            freeze_batchnorm_statistics(self._detector)
+            freeze_batchnorm_statistics(self._detector, everywhere=self._context.config.train.freeze_bn)
         for head in self._detector.heads.values():
             head.training = True  # raw outputs: boxes need not be decoded
 
@@ -201,7 +201,8 @@ def _last_convolutions(heads: Iterable[Any]) -> list[nn.Conv2d]:
         for name in ("cv2", "cv3", "one2one_cv2", "one2one_cv3")
         for branch in getattr(head, name, None) or ()
     ]
-    return list(dict.fromkeys(branch[-1] for branch in branches))
+    anchored = [layer for head in heads for layer in getattr(head, "m", None) or ()]
+    return list(dict.fromkeys([*(branch[-1] for branch in branches), *anchored]))
 
 
 def _prior_biases(context: TrainContext, ends: dict[str, nn.Conv2d]) -> dict[str, Tensor]:

@@ -95,3 +95,31 @@ def test_color_matrix__keeps_grey(hue: float) -> None:
 
 def test_color_matrix__third_of_a_turn_permutes_channels() -> None:
     np.testing.assert_allclose(color_matrix(1 / 3, 1.0, 1.0) @ [9, 0, 0], [0, 9, 0], atol=1e-5)  # red to green
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_drop_camera__blackens_one_modality_alike_on_both_paths(bits: int) -> None:
+    options = augmentation(drop_camera=0.6, hsv_v=0.4, ir_gain=0.2, ir_noise=0.02)
+    draws = [draw_photometry(options, np.random.default_rng(seed)) for seed in range(200)]
+    shares = {which: sum(draw.dropped == which for draw in draws) / len(draws) for which in ("rgb", "ir", None)}
+    assert shares == pytest.approx({"rgb": 0.3, "ir": 0.3, None: 0.4}, abs=0.1)
+    full_scale = 2**bits - 1
+    rng = np.random.default_rng(0)
+    for draw in draws[:20]:
+        values = rng.integers(1, full_scale, (8, 8, 4))
+        image: PixelArray = values.astype(np.uint8) if bits == 8 else values.astype(np.uint16)
+        batch = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None].clone()
+        apply_photometry(image, draw)
+        apply_photometry_batch(batch, [draw], full_scale)
+        black = [not image[..., :3].any(), not image[..., 3].any()]
+        assert black == [draw.dropped == "rgb", draw.dropped == "ir"]
+        assert [not bool(batch[:, :3].any()), not bool(batch[:, 3].any())] == black
+
+
+def test_drop_camera__moves_no_other_draw() -> None:
+    plain, dropping = (
+        draw_photometry(augmentation(drop_camera=share, ir_gain=0.2), np.random.default_rng(3)) for share in (0.0, 0.9)
+    )
+    assert plain.dropped is None
+    assert dropping.dropped is not None
+    assert plain.ir_gain == dropping.ir_gain

@@ -1,0 +1,50 @@
+"""The recipe: values for what the user did not give, and what a resumed run takes from the run it resumes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from yolofuse.config import Config
+from yolofuse.config.load import plain_config, validate_config
+from yolofuse.config.recipe import FINETUNE, adopt_resolved, resolve_recipe
+
+
+def _config(train: dict[str, Any] | None = None, model: dict[str, Any] | None = None) -> Config:
+    raw = {"data": {"descriptor": "x.yaml"}, "train": {"run": "r", **(train or {})}, "model": model or {}}
+    return validate_config(raw, (), where="test")
+
+
+def test_auto__is_finetune_where_the_head_knows_a_class() -> None:
+    known, new = (resolve_recipe(_config(), knows_classes=value).train for value in (True, False))
+    assert (known.recipe, known.score_start) == ("finetune", True)
+    assert {name: getattr(known, name) for name in FINETUNE} == FINETUNE
+    assert (new.recipe, new.score_start) == ("scratch", False)
+    assert all(getattr(new, name) == getattr(_config().train, name) for name in FINETUNE)
+
+
+def test_given__options_are_kept() -> None:
+    train = resolve_recipe(_config({"lr0": 0.01, "score_start": False}), knows_classes=True).train
+    assert (train.lr0, train.score_start, train.freeze_bn) == (0.01, False, True)
+    train = resolve_recipe(_config({"recipe": "scratch"}), knows_classes=True).train
+    assert (train.recipe, train.freeze_bn) == ("scratch", False)
+
+
+def test_resolved__config_stays_as_it_is_when_read_again() -> None:
+    resolved = resolve_recipe(_config(), knows_classes=True)
+    again = validate_config(plain_config(resolved), (), where="test")
+    assert resolve_recipe(again, knows_classes=False) == again
+
+
+def test_resume__adopts_what_the_run_resolved() -> None:
+    resolved = resolve_recipe(_config({"batch": -1}), knows_classes=True)
+    head = {"head": "anchors", "anchors": (((8.0, 8.0),),), "branch_classes": None}
+    loss = resolved.train.loss.model_copy(update={"box": 0.05})
+    saved = resolved.model_copy(
+        update={
+            "train": resolved.train.model_copy(update={"batch": 24, "loss": loss}),
+            "model": resolved.model.model_copy(update=head),
+        }
+    )
+    assert plain_config(adopt_resolved(_config({"batch": -1}), saved)) == plain_config(saved)
+    changed = adopt_resolved(_config({"batch": 8, "lr0": 0.5}), saved).train
+    assert (changed.batch, changed.lr0, changed.ema_decay) == (8, 0.5, saved.train.ema_decay)

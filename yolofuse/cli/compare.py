@@ -1,0 +1,76 @@
+"""Run ``yolofuse.cli.compare``: tell whether one evaluation is better than another."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from yolofuse.cli.common import run_command
+from yolofuse.errors import DataError
+from yolofuse.eval.bootstrap import Difference, compare
+from yolofuse.files import save_json
+from yolofuse.tables import text_table
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m yolofuse.cli.compare",
+        description="Compare two evaluations of the same pairs by a paired bootstrap over the images.",
+    )
+    parser.add_argument("a", type=Path, metavar="A", help="folder of an evaluation, or of a run with eval-val")
+    parser.add_argument("b", type=Path, metavar="B", help="the same of the other one")
+    parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="number of draws (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file for the figures")
+    args = parser.parse_args(argv)
+    if args.resamples < 1:
+        parser.error("--resamples: must be at least 1")
+
+    def command() -> None:
+        (truth, a), (truth_b, b) = (_read(_folder(path)) for path in (args.a, args.b))
+        if truth != truth_b:
+            raise DataError(
+                f"{args.a} and {args.b}: not the same pairs, labels and classes; evaluate both on one split"
+            )
+        found = compare(truth, a, b, resamples=args.resamples, seed=args.seed)
+        print(_format(found))
+        print(f"\n95 % interval of B - A over {args.resamples} draws of {len(truth['images'])} images")
+        if args.out is not None:
+            rows = {d.name: {"a": d.a, "b": d.b, "low": d.low, "high": d.high} for d in found}
+            save_json(args.out, {"a": str(args.a), "b": str(args.b), "differences": rows}, indent=2)
+
+    return run_command(command)
+
+
+def _folder(path: Path) -> Path:
+    for folder in (path, path / "eval-val"):
+        if (folder / "predictions.json").is_file() and (folder / "ground_truth.json").is_file():
+            return folder
+    raise DataError(f"{path}: holds no predictions.json and ground_truth.json; write them with val_dual.py")
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    try:
+        truth, predictions = (
+            json.loads((folder / name).read_text(encoding="utf-8"))
+            for name in ("ground_truth.json", "predictions.json")
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: cannot read the evaluation ({error}); write it again with val_dual.py") from error
+    return truth, predictions
+
+
+def _format(differences: list[Difference]) -> str:
+    rows = [
+        [d.name, f"{d.a:.4f}", f"{d.b:.4f}", f"{d.b - d.a:+.4f}", f"{d.low:+.4f} .. {d.high:+.4f}", d.verdict]
+        for d in differences
+    ]
+    return text_table([["metric", "A", "B", "B - A", "95 % interval", ""], *rows])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Fill in the training options that depend on whether the head of the weights came along."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from yolofuse.config.schema import Config
+
+RecipeName = Literal["finetune", "scratch"]
+
+FINETUNE: dict[str, Any] = {
+    "lr0": 0.002,
+    "nominal_batch": 16,
+    "warmup_epochs": 1.0,
+    "warmup_bias_lr": 0.0,
+    "ema_decay": 0.998,
+    "ema_tau": 1.0,
+    "close_mosaic": 2,
+    "freeze_bn": True,
+}
+"""Options of ``train.recipe: finetune``; those of ``scratch`` are the schema's defaults."""
+
+
+def adopt_resolved(config: Config, saved: Config) -> Config:
+    """Return a config in which what a run resolved when it started stands for ``auto``, -1 and None.
+
+    Args:
+        config: As the user gives it on a resume.
+        saved: The run's own.
+    """
+    train, model = config.train, config.model
+    adopted: dict[str, Any] = {}
+    if train.batch < 0:
+        adopted["batch"] = saved.train.batch
+    if train.recipe == "auto":
+        unset = set(FINETUNE) - train.model_fields_set if saved.train.recipe == "finetune" else set()
+        adopted |= {name: getattr(saved.train, name) for name in ("recipe", *sorted(unset))}
+    if train.score_start == "auto":
+        adopted["score_start"] = saved.train.score_start
+    if train.loss.box is None:
+        adopted["loss"] = train.loss.model_copy(update={"box": saved.train.loss.box})
+    names = ("head", "anchors", "branch_classes") if model.head == "auto" else ()
+    head = {name: getattr(saved.model, name) for name in names if name not in model.model_fields_set - {"head"}}
+    if model.anchors == "fit":
+        head["anchors"] = saved.model.anchors
+    return config.model_copy(update={"train": train.model_copy(update=adopted), "model": model.model_copy(update=head)})
+
+
+def resolve_recipe(config: Config, *, knows_classes: bool) -> Config:
+    """Return the config with its recipe, and the recipe's value for every option that the user did not set.
+
+    Args:
+        config: The run.
+        knows_classes: Whether the weights' head scores a class of the data set.
+    """
+    train = config.train
+    automatic: RecipeName = "finetune" if knows_classes else "scratch"
+    name = automatic if train.recipe == "auto" else train.recipe
+    values: dict[str, Any] = {"recipe": name}
+    if name == "finetune":
+        values |= {key: value for key, value in FINETUNE.items() if key not in train.model_fields_set}
+    if train.score_start == "auto":
+        values["score_start"] = knows_classes
+    return config.model_copy(update={"train": train.model_copy(update=values)})

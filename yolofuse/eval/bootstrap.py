@@ -1,0 +1,128 @@
+"""Tell whether one evaluation is better than another: a paired bootstrap over the images of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from yolofuse.errors import DataError
+from yolofuse.eval.coco_backends import ClassMatches, match_by_class
+
+_RECALLS = np.linspace(0.0, 1.0, 101)
+_TINY = np.spacing(1)  # as in cocoapi, so that no detection gives a precision of 0
+_CHUNK = 100  # resamples that are computed at once
+_CONFIDENCE = (2.5, 97.5)  # percentiles of the interval
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One metric of two evaluations, A and B, and the 95 % interval of B - A.
+
+    Attributes:
+        name: ``AP``, ``AP50``, or these of a class: ``car AP50``.
+        a: The metric of A on the whole split.
+        b: The metric of B.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
+
+    name: str
+    a: float
+    b: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """Say which is better, if the interval leaves out zero."""
+        if self.low > 0:
+            return "B is better"
+        return "A is better" if self.high < 0 else "undecided"
+
+
+def compare(
+    ground_truth: Mapping[str, Any],
+    a: Sequence[Mapping[str, Any]],
+    b: Sequence[Mapping[str, Any]],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[Difference]:
+    """Compare two sets of predictions for the same images.
+
+    Images are drawn with replacement, the same ones for both; metrics are cocoapi's, of all sizes and at most 100
+    detections per image and class. A class without a box in a resample is left out of that resample's mean.
+
+    Args:
+        ground_truth: COCO JSON of the labels.
+        a: Rows of a COCO result file.
+        b: Rows of another one.
+        resamples: Number of draws of as many images as there are.
+        seed: Of the draws.
+
+    Raises:
+        DataError: If there is no box in the ground truth.
+    """
+    sides = [match_by_class(ground_truth, rows) for rows in (a, b)]
+    names = [name for name, matches in sides[0].items() if matches.num_truth.sum()]
+    if not names:
+        raise DataError("the ground truth has no boxes, so there is nothing to compare")
+    num_images = len(sides[0][names[0]].num_truth)
+    whole = np.ones((1, num_images))
+    points = [_metrics(side, names, whole) for side in sides]  # (2, metrics, 1)
+    rng = np.random.default_rng(seed)
+    draws = []
+    for first in range(0, resamples, _CHUNK):
+        count = min(_CHUNK, resamples - first)
+        weights = rng.multinomial(num_images, np.full(num_images, 1 / num_images), size=count).astype(np.float64)
+        draws.append(_metrics(sides[1], names, weights) - _metrics(sides[0], names, weights))
+    spread = np.concatenate(draws, axis=1)  # (metrics, resamples)
+    labels = ["AP", "AP50", *(f"{name} {metric}" for name in names for metric in ("AP", "AP50"))]
+    return [
+        Difference(label, float(points[0][i, 0]), float(points[1][i, 0]), *_interval(spread[i]))
+        for i, label in enumerate(labels)
+    ]
+
+
+def _interval(differences: Doubles) -> tuple[float, float]:
+    low, high = np.percentile(differences[np.isfinite(differences)], _CONFIDENCE)
+    return float(low), float(high)
+
+
+def _metrics(side: Mapping[str, ClassMatches], names: Sequence[str], weights: Doubles) -> Doubles:
+    """Return AP and AP50 of all classes and of each, for each row of weights of the images.
+
+    Shapes:
+        weights: (R, images) -> (2 + 2 * classes, R)
+    """
+    by_class = np.stack([_precision(side[name], weights) for name in names])  # (classes, thresholds, R)
+    rows = [np.nanmean(by_class, axis=(0, 1)), np.nanmean(by_class[:, 0], axis=0)]
+    for values in by_class:
+        rows += [values.mean(axis=0), values[0]]
+    return np.stack(rows)
+
+
+def _precision(matches: ClassMatches, weights: Doubles) -> Doubles:
+    """Return the mean precision over 101 recalls of one class; NaN where its resample has no box.
+
+    Shapes:
+        weights: (R, images) -> (thresholds, R)
+    """
+    num_truth = weights @ matches.num_truth  # (R,)
+    of_detection = weights[:, matches.image]  # (R, detections)
+    result = np.full((len(matches.is_true), len(weights)), np.nan)
+    for threshold, (is_true, is_false) in enumerate(zip(matches.is_true, matches.is_false, strict=True)):
+        hits, misses = (np.cumsum(of_detection * flags, axis=1) for flags in (is_true, is_false))
+        precision = hits / (hits + misses + _TINY)
+        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        for row in np.flatnonzero(num_truth):
+            at = np.searchsorted(hits[row] / num_truth[row], _RECALLS, side="left")
+            found = at[at < hits.shape[1]]
+            result[threshold, row] = precision[row, found].sum() / len(_RECALLS)
+    return result

@@ -1,0 +1,55 @@
+"""Give a single-stream model the head that a config asks for, in place of the one it was built with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from yolofuse.config.schema import ModelConfig
+from yolofuse.errors import ConfigError
+from yolofuse.nn.anchor_head import AnchorDetect, Anchors
+from yolofuse.upstream import Detect, set_num_classes
+
+HEAD_TYPES = (Detect, AnchorDetect)
+
+DEFAULT_ANCHORS: dict[int, Anchors] = {
+    3: (
+        ((10, 13), (16, 30), (33, 23)),
+        ((30, 61), (62, 45), (59, 119)),
+        ((116, 90), (156, 198), (373, 326)),
+    ),
+    4: (
+        ((19, 27), (44, 40), (38, 94)),
+        ((96, 68), (86, 152), (180, 137)),
+        ((140, 301), (303, 264), (238, 542)),
+        ((436, 615), (739, 380), (925, 792)),
+    ),
+}
+"""Anchors of YOLOv5's releases by number of levels: COCO at 640 px with three, at 1280 px with four."""
+
+
+def set_head(layers: list[nn.Module], config: ModelConfig, num_classes: int) -> None:
+    """Replace the last layer by the config's head, or give its class branch another number of classes.
+
+    Args:
+        layers: Of a single-stream model as built by :func:`yolofuse.upstream.build_layers`; the last is changed.
+        config: The model section; ``head: auto`` is ``dfl`` here.
+        num_classes: Number of classes of the head.
+
+    Raises:
+        ConfigError: If the model has not as many levels as there are anchors, or there are no anchors for it.
+    """
+    head: Any = layers[-1]
+    if config.head != "anchors":
+        if head.nc != num_classes:
+            set_num_classes(head, num_classes)
+        return
+    given = None if config.anchors == "fit" else config.anchors
+    anchors = given or DEFAULT_ANCHORS.get(len(head.stride))
+    channels = [branch[0].conv.in_channels for branch in head.cv2]
+    if anchors is None or len(anchors) != len(channels):
+        known = "3 or 4" if anchors is None else str(len(anchors))
+        raise ConfigError(f"model.head: {config.base} has {len(channels)} levels, but there are anchors for {known}")
+    layers[-1] = AnchorDetect(num_classes, anchors, channels, head.stride.clone())
+    layers[-1].i, layers[-1].f = head.i, head.f
