@@ -197,4 +197,4 @@ def test_resume__of_a_finished_run_needs_no_pretrained_file(tmp_path: Path) -> N
     weights.unlink()
     (run / "results.csv").unlink()
     assert train_cli.main(["--resume", str(run)]) == 0
-    assert len((run / "results.csv").read_text().splitlines()) == 2
+    assert len((run / "results.csv").read_text().splitlines()) == 3  # with the start, epoch 0
