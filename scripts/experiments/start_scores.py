@@ -97,8 +97,8 @@ def format_page(rows: Sequence[Row]) -> str:
     lines += [
         markdown_table(table),
         "",
-        f"YOLOv5n of COCO; {sizes}; fp32, NMS at IoU 0.6. Fusion starts as the mean unless said. No model has seen these "
-        "pairs. Made by `python -m scripts.experiments.start_scores`.",
+        f"YOLOv5n of COCO; {sizes}; fp32, NMS at IoU 0.6. Fusion starts as the mean unless said. No model has seen "
+        "these pairs. Made by `python -m scripts.experiments.start_scores`.",
     ]
     return "\n".join(lines) + "\n"
 
