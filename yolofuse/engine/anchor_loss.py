@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -70,7 +71,7 @@ class AnchorLoss:
             ValueError: If the head has neither three nor four levels.
         """
         self._anchors = head.anchors
-        self._strides = [float(stride) for stride in head.stride]
+        self._strides = head.strides_px
         levels = self.num_levels = len(self._strides)
         if levels not in _BALANCE:
             raise ValueError(f"an anchor head with {levels} levels; only 3 and 4 have known weights")
@@ -79,6 +80,7 @@ class AnchorLoss:
         self._cls = gains.cls * share * head.nc / _PAIRED_CLASSES
         # Of the neighbours only those on the box's side of the cell: one along x, one along y.
         self._axes = head.anchors.new_tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        self._by_size: dict[tuple[tuple[int, int], ...], tuple[Tensor, Tensor]] = {}
 
     def __call__(
         self, levels: list[Tensor], boxes_xyxy: Tensor, class_ids: Tensor, image_index: Tensor
@@ -94,28 +96,37 @@ class AnchorLoss:
         Shapes:
             returns: (levels, 3), differentiable; (levels, 3)
         """
+        weights, limits = self._constants(levels)
         sums, counts = [], []
-        height = levels[0].shape[2] * self._strides[0]
-        width = levels[0].shape[3] * self._strides[0]
-        area = height * width / _PAIRED_IMGSZ**2
-        weights = levels[0].new_tensor([self._box, self._obj * area, self._cls])
         for number, logits in enumerate(levels):
-            terms, count = self._level(logits, number, boxes_xyxy, class_ids, image_index)
-            balance = _BALANCE[len(levels)][number]
-            sums.append(torch.stack([terms[0], terms[1] * balance, terms[2]]) * weights)
+            terms, count = self._level(logits, number, limits[number], boxes_xyxy, class_ids, image_index)
+            sums.append(terms)
             counts.append(count)
-        return torch.stack(sums), torch.stack(counts)
+        return torch.stack(sums) * weights, torch.stack(counts)
+
+    def _constants(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the weight of each level's terms (levels, 3), and its width and height in cells (levels, 2).
+
+        They are made once per size: copying them to a device makes the host wait.
+        """
+        sizes = tuple((level.shape[3], level.shape[2]) for level in levels)
+        if sizes not in self._by_size:
+            width, height = (side * self._strides[0] for side in sizes[0])
+            obj = self._obj * width * height / _PAIRED_IMGSZ**2
+            weights = [[self._box, obj * balance, self._cls] for balance in _BALANCE[len(levels)]]
+            self._by_size[sizes] = levels[0].new_tensor(weights), levels[0].new_tensor(sizes)
+        return self._by_size[sizes]
 
     def _level(
-        self, logits: Tensor, number: int, boxes_xyxy: Tensor, class_ids: Tensor, image_index: Tensor
-    ) -> tuple[list[Tensor], Tensor]:
+        self, logits: Tensor, number: int, limit: Tensor, boxes_xyxy: Tensor, class_ids: Tensor, image_index: Tensor
+    ) -> tuple[Tensor, Tensor]:
         num_classes = logits.shape[-1] - 5
         target = torch.zeros_like(logits[..., 4])
         zero = logits.sum() * 0  # keeps every output in the graph
         box = cls = zero
         count = zero.detach()
         if len(boxes_xyxy):
-            found = self._match(logits, number, boxes_xyxy, class_ids, image_index)
+            found = self._match(logits, number, limit, boxes_xyxy, class_ids, image_index)
             at = (found.image, found.anchor, found.row, found.column)
             predicted = logits[at]  # (N, 5 + classes)
             weight = found.is_match.to(logits.dtype)
@@ -136,10 +147,10 @@ class AnchorLoss:
             cls = cls + (per_class.sum(1) * weight).sum()
         objectness = functional.binary_cross_entropy_with_logits(logits[..., 4], target, reduction="sum")
         cells = torch.full_like(count, target.numel())
-        return [box, objectness, cls], torch.stack([count, cells, count * num_classes])
+        return torch.stack([box, objectness, cls]), torch.stack([count, cells, count * num_classes])
 
     def _match(
-        self, logits: Tensor, number: int, boxes_xyxy: Tensor, class_ids: Tensor, image_index: Tensor
+        self, logits: Tensor, number: int, limit: Tensor, boxes_xyxy: Tensor, class_ids: Tensor, image_index: Tensor
     ) -> _Matches:
         """List the candidates of a level: each box with each anchor in three cells."""
         _, num_anchors, height, width, _ = logits.shape
@@ -153,7 +164,6 @@ class AnchorLoss:
         fraction = centres - cell
         towards = torch.where(fraction < 0.5, -1.0, 1.0) * (fraction != 0.5)  # to the nearest neighbour
         cells = cell[:, None] + self._axes * towards[:, None]  # (M, 3, 2), x and y
-        limit = cells.new_tensor([width, height])
         exists = ((cells >= 0) & (cells < limit)).all(2)  # (M, 3)
         exists[:, 1:] &= (cells[:, 1:] != cell[:, None]).any(2)
 

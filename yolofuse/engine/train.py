@@ -79,6 +79,7 @@ def score_start(run: ActiveRun) -> None:
     run.save()
     if run.context.ranks.is_main:
         run.folder.write_results(run.state.history)
+    run.log_scalars(run.state.history[-1], 0)
 
 
 def _val_columns(metrics: Mapping[str, float]) -> dict[str, float | None]:

@@ -27,6 +27,7 @@ class AnchorDetect(nn.Module):
     Attributes:
         nc: Number of classes.
         stride: (levels,) in pixels.
+        strides_px: The same on the host.
         anchors: (levels, anchors, 2), widths and heights in strides.
         end2end: False: boxes go through NMS.
 
@@ -54,6 +55,7 @@ class AnchorDetect(nn.Module):
             raise ValueError(f"anchors of {len(anchors)} levels for a model with {len(channels)}")
         self.nc = num_classes
         self.stride = stride
+        self.strides_px: tuple[float, ...] = tuple(stride.tolist())
         self.max_det = 300
         self.anchors: Tensor
         self.register_buffer("anchors", torch.tensor(anchors, dtype=torch.float32) / stride[:, None, None])
@@ -64,7 +66,7 @@ class AnchorDetect(nn.Module):
     def init_specs(self, options: InitOptions) -> dict[str, InitSpec]:
         """Declare biases that expect a few objects per image, and the anchors, which are not initialised."""
         specs = {"anchors": fixed("the model's anchors")}
-        for number, stride in enumerate(self.stride.tolist()):
+        for number, stride in enumerate(self.strides_px):
             prior = torch.zeros(self.anchors.shape[1], BOX_OUTPUTS + self.nc)
             cells = (options.prior_imgsz / stride) ** 2
             prior[:, 4] = math.log(options.prior_objects / cells)

@@ -27,6 +27,7 @@ from scripts.paths import REPO
 from yolofuse.cli.common import Parser, run_command
 from yolofuse.config import Config, WeightsConfig, dump_config, load_config
 from yolofuse.config.load import plain_config
+from yolofuse.config.recipe import adopt_resolved
 from yolofuse.data import EpochSampler, PairSet
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.dataloaders import load_split
@@ -187,7 +188,8 @@ def check_existing_runs(ablation: Ablation, cells: Sequence[Cell]) -> None:
     for cell in cells:
         folder = RunFolder(cell.config.run_dir)
         if folder.config.exists():
-            changed = differences(folder.load_config(), cell.config)
+            saved = folder.load_config()
+            changed = differences(saved, adopt_resolved(cell.config, saved))
             problems += [f"{folder.path.name}: {problem}" for problem in changed]
     for file in sorted(ablation.folder.glob(f"*/{RESULT_FILE}")):
         old_hash = read_result(file).origin["data_hash"]

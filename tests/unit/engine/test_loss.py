@@ -260,6 +260,7 @@ def update(detector: Detector, optimizer: torch.optim.Optimizer, average: ModelE
     [  # torch's fused SGD can't be pretended; the next test has it
         pytest.param({"base": "yolov8n"}, "adamw", id="dfl_adamw", marks=pytest.mark.soak),
         pytest.param({"base": "yolo26n", "streams": "rgb"}, "musgd", id="end2end_musgd"),
+        pytest.param({"base": "yolov5n", "streams": "rgb", "head": "anchors"}, "adamw", id="anchors_adamw"),
     ],
 )
 def test_step__never_waits_for_a_pretended_gpu(
