@@ -11,7 +11,6 @@ from ultralytics.utils.torch_utils import ModelEMA
 
 from yolofuse.upstream.catalogue import Base, build_layers, list_bases, resolve_base
 from yolofuse.upstream.heads import (
-    ClassBranch,
     detection_loss,
     list_class_branch_tensors,
     set_num_classes,
@@ -22,7 +21,6 @@ from yolofuse.upstream.heads import (
 __all__ = [
     "SUPPORTED",
     "Base",
-    "ClassBranch",
     "Detect",
     "E2ELoss",
     "ModelEMA",

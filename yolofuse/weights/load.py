@@ -8,13 +8,14 @@ from yolofuse.config import Config
 from yolofuse.model import Detector
 from yolofuse.model.heads import HEAD_TYPES
 from yolofuse.weights.class_names import match_classes
+from yolofuse.weights.class_rows import class_branches
 from yolofuse.weights.init.apply_policy import apply_policy
 from yolofuse.weights.init.policy import Policy, find_init_specs, resolve_policy
 from yolofuse.weights.report import WeightsReport, build_report
 from yolofuse.weights.resolve_sources import load_sources
 from yolofuse.weights.sources import Source
 from yolofuse.weights.tensor_log import TensorLog
-from yolofuse.weights.transfer import class_branches, transfer
+from yolofuse.weights.transfer import transfer
 
 
 def policy_of(config: Config) -> Policy:

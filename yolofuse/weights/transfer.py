@@ -6,17 +6,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from yolofuse.errors import WeightsError, listing
 from yolofuse.model import Detector
-from yolofuse.nn.anchor_head import BOX_OUTPUTS, AnchorDetect
 from yolofuse.types import Modality
-from yolofuse.upstream import list_class_branch_tensors, shared_init_name
+from yolofuse.upstream import shared_init_name
 from yolofuse.weights.class_names import ClassMatch
+from yolofuse.weights.class_rows import ClassBranch, ClassOutputs, class_branches, match_rows
 from yolofuse.weights.sources import Source
 from yolofuse.weights.tensor_log import TensorLog, TensorRecord
 
@@ -76,32 +75,9 @@ def transfer(
     return warnings
 
 
-@dataclass(frozen=True)
-class ClassOutputs:
-    """A tensor with rows for classes: for each anchor some other rows, then one per class."""
-
-    anchors: int = 1
-    others: int = 0
-
-
-ClassBranch = ClassOutputs | Literal["inner"]
-"""A tensor with rows for classes, or one whose width follows the number of classes."""
-
-
-def class_branches(detector: Detector) -> dict[str, ClassBranch]:
-    """Return how each tensor of the heads' class branches depends on the classes."""
-    kinds: dict[str, ClassBranch] = {"rows": ClassOutputs(), "inner": "inner"}
-    found = {name: kinds[kind] for name, kind in list_class_branch_tensors(detector)}
-    for prefix, head in detector.named_modules():
-        if isinstance(head, AnchorDetect):
-            outputs = ClassOutputs(head.anchors.shape[1], BOX_OUTPUTS)
-            found |= {f"{prefix}.m.{name}": outputs for name in head.m.state_dict()}
-    return found
-
-
-def tensors_for(part: str, source: Source, order: Sequence[str] | None = None) -> Iterator[tuple[str, Tensor]]:
+def tensors_for(part: str, source: Source) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of a source that may go to a part of a model, those of the likeliest part first."""
-    for name in order or _SOURCE_PARTS[part]:
+    for name in _SOURCE_PARTS[part]:
         yield from source.parts.get(name, {}).items()
 
 
@@ -251,25 +227,14 @@ def _fit(
 def _fit_rows(
     record: TensorRecord, value: Tensor, origin: str, outputs: ClassOutputs, matches: Sequence[ClassMatch] | None
 ) -> _Copy | None:
-    """Match the rows of each class; by order where the file does not name its classes but has as many."""
+    """Make the copy of a tensor with rows for classes; None if no row of it has a place."""
     if tuple(value.shape[1:]) != record.shape[1:]:
         return None
-    if len(value) % outputs.anchors:
+    rows = match_rows(len(value), record.shape[0], outputs, matches)
+    if rows is None:
         return None
-    per_anchor = len(value) // outputs.anchors
-    if matches is None and len(value) == record.shape[0]:
-        return _Copy(record, value, origin)
-    classes = [None] * (record.shape[0] // outputs.anchors - outputs.others)
-    known = classes if matches is None else [match.row for match in matches]
-    if per_anchor <= max((row for row in known if row is not None), default=-1) + outputs.others:
-        return None
-    rows = [*range(outputs.others), *(None if row is None else outputs.others + row for row in known)]
-    is_known = torch.tensor([row is not None for row in rows]).repeat(outputs.anchors)
-    if not is_known.any():
-        return None
-    starts = torch.arange(outputs.anchors)[:, None] * per_anchor
-    values = value[(starts + torch.tensor([row or 0 for row in rows])).flatten()]
-    return _Copy(record, values, origin, rows=None if is_known.all() else is_known)
+    is_known = rows >= 0
+    return _Copy(record, value[rows.clamp_min(0)], origin, rows=None if is_known.all() else is_known)
 
 
 def _inflate(value: Tensor, shape: tuple[int, ...]) -> Tensor | None:
