@@ -26,6 +26,7 @@ MODELS: dict[str, tuple[str, ...]] = {
     "IR alone": ("model.streams=ir",),
     "input": ("model.cut=input",),
     "early": ("model.cut=early",),
+    "3, after the block at P2": ("model.cut=3",),
     "mid": ("model.cut=mid",),
     "late": ("model.cut=late",),
     "decision, nms": ("model.cut=decision", "model.merge=nms"),

@@ -36,7 +36,10 @@ def main(argv: list[str] | None = None) -> int:
             raise DataError(
                 f"{args.a} and {args.b}: not the same pairs, labels and classes; evaluate both on one split"
             )
-        found = compare(truth, a, b, resamples=args.resamples, seed=args.seed)
+        try:
+            found = compare(truth, a, b, resamples=args.resamples, seed=args.seed)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{args.a}, {args.b}: damaged predictions ({error}); write them again") from error
         print(_format(found))
         print(f"\n95 % interval of B - A over {args.resamples} draws of {len(truth['images'])} images")
         if args.out is not None:
