@@ -8,17 +8,22 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from tqdm import tqdm
 
 from scripts.benchmarks.results_table import short_commit
 from scripts.paths import REAL_DATA, REPO
+from yolofuse.data import PairSet
+from yolofuse.data.descriptor.load import load_descriptor
+from yolofuse.data.index.pair_set import load_pairs
 from yolofuse.files import save_text
 from yolofuse.tables import csv_text
+from yolofuse.types import PairRecord
 
 DATA_SETS = ("roadscene-flir", "llvip-256")
 Row = dict[str, str]
@@ -87,6 +92,32 @@ def run_command(script: str, *arguments: str) -> None:
     ended = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, check=False)
     if ended.returncode:
         raise SystemExit(f"{script} {' '.join(arguments)} failed:\n{ended.stderr[-2000:]}")
+
+
+def write_descriptor(file: Path, splits: Mapping[str, Iterable[PairRecord]], names: Sequence[str]) -> None:
+    """Write a descriptor of pairs that lie anywhere, with a manifest beside it."""
+    rows = [
+        {"rgb": pair.rgb, "ir": pair.ir, "label": pair.label, "split": split, **pair.tags}
+        for split, pairs in splits.items()
+        for pair in pairs
+    ]
+    save_text(file.with_suffix(".csv"), csv_text(rows))
+    manifest = {"manifest": str(file.with_suffix(".csv").resolve())}
+    content = {"root": "/", "names": list(names), "splits": dict.fromkeys(splits, manifest)}
+    save_text(file, yaml.dump(content, Dumper=PlainDumper))
+
+
+class PlainDumper(yaml.SafeDumper):
+    """Write equal values again instead of referring to them."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Never write an alias: descriptors refuse them."""
+        return True
+
+
+def load_real_pairs(data: str, root: Path, split: str) -> PairSet:
+    """Load a split of one of the real data sets below ``root``."""
+    return load_pairs(load_descriptor(REPO / "configs" / "data" / f"{data}.yaml", root / data), split)
 
 
 def read_rows(spec: RunSpec, runs: Path) -> Iterator[Row]:

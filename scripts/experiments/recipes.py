@@ -14,22 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from scripts.experiments.real_runs import (
     Row,
     RunSpec,
     build_parser,
+    load_real_pairs,
     run_command,
     run_missing,
+    write_descriptor,
     write_report,
 )
 from scripts.experiments.stats import format_mean_std
-from scripts.paths import REPO
-from yolofuse.data.descriptor.load import load_descriptor
-from yolofuse.data.index.pair_set import load_pairs
-from yolofuse.files import save_text
-from yolofuse.tables import csv_text, markdown_table
+from yolofuse.tables import markdown_table
 
 DATA = "roadscene-flir"
 FOLDS = 4
@@ -70,7 +66,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--folds", type=int, default=FOLDS, help="use the first of the four folds only")
     args = parser.parse_args()
-    write_folds(args.data_root.resolve() / DATA, args.runs / "folds")
+    write_folds(args.data_root.resolve(), args.runs / "folds")
     wanted = [FoldRun(DATA, name, args.seeds[0], fold) for fold in range(args.folds) for name in args.recipes]
     run_missing(wanted, run_fold, args)
     possible = [FoldRun(DATA, name, args.seeds[0], fold) for name in RECIPES for fold in range(FOLDS)]
@@ -97,17 +93,11 @@ def read_fold(run: FoldRun, runs: Path) -> list[Row]:
 
 def write_folds(root: Path, folder: Path) -> None:
     """Write a descriptor per fold, in which every fourth pair of the training split is the validation split."""
-    descriptor = load_descriptor(REPO / "configs" / "data" / f"{DATA}.yaml", root)
-    pairs = load_pairs(descriptor, "train")
+    pairs = load_real_pairs(DATA, root, "train")
     for fold in range(FOLDS):
-        rows = [
-            {"rgb": r.rgb, "ir": r.ir, "label": r.label, "split": "val" if i % FOLDS == fold else "train", **r.tags}
-            for i, r in enumerate(pairs.records)
-        ]
-        save_text(folder / f"fold{fold}.csv", csv_text(rows))
-        manifest = {"manifest": f"fold{fold}.csv"}
-        content = {"root": "/", "names": list(pairs.names), "splits": {"train": manifest, "val": manifest}}
-        save_text(folder / f"fold{fold}.yaml", yaml.safe_dump(content))
+        held_out = pairs.records[fold::FOLDS]
+        rest = [record for index, record in enumerate(pairs.records) if index % FOLDS != fold]
+        write_descriptor(folder / f"fold{fold}.yaml", {"train": rest, "val": held_out}, pairs.names)
 
 
 def run_fold(run: RunSpec, args: argparse.Namespace) -> None:
