@@ -41,7 +41,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "mosaic until the last 10": ("train.close_mosaic=10",),
     "a camera black in 0.3": ("train.augment.drop_camera=0.3",),
     "scratch": ("train.recipe=scratch", "train.nominal_batch=16"),
-    "new head, scratch": ("model.head=dfl", "train.recipe=scratch", "train.nominal_batch=16"),
+    "new head": ("model.head=dfl", "train.recipe=scratch", "train.nominal_batch=16"),
 }
 
 

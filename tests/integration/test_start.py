@@ -78,6 +78,8 @@ def test_epoch_0__is_recorded_and_may_stay_the_best(tmp_path: Path, caplog: pyte
         run = train(config)
     rows = _rows(run)
     assert [row["epoch"] for row in rows] == ["0", "1"]  # patience counts from the start
+    assert list(rows[0])[:2] == ["epoch", "train/box"]
+    assert list(rows[0])[-3:] == ["val/AP", "val/AP50", "val/AP75"]
     assert rows[0]["train/box"] == rows[0]["lr"] == ""
     assert float(rows[0]["val/AP"]) >= 0
     best = load_checkpoint(run / "weights" / "best.pt")
