@@ -21,8 +21,8 @@ from tests.support.processes import run_forked
 from tests.support.runs import REPO, write_config
 from tests.support.runs import train_without_plots as train
 from tests.support.weights import real_weights, single_stream_file
+from yolofuse.cli import probe, val
 from yolofuse.cli import train as train_cli
-from yolofuse.cli import val
 from yolofuse.config import load_config
 from yolofuse.engine import evaluate_split
 from yolofuse.weights import load_checkpoint
@@ -70,6 +70,17 @@ def test_val_cfg__judges_the_model_as_loaded_beside_the_run(tmp_path: Path, caps
     assert train_cli.main(["--cfg", str(config), "train.epochs=1"]) == 0  # the run's folder is still unused
     with pytest.raises(SystemExit):
         val.main(["--cfg", str(config), "--run", str(tmp_path / "run")])
+
+
+def test_probe__tells_how_good_the_start_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "probe"
+    for name, words, known in (("with", [], True), ("without", ["weights.pretrained=null"], False)):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert probe.main(["--cfg", str(_with_weights(folder)), "--out", str(out), *words]) == 0
+        printed = capsys.readouterr().out
+        assert ("before training: AP 0.0000, AP50 0.0000 on the 3 pairs of val" in printed) == known
+        assert ("start" in json.loads((out / "probe.json").read_text())) == known
 
 
 def test_epoch_0__is_recorded_and_may_stay_the_best(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

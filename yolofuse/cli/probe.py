@@ -9,8 +9,9 @@ from pathlib import Path
 from yolofuse.cli.common import Parser, run_command
 from yolofuse.config import Config, load_config
 from yolofuse.distributed.ranks import Ranks, pick_device
-from yolofuse.engine.build import build_context
+from yolofuse.engine.build import TrainContext, build_context
 from yolofuse.engine.diagnostics.init_probe import Probe, probe
+from yolofuse.engine.evaluate_split import evaluate_split
 from yolofuse.errors import ConfigError
 from yolofuse.files import save_json
 from yolofuse.tables import text_table
@@ -55,7 +56,8 @@ def _run(config: Config, folder: Path, *, modules: bool, num_batches: int) -> Pr
         log.info("%s", context.weights_report.format(modules=True))
     result = probe(context, num_batches)
     log.info("%s", _format(result, modules))
-    save_json(folder / "probe.json", result.plain(), indent=1)
+    start = _score_start(context)
+    save_json(folder / "probe.json", result.plain() | ({"start": start} if start else {}), indent=1)
     std_alarms, gradient_alarms = (
         {name for finding in result.findings if finding.of_gradient == of_gradient for name in finding.layers}
         for of_gradient in (False, True)
@@ -76,6 +78,23 @@ def _run(config: Config, folder: Path, *, modules: bool, num_batches: int) -> Pr
     save_probe_plot(points, losses.first, losses.predicted, _title(config), result.verdict, folder / "probe.png")
     log.info("probe.json and probe.png in %s", folder)
     return result
+
+
+def _score_start(context: TrainContext) -> dict[str, float]:
+    """Evaluate the model as it is loaded, where training would do so; return the metrics, or nothing."""
+    if context.config.train.score_start is not True:
+        return {}
+    evaluation = evaluate_split(context.ema.ema, context.val_pairs, context.config, context.ranks, with_slices=False)
+    assert evaluation is not None  # a single process
+    metrics = evaluation.result.metrics()
+    log.info(
+        "before training: AP %.4f, AP50 %.4f on the %d pairs of %s",
+        metrics["AP"],
+        metrics["AP50"],
+        len(context.val_pairs),
+        context.config.data.val_split,
+    )
+    return metrics
 
 
 def _title(config: Config) -> str:
