@@ -92,11 +92,15 @@ def read_fold(run: FoldRun, runs: Path) -> list[Row]:
 
 
 def write_folds(root: Path, folder: Path) -> None:
-    """Write a descriptor per fold, in which every fourth pair of the training split is the validation split."""
+    """Write a descriptor per fold, in which a block of successive pairs of the training split is the validation split.
+
+    Pairs that follow each other show one street: apart from each other they would be in both splits.
+    """
     pairs = load_real_pairs(DATA, root, "train")
     for fold in range(FOLDS):
-        held_out = pairs.records[fold::FOLDS]
-        rest = [record for index, record in enumerate(pairs.records) if index % FOLDS != fold]
+        block = range(fold * len(pairs) // FOLDS, (fold + 1) * len(pairs) // FOLDS)
+        held_out = [pairs.records[index] for index in block]
+        rest = [record for index, record in enumerate(pairs.records) if index not in block]
         write_descriptor(folder / f"fold{fold}.yaml", {"train": rest, "val": held_out}, pairs.names)
 
 
