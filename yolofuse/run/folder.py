@@ -127,5 +127,6 @@ class RunFolder:
     def write_results(self, history: Sequence[Mapping[str, float | None]]) -> None:
         """Write results.csv, a row per epoch; values of an epoch without evaluation are blank."""
         rows = [{key: None if value is None else f"{value:.6g}" for key, value in row.items()} for row in history]
-        columns = dict.fromkeys(key for row in reversed(rows) for key in row)  # the start, epoch 0, has no losses
+        by_length = sorted(rows, key=len, reverse=True)  # the start, epoch 0, has no losses: its row is short
+        columns = dict.fromkeys(key for row in by_length for key in row)
         save_text(self.results, csv_text(rows, list(columns)))
