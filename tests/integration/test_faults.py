@@ -90,7 +90,7 @@ class TwoRankRuns:
         """Start both ranks of a run with a fault in the second; kill what still runs at the end of the block."""
         return started_ranks(self._work(run, fault, options), self.folder)
 
-    def run(self, run: str, fault: _Fault, *options: str) -> tuple[list[int | None], str]:
+    def run(self, run: str, fault: _Fault, *options: str) -> tuple[list[int], str]:
         """Run both ranks to their end; return their exit codes and output."""
         return run_ranks(self._work(run, fault, options), self.folder)
 
