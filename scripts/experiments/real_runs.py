@@ -46,14 +46,18 @@ class RunSpec:
         return self.run_dir(runs) / "eval-val" / "report.json"
 
 
-def build_parser(description: str | None, runs: str) -> argparse.ArgumentParser:
-    """Return a parser of the options that all experiments on real data share; the runs go to ``runs/RUNS``."""
+def build_parser(description: str | None, runs: str, *, seeds: Sequence[int] = (0, 1, 2)) -> argparse.ArgumentParser:
+    """Return a parser of the options that all experiments on real data share; the runs go to ``runs/RUNS``.
+
+    Without ``seeds`` it has no such option: for experiments without random draws.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, default=REAL_DATA, help="folder with the data sets")
     parser.add_argument("--weights", type=Path, required=True, help="single-stream yolov5n, pretrained on COCO")
     parser.add_argument("--runs", type=Path, default=REPO / "runs" / runs)
     parser.add_argument("--out", type=Path, default=REPO / "results")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    if seeds:
+        parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     return parser
 

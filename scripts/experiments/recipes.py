@@ -62,14 +62,16 @@ class FoldRun(RunSpec):
 
 def main() -> None:
     """Run what is missing, then write the table over all finished runs."""
-    parser = build_parser(__doc__, "recipes")
+    parser = build_parser(__doc__, "recipes", seeds=(0,))
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--folds", type=int, default=FOLDS, help="use the first of the four folds only")
     args = parser.parse_args()
     write_folds(args.data_root.resolve(), args.runs / "folds")
-    wanted = [FoldRun(DATA, name, args.seeds[0], fold) for fold in range(args.folds) for name in args.recipes]
+    wanted = [
+        FoldRun(DATA, name, seed, fold) for seed in args.seeds for fold in range(args.folds) for name in args.recipes
+    ]
     run_missing(wanted, run_fold, args)
-    possible = [FoldRun(DATA, name, args.seeds[0], fold) for name in RECIPES for fold in range(FOLDS)]
+    possible = [FoldRun(DATA, name, seed, fold) for name in RECIPES for fold in range(FOLDS) for seed in args.seeds]
     rows = [row for run in possible if run.report(args.runs).exists() for row in read_fold(run, args.runs)]
     write_report(args.out, "recipes", rows, format_page(rows))
 
@@ -128,7 +130,7 @@ def format_page(rows: Sequence[Row]) -> str:
             return [float(starts[fold][metric]) for fold in sorted(starts)]
         return [float(row[metric]) for row in rows if row["recipe"] == recipe and row["epoch"] != "0"]
 
-    table = [["recipe", "folds", "AP50", "AP"]]
+    table = [["recipe", "runs", "AP50", "AP"]]
     for recipe in (None, *dict.fromkeys(row["recipe"] for row in rows)):
         ap50, ap = values(recipe, "AP50"), values(recipe, "AP")
         table.append([recipe or "before training", str(len(ap50)), format_mean_std(ap50), format_mean_std(ap)])
@@ -137,7 +139,7 @@ def format_page(rows: Sequence[Row]) -> str:
         "",
         markdown_table(table),
         "",
-        "Each fold is evaluated once, after the last epoch. Mean ± standard deviation over the folds, which differ in "
+        "Each fold is evaluated once, after the last epoch. Mean ± standard deviation over the runs; folds differ in "
         "difficulty more than recipes do. Made by `python -m scripts.experiments.recipes`.",
     ]
     return "\n".join(lines) + "\n"

@@ -11,12 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from scripts.benchmarks.results_table import short_commit
-from scripts.experiments.real_runs import DATA_SETS, Row, build_parser, run_command, write_report
+from scripts.experiments.real_runs import DATA_SETS, Row, RunSpec, build_parser, run_command, run_missing, write_report
 from scripts.paths import REPO
 from yolofuse.tables import markdown_table
 from yolofuse.viz.axes import BLUE, LIGHT_BLUE, NEUTRAL, new_figure, save_figure, style_axes
@@ -40,37 +39,47 @@ _DRAWN = ("RGB alone", "IR alone", "early", "mid", "late", "decision, nms")
 
 def main() -> None:
     """Evaluate what is missing, then write table and picture."""
-    args = build_parser(__doc__, "start_scores").parse_args()
-    cases = [(data, split, model) for data in DATA_SETS for split in ("train", "val") for model in MODELS]
-    for data, split, model in tqdm(cases, desc="models", unit="model", disable=None):
-        if not _folder(args.runs, data, split, model).joinpath("report.json").exists():
-            _evaluate(args, data, split, model)
-    rows = [row for case in cases for row in _read(_folder(args.runs, *case), *case)]
+    args = build_parser(__doc__, "start_scores", seeds=()).parse_args()
+    starts = [Start(data, model, 0, split) for data in DATA_SETS for split in ("train", "val") for model in MODELS]
+    run_missing(starts, _evaluate, args)
+    rows = [row for start in starts for row in _read(start, args.runs)]
     write_report(args.out, "start_scores", rows, format_page(rows))
     draw(rows, REPO / "docs" / "start_scores.png")
 
 
-def _folder(runs: Path, data: str, split: str, model: str) -> Path:
-    return runs / f"{data}-{split}-{model.replace(', ', '-').replace(' ', '_')}"
+@dataclass(frozen=True)
+class Start(RunSpec):
+    """An evaluation of a model that is not trained."""
+
+    split: str
+
+    def run_dir(self, runs: Path) -> Path:
+        """Return the folder of the evaluation."""
+        return runs / f"{self.data}-{self.split}-{self.variant.replace(', ', '-').replace(' ', '_')}"
+
+    def report(self, runs: Path) -> Path:
+        """Return the file of the evaluation."""
+        return self.run_dir(runs) / "report.json"
 
 
-def _evaluate(args: argparse.Namespace, data: str, split: str, model: str) -> None:
+def _evaluate(start: RunSpec, args: argparse.Namespace) -> None:
+    assert isinstance(start, Start)
     run_command(
-        "val_dual.py", "--cfg", f"configs/small/{data}.yaml", "--split", split,
-        "--out", str(_folder(args.runs, data, split, model)), *MODELS[model],
-        f"data.root={args.data_root.resolve() / data}", f"weights.pretrained={args.weights.resolve()}",
+        "val_dual.py", "--cfg", f"configs/small/{start.data}.yaml", "--split", start.split,
+        "--out", str(start.run_dir(args.runs)), *MODELS[start.variant],
+        f"data.root={args.data_root.resolve() / start.data}", f"weights.pretrained={args.weights.resolve()}",
         "val.precision=fp32", "val.iou=0.6",
     )  # fmt: skip
 
 
-def _read(folder: Path, data: str, split: str, model: str) -> list[Row]:
-    report = json.loads((folder / "report.json").read_text())
+def _read(start: Start, runs: Path) -> list[Row]:
+    report = json.loads(start.report(runs).read_text())
     settings = report["settings"]
     return [
         {
-            "data": data,
-            "split": split,
-            "model": model,
+            "data": start.data,
+            "split": start.split,
+            "model": start.variant,
             "slice": name.removeprefix("daynight="),
             **{metric: f"{metrics[metric]:.4f}" for metric in ("AP50", "AP")},
             "pairs": str(metrics["num_images"]),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from yolofuse.config import LossConfig
 from yolofuse.nn.anchor_head import AnchorDetect
 from yolofuse.upstream import bbox_iou
 
@@ -20,15 +21,6 @@ _PAIRED_CLASSES = 80
 """The class gain is for this many classes ..."""
 _PAIRED_IMGSZ = 640
 """... and the objectness gain for images of this side in pixels."""
-
-
-@dataclass(frozen=True)
-class AnchorGains:
-    """Weights of the terms, for three levels, 80 classes and 640 px."""
-
-    box: float
-    obj: float
-    cls: float
 
 
 @dataclass(frozen=True)
@@ -60,12 +52,12 @@ class AnchorLoss:
 
     loss_names = ("box", "obj", "cls")
 
-    def __init__(self, head: AnchorDetect, gains: AnchorGains) -> None:
+    def __init__(self, head: AnchorDetect, gains: LossConfig) -> None:
         """Create the loss.
 
         Args:
             head: On its final device.
-            gains: Weights of the terms.
+            gains: Weights of the terms, for three levels, 80 classes and 640 px.
 
         Raises:
             ValueError: If the head has neither three nor four levels.
@@ -76,7 +68,7 @@ class AnchorLoss:
         if levels not in _BALANCE:
             raise ValueError(f"an anchor head with {levels} levels; only 3 and 4 have known weights")
         share = 3 / levels
-        self._box, self._obj = gains.box * share, gains.obj * share
+        self._box, self._obj = gains.box_of("anchors") * share, gains.obj * share
         self._cls = gains.cls * share * head.nc / _PAIRED_CLASSES
         # Of the neighbours only those on the box's side of the cell: one along x, one along y.
         self._axes = head.anchors.new_tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])

@@ -148,9 +148,8 @@ def predict_split(
         for _ in tqdm(range(loader.num_steps), desc="validate", leave=False, disable=hidden, unit="batch"):
             if (batch := next(batches, None)) is not None:
                 started = time.perf_counter()
-                found += predict_batch(
-                    detector, batch, config, blank
-                )  # ends on the CPU, so the clock sees finished work
+                # It ends on the CPU, so the clock sees finished work.
+                found += predict_batch(detector, batch, config, blank)
                 seconds += time.perf_counter() - started
             on_batch_end()
     return SplitPredictions(found, seconds)

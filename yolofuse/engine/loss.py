@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from yolofuse.config import LossConfig
-from yolofuse.engine.anchor_loss import AnchorGains, AnchorLoss
+from yolofuse.engine.anchor_loss import AnchorLoss
 from yolofuse.engine.tal_loss import BranchLoss, Targets, pad_targets, target_bounds
 from yolofuse.model import Detector
 from yolofuse.nn.anchor_head import AnchorDetect
@@ -157,7 +157,7 @@ class DetectionLoss:
 
 def _loss_of(head: Any, gains: LossConfig, epochs: int) -> _HeadLoss:
     if isinstance(head, AnchorDetect):
-        return AnchorLoss(head, AnchorGains(box=gains.box_of("anchors"), obj=gains.obj, cls=gains.cls))
+        return AnchorLoss(head, gains)
     return detection_loss(head, {"box": gains.box_of("dfl"), "cls": gains.cls, "dfl": gains.dfl}, epochs, BranchLoss)
 
 

@@ -56,12 +56,10 @@ class AnchorDetect(nn.Module):
         self.nc = num_classes
         self.stride = stride
         self.strides_px: tuple[float, ...] = tuple(stride.tolist())
-        self.max_det = 300
         self.anchors: Tensor
         self.register_buffer("anchors", torch.tensor(anchors, dtype=torch.float32) / stride[:, None, None])
         outputs = self.anchors.shape[1] * (BOX_OUTPUTS + num_classes)
         self.m = nn.ModuleList(nn.Conv2d(width, outputs, 1) for width in channels)
-        self.i = self.f = self.type = self.np = None  # type: Any
 
     def init_specs(self, options: InitOptions) -> dict[str, InitSpec]:
         """Declare biases that expect a few objects per image, and the anchors, which are not initialised."""
@@ -98,9 +96,3 @@ class AnchorDetect(nn.Module):
         sides = (values[..., 2:4] * 2).square() * (self.anchors[level] * stride)[:, None, None]
         scores = values[..., 4:5] * values[..., 5:]
         return torch.cat([centres, sides, scores], -1).flatten(1, 3).transpose(1, 2)
-
-
-def class_outputs(num_anchors: int, num_classes: int) -> Tensor:
-    """Return which outputs of a level score a class: (anchors, classes), indices of its convolution's channels."""
-    starts = torch.arange(num_anchors)[:, None] * (BOX_OUTPUTS + num_classes) + BOX_OUTPUTS
-    return starts + torch.arange(num_classes)

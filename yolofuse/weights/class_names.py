@@ -29,7 +29,7 @@ CLASS_ALIASES: tuple[tuple[str, ...], ...] = (
 """Names of one class in COCO, LLVIP, FLIR, KAIST, M3FD, DroneVehicle, VEDAI and VOC. A name that the weights have
 themselves goes before an alias. ``weights.class_map`` adds to this."""
 
-MatchKind = Literal["name", "alias", "class_map", "order", "new"]
+MatchKind = Literal["name", "alias", "class_map", "new"]
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ def resolve_head(config: Config, sources: Mapping[str, Source], names: Sequence[
         ConfigError: If two heads of one model would need different anchors.
     """
     model = config.model
-    found = {part: head for part in ("trunk", "rgb", "ir") if (head := _head_of(part, sources.get(part)))}
-    heads = {part: found[part] for part in (("trunk",) if "trunk" in sources else ("rgb", "ir")) if part in found}
+    parts = ("trunk",) if "trunk" in sources else ("rgb", "ir")
+    heads = {part: head for part in parts if (head := _head_of(part, sources.get(part)))}
     kinds = {_kind(head) for head in heads.values()}
     kind: HeadName = model.head
     if kind == "auto":

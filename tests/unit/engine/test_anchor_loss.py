@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from tests.support.detectors import build, loss_and_gradients, random_batch
 from yolofuse.config import LossConfig
-from yolofuse.engine.anchor_loss import AnchorGains, AnchorLoss
+from yolofuse.engine.anchor_loss import AnchorLoss
 from yolofuse.engine.loss import DetectionLoss
 from yolofuse.nn.anchor_head import AnchorDetect, Anchors
 
@@ -26,7 +26,7 @@ def head_with(anchors: Anchors, num_classes: int) -> AnchorDetect:
 
 def test_loss__worked_example() -> None:
     """One box, 8 x 8 px at (10, 14), in an image of 32 px; one anchor per level, of which only the first fits."""
-    loss = AnchorLoss(head_with((((8, 8),), ((64, 64),), ((128, 128),)), 2), AnchorGains(box=1, obj=1, cls=1))
+    loss = AnchorLoss(head_with((((8, 8),), ((64, 64),), ((128, 128),)), 2), LossConfig(box=1, obj=1, cls=1))
     levels = [torch.zeros(1, 1, side, side, 7) for side in (4, 2, 1)]
     for level in levels:
         level[..., 4] = 1.0
@@ -135,7 +135,7 @@ def _random_case(seed: int) -> tuple[AnchorDetect, list[Tensor], tuple[Tensor, T
 def test_loss__equals_loops_and_finite_differences(seed: int) -> None:
     head, levels, boxes = _random_case(seed)
     levels = [level.requires_grad_() for level in levels]
-    sums, counts = AnchorLoss(head, AnchorGains(box=1, obj=1, cls=1))(levels, *boxes)
+    sums, counts = AnchorLoss(head, LossConfig(box=1, obj=1, cls=1))(levels, *boxes)
     wanted, frozen = naive_loss(head, levels, *boxes, None)
     torch.testing.assert_close(sums.sum(), wanted, rtol=1e-6, atol=1e-6)
     assert counts[:, 0].sum() == len(frozen.weights) > 10
@@ -156,7 +156,7 @@ def test_loss__without_boxes_teaches_objectness_alone() -> None:
     head, levels, _ = _random_case(0)
     empty = (torch.zeros(0, 4, dtype=torch.float64), torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long))
     levels = [level.requires_grad_() for level in levels]
-    sums, counts = AnchorLoss(head, AnchorGains(box=1, obj=1, cls=1))(levels, *empty)
+    sums, counts = AnchorLoss(head, LossConfig(box=1, obj=1, cls=1))(levels, *empty)
     assert sums[:, [0, 2]].abs().sum() == 0
     assert counts[:, [0, 2]].sum() == 0
     for gradient in torch.autograd.grad(sums.sum(), levels):
@@ -168,7 +168,7 @@ def test_loss__degenerate_boxes_stay_finite() -> None:
     head, levels, _ = _random_case(0)
     boxes = torch.tensor([[5.0, 5, 5, 5], [0, 0, 64, 64], [63.9, 63.9, 64, 64]], dtype=torch.float64)
     levels = [level.requires_grad_() for level in levels]
-    loss = AnchorLoss(head, AnchorGains(box=1, obj=1, cls=1))
+    loss = AnchorLoss(head, LossConfig(box=1, obj=1, cls=1))
     sums, _ = loss(levels, boxes, torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1]))
     assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(sums.sum(), levels))
 
