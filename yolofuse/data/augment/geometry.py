@@ -177,6 +177,26 @@ def paint(canvas: PixelArray, image: PixelArray, matrix: Matrix, window: Window)
     cv2.copyTo(warped, mask, target)
 
 
+def paint_mean(canvas: PixelArray, image: PixelArray, matrix: Matrix, window: Window) -> None:
+    """Resample an upright image into its window of the canvas, in place, without aliasing.
+
+    Where the map shrinks, a pixel of the canvas is the mean of n x n bilinear samples that lie at most one pixel of the
+    image apart. Unlike a resize by area, no side is rounded to whole pixels, so labels stay exact.
+
+    Shapes:
+        canvas: (H, W, 4), image: (h, w, 4), matrix: (3, 3) from image pixels to canvas pixels.
+    """
+    samples = math.ceil(1 / matrix[0, 0] - 1e-6)
+    if samples <= 1:
+        paint(canvas, image, matrix, window)
+        return
+    width, height = window.size_wh
+    fine = np.empty((height * samples, width * samples, canvas.shape[2]), canvas.dtype)
+    to_fine = scale_and_shift(samples, -samples * window.x0, -samples * window.y0)
+    paint(fine, image, to_fine @ matrix, Window(0, 0, width * samples, height * samples))
+    cv2.resize(fine, window.size_wh, dst=window.view(canvas), interpolation=cv2.INTER_AREA)
+
+
 def clip_boxes(boxes_xyxy: FloatArray, class_ids: IntArray, canvas_hw: tuple[int, int]) -> tuple[FloatArray, IntArray]:
     """Clip boxes to a canvas, and drop those that are too small, too narrow or mostly hidden.
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.gpu_batches import augmentation
 from tests.support.pairs import LabelledPair, make_pairs, pairs_of
 from yolofuse.config.schema import AugmentConfig
-from yolofuse.data.augment.geometry import clip_boxes, covered_window, paint, scale_and_shift
+from yolofuse.data.augment.geometry import clip_boxes, covered_window, paint, paint_mean, scale_and_shift
 from yolofuse.data.dataset import SampleKey, TrainDataset
 from yolofuse.data.images.read_pair import PAD
 
@@ -119,6 +119,43 @@ def test_paint__whole_shift_moves_pixels_exactly() -> None:
     expected = np.full((10, 10, 4), PAD, np.uint8)
     expected[:4, 3:] = image[2:, :7]
     np.testing.assert_array_equal(canvas, expected)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 5])
+def test_paint_mean__averages_whole_factors_exactly(factor: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (6 * factor, 8 * factor, 4), dtype=np.uint8)
+    canvas = np.zeros((6, 8, 4), np.uint8)
+    matrix = scale_and_shift(1 / factor, 0.0, 0.0)
+    paint_mean(canvas, image, matrix, covered_window(matrix, image.shape[:2], (6, 8)))
+    expected = image.reshape(6, factor, 8, factor, 4).mean(axis=(1, 3))
+    np.testing.assert_allclose(canvas, expected, atol=1.5)  # rounded twice
+
+
+@pytest.mark.parametrize("scale", [0.64, 0.4, 0.23])
+def test_paint_mean__shows_no_pattern_that_is_too_fine(scale: float) -> None:
+    """Lines of one pixel have the mean 127.5; a single bilinear sample swings far from it."""
+    image = np.zeros((200, 200, 4), np.uint8)
+    image[:, ::2] = 255
+    side = int(200 * scale)
+    matrix = scale_and_shift(scale, 0.0, 0.0)
+    window = covered_window(matrix, (200, 200), (side, side))
+    mean, sampled = np.zeros((side, side, 4), np.uint8), np.zeros((side, side, 4), np.uint8)
+    paint_mean(mean, image, matrix, window)
+    paint(sampled, image, matrix, window)
+    inside = slice(2, side - 2)
+    assert mean[:, inside].std() < 0.6 * sampled[:, inside].std()
+    assert mean[:, inside].mean() == pytest.approx(127.5, abs=6)
+
+
+def test_paint_mean__keeps_the_place_of_an_edge() -> None:
+    image = np.zeros((100, 100, 4), np.uint8)
+    image[:, 40:] = 200
+    canvas = np.full((80, 80, 4), PAD, np.uint8)
+    matrix = scale_and_shift(0.7, 5.0, 3.0)
+    paint_mean(canvas, image, matrix, covered_window(matrix, (100, 100), (80, 80)))
+    assert canvas[10, 5:75, 0].sum() / 200 == pytest.approx(75 - (40 * 0.7 + 5), abs=0.1)
+    assert (canvas[:, 75:] == PAD).all()
+    assert (canvas[:, :5] == PAD).all()
 
 
 @pytest.mark.parametrize(
