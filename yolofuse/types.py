@@ -47,13 +47,14 @@ class PairRecord:
     Attributes:
         image_id: Stable integer id, unique within the split (1, 2, ... in the order of the split).
         key: Name of the pair: its path relative to its folder, without extension.
-        rgb: File of the visible image.
-        ir: File of the thermal image.
+        rgb: File of the visible image; the source's folder, which can't be read as an image, where it is missing.
+        ir: File of the thermal image, likewise.
         label: YOLO txt file, or None where the pair has none (a background image, or labels from COCO JSON).
-        rgb_hw: Height and width of the visible file in pixels.
+        rgb_hw: Height and width of the visible file in pixels; those of the other file where it is missing.
         ir_hw: Height and width of the thermal file in pixels.
         format: Rules for reading the files; shared by all pairs of a source.
         tags: Labels for slices of the evaluation, such as ``{"daynight": "night"}``.
+        missing: The camera that has no image of the scene, for which black stands; see ``data.missing``.
     """
 
     image_id: int
@@ -65,6 +66,7 @@ class PairRecord:
     ir_hw: tuple[int, int]
     format: PairFormat = PairFormat()
     tags: Mapping[str, str] = field(default_factory=dict)
+    missing: Modality | None = None
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -32,6 +32,9 @@ class DataConfig(Section):
     workers: Annotated[int, Field(ge=0, le=64)] = 2
     cache_dir: AbsolutePath | None = None
     """Folder for the cached pair index. None: the user's cache directory, never the data set."""
+    missing: Literal["refuse", "allow"] = "refuse"
+    """``allow``: an image without a partner is a pair as well, in training and evaluation; black stands for the other
+    image."""
     verify: bool = True
     """Decode every image once before epoch 0 (cached by file size and time): a truncated file stops the run early."""
 

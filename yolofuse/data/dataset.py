@@ -26,7 +26,7 @@ from yolofuse.data.augment.geometry import (
     random_affine,
     scale_and_shift,
 )
-from yolofuse.data.augment.photometry import apply_photometry, draw_photometry
+from yolofuse.data.augment.photometry import apply_photometry, draw_photometry, keep_one_camera
 from yolofuse.data.augment.sample_plan import SamplePlan, plan_tiles
 from yolofuse.data.images.decode import reduction_for
 from yolofuse.data.images.lru_reader import LruReader, Reader
@@ -86,7 +86,10 @@ class TrainDataset(Dataset[PairedSample]):
         mosaic = key.mosaic and rng.random() < self.augment.mosaic
         placed = self._mosaic(key, rng) if mosaic else self._single(key.index, rng)
         photometry = draw_photometry(self.augment, self._rng(key, _PHOTOMETRY))
-        return SamplePlan(*plan_tiles(self.pairs, placed, self.imgsz), photometry)
+        tiles, boxes_xyxy, class_ids = plan_tiles(self.pairs, placed, self.imgsz)
+        if self.pairs.num_missing:
+            photometry = keep_one_camera(photometry, [self.pairs.records[tile.index].missing for tile in tiles])
+        return SamplePlan(tiles, boxes_xyxy, class_ids, photometry)
 
     def _rng(self, key: SampleKey, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, key.epoch, key.index, purpose])

@@ -42,6 +42,9 @@ def load_split(config: Config, split: str, ranks: Ranks, ir_windows: Windows | N
         ir_windows: Thermal windows of the checkpoint that is resumed or evaluated.
     """
     descriptor = load_descriptor(config.data.descriptor, config.data.root)
+    streams = config.model.streams
+    # A detector of one camera learns nothing from a black image; it is judged on all pairs.
+    needs = streams if streams != "both" and split == config.data.train_split else None
 
     def load() -> PairSet:
         return load_pairs(
@@ -51,6 +54,8 @@ def load_split(config: Config, split: str, ranks: Ranks, ir_windows: Windows | N
             verify=config.data.verify,
             workers=max(config.data.workers, 1),
             ir_windows=ir_windows,
+            allow_missing=config.data.missing == "allow",
+            needs=needs,
         )
 
     if ranks.is_main:

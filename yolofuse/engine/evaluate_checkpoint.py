@@ -220,6 +220,7 @@ def _settings(
         "data": config.data.descriptor,
         "split": split,
         "data_hash": pairs.fingerprint,
+        **{f"pairs without {modality}": number for modality, number in pairs.num_missing.items()},
         "train_data_hash": loaded.content["data_hash"],
         "imgsz": config.val_imgsz,
         "letterbox": config.val.letterbox,

@@ -90,7 +90,12 @@ def ground_truth(
                     }
                 )
     images = [
-        {"id": r.image_id, "file_name": r.key + r.rgb.suffix, "width": r.size_hw[1], "height": r.size_hw[0]}
+        {
+            "id": r.image_id,
+            "file_name": r.key + (r.ir if r.missing == "rgb" else r.rgb).suffix,
+            "width": r.size_hw[1],
+            "height": r.size_hw[0],
+        }
         for r in records
     ]
     categories = [{"id": class_id, "name": name} for class_id, name in enumerate(names, start=1)]

@@ -65,6 +65,22 @@ def draw_photometry(augment: AugmentConfig, rng: np.random.Generator) -> Photome
     return Photometry(color, 1.0 + float(gain), float(bias), float(noise), float(noise_start), dropped)
 
 
+def keep_one_camera(photometry: Photometry, missing: Sequence[Modality | None]) -> Photometry:
+    """Never black out the only image of a tile; a camera that all tiles lack stays black whatever was drawn.
+
+    Args:
+        photometry: As drawn.
+        missing: The camera whose image each tile lacks.
+    """
+    lacking = set(missing)
+    if lacking in ({"rgb"}, {"ir"}):
+        return replace(photometry, dropped=missing[0])
+    other = {"rgb": "ir", "ir": "rgb"}
+    if photometry.dropped is not None and other[photometry.dropped] in lacking:
+        return replace(photometry, dropped=None)
+    return photometry
+
+
 def apply_photometry(image: PixelArray, photometry: Photometry) -> None:
     """Change the colours of one sample in place, on the CPU.
 

@@ -54,6 +54,7 @@ class Source:
     window_sources: tuple[Source, ...] = ()  # those whose thermal images percentiles are computed over
     tags: TagFile | None = None
     links: tuple[Path, ...] = ()  # folders outside the root that links in it may lead to
+    allow_missing: bool = False  # whether an image without a partner is a pair as well
 
     def files(self) -> tuple[Path, ...]:
         """Return the single files that define what belongs to it: a change of one changes the source."""

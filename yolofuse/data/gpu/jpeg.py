@@ -56,12 +56,13 @@ def read_encoded(record: PairRecord) -> tuple[ByteArray, ByteArray] | None:
     """Return the bytes of both files, or None where a device may decode them to other pixels than OpenCV.
 
     That is so for files that are no JPEG, or one of another kind than 8-bit YCbCr (or, thermal, grey), and for pairs
-    that are registered or windowed.
+    that are registered, windowed or without one of the images.
 
     Raises:
         DataError: If a file is gone, or of another size than when it was paired.
     """
-    if record.format.affine is not None or record.format.ir_window is not None or record.format.bits != 8:
+    form = record.format
+    if record.missing is not None or form.affine is not None or form.ir_window is not None or form.bits != 8:
         return None
     both: list[ByteArray] = []
     sides = ((record.rgb, record.rgb_hw, {3}), (record.ir, record.ir_hw, {1, 3}))

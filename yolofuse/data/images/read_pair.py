@@ -46,7 +46,7 @@ def read_pair(record: PairRecord, grid_hw: tuple[int, int] | None = None) -> Pix
 
     The grid is no larger than the frame; None: the frame's own size. The modality that is not the frame is stretched
     over it or warped by the record's affine map; pixels that it does not cover are grey. Thermal counts are scaled by
-    the record's window.
+    the record's window. A missing image is black.
 
     Shapes:
         -> uint8 or uint16 (h, w, 4): R, G, B, IR
@@ -55,8 +55,12 @@ def read_pair(record: PairRecord, grid_hw: tuple[int, int] | None = None) -> Pix
         DataError: If a file is gone, damaged, or of another size than when it was paired.
     """
     target_hw = grid_hw or record.size_hw
-    bgr = _on_grid(record, "rgb", target_hw)
-    ir = _to_depth(_on_grid(record, "ir", target_hw), record.format)
+    dtype = pixel_dtype(record.format)
+    bgr = np.zeros((*target_hw, 3), np.uint8) if record.missing == "rgb" else _on_grid(record, "rgb", target_hw)
+    if record.missing == "ir":
+        ir: PixelArray = np.zeros(target_hw, dtype)
+    else:
+        ir = _to_depth(_on_grid(record, "ir", target_hw), record.format)
     pixels: PixelArray = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA), np.uint8)
     if record.format.bits == 16:
         pixels = pixels.astype(np.uint16) * np.uint16(_STEPS_OF_8_BITS)

@@ -29,8 +29,8 @@ def read_manifest(source: Source) -> Matches:
     """Return the pairs of a source that a manifest lists; every file is looked up.
 
     A row belongs to the source if its ``split`` is the source's, or if the manifest has no such column. ``key``
-    defaults to the path of the visible image without extension. Any other column becomes a tag; in a JSONL,
-    ``tags`` may be a mapping, in a CSV ``name=value`` pairs with ``;`` between them.
+    defaults to the path of the visible image, or of the only one, without extension. Any other column becomes a tag;
+    in a JSONL, ``tags`` may be a mapping, in a CSV ``name=value`` pairs with ``;`` between them.
 
     Raises:
         DataError: If the manifest can't be read at all.
@@ -56,8 +56,8 @@ def read_manifest(source: Source) -> Matches:
                 continue
             if source.coco is not None and _cell(row, "label"):
                 raise ValueError("label: the labels of this source come from its COCO file; leave the cell empty")
-            files = (_find_file(guard, row, "rgb"), _find_file(guard, row, "ir"), _find_file(guard, row, "label"))
-            key = _cell(row, "key") or os.path.splitext(files[0].name)[0]
+            files = _find_files(guard, row, source.allow_missing)
+            key = _cell(row, "key") or os.path.splitext(files[0].name or files[1].name)[0]
             row_tags = _parse_tags(row)
             if not all(map(is_text, (key, *row_tags, *row_tags.values()))):
                 raise ValueError("its key or a tag is not plain text")
@@ -94,6 +94,27 @@ def _belongs_to_split(name: str, wanted: str) -> bool:
 
 class _OutsideError(Exception):
     """Raised for a row whose file is a link that leads out of the data set."""
+
+
+def _find_files(
+    guard: PathGuard, row: Mapping[str, Any], allow_missing: bool
+) -> tuple[FoundFile, FoundFile, FoundFile]:
+    """Look up the visible image, the thermal image and the label file of a row.
+
+    With ``allow_missing``, one of the images may be left empty or not exist.
+    """
+    label = _find_file(guard, row, "label")
+    if not allow_missing:
+        return _find_file(guard, row, "rgb"), _find_file(guard, row, "ir"), label
+    found = []
+    for column in ("rgb", "ir"):
+        try:
+            found.append(_find_file(guard, row, column) if _cell(row, column) else NO_FILE)
+        except FileNotFoundError:
+            found.append(NO_FILE)
+    if found == [NO_FILE, NO_FILE]:
+        raise ValueError("neither image exists; data.missing: allow needs one of them")
+    return found[0], found[1], label
 
 
 def _find_file(guard: PathGuard, row: Mapping[str, Any], column: str) -> FoundFile:

@@ -18,7 +18,7 @@ from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
 from yolofuse.data.problems import UNPRINTABLE_NAME, Problem, is_text, join_names
 from yolofuse.errors import DataError
-from yolofuse.types import IntArray
+from yolofuse.types import IntArray, Modality
 
 _LABEL_SUFFIXES = frozenset({".txt"})
 _CLASS_LIST = "classes.txt"  # labelling tools leave it among the labels
@@ -50,7 +50,7 @@ class Matches:
     """The pairs of one source in the order of their keys, as columns, and the problems of the other files."""
 
     keys: list[str]  # without the source's prefix
-    rgb: list[str]  # files below the root
+    rgb: list[str]  # files below the root; empty where a pair has no such image
     ir: list[str]
     labels: list[str]  # empty where a pair has no label file
     stamps: IntArray  # int64 (N, 3, 2): size and time of the three files; -1 where there is none
@@ -69,6 +69,10 @@ class Matches:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def has(self, modality: Modality) -> np.ndarray:
+        """Return which pairs have an image of a camera: bool (N,)."""
+        return np.array([bool(name) for name in (self.rgb if modality == "rgb" else self.ir)], bool)
 
     def only(self, positions: Sequence[int]) -> Matches:
         """Return the pairs at these positions; problems are kept."""
@@ -90,7 +94,7 @@ class KeyIndex:
         self._by_key = {key: i for i, key in enumerate(names.keys)}
         self._by_last: dict[str, list[tuple[int, str]]] = {}
         for i, paths in enumerate(zip(names.rgb, names.ir, strict=True)):
-            for stem in {os.path.splitext(path)[0] for path in paths}:
+            for stem in {os.path.splitext(path)[0] for path in paths if path}:
                 self._by_last.setdefault(stem.rpartition("/")[2], []).append((i, stem))
 
     def find(self, name: str) -> int | None:
@@ -125,17 +129,20 @@ def match_folders(source: Source) -> Matches:
     rgb, ir = files.by_key(source.rgb, IMAGE_SUFFIXES), files.by_key(source.ir, IMAGE_SUFFIXES)
     labels = files.by_key(source.labels, _LABEL_SUFFIXES) if source.labels else {}
     problems += [Problem("outside", path, text) for path, text in guard.refusals()]
-    pairs = {key: (rgb[key], ir[key], labels.get(key, NO_FILE)) for key in rgb.keys() & ir.keys()}
+    keys = rgb.keys() & ir.keys()
+    if keys and source.allow_missing:  # where no key has both, the names differ
+        keys = rgb.keys() | ir.keys()
+    pairs = {key: (rgb.get(key, NO_FILE), ir.get(key, NO_FILE), labels.get(key, NO_FILE)) for key in keys}
     matches = Matches.of(pairs, problems)
     if source.keys_file is not None:
         return _select_listed(source.keys_file, matches, {**rgb, **ir}.keys())
     if not rgb and not ir:
         text = f"no images in {source.rgb} and {source.ir}; known are {' '.join(sorted(IMAGE_SUFFIXES))}"
         problems.append(Problem("no-images", str(source.rgb), text))
-    for key in sorted(rgb.keys() - ir.keys()):
+    for key in sorted(rgb.keys() - keys):
         text = f"{source.root / rgb[key].name}: no IR partner in {source.ir}"
         problems.append(Problem("unpaired-rgb", key, text))
-    for key in sorted(ir.keys() - rgb.keys()):
+    for key in sorted(ir.keys() - keys):
         text = f"{source.root / ir[key].name}: no RGB partner in {source.rgb}"
         problems.append(Problem("unpaired-ir", key, text))
     for key in sorted(labels.keys() - rgb.keys() - ir.keys()):

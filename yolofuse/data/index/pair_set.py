@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +29,7 @@ from yolofuse.data.index.tags import load_tags
 from yolofuse.data.index.thermal_window import percentile_window
 from yolofuse.data.problems import Problem
 from yolofuse.errors import DataError, listing
-from yolofuse.types import FloatArray, IntArray, PairFormat, PairRecord
+from yolofuse.types import FloatArray, IntArray, Modality, PairFormat, PairRecord
 
 _log = logging.getLogger(__name__)
 _MAX_WARNED = 5
@@ -52,6 +52,7 @@ class PairSet:
     fingerprint: str  # the data hash of reports: SHA-256 over keys, sizes and label contents, not over file times
     ir_windows: Windows = field(default_factory=dict)  # those that were computed; a checkpoint stores them
     files_hash: str = ""  # over names, sizes and times of the files; caches of their pixels are named by it
+    num_missing: Mapping[Modality, int] = field(default_factory=dict)  # pairs without an image, by camera; empty: none
 
     def __len__(self) -> int:
         return len(self.records)
@@ -97,6 +98,8 @@ def load_pairs(
     verify: bool = True,
     workers: int = 2,
     ir_windows: Windows | None = None,
+    allow_missing: bool = False,
+    needs: Modality | None = None,
 ) -> PairSet:
     """Load all pairs of a split, with sizes, bit depths and labels checked.
 
@@ -107,12 +110,16 @@ def load_pairs(
         verify: Decode every image once.
         workers: Threads that read files; at least one is used.
         ir_windows: Windows that need not be computed, for instance those of a checkpoint.
+        allow_missing: Keep pairs without one of the images, for which black stands.
+        needs: A camera without whose image a pair is left out even then.
 
     Raises:
         DataError: With every problem of the split at once.
     """
     where = f"{descriptor.path} [{split}]"
-    parts = match_split(descriptor, split)
+    parts = match_split(descriptor, split, allow_missing=allow_missing)
+    if needs is not None:
+        parts = _with_image(parts, needs, where)
     cache_dir = cache_dir or default_cache_dir()
     cache = cache_dir / f"pairs-{cache_name([source for source, _ in parts])}.npz"
     signature = files_signature(parts)
@@ -135,10 +142,13 @@ def load_pairs(
     pair_set = build_pair_set(descriptor.names, chosen, result, tags, windows)
     counts = (len(pair_set), pair_set.num_boxes, pair_set.num_backgrounds)
     _log.info("%s: %d pairs, %d boxes, %d backgrounds", where, *counts)
+    if missing := pair_set.num_missing:
+        numbers = (len(pair_set), missing["rgb"], missing["ir"])
+        _log.warning("%s: of %d pairs, %d have no visible and %d no thermal image; it is black", where, *numbers)
     return pair_set
 
 
-def match_split(descriptor: DatasetDescriptor, split: str) -> Parts:
+def match_split(descriptor: DatasetDescriptor, split: str, *, allow_missing: bool = False) -> Parts:
     """Return the sources of a split, each with its matched pairs.
 
     Raises:
@@ -146,7 +156,22 @@ def match_split(descriptor: DatasetDescriptor, split: str) -> Parts:
     """
     if split not in descriptor.splits:
         raise DataError(f"{descriptor.path}: no split {split!r}; it has {', '.join(descriptor.splits)}")
-    return [(source, match_source(source)) for source in descriptor.splits[split]]
+    sources = descriptor.splits[split]
+    if allow_missing:
+        sources = tuple(_allow_missing(source) for source in sources)
+    return [(source, match_source(source)) for source in sources]
+
+
+def _allow_missing(source: Source) -> Source:
+    return replace(source, allow_missing=True, window_sources=tuple(map(_allow_missing, source.window_sources)))
+
+
+def _with_image(parts: Parts, modality: Modality, where: str) -> Parts:
+    """Return the pairs that have an image of a camera, and tell how many have not."""
+    have = np.concatenate([matches.has(modality) for _, matches in parts])
+    if not have.all():
+        _log.warning("%s: %d pairs without an %s image are left out", where, int((~have).sum()), modality)
+    return select_pairs(parts, np.flatnonzero(have))
 
 
 def select_pairs(parts: Parts, positions: IntArray) -> Parts:
@@ -222,7 +247,17 @@ def build_pair_set(
         tag_code=codes,
         tags=pool,
     )
-    return PairSet(names, table, table.sizes_hw, scan, _fingerprint(table, scan), windows, files_signature(parts))
+    missing: dict[Modality, int] = {"rgb": table.num_missing("rgb"), "ir": table.num_missing("ir")}
+    return PairSet(
+        names=names,
+        records=table,
+        sizes_hw=table.sizes_hw,
+        scan=scan,
+        fingerprint=_fingerprint(table, scan),
+        ir_windows=windows,
+        files_hash=files_signature(parts),
+        num_missing=missing if any(missing.values()) else {},
+    )
 
 
 def _format(source: Source, bits: Literal[8, 16], windows: Windows) -> PairFormat:
@@ -241,6 +276,9 @@ def _fingerprint(table: PairTable, scan: ScanResult) -> str:
     for array, layout in ((table.sizes_hw, "<i8"), (scan.offsets, "<i8"), (scan.class_ids, "<i8")):
         digest.update(array.astype(layout).tobytes())
     digest.update(scan.boxes_xywhn.astype("<f4").tobytes())
-    if scan.crowd.any():  # hashes of data sets without such regions stay as they were before the field
+    # Hashes of data sets without such regions, or with all images, stay as they were before these were read.
+    if scan.crowd.any():
         digest.update(scan.crowd.tobytes())
+    if table.num_missing("rgb") or table.num_missing("ir"):
+        digest.update("".join(str(record.missing) for record in table).encode())
     return digest.hexdigest()

@@ -9,7 +9,7 @@ from typing import overload
 
 import numpy as np
 
-from yolofuse.types import ByteArray, IntArray, PairFormat, PairRecord
+from yolofuse.types import ByteArray, IntArray, Modality, PairFormat, PairRecord
 
 
 class TextColumn:
@@ -38,7 +38,7 @@ class PairTable(Sequence[PairRecord]):
     """A sequence of records that takes tens of bytes per pair and is shared by forked workers."""
 
     keys: TextColumn
-    rgb: TextColumn  # files below the root of each pair's source
+    rgb: TextColumn  # files below the root of each pair's source; empty where there is none
     ir: TextColumn
     labels: TextColumn  # empty where there is none
     rgb_hw: IntArray  # (N, 2) pixels
@@ -65,17 +65,24 @@ class PairTable(Sequence[PairRecord]):
             raise IndexError(index)
         index %= len(self)
         root, label = self.roots[self.source[index]], self.labels[index]
+        rgb, ir = self.rgb[index], self.ir[index]
         return PairRecord(
             image_id=index + 1,
             key=self.keys[index],
-            rgb=root / self.rgb[index],
-            ir=root / self.ir[index],
+            rgb=root / rgb,
+            ir=root / ir,
             label=root / label if label else None,
             rgb_hw=(int(self.rgb_hw[index, 0]), int(self.rgb_hw[index, 1])),
             ir_hw=(int(self.ir_hw[index, 0]), int(self.ir_hw[index, 1])),
             format=self.formats[self.source[index]],
             tags=self.tags[self.tag_code[index]],
+            missing=None if rgb and ir else "ir" if rgb else "rgb",
         )
+
+    def num_missing(self, modality: Modality) -> int:
+        """Return the number of pairs without an image of a camera."""
+        names = self.rgb if modality == "rgb" else self.ir
+        return int((np.diff(names.offsets) == 0).sum())
 
     @property
     def sizes_hw(self) -> IntArray:

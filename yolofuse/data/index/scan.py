@@ -59,8 +59,8 @@ class _Pair:
     """Files of one pair, as given to a thread."""
 
     key: str
-    rgb: Path
-    ir: Path
+    rgb: Path | None  # None where it is missing
+    ir: Path | None
     label_file: Path | None
     label: LabelFile | None
     stated_hw: tuple[int, int] | None
@@ -116,8 +116,9 @@ def _pairs_of(source: Source, matches: Matches, problems: list[Problem]) -> tupl
     root = source.root
     pairs = []
     for i, label, size_hw in zip(positions.tolist(), labels, stated, strict=True):
-        file = root / matches.labels[i] if matches.labels[i] and source.coco is None else None
-        pairs.append(_Pair(matches.keys[i], root / matches.rgb[i], root / matches.ir[i], file, label, size_hw))
+        names = (matches.rgb[i], matches.ir[i], matches.labels[i] if source.coco is None else "")
+        rgb, ir, file = (root / name if name else None for name in names)
+        pairs.append(_Pair(matches.keys[i], rgb, ir, file, label, size_hw))
     return pairs, positions
 
 
@@ -142,11 +143,17 @@ def _scan_pair(source: Source, pair: _Pair, verify: bool) -> ScannedPair:
     infos: list[ImageInfo | None] = []
     for path in (pair.rgb, pair.ir):
         try:
-            infos.append(inspect_image(path, verify))
+            infos.append(inspect_image(path, verify) if path else None)
         except DataError as error:
             infos.append(None)
             label.problems.append(Problem("unreadable", pair.key, str(error)))
     rgb, ir = infos
+    if pair.rgb is None or pair.ir is None:  # the missing image counts as one of the same size
+        seen = rgb or ir
+        rgb, ir = (seen and seen._replace(bits=8) if path is None else seen for path in (pair.rgb, pair.ir))
+        if source.affine is not None and _lacks_frame(source, pair):
+            text = f"{pair.key}: no {source.frame} image, in whose pixels the labels are; remove the other image"
+            label.problems.append(Problem("missing-file", pair.key, text))
     if rgb is not None and ir is not None:
         label.problems += [
             Problem(kind, pair.key, f"{pair.key}: {text}") for kind, text in _find_mismatches(source, rgb, ir)
@@ -154,6 +161,11 @@ def _scan_pair(source: Source, pair: _Pair, verify: bool) -> ScannedPair:
         _check_stated_size(source, pair, rgb, ir, label)
     _map_classes(source, label)
     return ScannedPair(rgb, ir, label)
+
+
+def _lacks_frame(source: Source, pair: _Pair) -> bool:
+    """Return whether the image in whose pixels labels are is missing."""
+    return (pair.rgb if source.frame == "rgb" else pair.ir) is None
 
 
 def _find_mismatches(source: Source, rgb: ImageInfo, ir: ImageInfo) -> Iterator[tuple[ProblemKind, str]]:
@@ -176,7 +188,7 @@ def _find_mismatches(source: Source, rgb: ImageInfo, ir: ImageInfo) -> Iterator[
 def _check_stated_size(source: Source, pair: _Pair, rgb: ImageInfo, ir: ImageInfo, label: LabelFile) -> None:
     """Compare the frame with the size that a COCO file states, which its boxes are relative to."""
     frame, other = (rgb, ir) if source.frame == "rgb" else (ir, rgb)
-    if pair.stated_hw is None or pair.stated_hw == frame[:2]:
+    if pair.stated_hw is None or pair.stated_hw == frame[:2] or _lacks_frame(source, pair):
         return
     height, width = pair.stated_hw
     difference = f"{pair.key}: {source.coco} says {width}x{height}, but the frame is {frame.width}x{frame.height}"
@@ -206,12 +218,13 @@ def _map_classes(source: Source, label: LabelFile) -> None:
 
 def _find_mixed_depths(source: Source, matches: Matches, ir_bits: np.ndarray) -> list[tuple[int, Problem]]:
     """Return thermal images whose bit depth differs from the others': one window of counts can't fit both."""
-    depths, counts = np.unique(ir_bits, return_counts=True)
+    exists = matches.has("ir")
+    depths, counts = np.unique(ir_bits[exists], return_counts=True)
     if source.ir_window is None or len(depths) < 2:
         return []
     usual = depths[counts.argmax()]
     problems = []
-    for i in np.flatnonzero(ir_bits != usual).tolist():
+    for i in np.flatnonzero((ir_bits != usual) & exists).tolist():
         text = f"{source.root / matches.ir[i]}: {ir_bits[i]} bits, but most of {source.where} have {usual}"
         problems.append((i, Problem("bit-depth", matches.keys[i], f"{text}; one ir_window can't fit both")))
     return problems

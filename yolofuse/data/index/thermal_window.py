@@ -38,8 +38,8 @@ def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[
     Raises:
         DataError: If an image can't be read, or all pixels are equal.
     """
-    paths = [source.root / name for source, matches in parts for name in matches.ir]
-    stamps = np.concatenate([matches.stamps[:, 1] for _, matches in parts])
+    paths = [source.root / name for source, matches in parts for name in matches.ir if name]
+    stamps = np.concatenate([matches.stamps[matches.has("ir"), 1] for _, matches in parts])
     positions = evenly_spaced(len(paths), _MAX_IMAGES)
     files = [paths[i] for i in positions]
     signature = _signature(window, files, stamps[positions])
