@@ -2,8 +2,8 @@
 
 The comparison is bit for bit where torch, ultralytics, NumPy, OpenCV, Python and the processor are those of the
 recording. Elsewhere rounding differs: losses are compared to 0.5 % over the first 8 steps, AP to 0.05, hashes not at
-all. A resumed run and a cached batch must equal the undisturbed ones bit for bit everywhere. The evaluation was recorded
-again when images began to be shrunk without aliasing.
+all. A resumed run and a cached batch must equal the undisturbed ones bit for bit everywhere. The evaluation was
+recorded again when images began to be shrunk without aliasing.
 """
 
 from __future__ import annotations

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from yolofuse.cli.common import run_command
 from yolofuse.errors import DataError
 from yolofuse.eval.bootstrap import Difference, compare
+from yolofuse.eval.report import read_predictions
 from yolofuse.files import save_json
 from yolofuse.tables import text_table
 
@@ -31,13 +30,13 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--resamples: must be at least 1")
 
     def command() -> None:
-        (truth, a), (truth_b, b) = (_read(_folder(path)) for path in (args.a, args.b))
+        (truth, a), (truth_b, b) = (read_predictions(_folder(path)) for path in (args.a, args.b))
         if truth != truth_b:
             raise DataError(
                 f"{args.a} and {args.b}: not the same pairs, labels and classes; evaluate both on one split"
             )
         try:
-            found = compare(truth, a, b, resamples=args.resamples, seed=args.seed)
+            found = compare(truth, [a], [b], resamples=args.resamples, seed=args.seed)
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{args.a}, {args.b}: damaged predictions ({error}); write them again") from error
         print(_format(found))
@@ -54,17 +53,6 @@ def _folder(path: Path) -> Path:
         if (folder / "predictions.json").is_file() and (folder / "ground_truth.json").is_file():
             return folder
     raise DataError(f"{path}: holds no predictions.json and ground_truth.json; write them with val_dual.py")
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    try:
-        truth, predictions = (
-            json.loads((folder / name).read_text(encoding="utf-8"))
-            for name in ("ground_truth.json", "predictions.json")
-        )
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder}: cannot read the evaluation ({error}); write it again with val_dual.py") from error
-    return truth, predictions
 
 
 def _format(differences: list[Difference]) -> str:

@@ -18,6 +18,8 @@ _CHUNK = 100  # resamples that are computed at once
 _CONFIDENCE = (2.5, 97.5)  # percentiles of the interval
 
 Doubles = npt.NDArray[np.float64]
+Predictions = Sequence[Mapping[str, Any]]
+"""Rows of a COCO result file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,8 @@ class Difference:
 
     Attributes:
         name: ``AP``, ``AP50``, or these of a class: ``car AP50``.
-        a: The metric of A on the whole split.
-        b: The metric of B.
+        a: The metric of A on the whole split; the mean over its runs.
+        b: The metric of B, likewise.
         low: Lower end of the interval.
         high: Upper end of the interval.
     """
@@ -48,40 +50,42 @@ class Difference:
 
 def compare(
     ground_truth: Mapping[str, Any],
-    a: Sequence[Mapping[str, Any]],
-    b: Sequence[Mapping[str, Any]],
+    a: Sequence[Predictions],
+    b: Sequence[Predictions],
     *,
     resamples: int = 1000,
     seed: int = 0,
 ) -> list[Difference]:
-    """Compare two sets of predictions for the same images.
+    """Compare two detectors, each by the predictions of one or more runs for the same images.
 
-    Images are drawn with replacement, the same ones for both; metrics are cocoapi's, of all sizes and at most 100
+    Images are drawn with replacement, the same ones for all runs, and the metrics of a side's runs are averaged: the
+    interval tells what other images would change, not other seeds. Metrics are cocoapi's, of all sizes and at most 100
     detections per image and class. A class without a box in a resample is left out of that resample's mean.
 
     Args:
         ground_truth: COCO JSON of the labels.
-        a: Rows of a COCO result file.
-        b: Rows of another one.
+        a: The runs of A, such as one per seed.
+        b: The runs of B.
         resamples: Number of draws of as many images as there are.
         seed: Of the draws.
 
     Raises:
         DataError: If there is no box in the ground truth.
     """
-    sides = [match_by_class(ground_truth, rows) for rows in (a, b)]
-    names = [name for name, matches in sides[0].items() if matches.num_truth.sum()]
+    sides = [[match_by_class(ground_truth, rows) for rows in side] for side in (a, b)]
+    names = [name for name, matches in sides[0][0].items() if matches.num_truth.sum()]
     if not names:
         raise DataError("the ground truth has no boxes, so there is nothing to compare")
-    num_images = len(sides[0][names[0]].num_truth)
+    num_images = len(sides[0][0][names[0]].num_truth)
     whole = np.ones((1, num_images))
-    points = [_metrics(side, names, whole) for side in sides]  # (2, metrics, 1)
+    points = [_mean_metrics(side, names, whole) for side in sides]  # (2, metrics, 1)
     rng = np.random.default_rng(seed)
     draws = []
     for first in range(0, resamples, _CHUNK):
         count = min(_CHUNK, resamples - first)
         weights = rng.multinomial(num_images, np.full(num_images, 1 / num_images), size=count).astype(np.float64)
-        draws.append(_metrics(sides[1], names, weights) - _metrics(sides[0], names, weights))
+        before, after = (_mean_metrics(side, names, weights) for side in sides)
+        draws.append(after - before)
     spread = np.concatenate(draws, axis=1)  # (metrics, resamples)
     labels = ["AP", "AP50", *(f"{name} {metric}" for name in names for metric in ("AP", "AP50"))]
     return [
@@ -93,6 +97,10 @@ def compare(
 def _interval(differences: Doubles) -> tuple[float, float]:
     low, high = np.percentile(differences[np.isfinite(differences)], _CONFIDENCE)
     return float(low), float(high)
+
+
+def _mean_metrics(runs: Sequence[Mapping[str, ClassMatches]], names: Sequence[str], weights: Doubles) -> Doubles:
+    return np.stack([_metrics(run, names, weights) for run in runs]).mean(axis=0)
 
 
 def _metrics(side: Mapping[str, ClassMatches], names: Sequence[str], weights: Doubles) -> Doubles:

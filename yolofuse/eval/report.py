@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from yolofuse.errors import DataError
 from yolofuse.eval.coco import METRICS, CocoJson, CocoResult
 from yolofuse.files import save_json, save_text
 from yolofuse.tables import markdown_table, text_table
@@ -51,6 +53,22 @@ def write_report(
     save_json(folder / "predictions.json", list(predictions))
     save_json(folder / "report.json", report.as_json(), indent=2)
     save_text(folder / "report.md", format_markdown(report))
+
+
+def read_predictions(folder: Path) -> tuple[CocoJson, list[dict[str, Any]]]:
+    """Return labels and predictions of an evaluation, as :func:`write_report` wrote them.
+
+    Raises:
+        DataError: If a file is missing or damaged.
+    """
+    try:
+        truth, predictions = (
+            json.loads((folder / name).read_text(encoding="utf-8"))
+            for name in ("ground_truth.json", "predictions.json")
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: cannot read the evaluation ({error}); write it again with val_dual.py") from error
+    return truth, predictions
 
 
 def format_table(report: EvalReport) -> str:

@@ -46,7 +46,7 @@ def _predictions(truth: dict[str, Any], noise: float, missed: float, seed: int =
 def test_points__equal_pycocotools(seed: int) -> None:
     truth = _truth([4, 0, 7, 3, 12, 1], seed)
     a, b = _predictions(truth, 4, 0.3, seed), _predictions(truth, 2, 0.1, seed + 9)
-    found = {difference.name: difference for difference in compare(truth, a, b, resamples=10)}
+    found = {difference.name: difference for difference in compare(truth, [a], [b], resamples=10)}
     for side, rows in (("a", a), ("b", b)):
         result = evaluate(truth, rows)
         expected = {"AP": result.AP, "AP50": result.AP50}
@@ -67,7 +67,7 @@ def test_resample__equals_an_evaluation_of_the_drawn_images(monkeypatch: pytest.
             return counts[None]
 
     monkeypatch.setattr("yolofuse.eval.bootstrap.np.random.default_rng", lambda seed: Draws())
-    found = compare(truth, a, b, resamples=1)[0]
+    found = compare(truth, [a], [b], resamples=1)[0]
     monkeypatch.undo()
     copies = [(number, copy) for number, count in enumerate(counts, start=1) for copy in range(count)]
     drawn = {number_copy: new for new, number_copy in enumerate(copies, start=1)}
@@ -94,7 +94,7 @@ def test_interval__of_a_known_case() -> None:
         {"image_id": b["image_id"], "category_id": 1, "bbox": b["bbox"], "score": 0.9} for b in truth["annotations"]
     ]
     half = [row for row in rows if row["image_id"] % 2]
-    found = compare(truth, rows, half, resamples=4000)[0]
+    found = compare(truth, [rows], [half], resamples=4000)[0]
     assert (found.a, found.b) == pytest.approx((1.0, 51 / 101), abs=1e-9)  # of 101 recalls, those up to 0.5
     spread = 1.96 * np.sqrt(0.25 / num)  # of a binomial share
     assert found.low == pytest.approx(-0.5 - spread, abs=0.03)
@@ -105,17 +105,31 @@ def test_interval__of_a_known_case() -> None:
 def test_interval__of_equal_predictions_is_zero() -> None:
     truth = _truth([3, 4, 5])
     rows = _predictions(truth, 3, 0.2)
-    assert {(d.low, d.high, d.verdict) for d in compare(truth, rows, rows, resamples=50)} == {(0.0, 0.0, "undecided")}
+    assert {(d.low, d.high, d.verdict) for d in compare(truth, [rows], [rows], resamples=50)} == {
+        (0.0, 0.0, "undecided")
+    }
 
 
 def test_no_boxes__is_refused() -> None:
     with pytest.raises(DataError, match="no boxes"):
-        compare(_truth([0, 0]), [], [])
+        compare(_truth([0, 0]), [[]], [[]])
 
 
 def test_thousand_resamples__take_seconds() -> None:
     truth = _truth([9] * 60)
     rows = [_predictions(truth, noise, 0.2) for noise in (2, 4)]
     started = time.process_time()
-    compare(truth, *rows, resamples=1000)
+    compare(truth, *([one] for one in rows), resamples=1000)
     assert time.process_time() - started < 20
+
+
+def test_runs_of_a_side__are_averaged_draw_by_draw() -> None:
+    truth = _truth([4, 2, 7, 3])
+    one, two, other = (_predictions(truth, 4, 0.3, seed) for seed in (1, 2, 3))
+    alone = [compare(truth, [other], [run], resamples=40) for run in (one, two)]
+    both = compare(truth, [other], [one, two], resamples=40)
+    for first, second, mean in zip(*alone, both, strict=True):
+        assert mean.b == pytest.approx((first.b + second.b) / 2)
+        assert mean.low < mean.b - mean.a < mean.high
+    for single, repeated in zip(alone[0], compare(truth, [other] * 3, [one] * 2, resamples=40), strict=True):
+        assert (repeated.low, repeated.high) == pytest.approx((single.low, single.high))
