@@ -125,11 +125,14 @@ def load_real_pairs(data: str, root: Path, split: str) -> PairSet:
 
 
 def read_rows(spec: RunSpec, runs: Path) -> Iterator[Row]:
-    """Yield a row for the whole split and one for each slice."""
+    """Yield a row for the whole split and one for each slice; a model that was only evaluated took 0 seconds."""
     report = json.loads(spec.report(runs).read_text())
     settings = report["settings"]
-    with (spec.run_dir(runs) / "results.csv").open() as file:
-        seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
+    history = spec.run_dir(runs) / "results.csv"
+    seconds = 0.0
+    if history.exists():
+        with history.open() as file:
+            seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
     for name, metrics in {"all": report, **report["slices"]}.items():
         yield {
             "data": spec.data,

@@ -100,7 +100,8 @@ def _interval(differences: Doubles) -> tuple[float, float]:
 
 
 def _mean_metrics(runs: Sequence[Mapping[str, ClassMatches]], names: Sequence[str], weights: Doubles) -> Doubles:
-    return np.stack([_metrics(run, names, weights) for run in runs]).mean(axis=0)
+    mean: Doubles = np.stack([_metrics(run, names, weights) for run in runs]).mean(axis=0)
+    return mean
 
 
 def _metrics(side: Mapping[str, ClassMatches], names: Sequence[str], weights: Doubles) -> Doubles:
