@@ -39,7 +39,7 @@ def adopt_resolved(config: Config, saved: Config) -> Config:
         adopted["score_start"] = saved.train.score_start
     if train.loss.box is None:
         adopted["loss"] = train.loss.model_copy(update={"box": saved.train.loss.box})
-    names = ("head", "anchors", "branch_classes") if model.head == "auto" else ()
+    names = ("head", "anchors", "branch_classes", "kept_classes") if model.head == "auto" else ()
     head = {name: getattr(saved.model, name) for name in names if name not in model.model_fields_set - {"head"}}
     if model.anchors == "fit":
         head["anchors"] = saved.model.anchors

@@ -69,6 +69,8 @@ class ModelConfig(Section):
     anchors: Literal["fit"] | tuple[tuple[tuple[Positive, Positive], ...], ...] | None = None
     """Anchors of an anchor head: widths and heights in pixels, for each level from the smallest stride up. ``fit``:
     fitted to the training boxes at ``train.imgsz``. None: those of the weights, else those of YOLOv5."""
+    kept_classes: tuple[str, ...] = ()
+    """Classes that the head scores after those of the data; ``weights.keep_classes`` fills them in."""
     branch_classes: Annotated[int, Field(ge=1)] | None = None
     """Number of classes that the class branch of a ``dfl`` head is as wide as ultralytics makes it for. None: that of
     the weights whose class rows are used, else of the data."""

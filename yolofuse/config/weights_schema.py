@@ -69,6 +69,9 @@ class WeightsConfig(Section):
     class_map: dict[str, str] | None = None
     """Class of the data to class of the weights that it starts from, beside equal names and known aliases (people and
     person); "" for a class to be learnt anew."""
+    keep_classes: bool = False
+    """Keep the class rows of the weights that the data has no class for: the loss leaves them out and evaluation does
+    not look at them, but the model goes on to score them. Their names are ``model.kept_classes``."""
     require: Unit = 0.0
     """Stop with an error unless this share of the weights of backbone and neck was loaded."""
 

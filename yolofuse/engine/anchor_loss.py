@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from yolofuse.config import LossConfig
+from yolofuse.model.heads import num_trained_classes
 from yolofuse.nn.anchor_head import AnchorDetect
 from yolofuse.upstream import bbox_iou
 
@@ -69,7 +70,8 @@ class AnchorLoss:
             raise ValueError(f"an anchor head with {levels} levels; only 3 and 4 have known weights")
         share = 3 / levels
         self._box, self._obj = gains.box_of("anchors") * share, gains.obj * share
-        self._cls = gains.cls * share * head.nc / _PAIRED_CLASSES
+        self._num_classes = num_trained_classes(head)
+        self._cls = gains.cls * share * self._num_classes / _PAIRED_CLASSES
         # Of the neighbours only those on the box's side of the cell: one along x, one along y.
         self._axes = head.anchors.new_tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
         self._by_size: dict[tuple[tuple[int, int], ...], tuple[Tensor, Tensor]] = {}
@@ -112,7 +114,6 @@ class AnchorLoss:
     def _level(
         self, logits: Tensor, number: int, limit: Tensor, boxes_xyxy: Tensor, class_ids: Tensor, image_index: Tensor
     ) -> tuple[Tensor, Tensor]:
-        num_classes = logits.shape[-1] - 5
         target = torch.zeros_like(logits[..., 4])
         zero = logits.sum() * 0  # keeps every output in the graph
         box = cls = zero
@@ -134,12 +135,13 @@ class AnchorLoss:
             index = ((found.image * target.shape[1] + found.anchor) * target.shape[2] + found.row) * target.shape[3]
             flat.scatter_reduce_(0, index + found.column, iou.detach().clamp_min(0) * weight, "amax")
             target = flat.view(target.shape)
-            classes = functional.one_hot(found.label, num_classes).to(logits.dtype)
-            per_class = functional.binary_cross_entropy_with_logits(predicted[:, 5:], classes, reduction="none")
+            scored = predicted[:, 5 : 5 + self._num_classes]
+            classes = functional.one_hot(found.label, self._num_classes).to(logits.dtype)
+            per_class = functional.binary_cross_entropy_with_logits(scored, classes, reduction="none")
             cls = cls + (per_class.sum(1) * weight).sum()
         objectness = functional.binary_cross_entropy_with_logits(logits[..., 4], target, reduction="sum")
         cells = torch.full_like(count, target.numel())
-        return torch.stack([box, objectness, cls]), torch.stack([count, cells, count * num_classes])
+        return torch.stack([box, objectness, cls]), torch.stack([count, cells, count * self._num_classes])
 
     def _match(
         self, logits: Tensor, number: int, limit: Tensor, boxes_xyxy: Tensor, class_ids: Tensor, image_index: Tensor

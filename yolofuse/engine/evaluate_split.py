@@ -22,6 +22,7 @@ from yolofuse.eval.decision_fusion import merge
 from yolofuse.eval.postprocess import postprocess, to_detections
 from yolofuse.eval.slices import evaluate_slices
 from yolofuse.model import Detector
+from yolofuse.model.heads import hide_kept_classes
 from yolofuse.types import CHANNELS, Detections, Modality, PairedBatch
 
 
@@ -70,7 +71,11 @@ def predict_batch(
         batch = replace(batch, pixels=batch.pixels.clone())
         batch.pixels[:, CHANNELS[blank]] = 0
     with torch.inference_mode(), autocast(batch.pixels.device, val.precision):
-        outputs = {name: output[0].float() for name, output in detector(batch.rgb, batch.ir).items()}
+        heads = detector.heads
+        outputs = {
+            name: hide_kept_classes(heads[name], output[0].float())
+            for name, output in detector(batch.rgb, batch.ir).items()
+        }
     limits: dict[str, Any] = {
         "conf": val.conf, "iou": val.iou, "max_det": val.max_det, "end2end": detector.end2end,
     }  # fmt: skip

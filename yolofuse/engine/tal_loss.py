@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from yolofuse.model.heads import num_trained_classes
 from yolofuse.upstream import TaskAlignedAssigner, bbox2dist, bbox_iou, make_anchors, v8DetectionLoss
 
 
@@ -144,7 +145,7 @@ class BranchLoss(v8DetectionLoss):
         self.assigner = self._assigner = StaticShapeAssigner(
             topk=known.topk,
             topk2=known.topk2,
-            num_classes=known.num_classes,
+            num_classes=num_trained_classes(model.model[-1]),
             alpha=known.alpha,
             beta=known.beta,
             stride=known.stride,
@@ -164,7 +165,8 @@ class BranchLoss(v8DetectionLoss):
             targets: The batch's boxes.
         """
         distances = preds["boxes"].permute(0, 2, 1).contiguous()  # (B, A, 4 * reg_max)
-        logits = preds["scores"].permute(0, 2, 1).contiguous()  # (B, A, classes)
+        trained = preds["scores"][:, : self._assigner.num_classes]
+        logits = trained.permute(0, 2, 1).contiguous()  # (B, A, classes)
         anchors, strides, size_whwh = self._grid(preds["feats"])
         boxes = self.bbox_decode(anchors, distances)
         self._assigner.candidates = targets.bounds.candidates

@@ -27,7 +27,7 @@ def build_detector(config: ModelConfig, *, num_classes: int, seed: int = 0, bn_m
 
     Args:
         config: The model section.
-        num_classes: Number of classes of the data set.
+        num_classes: Number of classes of the data set; the head scores ``config.kept_classes`` after them.
         seed: Seed of the random weights; the state of the global generator is restored.
         bn_momentum: Momentum of every BatchNorm.
 
@@ -48,7 +48,8 @@ def build_detector(config: ModelConfig, *, num_classes: int, seed: int = 0, bn_m
 
 def _assemble(config: ModelConfig, base: Base, num_classes: int) -> Detector:
     def layers_for(channels: int) -> list[nn.Module]:
-        layers = build_layers(base, channels=channels, num_classes=config.branch_classes or num_classes)
+        outputs = num_classes + len(config.kept_classes)
+        layers = build_layers(base, channels=channels, num_classes=config.branch_classes or outputs)
         set_head(layers, config, num_classes)
         return layers
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from yolofuse.config.schema import ModelConfig
 from yolofuse.errors import ConfigError
@@ -35,15 +36,17 @@ def set_head(layers: list[nn.Module], config: ModelConfig, num_classes: int) -> 
     Args:
         layers: Of a single-stream model as built by :func:`yolofuse.upstream.build_layers`; the last is changed.
         config: The model section; ``head: auto`` is ``dfl`` here.
-        num_classes: Number of classes of the head.
+        num_classes: Number of classes of the data set; the head scores the kept ones after them.
 
     Raises:
         ConfigError: If the model has not as many levels as there are anchors, or there are no anchors for it.
     """
     head: Any = layers[-1]
+    outputs = num_classes + len(config.kept_classes)
+    head.num_kept = len(config.kept_classes)
     if config.head != "anchors":
-        if head.nc != num_classes:
-            set_num_classes(head, num_classes)
+        if head.nc != outputs:
+            set_num_classes(head, outputs)
         return
     given = None if config.anchors == "fit" else config.anchors
     anchors = given or DEFAULT_ANCHORS.get(len(head.stride))
@@ -51,5 +54,26 @@ def set_head(layers: list[nn.Module], config: ModelConfig, num_classes: int) -> 
     if anchors is None or len(anchors) != len(channels):
         known = "3 or 4" if anchors is None else str(len(anchors))
         raise ConfigError(f"model.head: {config.base} has {len(channels)} levels, but there are anchors for {known}")
-    layers[-1] = AnchorDetect(num_classes, anchors, channels, head.stride.clone())
-    layers[-1].i, layers[-1].f = head.i, head.f
+    layers[-1] = AnchorDetect(outputs, anchors, channels, head.stride.clone())
+    layers[-1].i, layers[-1].f, layers[-1].num_kept = head.i, head.f, head.num_kept
+
+
+def num_trained_classes(head: Any) -> int:
+    """Return the number of classes of a head that the loss and the evaluation look at: the first ones."""
+    return int(head.nc) - int(getattr(head, "num_kept", 0))
+
+
+def hide_kept_classes(head: Any, predictions: Tensor) -> Tensor:
+    """Return a head's predictions in eval mode without those of kept classes.
+
+    Shapes:
+        predictions: (B, 4 + classes, A) -> (B, 4 + trained classes, A); of an end-to-end head (B, K, 6) -> the same,
+        with a score of 0 for boxes of kept classes.
+    """
+    trained = num_trained_classes(head)
+    if trained == head.nc:
+        return predictions
+    if not head.end2end:
+        return predictions[:, : 4 + trained]
+    scores = torch.where(predictions[..., 5] < trained, predictions[..., 4], 0.0)
+    return torch.cat([predictions[..., :4], scores[..., None], predictions[..., 5:]], -1)

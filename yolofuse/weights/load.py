@@ -50,8 +50,9 @@ def load_and_initialise(
     policy = policy_of(config)
     if sources is None:
         sources = load_sources(config.weights, tuple(detector.parts))
+    kept = config.model.kept_classes
     classes = {
-        part: match_classes(names, source.names, config.weights.class_map)
+        part: (*match_classes(names, source.names, config.weights.class_map), *match_classes(kept, source.names))
         for part, source in sources.items()
         if names is not None and source.names is not None
     }
@@ -65,6 +66,6 @@ def load_and_initialise(
     head_rows = {name for name, branch in class_branches(detector).items() if branch != "inner"}
     for name in frozen:
         tensor_log.records[name].frozen = True
-    report = build_report(tensor_log, dict(sources), policy, warnings, classes, head_rows)
+    report = build_report(tensor_log, dict(sources), policy, warnings, classes, head_rows, num_kept=len(kept))
     report.require(config.weights.require)
     return report

@@ -29,9 +29,10 @@ class WeightsReport:
         policy: Name of the preset.
         seed: Of the draws.
         warnings: What the user should check.
-        classes: For each class of the data set the class of the weights that it starts from; empty where the weights
-            have no head for this model, or do not name their classes.
+        classes: For each class of the data set, and each kept one, the class of the weights that it starts from; empty
+            where the weights have no head for this model, or do not name their classes.
         knows_classes: Whether rows of the head for a class of the data set were loaded.
+        num_kept: How many of the classes are kept ones, the last.
     """
 
     records: tuple[TensorRecord, ...]
@@ -41,6 +42,7 @@ class WeightsReport:
     warnings: tuple[str, ...]
     classes: tuple[ClassMatch, ...] = ()
     knows_classes: bool = False
+    num_kept: int = 0
 
     @property
     def statuses(self) -> dict[str, TensorStatus]:
@@ -78,7 +80,9 @@ class WeightsReport:
             lines.append(f"{name:<{width}}{row}" + (f"  {_format_rules(records)}" if modules else ""))
         lines.append(f"{self.share_loaded():.1%} of backbone and neck loaded; the rest by policy {self.policy}")
         if self.classes:
-            lines.append(f"classes: {', '.join(map(_format_class, self.classes))}")
+            shown = self.classes[: len(self.classes) - self.num_kept]
+            kept = f"; {self.num_kept} more are kept outside the loss" if self.num_kept else ""
+            lines.append(f"classes: {', '.join(map(_format_class, shown))}{kept}")
         return "\n".join(lines)
 
     def plain(self) -> dict[str, Any]:
@@ -120,6 +124,7 @@ def build_report(
     warnings: Sequence[str],
     classes: Mapping[str, Sequence[ClassMatch]] = MappingProxyType({}),
     head_rows: Collection[str] = (),
+    num_kept: int = 0,
 ) -> WeightsReport:
     """Build the report of a completed log; adds the warnings that follow from the counts.
 
@@ -130,14 +135,14 @@ def build_report(
         warnings: Of loading and initialising.
         classes: For each part with named classes: where the rows of the model's classes are.
         head_rows: Tensors with rows for classes.
+        num_kept: How many of the model's classes, the last, the data set does not have.
     """
     loaded = {record.part: record for record in tensor_log if record.name in head_rows and record.num_loaded}
     matched = next((tuple(matches) for part, matches in classes.items() if part in loaded), ())
     by_order = any(record.rows is None for part, record in loaded.items() if part not in classes)
-    known = by_order or any(match.row is not None for match in matched)
-    report = WeightsReport(
-        tuple(tensor_log), sources, policy.config.preset, policy.seed, (), classes=matched, knows_classes=known
-    )
+    known = by_order or any(match.row is not None for match in matched[: len(matched) - num_kept])
+    name, seed = policy.config.preset, policy.seed
+    report = WeightsReport(tuple(tensor_log), sources, name, seed, (), matched, known, num_kept)
     own = () if policy.preset.overwrites_all else _find_warnings(report)  # that preset has a warning of its own
     return replace(report, warnings=(*warnings, *own))
 

@@ -26,7 +26,7 @@ def resolve_head(config: Config, sources: Mapping[str, Source], names: Sequence[
         names: Classes of the data set.
 
     Raises:
-        ConfigError: If two heads of one model would need different anchors.
+        ConfigError: If two heads of one model would need different anchors, or there are no classes to keep.
     """
     model = config.model
     parts = ("trunk",) if "trunk" in sources else ("rgb", "ir")
@@ -36,6 +36,9 @@ def resolve_head(config: Config, sources: Mapping[str, Source], names: Sequence[
     if kind == "auto":
         kind = "anchors" if kinds == {"anchors"} else "dfl"
     model = model.model_copy(update={"head": kind})
+    if config.weights.keep_classes:
+        came = {part: head for part, head in heads.items() if _kind(head) == kind}
+        model = model.model_copy(update={"kept_classes": _kept_classes(config, came, sources, names)})
     if kind == "anchors":
         model = _with_anchors(model, heads)
     elif model.branch_classes is None and kinds == {"dfl"}:
@@ -78,6 +81,21 @@ def _anchors_in_pixels(anchors: Tensor) -> tuple[tuple[tuple[float, float], ...]
         tuple((round(w * stride, 3), round(h * stride, 3)) for w, h in level)
         for level, stride in ((level.tolist(), _SMALLEST_STRIDE * 2**i) for i, level in enumerate(anchors))
     )
+
+
+def _kept_classes(
+    config: Config, heads: Mapping[str, Mapping[str, Tensor]], sources: Mapping[str, Source], names: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the classes of the weights that no class of the data starts from, in the order of the weights."""
+    known = {sources[part].names for part in heads}
+    if len(known) != 1 or None in known:
+        why = "they have no head for this model" if not known else "their heads name no, or different, classes"
+        raise ConfigError(f"weights.keep_classes: the weights have no classes to keep ({why}); set it to false")
+    of_weights = known.pop() or ()
+    used = {match.row for match in match_classes(names, of_weights, config.weights.class_map)}
+    kept = [name for row, name in enumerate(of_weights) if row not in used]
+    again = {match.source for match in match_classes(names, kept) if match.kind == "name"}  # learnt anew by class_map
+    return tuple(name for name in dict.fromkeys(kept) if name not in again)
 
 
 def _branch_classes(

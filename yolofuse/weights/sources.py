@@ -133,9 +133,10 @@ def _read_checkpoint(path: Path, content: dict[str, Any]) -> tuple[_RawState, di
     check_version(path, content, has_checksum=verify_checksum(path))
     raw = _find_state({"ema": content.get("ema")}) or _RawState({})
     parts = split_by_part(path, raw.state)
-    raw.names = content.get("names")
     config = content.get("config")
     model = config.get("model") if isinstance(config, dict) else None
+    names, kept = content.get("names"), model.get("kept_classes") if isinstance(model, dict) else None
+    raw.names = [*names, *kept] if isinstance(names, list) and isinstance(kept, list | tuple) else names
     base = model.get("base") if isinstance(model, dict) else None
     return raw, parts, base if isinstance(base, str) else None
 
