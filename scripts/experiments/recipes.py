@@ -32,12 +32,16 @@ FOLDS = 4
 BUDGET = ("train.epochs=30", "train.imgsz=320", "train.batch=8", "train.precision=bf16")
 RECIPES: dict[str, tuple[str, ...]] = {
     "finetune": (),
+    "EMA 0.998": ("train.ema_decay=0.998",),
     "statistics of BatchNorm trained": ("train.freeze_bn=false",),
     "lr0 0.01": ("train.lr0=0.01",),
     "lr0 0.005": ("train.lr0=0.005",),
     "lr0 0.001": ("train.lr0=0.001",),
     "streams at a tenth of the rate": ("train.rates.streams=0.1",),
     "AdamW 0.0002": ("train.optimizer=adamw", "train.lr0=0.0002"),
+    "AdamW 0.0005": ("train.optimizer=adamw", "train.lr0=0.0005"),
+    "60 epochs": ("train.epochs=60",),
+    "AdamW 0.0002, 60 epochs": ("train.optimizer=adamw", "train.lr0=0.0002", "train.epochs=60"),
     "mosaic until the last 10": ("train.close_mosaic=10",),
     "a camera black in 0.3": ("train.augment.drop_camera=0.3",),
     "scratch": ("train.recipe=scratch", "train.nominal_batch=16"),

@@ -13,7 +13,7 @@ FINETUNE: dict[str, Any] = {
     "nominal_batch": 16,
     "warmup_epochs": 1.0,
     "warmup_bias_lr": 0.0,
-    "ema_decay": 0.998,
+    "ema_decay": 0.99,
     "ema_tau": 1.0,
     "close_mosaic": 2,
     "freeze_bn": True,

@@ -202,7 +202,7 @@ class TrainConfig(Section):
     multi_scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Each batch is resized by a random factor of 1 +- this."""
     patience: Annotated[int, Field(ge=0)] = 50
-    """Stop after this many epochs without a better AP; 0: never."""
+    """Stop at an evaluation that is this many epochs after the one with the best AP; 0: never."""
     val_every: Annotated[int, Field(ge=0)] = 1
     """Epochs between evaluations; the last epoch is always evaluated. 0: only the last."""
     save_every: Annotated[int, Field(ge=0)] = 0

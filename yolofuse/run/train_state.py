@@ -54,8 +54,10 @@ class TrainState:
         return mean_sums(self.loss_sums)
 
     def is_stale(self, patience: int) -> bool:
-        """Return whether AP has not risen for ``patience`` epochs (0: never)."""
-        return patience > 0 and self.best_ap >= 0 and self.epoch - self.best_epoch >= patience
+        """Return whether AP has not risen for ``patience`` epochs (0: never), at the last epoch that was evaluated."""
+        ago = (number for number, row in enumerate(reversed(self.history)) if row.get("val/AP") is not None)
+        last_evaluated = self.epoch - next(ago, self.epoch)
+        return patience > 0 and last_evaluated - self.best_epoch >= patience
 
 
 def mean_sums(sums: list[dict[str, float]]) -> dict[str, float]:

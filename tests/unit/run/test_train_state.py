@@ -17,6 +17,17 @@ def test_train_state__keeps_the_best_epoch_and_is_stale_after_patience() -> None
     assert [state.is_stale(patience) for patience in (0, 2, 3)] == [False, True, False]
 
 
+def test_is_stale__waits_for_an_evaluation() -> None:
+    """With ``val_every: 0`` a run of 60 epochs that has a start to beat goes on to its last epoch."""
+    state = TrainState()
+    state.begin({"val/AP": 0.2}, 0.2)
+    for _ in range(59):
+        state.finish_epoch({"val/AP": None}, None)
+        assert not state.is_stale(50)
+    state.finish_epoch({"val/AP": 0.1}, 0.1)
+    assert state.is_stale(50)
+
+
 def test_train_state__an_ap_of_zero_is_better_than_none() -> None:
     state = TrainState()
     state.finish_epoch({}, 0.0)
