@@ -90,10 +90,10 @@ def main() -> None:
     write_report(args.out, "gain", rows, "\n\n".join(pages) + "\n")
 
 
-def run(spec: RunSpec, setting: Setting, args: argparse.Namespace) -> None:
-    """Train a model and evaluate it, or evaluate its start."""
+def run(spec: RunSpec, setting: Setting, args: argparse.Namespace, *more: str) -> None:
+    """Train a model and evaluate it, or evaluate its start; ``more`` are further overrides."""
     model = spec.variant.partition("-")[0]
-    overrides = (*MODELS[model], *setting.overrides, f"weights.pretrained={args.weights.resolve()}")
+    overrides = (*MODELS[model], *setting.overrides, f"weights.pretrained={args.weights.resolve()}", *more)
     if spec.seed == START:
         run_command(
             "val_dual.py", "--cfg", f"configs/small/{spec.data}.yaml", "--out", str(spec.report(args.runs).parent),

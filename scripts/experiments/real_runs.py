@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,12 +98,23 @@ def run_command(script: str, *arguments: str) -> None:
         raise SystemExit(f"{script} {' '.join(arguments)} failed:\n{ended.stderr[-2000:]}")
 
 
-def write_descriptor(file: Path, splits: Mapping[str, Iterable[PairRecord]], names: Sequence[str]) -> None:
-    """Write a descriptor of pairs that lie anywhere, with a manifest beside it."""
+def write_descriptor(
+    file: Path, splits: Mapping[str, Iterable[PairRecord]], names: Sequence[str], no_ir: Collection[int] = ()
+) -> None:
+    """Write a descriptor of pairs that lie anywhere, with a manifest beside it.
+
+    The pairs of the split ``train`` at the positions ``no_ir`` have no thermal image.
+    """
     rows = [
-        {"rgb": pair.rgb, "ir": pair.ir, "label": pair.label, "split": split, **pair.tags}
+        {
+            "rgb": pair.rgb,
+            "ir": "" if split == "train" and position in no_ir else pair.ir,
+            "label": pair.label,
+            "split": split,
+            **pair.tags,
+        }
         for split, pairs in splits.items()
-        for pair in pairs
+        for position, pair in enumerate(pairs)
     ]
     save_text(file.with_suffix(".csv"), csv_text(rows))
     manifest = {"manifest": str(file.with_suffix(".csv").resolve())}

@@ -1,0 +1,129 @@
+"""Measure what is left when a camera fails, or never had an image: results/one_camera.md.
+
+    python -m scripts.experiments.one_camera --weights ../shared/weights/yolov5n.pt
+
+Mid fusion on roadscene-flir as in scripts/experiments/gain.py, whose runs are used: by the default recipe, with one
+camera black in 30 % of the training samples, and with 30 % of the thermal training images missing. Each is evaluated
+on the validation pairs with both cameras, and with the images of either black. A finished run is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from scripts.experiments import gain
+from scripts.experiments.real_runs import (
+    Row,
+    RunSpec,
+    build_parser,
+    load_real_pairs,
+    run_command,
+    run_missing,
+    write_descriptor,
+    write_report,
+)
+from scripts.experiments.stats import format_mean_std
+from yolofuse.spacing import evenly_spaced
+from yolofuse.tables import markdown_table
+from yolofuse.types import Modality
+
+SETTING = gain.SETTINGS["roadscene-flir"]
+SHARE = 0.3
+"""Of samples with one camera black, and of pairs without a thermal image."""
+RECIPES = {
+    "the recipe": "",
+    "one camera black in 30 % of samples": "-drop",
+    "30 % of the thermal images missing": "-missing",
+}
+SIGHTS: dict[str, Modality | None] = {"both": None, "RGB black": "rgb", "IR black": "ir"}
+
+
+def main() -> None:
+    """Run what is missing, then write the table."""
+    args = build_parser(__doc__, "gain").parse_args()
+    root = args.data_root.resolve()
+    train, val = (load_real_pairs(SETTING.data, root, split) for split in ("train", "val"))
+    lost = set(evenly_spaced(len(train), round(SHARE * len(train))))
+    write_descriptor(args.runs / "missing.yaml", {"train": train.records, "val": val.records}, train.names, no_ir=lost)
+    fusions = [_spec(suffix, seed) for seed in args.seeds for suffix in RECIPES.values()]
+    singles = [SETTING.spec(model, seed) for seed in args.seeds for model in ("RGB", "IR")]
+    run_missing([*fusions, *singles], _train, args)
+    run_missing([Blanked(spec.data, spec.variant, spec.seed) for spec in fusions], _blank, args)
+    rows = [row for spec in fusions for row in _rows(spec, args)]
+    rows += [_row(spec, "both", json.loads(spec.report(args.runs).read_text())) for spec in singles]
+    write_report(args.out, "one_camera", rows, format_page(rows))
+
+
+class Blanked(RunSpec):
+    """The evaluation of a run with either camera black."""
+
+    def report(self, runs: Path) -> Path:
+        """Return the file of the evaluation."""
+        return self.run_dir(runs) / "eval-blank" / "report.json"
+
+
+def _spec(suffix: str, seed: int) -> RunSpec:
+    spec = SETTING.spec("mid", seed)
+    return RunSpec(spec.data, spec.variant + suffix, seed)
+
+
+def _train(spec: RunSpec, args: argparse.Namespace) -> None:
+    more: tuple[str, ...] = ()
+    if spec.variant.endswith("-drop"):
+        more = (f"train.augment.drop_camera={SHARE}",)
+    elif spec.variant.endswith("-missing"):
+        more = (f"data.descriptor={args.runs.resolve() / 'missing.yaml'}", "data.missing=allow")
+    gain.run(spec, SETTING, args, *more)
+
+
+def _blank(spec: RunSpec, args: argparse.Namespace) -> None:
+    out = spec.report(args.runs).parent
+    run_command("val_dual.py", "--run", str(spec.run_dir(args.runs)), "--out", str(out), "val.blank=[rgb,ir]")
+
+
+def _rows(spec: RunSpec, args: argparse.Namespace) -> list[Row]:
+    report = json.loads(Blanked(spec.data, spec.variant, spec.seed).report(args.runs).read_text())
+    return [
+        _row(spec, sight, report if modality is None else report["blanked"][modality])
+        for sight, modality in SIGHTS.items()
+    ]
+
+
+def _row(spec: RunSpec, sight: str, metrics: dict[str, float]) -> Row:
+    digits = {metric: f"{metrics[metric]:.4f}" for metric in ("AP50", "AP")}
+    return {"data": spec.data, "model": spec.variant, "seed": str(spec.seed), "sight": sight, **digits}
+
+
+def format_page(rows: Sequence[Row]) -> str:
+    """Format AP50 of each recipe with both cameras and with one, beside the detectors of one camera."""
+
+    def values(variant: str, sight: str) -> list[float]:
+        """Return AP50 of a model, one per seed."""
+        return [float(row["AP50"]) for row in rows if (row["model"], row["sight"]) == (variant, sight)]
+
+    alone = {model: values(SETTING.spec(model, 0).variant, "both") for model in ("RGB", "IR")}
+    table = [["AP50", *SIGHTS]]
+    table.append(["one camera alone", "", format_mean_std(alone["IR"]), format_mean_std(alone["RGB"])])
+    for name, suffix in RECIPES.items():
+        by_sight = [values(_spec(suffix, 0).variant, sight) for sight in SIGHTS]
+        cells = [format_mean_std(by_sight[0])]
+        for found, other in zip(by_sight[1:], ("IR", "RGB"), strict=True):
+            cells.append(f"{format_mean_std(found)} ({fmean(found) / fmean(alone[other]):.0%})")
+        table.append([f"mid, {name}", *cells])
+    lines = [
+        f"## {SETTING.data} val, {SETTING.epochs} epochs at {SETTING.imgsz} px: when a camera fails",
+        "",
+        markdown_table(table),
+        "",
+        "Mean ± standard deviation over the seeds; in brackets the share of what the detector of the other camera "
+        "alone finds. Made by `python -m scripts.experiments.one_camera`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
