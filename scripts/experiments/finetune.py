@@ -17,6 +17,7 @@ from scripts.experiments.real_runs import (
     Row,
     RunSpec,
     build_parser,
+    join_blocks,
     metric_values,
     read_rows,
     run_missing,
@@ -59,14 +60,11 @@ def format_page(rows: Sequence[Row]) -> str:
         ratio = f"{statistics.fmean(ap50) / REFERENCE_AP50:.1f} x"
         table.append([arm, str(len(ap50)), format_mean_std(ap50), format_mean_std(ap), ratio])
     table.append(["a hand-wired fork, from scratch", "", str(REFERENCE_AP50), "", "1 x"])
-    lines = [
+    return join_blocks(
         f"## {first['data']} val, mid fusion of yolov5n, {first['epochs']} epochs at {first['imgsz']} px, batch 8",
-        "",
         markdown_table(table),
-        "",
         "Mean ± standard deviation over the seeds, by pycocotools. Made by `python -m scripts.experiments.finetune`.",
-    ]
-    return "\n".join(lines) + "\n"
+    )
 
 
 if __name__ == "__main__":

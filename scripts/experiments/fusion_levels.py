@@ -16,6 +16,7 @@ from scripts.experiments.real_runs import (
     Row,
     RunSpec,
     build_parser,
+    join_blocks,
     metric_values,
     read_rows,
     run_missing,
@@ -63,7 +64,7 @@ def run_model(spec: RunSpec, args: argparse.Namespace) -> None:
 
 def format_page(rows: Sequence[Row]) -> str:
     """Format mean and standard deviation over the seeds, by data set, model and slice."""
-    lines = []
+    blocks = []
     for data in dict.fromkeys(row["data"] for row in rows):
         mine = [row for row in rows if row["data"] == data]
         slices = list(dict.fromkeys(row["slice"] for row in mine))
@@ -74,12 +75,12 @@ def format_page(rows: Sequence[Row]) -> str:
             cells = [format_mean_std(metric_values(mine, model, metric, part)) for metric, part in columns]
             table.append([model, str(count), *cells])
         title = f"## {data} val: {mine[0]['epochs']} epochs at {mine[0]['imgsz']} px, yolov5n from COCO weights"
-        lines += [title, "", markdown_table(table), ""]
-    lines.append(
+        blocks += [title, markdown_table(table)]
+    return join_blocks(
+        *blocks,
         "Mean ± standard deviation over the seeds; a single seed has none. "
-        "Made by `python -m scripts.experiments.fusion_levels`."
+        "Made by `python -m scripts.experiments.fusion_levels`.",
     )
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from scripts.experiments.real_runs import (
     Row,
     RunSpec,
     build_parser,
+    join_blocks,
     load_real_pairs,
     read_rows,
     run_command,
@@ -74,7 +76,7 @@ def main() -> None:
         setting = SETTINGS[name]
         seeds = (START, *range(setting.seeds))
         specs = [setting.spec(model, seed) for seed in seeds for model in MODELS]
-        run_missing(specs, lambda spec, args, setting=setting: run(spec, setting, args), args)  # type: ignore[misc]
+        run_missing(specs, partial(run, setting), args)
     rows: list[Row] = []
     pages = []
     for setting in SETTINGS.values():
@@ -87,10 +89,10 @@ def main() -> None:
                 for row in read_rows(spec, args.runs)
             ]
             pages.append(format_setting(setting, runs, args))
-    write_report(args.out, "gain", rows, "\n\n".join(pages) + "\n")
+    write_report(args.out, "gain", rows, "\n".join(pages))
 
 
-def run(spec: RunSpec, setting: Setting, args: argparse.Namespace, *more: str) -> None:
+def run(setting: Setting, spec: RunSpec, args: argparse.Namespace, *more: str) -> None:
     """Train a model and evaluate it, or evaluate its start; ``more`` are further overrides."""
     model = spec.variant.partition("-")[0]
     overrides = (*MODELS[model], *setting.overrides, f"weights.pretrained={args.weights.resolve()}", *more)
@@ -134,20 +136,15 @@ def format_setting(setting: Setting, runs: dict[str, list[RunSpec]], args: argpa
             model, str(len(after[model])), f"{ap50.a:.3f} / {ap.a:.3f}", f"**{ap50.b:.3f} / {ap.b:.3f}**",
             gain(ap50), gain(ap),
         ])  # fmt: skip
-    lines = [
+    return join_blocks(
         f"## {setting.data} val, {len(truth['images'])} pairs: yolov5n of COCO, {setting.epochs} epochs at "
         f"{setting.imgsz} px, batch 8",
-        "",
         markdown_table(table),
-        "",
         f"Mid fusion after training over {better}, the better camera: AP50 {gain(fusion[1])}, AP {gain(fusion[0])}.",
-        "",
         markdown_table(parts_table(setting, truth, before, after, args)),
-        "",
         "Means over the seeds; in brackets the 95 % interval of the difference, by a paired bootstrap over the images. "
         "Made by `python -m scripts.experiments.gain`.",
-    ]
-    return "\n".join(lines)
+    )
 
 
 def parts_table(

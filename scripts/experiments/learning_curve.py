@@ -20,6 +20,7 @@ from scripts.experiments.real_runs import (
     Row,
     RunSpec,
     build_parser,
+    join_blocks,
     load_real_pairs,
     metric_values,
     read_rows,
@@ -75,7 +76,7 @@ def _spec(model: str, init: str, size: int, seed: int, num_pairs: int) -> RunSpe
 def _run(spec: RunSpec, args: argparse.Namespace) -> None:
     model, *rest = spec.variant.split("-")
     if len(rest) == 1:
-        gain.run(spec, SETTING, args)
+        gain.run(SETTING, spec, args)
         return
     init, size = rest
     weights = [f"weights.pretrained={args.weights.resolve()}"] if init == "source" else []
@@ -99,14 +100,11 @@ def format_page(rows: Sequence[Row]) -> str:
             by_size = [[_values(rows, model, init, size, metric) for metric in ("AP50", "AP")] for size in _sizes(rows)]
             table.append([f"{model}, {init}", *(" / ".join(map(format_mean_std, both)) for both in by_size)])
     budget = f"{SETTING.epochs} epochs at {SETTING.imgsz} px, batch 8"
-    lines = [
+    return join_blocks(
         f"## {SETTING.data} val: AP by number of labelled pairs, {budget}",
-        "",
         markdown_table(table),
-        "",
         "Source: yolov5n of COCO; 0 pairs: before training. Made by `python -m scripts.experiments.learning_curve`.",
-    ]
-    return "\n".join(lines) + "\n"
+    )
 
 
 def draw(rows: Sequence[Row]) -> None:

@@ -16,6 +16,7 @@ from scripts.experiments.real_runs import (
     Row,
     RunSpec,
     build_parser,
+    join_blocks,
     metric_values,
     read_rows,
     run_missing,
@@ -45,7 +46,7 @@ def run_arm(spec: RunSpec, args: argparse.Namespace) -> None:
 
 def format_page(rows: Sequence[Row]) -> str:
     """Format mean and standard deviation over the seeds of both arms, by data set."""
-    lines = ["# Mosaic partners from the whole set or from a pool of the batch's size (8)", ""]
+    blocks = ["# Mosaic partners from the whole set or from a pool of the batch's size (8)"]
     for data in DATA_SETS:
         mine = [row for row in rows if row["data"] == data]
         table = [["mosaic partners from", "seeds", "AP50", "AP"]]
@@ -53,11 +54,12 @@ def format_page(rows: Sequence[Row]) -> str:
             ap50, ap = (metric_values(mine, arm, metric) for metric in ("AP50", "AP"))
             table.append([arm, str(len(ap50)), format_mean_std(ap50), format_mean_std(ap)])
         title = f"## {data} val, mid fusion of yolov5n, {mine[0]['epochs']} epochs at {mine[0]['imgsz']} px"
-        lines += [title, "", markdown_table(table), ""]
-    lines.append(
-        "Mean ± standard deviation over the seeds, by pycocotools. Made by `python -m scripts.experiments.mosaic_pool`."
+        blocks += [title, markdown_table(table)]
+    return join_blocks(
+        *blocks,
+        "Mean ± standard deviation over the seeds, by pycocotools. "
+        "Made by `python -m scripts.experiments.mosaic_pool`.",
     )
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from scripts.experiments.real_runs import (
     Row,
     RunSpec,
     build_parser,
+    join_blocks,
     load_real_pairs,
     run_command,
     run_missing,
@@ -77,7 +78,7 @@ def _train(spec: RunSpec, args: argparse.Namespace) -> None:
         more = (f"train.augment.drop_camera={SHARE}",)
     elif spec.variant.endswith("-missing"):
         more = (f"data.descriptor={args.runs.resolve() / 'missing.yaml'}", "data.missing=allow")
-    gain.run(spec, SETTING, args, *more)
+    gain.run(SETTING, spec, args, *more)
 
 
 def _blank(spec: RunSpec, args: argparse.Namespace) -> None:
@@ -114,15 +115,12 @@ def format_page(rows: Sequence[Row]) -> str:
         for found, other in zip(by_sight[1:], ("IR", "RGB"), strict=True):
             cells.append(f"{format_mean_std(found)} ({fmean(found) / fmean(alone[other]):.0%})")
         table.append([f"mid, {name}", *cells])
-    lines = [
+    return join_blocks(
         f"## {SETTING.data} val, {SETTING.epochs} epochs at {SETTING.imgsz} px: when a camera fails",
-        "",
         markdown_table(table),
-        "",
         "Mean ± standard deviation over the seeds; in brackets the share of what the detector of the other camera "
         "alone finds. Made by `python -m scripts.experiments.one_camera`.",
-    ]
-    return "\n".join(lines) + "\n"
+    )
 
 
 if __name__ == "__main__":

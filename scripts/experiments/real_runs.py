@@ -166,6 +166,11 @@ def metric_values(rows: Sequence[Row], variant: str, metric: str, part: str = "a
     return [float(row[metric]) for row in rows if row["model"] == variant and row["slice"] == part]
 
 
+def join_blocks(*blocks: str) -> str:
+    """Join headings, tables and paragraphs to a page of Markdown."""
+    return "\n\n".join(blocks) + "\n"
+
+
 def write_report(folder: Path, name: str, rows: Sequence[Row], page: str) -> None:
     """Write NAME.csv, with one row per run and slice, and NAME.md; print the page."""
     save_text(folder / f"{name}.csv", csv_text(rows))

@@ -18,6 +18,7 @@ from scripts.experiments.real_runs import (
     Row,
     RunSpec,
     build_parser,
+    join_blocks,
     load_real_pairs,
     run_command,
     run_missing,
@@ -138,15 +139,12 @@ def format_page(rows: Sequence[Row]) -> str:
     for recipe in (None, *dict.fromkeys(row["recipe"] for row in rows)):
         ap50, ap = values(recipe, "AP50"), values(recipe, "AP")
         table.append([recipe or "before training", str(len(ap50)), format_mean_std(ap50), format_mean_std(ap)])
-    lines = [
+    return join_blocks(
         f"## {DATA} train, {FOLDS}-fold cross-validation: mid fusion of yolov5n, 30 epochs at 320 px, batch 8",
-        "",
         markdown_table(table),
-        "",
         "Each fold is evaluated once, after the last epoch. Mean ± standard deviation over the runs; folds differ in "
         "difficulty more than recipes do. Made by `python -m scripts.experiments.recipes`.",
-    ]
-    return "\n".join(lines) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.benchmarks.results_table import short_commit
-from scripts.experiments.real_runs import DATA_SETS, Row, RunSpec, build_parser, run_command, run_missing, write_report
+from scripts.experiments.real_runs import (
+    DATA_SETS,
+    Row,
+    RunSpec,
+    build_parser,
+    join_blocks,
+    run_command,
+    run_missing,
+    write_report,
+)
 from scripts.paths import REPO
 from yolofuse.tables import markdown_table
 from yolofuse.viz.axes import BLUE, LIGHT_BLUE, NEUTRAL, new_figure, save_figure, style_axes
@@ -93,7 +102,6 @@ def _read(start: Start, runs: Path) -> list[Row]:
 
 def format_page(rows: Sequence[Row]) -> str:
     """Format AP50 and AP of every model, with a column for each set and split."""
-    lines = ["## Two cameras from one single-stream checkpoint, before any training", ""]
     columns = list(dict.fromkeys((row["data"], row["split"]) for row in rows))
     header = [f"{data} {split}, {_of(rows, data, split)[0]['pairs']} pairs" for data, split in columns]
     table = [["AP50 / AP", *header]]
@@ -104,13 +112,12 @@ def format_page(rows: Sequence[Row]) -> str:
             cells.append(f"{row['AP50']} / {row['AP']}")
         table.append([model, *cells])
     sizes = ", ".join(f"{data} at {_of(rows, data, split)[0]['imgsz']} px" for data, split in columns if split == "val")
-    lines += [
+    return join_blocks(
+        "## Two cameras from one single-stream checkpoint, before any training",
         markdown_table(table),
-        "",
         f"YOLOv5n of COCO; {sizes}; fp32, NMS at IoU 0.6. Fusion starts as the mean unless said. No model has seen "
         "these pairs. Made by `python -m scripts.experiments.start_scores`.",
-    ]
-    return "\n".join(lines) + "\n"
+    )
 
 
 def _of(rows: Sequence[Row], data: str, split: str) -> list[Row]:
