@@ -15,6 +15,7 @@ FINETUNE: dict[str, Any] = {
     "warmup_bias_lr": 0.0,
     "ema_decay": 0.99,
     "ema_tau": 1.0,
+    "keep_start": 0.3,
     "close_mosaic": 2,
     "freeze_bn": True,
 }

@@ -189,6 +189,8 @@ class TrainConfig(Section):
     warmup_bias_lr: NonNegative = 0.1
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9999
     ema_tau: Positive = 2000.0
+    keep_start: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the weights before training in the averaged ones, which are evaluated and saved."""
     clip_norm: NonNegative = 10.0
     """Maximum norm of all gradients; 0 disables clipping."""
     bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.03

@@ -119,7 +119,7 @@ def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any]
         detector.to(memory_format=torch.channels_last)
     config = _resolve_batch(config, detector, train_pairs, ranks)
     train = config.train
-    ema = ModelEma(detector, decay=train.ema_decay, tau=train.ema_tau)
+    ema = ModelEma(detector, decay=train.ema_decay, tau=train.ema_tau, keep_start=train.keep_start)
     _prepare_forward(detector, config, ranks)
     sampler = EpochSampler(
         len(train_pairs), train.batch, train.seed, ranks.rank, ranks.world, pool=train.augment.mosaic_pool

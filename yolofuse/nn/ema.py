@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 import torch
@@ -17,27 +18,33 @@ class ModelEma(Generic[Model]):
 
     Attributes:
         ema: The averaged model: in evaluation mode, without gradients.
+        start: The model as it was at first, if a share of it is kept; None otherwise.
         updates: Number of updates so far.
 
-    Reference:
-        ultralytics' ModelEMA; equal to it to the last bit.
+    References:
+        ultralytics' ModelEMA; equal to it to the last bit where nothing of the start is kept. Keeping a share of it:
+        Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022.
     """
 
-    def __init__(self, model: Model, decay: float, tau: float) -> None:
+    def __init__(self, model: Model, decay: float, tau: float, keep_start: float = 0.0) -> None:
         """Start from a copy of the model.
 
         Args:
             model: The model, not wrapped for several ranks, on its final device.
             decay: Share of the old average that an update keeps, in the limit.
             tau: Time constant in updates: the share is ``decay * (1 - exp(-updates / tau))``.
+            keep_start: Share of the start in every average.
         """
         self.ema = copy.deepcopy(model).eval().requires_grad_(False)
+        self.start = copy.deepcopy(self.ema) if keep_start else None
         self.updates = 0
+        self._keep_start = keep_start
         self._decay = decay
         self._tau = tau
         self._tracked: nn.Module | None = None
         self._averages: list[Tensor] = []
         self._values: list[Tensor] = []
+        self._starts: list[Tensor] = []
 
     def update(self, model: Model) -> None:
         """Update the average with the model's current values; never waits for the device.
@@ -49,12 +56,17 @@ class ModelEma(Generic[Model]):
             self._track(model)
         self.updates += 1
         keep = self._decay * (1 - math.exp(-self.updates / self._tau))
-        torch._foreach_lerp_(self._averages, self._values, 1 - keep)
+        values: Sequence[Tensor] = self._values
+        if self._starts:
+            values = torch._foreach_lerp(values, self._starts, self._keep_start)
+        torch._foreach_lerp_(self._averages, values, 1 - keep)
 
     def _track(self, model: Model) -> None:
         """Collect the tensors once: a state dict per step takes longer than the averaging."""
-        values = model.state_dict()
-        pairs = [(a, values[name]) for name, a in self.ema.state_dict().items() if a.is_floating_point()]
-        self._averages = [average for average, _ in pairs]
-        self._values = [value for _, value in pairs]
+        averages, values = self.ema.state_dict(), model.state_dict()
+        names = [name for name, average in averages.items() if average.is_floating_point()]
+        self._averages, self._values = ([state[name] for name in names] for state in (averages, values))
+        if self.start is not None:
+            starts = self.start.state_dict()
+            self._starts = [starts[name] for name in names]
         self._tracked = model

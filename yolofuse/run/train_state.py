@@ -105,7 +105,8 @@ def capture(
     progress: TrainState,
 ) -> dict[str, Any]:
     """Return the state as tensors and plain data; call right after an update, when no gradients are pending."""
-    return {
+    start = {} if ema.start is None else {"start": ema.start.state_dict()}
+    return start | {
         "model": detector.state_dict(),
         "ema": ema.ema.state_dict(),
         "ema_updates": ema.updates,
@@ -135,6 +136,8 @@ def restore(
     load_state(detector, content["model"], path)
     load_state(ema.ema, content["ema"], path)
     ema.updates = content["ema_updates"]
+    if ema.start is not None:
+        load_state(ema.start, content.get("start"), path)
     _restore_optimizer(path, optimizer, content["optimizer"])
     if content["scaler"]:  # empty without AMP
         scaler.load_state_dict(content["scaler"])

@@ -54,6 +54,23 @@ def test_update__equals_the_formula() -> None:
         torch.testing.assert_close(ema.ema.state_dict()[name], expected)
 
 
+def test_update__keeps_a_share_of_the_start() -> None:
+    """The average of mixtures with the start is the mixture of the start with the average."""
+    trained = model()
+    start = copy.deepcopy(trained.state_dict())
+    plain, kept = ModelEma(trained, 0.9, 2.0), ModelEma(trained, 0.9, 2.0, keep_start=0.3)
+    for _ in range(5):
+        change_in_place(trained)
+        plain.update(trained)
+        kept.update(trained)
+    for name, average in plain.ema.state_dict().items():
+        expected = 0.3 * start[name] + 0.7 * average if average.is_floating_point() else average
+        torch.testing.assert_close(kept.ema.state_dict()[name], expected)
+    assert kept.start is not None
+    assert all(torch.equal(kept.start.state_dict()[name], start[name]) for name in start)
+    assert plain.start is None
+
+
 def test_ema__is_in_evaluation_mode_and_shares_no_memory() -> None:
     trained = model().train()
     ema = ModelEma(trained, 0.99, 5.0)
