@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 import torch
@@ -56,9 +55,9 @@ class ModelEma(Generic[Model]):
             self._track(model)
         self.updates += 1
         keep = self._decay * (1 - math.exp(-self.updates / self._tau))
-        values: Sequence[Tensor] = self._values
+        values = self._values
         if self._starts:
-            values = torch._foreach_lerp(values, self._starts, self._keep_start)
+            values = list(torch._foreach_lerp(values, self._starts, self._keep_start))
         torch._foreach_lerp_(self._averages, values, 1 - keep)
 
     def _track(self, model: Model) -> None:
