@@ -20,16 +20,16 @@ class Climate:
 
     mood: str
     sky_light: Rgb
-    bounce: Rgb
-    sun_dir: Vec | None
-    sun_light: Rgb
     haze: Rgb
     haze_per_m: float
-    wet: float
     road_temp: float
     wall_temp: float
-    sunlit_gain: float
     sky_temp: float
+    bounce: Rgb = (0.0, 0.0, 0.0)
+    sun_dir: Vec | None = None
+    sun_light: Rgb = (0.0, 0.0, 0.0)
+    sunlit_gain: float = 0.0
+    wet: float = 0.0
 
     @property
     def night(self) -> bool:
@@ -45,15 +45,13 @@ class Street:
     right_kerb: float
     pavement: float
 
-    @property
-    def left_wall(self) -> float:
-        """X of the left building line."""
-        return self.left_kerb - self.pavement
+    def kerb(self, side: float) -> float:
+        """Return X of the left kerb (``side`` -1) or the right one (1)."""
+        return self.right_kerb if side > 0 else self.left_kerb
 
-    @property
-    def right_wall(self) -> float:
-        """X of the right building line."""
-        return self.right_kerb + self.pavement
+    def wall(self, side: float) -> float:
+        """Return X of the building line on a side."""
+        return self.kerb(side) + side * self.pavement
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +93,11 @@ class Thing:
     camouflaged: bool = False
     running: bool = False
     lit: bool = False
+
+    @property
+    def foot(self) -> Vec:
+        """Where it stands."""
+        return (self.x, 0.0, self.z)
 
 
 @dataclass(frozen=True, slots=True)
