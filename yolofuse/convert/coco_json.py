@@ -76,7 +76,7 @@ class _Reader:
         for number, record in enumerate(given):
             where = f"categories[{number}]"
             number_id, name = (record.get("id"), record.get("name")) if isinstance(record, dict) else (None, None)
-            if not isinstance(number_id, int) or isinstance(number_id, bool) or not _is_name(name):
+            if not _is_int(number_id) or not _is_name(name):
                 self.problem(where, "expected {id: whole number, name: text}")
             elif number_id in names:
                 self.problem(where, f"id {number_id} is not unique")
@@ -127,7 +127,7 @@ def _is_name(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and bool(value.strip()) and is_text(value)
 
 
-def _is_int(value: object) -> bool:
+def _is_int(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -38,11 +38,10 @@ _NO_LABELS = "frames without an annotation file"
 
 @dataclass(frozen=True, slots=True)
 class _Image:
-    """One frame; ``number`` counts from 0 within its video."""
+    """One frame."""
 
     video: str
     name: str
-    number: int
     rgb: Path
     ir: Path
 
@@ -137,7 +136,7 @@ def _video(source: SourceFolder, folder: Path, video: str, step: int) -> list[_I
         if match is None or (int(match[1]) + 1) % step:
             continue
         if name in rgb and name in ir:
-            images.append(_Image(video, name, int(match[1]), rgb[name], ir[name]))
+            images.append(_Image(video, name, rgb[name], ir[name]))
         else:
             missing_part = "visible" if name in ir else "lwir"
             source.problems.append(f"{folder}: no {missing_part}/{name}.jpg; unpack the set again")
