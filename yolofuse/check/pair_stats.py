@@ -73,7 +73,6 @@ def measure_pairs(
     records: Sequence[PairRecord], *, workers: int, where: str
 ) -> tuple[list[PairStats | None], list[str]]:
     """Measure all pairs; return their statistics, None where a pair can't be read, and the errors of those."""
-    errors: list[str] = []
 
     def measure_or_error(record: PairRecord) -> PairStats | str:
         try:
@@ -81,14 +80,11 @@ def measure_pairs(
         except DataError as error:  # becomes a finding of its own
             return str(error)
 
-    stats: list[PairStats | None] = []
-    with ThreadPoolExecutor(max(workers, 1)) as pool:
-        results = pool.map(measure_or_error, records)
-        for result in tqdm(results, f"measuring {where}", len(records), unit="pair", delay=3, disable=None):
-            if isinstance(result, str):
-                errors.append(result)
-            stats.append(None if isinstance(result, str) else result)
-    return stats, errors
+    with ThreadPoolExecutor(workers) as pool:
+        measured = pool.map(measure_or_error, records)
+        results = list(tqdm(measured, f"measuring {where}", len(records), unit="pair", delay=3, disable=None))
+    stats = [None if isinstance(result, str) else result for result in results]
+    return stats, [result for result in results if isinstance(result, str)]
 
 
 def measure(record: PairRecord) -> PairStats:

@@ -107,20 +107,15 @@ def _equal_files(train: Split, other: Split) -> Iterator[Duplicate]:
 
 def _repeated_files(split: Split) -> tuple[list[Duplicate], list[Duplicate], list[Duplicate]]:
     """Return whole pairs, RGB files and IR files that occurred in an earlier pair."""
-    rgb: dict[bytes, PairRecord] = {}
-    ir: dict[bytes, PairRecord] = {}
-    whole: dict[tuple[bytes, bytes], PairRecord] = {}
+    first: dict[tuple[bytes | None, bytes | None], PairRecord] = {}
     found: tuple[list[Duplicate], list[Duplicate], list[Duplicate]] = ([], [], [])
     for record, stats in split.measured():
-        both = (stats.rgb_digest, stats.ir_digest)
-        origins = (whole.get(both), rgb.get(stats.rgb_digest), ir.get(stats.ir_digest))
+        rgb, ir = stats.rgb_digest, stats.ir_digest
+        origins = [first.setdefault(key, record) for key in ((rgb, ir), (rgb, None), (None, ir))]
         for duplicates, origin in zip(found, origins, strict=True):
-            if origin is not None:
+            if origin is not record:
                 duplicates.append(Duplicate(origin, record))
                 break
-        whole.setdefault(both, record)
-        rgb.setdefault(stats.rgb_digest, record)
-        ir.setdefault(stats.ir_digest, record)
     return found
 
 
