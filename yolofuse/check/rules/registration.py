@@ -49,7 +49,7 @@ class MeasuredShift:
 def measure_shifts(split: Split, sample: int, workers: int) -> list[MeasuredShift]:
     """Measure the shifts of up to ``sample`` pairs, evenly spaced over the split."""
     chosen = [index for index in evenly_spaced(len(split.pairs), sample) if split.stats[index] is not None]
-    with ThreadPoolExecutor(max(workers, 1)) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         results = pool.map(partial(_measure, split), chosen)
         shifts = list(tqdm(results, f"aligning {split.name}", len(chosen), unit="pair", delay=3, disable=None))
     return [measured for measured in shifts if measured is not None]
