@@ -35,9 +35,8 @@ def draw_lamp(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Gener
         colour = next((light.power for light in scene.lights if light.street_lamp), (1.0, 1.0, 1.0))
         top = max(colour)
         glow = (6.0 * colour[0] / top, 6.0 * colour[1] / top, 6.0 * colour[2] / top)
-        low, high = LAMP_HEIGHT - 0.04, LAMP_HEIGHT + 0.06
-        bulb = [(inner, high), (outer, high), (outer, low), (inner, low)]
-        upright.shape(bulb, Paint((0.5, 0.5, 0.5), 12.0, emit=glow))
+        bulb = Paint((0.5, 0.5, 0.5), 12.0, emit=glow)
+        upright.rect(inner, outer, LAMP_HEIGHT + 0.06, LAMP_HEIGHT - 0.04, bulb)
 
 
 def draw_tree(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:

@@ -198,8 +198,10 @@ def draw_person(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Gen
 def draw_mannequin(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
     """Draw a dressed shop dummy on its foot plate: a person to the RGB camera, nothing to the thermal one."""
     temp = scene.climate.road_temp + rng.uniform(-0.3, 0.3)
-    upright.rect(-0.3, 0.3, 0.0, 0.06, Paint((0.2, 0.2, 0.21), temp))
-    body = _Body(upright.canvas, (thing.x, 0.04, thing.z), rng.uniform(1.6, 1.8), flat=temp)
+    canvas, x, z = upright.canvas, thing.x, thing.z
+    (x0, y0), (x1, y1) = canvas.camera.project([(x - 0.3, 0.0, z), (x + 0.3, 0.06, z)]).tolist()
+    canvas.fill([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], Paint((0.2, 0.2, 0.21), temp), z)
+    body = _Body(canvas, (x, 0.04, z), rng.uniform(1.6, 1.8), flat=temp)
     _draw_figure(body, _random_figure(rng))
 
 
@@ -207,9 +209,11 @@ def draw_poster(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Gen
     """Draw an advertising panel with a person on it, lit from inside at night; to the thermal camera a flat sheet."""
     glow = 0.55 if scene.climate.night else 0.0
     temp = scene.climate.road_temp + (0.8 if scene.climate.night else 0.2)
+    x, z = thing.x, thing.z
 
     def sheet(half: float, low: float, high: float, colour: Rgb, lit: float) -> None:
-        upright.rect(-half, half, low, high, Paint(colour, temp, emit=scaled(colour, lit)))
+        corners = [(x - half, low, z), (x + half, low, z), (x + half, high, z), (x - half, high, z)]
+        upright.canvas.face(corners, Paint(colour, temp, emit=scaled(colour, lit)))
 
     sheet(0.08, 0.0, 0.4, (0.10, 0.10, 0.11), 0.0)
     sheet(0.74, 0.30, 2.42, (0.07, 0.07, 0.08), 0.0)
@@ -217,7 +221,7 @@ def draw_poster(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Gen
     back = (float(hue[0]), float(hue[1]), float(hue[2]))
     for step in range(6):
         sheet(0.66, 0.38 + step * 0.325, 0.38 + (step + 1) * 0.325 + 0.01, scaled(back, 0.7 + 0.1 * step), glow)
-    at = (thing.x + rng.uniform(-0.2, 0.2), 0.45, thing.z)
+    at = (x + rng.uniform(-0.2, 0.2), 0.45, z)
     body = _Body(upright.canvas, at, rng.uniform(1.45, 1.7), flat=temp, glow=glow)
     _draw_figure(body, _random_figure(rng))
 

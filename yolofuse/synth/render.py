@@ -50,19 +50,13 @@ _ROUND = ("person", "mannequin", "hot_pipe")
 class DrawnObject:
     """One drawn object and how well each camera shows it; ``labelled`` decides whether it gets a box.
 
-    Attributes:
-        class_id: 0 person, 1 vehicle.
-        variant: The entry of ``knobs.KINDS`` it was drawn for.
-        box_xyxy: Pixels of the finished image, clipped to it, hidden parts included.
-        share: Fraction of it that is inside the image and not hidden, 0..1.
-        rgb: Root-mean-square contrast in the RGB image against the same scene without it, over the camera's noise.
-        ir: The same in the thermal image.
+    ``rgb`` and ``ir`` are root-mean-square contrasts against the same scene without it, over the camera's noise.
     """
 
-    class_id: int
-    variant: str
-    box_xyxy: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    share: float = 0.0
+    class_id: int  # 0 person, 1 vehicle
+    variant: str  # the entry of ``knobs.KINDS`` it was drawn for
+    box_xyxy: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # clipped to the image, hidden parts included
+    share: float = 0.0  # fraction of it that is inside the image and not hidden, 0..1
     rgb: float = 0.0
     ir: float = 0.0
 

@@ -68,31 +68,18 @@ class Light:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """Anything on the ground.
+    """Anything on the ground."""
 
-    Attributes:
-        kind: Name of the drawing routine, such as ``person`` or ``tree``.
-        x: Metres to the right of the camera.
-        z: Metres in front of it.
-        seed: Seed of its own, so that leaving one thing out changes no other.
-        class_id: 0 person, 1 vehicle, None for clutter and decoys.
-        variant: The entry of ``knobs.KINDS`` or ``knobs.DECOYS`` that it was drawn for.
-        heading: Radians from +Z towards +X.
-        camouflaged: It has the temperature of what is behind it.
-        running: A vehicle with engine and lights on.
-        lit: A lamp that is on.
-    """
-
-    kind: str
-    x: float
-    z: float
-    seed: int
-    class_id: int | None = None
-    variant: str = ""
-    heading: float = 0.0
-    camouflaged: bool = False
-    running: bool = False
-    lit: bool = False
+    kind: str  # name of the drawing routine, such as ``person`` or ``tree``
+    x: float  # metres to the right of the camera
+    z: float  # metres in front of it
+    seed: int  # of its own, so that leaving one thing out changes no other
+    class_id: int | None = None  # 0 person, 1 vehicle, None for clutter and decoys
+    variant: str = ""  # the entry of ``knobs.KINDS`` or ``knobs.DECOYS`` that it was drawn for
+    heading: float = 0.0  # radians from +Z towards +X
+    camouflaged: bool = False  # it has the temperature of what is behind it
+    running: bool = False  # a vehicle with engine and lights on
+    lit: bool = False  # a lamp that is on
 
     @property
     def foot(self) -> Vec:

@@ -98,13 +98,8 @@ def generate(
 
 def _check_arguments(num_train: int, num_val: int, seed: int, size_hw: tuple[int, int]) -> None:
     low, high = _SIDES
-    problems = [
-        f"{name}: must be 1 or more (got {value})"
-        for name, value in (("num_train", num_train), ("num_val", num_val))
-        if value < 1
-    ]
-    if seed < 0:
-        problems.append(f"seed: must be 0 or more (got {seed})")
+    least = (("num_train", num_train, 1), ("num_val", num_val, 1), ("seed", seed, 0))
+    problems = [f"{name}: must be {bound} or more (got {value})" for name, value, bound in least if value < bound]
     problems += [
         f"size_hw: {name} must be {low} to {high} px (got {side})"
         for name, side in zip(("height", "width"), size_hw, strict=True)
