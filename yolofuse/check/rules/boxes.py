@@ -69,17 +69,16 @@ def _finding(
     order = np.argsort(-each, kind="stable")
     worst = list(zip(pairs[order].tolist(), each[order].tolist(), strict=True))
     keys = [f"{split.pairs.records[index].key} ({plural(number, 'box')})" for index, number in worst]
-    images = tuple(_draw(split, kind, index, boxes[wrong & (pair_of == index)]) for index, _ in worst[:_DRAWN])
+    images = tuple(_draw(split, index, boxes[wrong & (pair_of == index)]) for index, _ in worst[:_DRAWN])
     return Finding(kind, "warning", split.name, text, advice, count, len(boxes), first_examples(keys), images)
 
 
-def _draw(split: Split, kind: str, index: int, boxes: npt.NDArray[np.float64]) -> ReportImage:
+def _draw(split: Split, index: int, boxes: npt.NDArray[np.float64]) -> ReportImage:
     record = split.pairs.records[index]
     every, class_ids = split.pairs.labels(index)
     chosen = [int(np.abs(every - box).sum(axis=1).argmin()) for box in boxes]
     caption = plural(len(chosen), "box") + " affected"
-    name = f"{kind}-{split.name}-{index}"
-    return draw_boxes(name, record, every[chosen], class_ids[chosen], split.pairs.names, caption)
+    return draw_boxes(record, every[chosen], class_ids[chosen], split.pairs.names, caption)
 
 
 def _duplicate_boxes(split: Split) -> list[Finding]:
@@ -95,10 +94,7 @@ def _duplicate_boxes(split: Split) -> list[Finding]:
         other += [key] * int((~agree).sum())
     twins = f"{plural(len(same), 'box')} occurring twice: the same class and an IoU of {_DUPLICATE_IOU} or more"
     both = f"{plural(len(other), 'object')} with boxes of two classes"
-    found = (
-        ("twin-box", same, twins, "keep one of the two"),
-        ("two-classes", other, both, "decide for one class"),
-    )
+    found = (("twin-box", same, twins, "keep one of the two"), ("two-classes", other, both, "decide for one class"))
     return [
         Finding(kind, "warning", split.name, text, advice, len(keys), examples=first_examples([*dict.fromkeys(keys)]))
         for kind, keys, text, advice in found

@@ -198,7 +198,6 @@ def _finding(
     where = one if one == other else f"{one}, {other}"
     examples = first_examples([str(duplicate) for duplicate in duplicates])
     images = tuple(
-        draw_duplicates(f"{kind}-{one}-{other}-{number}", (one, shown.one), (other, shown.other), str(shown))
-        for number, shown in enumerate(duplicates[:num_drawn])
+        draw_duplicates((one, shown.one), (other, shown.other), str(shown)) for shown in duplicates[:num_drawn]
     )
     return Finding(kind, severity, where, text, advice, len(duplicates), total, examples, images)

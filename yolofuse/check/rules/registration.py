@@ -173,7 +173,7 @@ def _misaligned(split: Split, far: Sequence[MeasuredShift], num_certain: int) ->
         f"{plural(len(far), 'pair')} of {num_certain} measured ones whose IR is shifted by more than "
         f"{worst[-1].tolerance:.0f} px against RGB (by {worst[0].shift.length:.0f} px at worst)"
     )
-    examples, images = _shown(split, "misaligned", worst, _DRAWN)
+    examples, images = _shown(split, worst, _DRAWN)
     return Finding("misaligned", severity, split.name, text, advice, len(far), num_certain, examples, images)
 
 
@@ -183,14 +183,14 @@ def _parallax(split: Split, far: Sequence[MeasuredShift], num_certain: int) -> F
         f"{plural(len(far), 'pair')} of {num_certain} measured ones in which most of the frame is shifted by up to "
         f"{worst[0].shift.length:.0f} px, but the labelled objects fit: something near the cameras fills the view"
     )
-    examples, images = _shown(split, "parallax", worst, 1)
+    examples, images = _shown(split, worst, 1)
     return Finding("parallax", "note", split.name, text, "", len(far), num_certain, examples, images)
 
 
 def _shown(
-    split: Split, kind: str, worst: Sequence[MeasuredShift], num_drawn: int
+    split: Split, worst: Sequence[MeasuredShift], num_drawn: int
 ) -> tuple[tuple[str, ...], tuple[ReportImage, ...]]:
     records = split.pairs.records
     texts = [f"{records[m.index].key} ({m.shift.dx:+.0f}, {m.shift.dy:+.0f} px)" for m in worst]
-    images = [draw_shift(f"{kind}-{split.name}-{m.index}", records[m.index], m.shift) for m in worst[:num_drawn]]
+    images = [draw_shift(records[m.index], m.shift) for m in worst[:num_drawn]]
     return first_examples(texts), tuple(images)
