@@ -54,8 +54,6 @@ class Figure:
 
 
 def _random_figure(rng: np.random.Generator) -> Figure:
-    """Return a person of random appearance and pose."""
-
     def one(choices: tuple[Rgb, ...]) -> Rgb:
         colour = choices[int(rng.integers(len(choices)))]
         return scaled(colour, rng.uniform(0.8, 1.2))
@@ -91,8 +89,9 @@ class _Body(Upright):
         self.shape(outline, Paint(colour, temp, emit=scaled(colour, self.glow)))
 
 
-def _draw_figure(body: _Body, figure: Figure) -> None:
-    """Paint a whole person, far limbs first."""
+def _draw_figure(body: _Body, rng: np.random.Generator) -> None:
+    """Paint a whole person of random appearance and pose, far limbs first."""
+    figure = _random_figure(rng)
     turn, build = figure.turn, figure.build
     # a long stride lowers the hips; without this walkers would float
     body.origin = body.origin + np.array([0.0, body.scale * 0.455 * (1 - math.cos(figure.stride))], np.float32)
@@ -192,7 +191,7 @@ def draw_person(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Gen
     """Draw a walker: face and hands hottest, then clothes, shoes nearly cold."""
     tall = rng.uniform(1.58, 1.88)
     heat = knobs.PERSON_HEAT[scene.climate.mood] * rng.uniform(0.85, 1.15)
-    _draw_figure(_Body(upright.canvas, thing.foot, tall, heat), _random_figure(rng))
+    _draw_figure(_Body(upright.canvas, thing.foot, tall, heat), rng)
 
 
 def draw_mannequin(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
@@ -202,7 +201,7 @@ def draw_mannequin(upright: Upright, scene: Scene, thing: Thing, rng: np.random.
     (x0, y0), (x1, y1) = canvas.camera.project([(x - 0.3, 0.0, z), (x + 0.3, 0.06, z)]).tolist()
     canvas.fill([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], Paint((0.2, 0.2, 0.21), temp), z)
     body = _Body(canvas, (x, 0.04, z), rng.uniform(1.6, 1.8), flat=temp)
-    _draw_figure(body, _random_figure(rng))
+    _draw_figure(body, rng)
 
 
 def draw_poster(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
@@ -223,7 +222,7 @@ def draw_poster(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Gen
         sheet(0.66, 0.38 + step * 0.325, 0.38 + (step + 1) * 0.325 + 0.01, scaled(back, 0.7 + 0.1 * step), glow)
     at = (x + rng.uniform(-0.2, 0.2), 0.45, z)
     body = _Body(upright.canvas, at, rng.uniform(1.45, 1.7), flat=temp, glow=glow)
-    _draw_figure(body, _random_figure(rng))
+    _draw_figure(body, rng)
 
 
 def draw_dog(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
