@@ -55,9 +55,8 @@ def draw_tree(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Gener
         x, y = reach * math.cos(turn), 0.85 * reach * math.sin(turn)
         shade = 0.35 + 0.75 * step * (0.65 + 0.35 * y) + rng.uniform(-0.08, 0.08)
         normal: Vec = (0.7 * x, 0.35 + 0.6 * y, -0.7)
-        clump = ellipse(
-            (crown * x, high + 0.95 * crown + crown * y), rng.uniform(0.14, 0.30), rng.uniform(0.11, 0.22), 9
-        )
+        middle = (crown * x, high + 0.95 * crown + crown * y)
+        clump = ellipse(middle, rng.uniform(0.14, 0.30), rng.uniform(0.11, 0.22), 9)
         clump += rng.uniform(-0.05, 0.05, clump.shape).astype(np.float32)
         upright.shape(clump, Paint(scaled(leaf, shade), temp - 0.6 * shade, normal))
 
@@ -112,13 +111,8 @@ def draw_hot_box(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Ge
     tone = rng.uniform(0.16, 0.26)
     upright.rect(-half - 0.05, half + 0.05, 0.0, 0.12, Paint((0.14, 0.14, 0.14), 1.0))
     upright.rect(-half, half, 0.1, high, Paint((tone * 0.85, tone, tone * 0.85), heat * 0.6))
-    upright.rect(
-        -half - 0.04,
-        half + 0.04,
-        high - 0.04,
-        high + 0.06,
-        Paint((tone * 1.2, tone * 1.35, tone * 1.2), heat * 0.5, (0.0, 0.8, -0.6)),
-    )
+    lid = Paint((tone * 1.2, tone * 1.35, tone * 1.2), heat * 0.5, (0.0, 0.8, -0.6))
+    upright.rect(-half - 0.04, half + 0.04, high - 0.04, high + 0.06, lid)
     for x0, x1 in ((-half + 0.08, -0.04), (0.04, half - 0.08)):
         upright.rect(x0, x1, 0.2, high - 0.12, Paint((tone * 0.75, tone * 0.9, tone * 0.75), heat))
         for y in np.arange(0.28, high - 0.2, 0.11):

@@ -152,11 +152,8 @@ def _leg(body: _Body, figure: Figure, which: float, shade: float) -> None:
     body.part(capsule(hip, knee, 0.058 * figure.build, 0.043), colour, _LEG_HEAT)
     body.part(capsule(knee, ankle, 0.043, 0.030), colour, _LEG_HEAT * 0.85)
     toe = 0.055 * figure.turn if figure.profile else spread * 0.25
-    body.part(
-        capsule((ankle[0], ankle[1] - 0.005), (ankle[0] + toe, max(ankle[1] - 0.015, 0.018)), 0.026, 0.020),
-        (0.03, 0.028, 0.026),
-        _SHOE_HEAT,
-    )
+    shoe = capsule((ankle[0], ankle[1] - 0.005), (ankle[0] + toe, max(ankle[1] - 0.015, 0.018)), 0.026, 0.020)
+    body.part(shoe, (0.03, 0.028, 0.026), _SHOE_HEAT)
 
 
 def _arm(body: _Body, figure: Figure, which: float, shade: float) -> None:
