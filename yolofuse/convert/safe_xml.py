@@ -30,11 +30,6 @@ class Node:
         """Return the first child with this tag."""
         return next(self.all(tag), None)
 
-    def child_text(self, tag: str) -> str:
-        """Return the text of the first child with this tag, stripped; empty if there is none."""
-        child = self.first(tag)
-        return child.text.strip() if child else ""
-
 
 class XmlError(ValueError):
     """An error in an XML file, with its line number."""

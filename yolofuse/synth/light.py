@@ -30,20 +30,20 @@ def cast_shadows(scene: Scene, drawn: Sequence[tuple[Thing, Cutout]]) -> Shadows
         if thing.kind == "lamp":
             continue
         if scene.climate.sun_dir is not None:
-            _cast(shadows[SUN], camera, thing, cutout, scene.climate.sun_dir, None)
+            _cast(shadows[SUN], camera, thing, cutout, scene.climate.sun_dir)
         for key, light in enumerate(scene.lights):
             near = math.hypot(light.at[0] - thing.x, light.at[2] - thing.z)
             if light.street_lamp and 0.5 < near < 5.0:
-                _cast(shadows[key], camera, thing, cutout, None, light)
+                _cast(shadows[key], camera, thing, cutout, light)
     for shadow in shadows.values():
         cv2.GaussianBlur(shadow, (0, 0), camera.width / 420, dst=shadow)
     return shadows
 
 
-def _cast(out: F32, camera: Camera, thing: Thing, cutout: Cutout, sun: Vec | None, lamp: Light | None) -> None:
+def _cast(out: F32, camera: Camera, thing: Thing, cutout: Cutout, light: Vec | Light) -> None:
     if thing.kind == "car":
         solid = [(x, y, z) for grow, y in ((0.05, 0.3), (0.0, 0.9), (-0.35, 1.4)) for x, z in footprint(thing, grow)]
-        ground = _on_ground(np.asarray(solid, np.float32), sun, lamp)
+        ground = _on_ground(np.asarray(solid, np.float32), light)
         if ground is not None:
             pixels = cv2.convexHull(camera.project(ground))
             mask = np.zeros(out.shape, np.uint8)
@@ -56,7 +56,7 @@ def _cast(out: F32, camera: Camera, thing: Thing, cutout: Cutout, sun: Vec | Non
     per_px = thing.z / camera.focal
     up = np.maximum(camera.eye - (corners[:, 1] - camera.cy) * per_px, 0.0)
     upright = np.stack([(corners[:, 0] - camera.cx) * per_px, up, np.full(4, thing.z, np.float32)], 1)
-    ground = _on_ground(upright.astype(np.float32), sun, lamp)
+    ground = _on_ground(upright.astype(np.float32), light)
     if ground is None:
         return
     target = camera.project(ground)
@@ -71,21 +71,21 @@ def _cast(out: F32, camera: Camera, thing: Thing, cutout: Cutout, sun: Vec | Non
     np.maximum(roi, warped.astype(np.float32) / 255.0, out=roi)
 
 
-def _on_ground(points: F32, sun: Vec | None, lamp: Light | None) -> F32 | None:
-    """Project points along the light onto the ground; None if that is behind the camera or infinitely far.
+def _on_ground(points: F32, light: Vec | Light) -> F32 | None:
+    """Project points away from the sun or a lamp onto the ground; None if that is behind the camera or far away.
 
     Shapes:
         points: (N, 3) -> (N, 3)
     """
     ground = points.copy()
-    if sun is not None:
-        ground[:, 0] -= points[:, 1] * sun[0] / sun[1]
-        ground[:, 2] -= points[:, 1] * sun[2] / sun[1]
-    elif lamp is not None:
-        if float(points[:, 1].max()) > 0.8 * lamp.at[1]:
+    if not isinstance(light, Light):
+        ground[:, 0] -= points[:, 1] * light[0] / light[1]
+        ground[:, 2] -= points[:, 1] * light[2] / light[1]
+    else:
+        if float(points[:, 1].max()) > 0.8 * light.at[1]:
             return None
-        reach = (lamp.at[1] / (lamp.at[1] - points[:, 1]))[:, None]
-        at = np.asarray(lamp.at, np.float32)
+        reach = (light.at[1] / (light.at[1] - points[:, 1]))[:, None]
+        at = np.asarray(light.at, np.float32)
         ground = (at + (points - at) * reach).astype(np.float32)
     ground[:, 1] = 0.0
     return None if float(ground[:, 2].min()) < 1.5 else ground

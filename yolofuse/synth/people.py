@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from yolofuse.synth import knobs
-from yolofuse.synth.canvas import F32, NORMAL, Canvas, Paint, Rgb, Upright, Vec, capsule, ellipse, scaled
+from yolofuse.synth.canvas import F32, NORMAL, Canvas, Cutout, Paint, Rgb, Upright, Vec, capsule, ellipse, scaled
 from yolofuse.synth.scene import Scene, Thing
 
 _TOPS: tuple[Rgb, ...] = (
@@ -169,16 +169,13 @@ def _arm(body: _Body, figure: Figure, which: float, shade: float) -> None:
     body.part(capsule(elbow, hand, 0.033, 0.024), scaled(figure.top, shade * 0.96), _TOP_HEAT)
 
 
-def round_off(canvas: Canvas, rows: slice, cols: slice, mask: F32) -> None:
-    """Bend the normals at the rim of a silhouette, so that light models a body and not a cardboard cut-out.
-
-    Shapes:
-        mask: (h, w), 0..1
-    """
+def round_off(canvas: Canvas, cutout: Cutout) -> None:
+    """Bend the normals at the rim of a silhouette, so that light models a body and not a cardboard cut-out."""
+    mask = cutout.mask.astype(np.float32) / 255.0
     size = max(mask.shape[1] / 7.0, 1.0)
     soft = cv2.GaussianBlur(mask, (0, 0), size)
     tilt_x, tilt_y = cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1)
-    normals = canvas.surf[NORMAL, rows, cols]
+    normals = canvas.surf[NORMAL, cutout.rows, cutout.cols]
     inside = mask > 0.5
     normals[0][inside] = (-tilt_x * size * 0.35)[inside]
     normals[1][inside] = (0.15 + tilt_y * size * 0.2)[inside]

@@ -147,7 +147,7 @@ def _place(canvas: Canvas, scene: Scene, thing: Thing, owner: int, street_temp: 
     if cutout is None:
         return None
     if thing.kind in _ROUND:
-        people.round_off(canvas, cutout.rows, cutout.cols, cutout.mask.astype(np.float32) / 255.0)
+        people.round_off(canvas, cutout)
     if thing.camouflaged:
         equalise_heat(canvas, cutout, owner, street_temp)
     return cutout
