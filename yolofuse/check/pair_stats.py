@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from yolofuse.check.near_duplicates import dct_features
 from yolofuse.data.images.decode import decode, open_image, reduction_for
@@ -80,9 +79,8 @@ def measure_pairs(
         except DataError as error:  # becomes a finding of its own
             return str(error)
 
-    with ThreadPoolExecutor(workers) as pool:
-        measured = pool.map(measure_or_error, records)
-        results = list(tqdm(measured, f"measuring {where}", len(records), unit="pair", delay=3, disable=None))
+    bar = f"measuring {where}"
+    results = thread_map(measure_or_error, records, max_workers=workers, desc=bar, unit="pair", delay=3, disable=None)
     stats = [None if isinstance(result, str) else result for result in results]
     return stats, [result for result in results if isinstance(result, str)]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 import yaml
 from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from yolofuse.convert.clip import KeptPair
 from yolofuse.convert.coco_json import coco_text
@@ -47,10 +47,8 @@ def write_tree(folder: Path, plan: Plan, kept: Sequence[KeptPair], options: Writ
     """
     splits = splits_of(kept)
     place = partial(_place_images, folder, plan.border, options.images)
-    with ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), 8)) as pool:
-        jobs = pool.map(place, kept)
-        for _ in tqdm(jobs, "writing images", len(kept), unit="pair", delay=1, disable=None):
-            pass
+    workers = min(len(os.sched_getaffinity(0)), 8)
+    thread_map(place, kept, max_workers=workers, desc="writing images", unit="pair", delay=1, disable=None)
     for number, label_set in enumerate(plan.label_sets):
         if options.label_format == "yolo":
             _write_yolo(folder, label_set, kept, number)

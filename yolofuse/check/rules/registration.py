@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.check.finding_images import draw_shift
@@ -49,9 +48,8 @@ class MeasuredShift:
 def measure_shifts(split: Split, sample: int, workers: int) -> list[MeasuredShift]:
     """Measure the shifts of up to ``sample`` pairs, evenly spaced over the split."""
     chosen = [index for index in evenly_spaced(len(split.pairs), sample) if split.stats[index] is not None]
-    with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(partial(_measure, split), chosen)
-        shifts = list(tqdm(results, f"aligning {split.name}", len(chosen), unit="pair", delay=3, disable=None))
+    bar, measure = f"aligning {split.name}", partial(_measure, split)
+    shifts = thread_map(measure, chosen, max_workers=workers, desc=bar, unit="pair", delay=3, disable=None)
     return [measured for measured in shifts if measured is not None]
 
 
