@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from yolofuse.synth import knobs
-from yolofuse.synth.canvas import F32, NORMAL, Canvas, Cutout, Paint, Rgb, Upright, Vec, capsule, ellipse, scaled
+from yolofuse.synth.canvas import NORMAL, Canvas, Cutout, Paint, Rgb, Upright, Vec, capsule, ellipse, scaled
 from yolofuse.synth.scene import Scene, Thing
 
 _TOPS: tuple[Rgb, ...] = (
@@ -83,7 +84,7 @@ class _Body(Upright):
         super().__init__(canvas, at, tall)
         self.heat, self.flat, self.glow = heat, flat, glow
 
-    def part(self, outline: F32, colour: Rgb, warmth: float) -> None:
+    def part(self, outline: npt.ArrayLike, colour: Rgb, warmth: float) -> None:
         """Paint an outline given in shares of the body height, y upwards from the feet."""
         temp = self.heat * warmth if self.flat is None else self.flat
         self.shape(outline, Paint(colour, temp, emit=scaled(colour, self.glow)))
@@ -103,28 +104,23 @@ def _draw_figure(body: _Body, rng: np.random.Generator) -> None:
         body.part(pack, scaled(figure.bottom, 2.2), 3.0)
     _leg(body, figure, 1.0, 1.0)
     hip, chest = wide * 0.82, wide * 1.02
-    torso = np.array(
-        [
-            (-hip, 0.47), (-wide * 0.84, 0.58), (-wide * 0.90, 0.68), (-chest, 0.77), (-chest * 0.93, 0.806),
-            (-chest * 0.7, 0.828), (-0.035, 0.852), (0.035, 0.852), (chest * 0.7, 0.828), (chest * 0.93, 0.806),
-            (chest, 0.77), (wide * 0.90, 0.68), (wide * 0.84, 0.58), (hip, 0.47),
-        ],
-        np.float32,
-    )  # fmt: skip
+    torso = [
+        (-hip, 0.47), (-wide * 0.84, 0.58), (-wide * 0.90, 0.68), (-chest, 0.77), (-chest * 0.93, 0.806),
+        (-chest * 0.7, 0.828), (-0.035, 0.852), (0.035, 0.852), (chest * 0.7, 0.828), (chest * 0.93, 0.806),
+        (chest, 0.77), (wide * 0.90, 0.68), (wide * 0.84, 0.58), (hip, 0.47),
+    ]  # fmt: skip
     body.part(torso, figure.top, _TOP_HEAT)
     if figure.coat:
-        skirt = np.array([(-hip, 0.52), (hip, 0.52), (hip * 1.35, 0.28), (-hip * 1.35, 0.28)], np.float32)
+        skirt = [(-hip, 0.52), (hip, 0.52), (hip * 1.35, 0.28), (-hip * 1.35, 0.28)]
         body.part(skirt, scaled(figure.top, 0.9), _TOP_HEAT * 0.8)
     elif not figure.profile:
-        zip_line = np.array([(-0.006, 0.48), (0.006, 0.48), (0.006, 0.82), (-0.006, 0.82)], np.float32)
+        zip_line = [(-0.006, 0.48), (0.006, 0.48), (0.006, 0.82), (-0.006, 0.82)]
         body.part(zip_line, scaled(figure.top, 0.55), _TOP_HEAT * 1.1)
     _head(body, figure)
     _arm(body, figure, 1.0, 0.92)
     if figure.bag == 2:
         side = turn * wide * 1.15
-        bag = np.array(
-            [(side - 0.05, 0.33), (side + 0.05, 0.33), (side + 0.042, 0.45), (side - 0.042, 0.45)], np.float32
-        )
+        bag = [(side - 0.05, 0.33), (side + 0.05, 0.33), (side + 0.042, 0.45), (side - 0.042, 0.45)]
         body.part(bag, scaled(figure.hair, 2.0), 2.0)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-from yolofuse.check.findings import Finding, Severity, plural
+from yolofuse.check.findings import Finding, plural
 from yolofuse.check.pair_stats import Split
 from yolofuse.types import IntArray
 
@@ -34,24 +32,25 @@ def check_classes(train: Split, others: Sequence[Split]) -> list[Finding]:
     names = train.pairs.names
     counts = class_counts(train)
     findings = []
-
-    def report(
-        kind: str, severity: Severity, where: str, missing: npt.NDArray[np.bool_], text: str, advice: str
-    ) -> None:
-        if missing.any():
-            listed = ", ".join(itertools.compress(names, missing))
-            count = int(missing.sum())
-            findings.append(Finding(kind, severity, where, f"{listed}: {text}", advice, count, len(names)))
-
     elsewhere = sum((class_counts(split) for split in others), np.zeros(len(names), np.int64))
-    text = f"in other splits, but never in {train.name}; it can't be learnt"
-    report("class-unseen", "error", train.name, (counts == 0) & (elsewhere > 0), text, "move pairs, or drop the class")
-    text = "named by the descriptor, but without a single box"
-    report("class-unused", "warning", "all", (counts == 0) & (elsewhere == 0), text, "drop the class from names")
+    unseen = [name for name, here, there in zip(names, counts, elsewhere, strict=True) if not here and there]
+    unused = [name for name, here, there in zip(names, counts, elsewhere, strict=True) if not here and not there]
+    if unseen:
+        text = f"{', '.join(unseen)}: in other splits, but never in {train.name}; it can't be learnt"
+        advice = "move pairs, or drop the class"
+        findings.append(Finding("class-unseen", "error", train.name, text, advice, len(unseen), len(names)))
+    if unused:
+        text = f"{', '.join(unused)}: named by the descriptor, but without a single box"
+        advice = "drop the class from names"
+        findings.append(Finding("class-unused", "warning", "all", text, advice, len(unused), len(names)))
     for split in others:
-        text = f"never in {split.name}; its AP says nothing about it"
-        missing = (counts > 0) & (class_counts(split) == 0)
-        report("class-untested", "warning", split.name, missing, text, "move pairs")
+        missing = [
+            name for name, learnt, tested in zip(names, counts, class_counts(split), strict=True)
+            if learnt and not tested
+        ]  # fmt: skip
+        if missing:
+            text, advice = f"{', '.join(missing)}: never in {split.name}; its AP says nothing about it", "move pairs"
+            findings.append(Finding("class-untested", "warning", split.name, text, advice, len(missing), len(names)))
     return [*findings, *_frequencies(train, counts)]
 
 
