@@ -195,7 +195,7 @@ class Canvas:
 
 
 class Upright:
-    """Paints flat shapes in the vertical plane through ``at``, measured right of it and up in units of metres."""
+    """Paints flat shapes in the vertical plane through ``at``, measured from there in multiples of ``unit`` metres."""
 
     def __init__(self, canvas: Canvas, at: Vec, unit: float = 1.0) -> None:
         self.canvas, self.depth = canvas, at[2]
