@@ -40,7 +40,7 @@ def main() -> None:
         luma = np.asarray(cv2.cvtColor(decode(record.rgb, "rgb", 1, record.rgb_hw), cv2.COLOR_BGR2GRAY), np.uint8)
         shift = estimate_shift(luma, moved)
         print(f"moved by {_SHIFT}, measured ({shift.dx:.1f}, {shift.dy:.1f})")
-        cv2.imwrite(str(_OUT), draw_shift("check", record, shift).pixels)
+        cv2.imwrite(str(_OUT), draw_shift(record, shift).pixels)
 
 
 if __name__ == "__main__":

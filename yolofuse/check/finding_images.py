@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import cast
 
@@ -23,7 +22,7 @@ _FULL_PERCENTILE = 97
 """Percentile of edge strength that is drawn at full brightness."""
 
 
-def draw_shift(name: str, record: PairRecord, shift: Shift) -> ReportImage:
+def draw_shift(record: PairRecord, shift: Shift) -> ReportImage:
     """Draw edges of RGB in green and of IR in red, yellow where they coincide: as stored, and with the shift undone."""
     rgb, ir = _load_bgr(record)
     scale = max(rgb.shape[:2]) / max(record.size_hw)
@@ -32,29 +31,26 @@ def draw_shift(name: str, record: PairRecord, shift: Shift) -> ReportImage:
     panels = [_overlay_edges(rgb, ir), _overlay_edges(rgb, cast(ByteArray, moved))]
     heads = [("as stored", "RGB green, IR red"), ("IR moved back", f"by {-shift.dx:+.0f}, {-shift.dy:+.0f} px")]
     caption = f"{record.key}: IR lies {shift.dx:+.1f} px across and {shift.dy:+.1f} px down of RGB"
-    return _sheet(name, caption, panels, heads)
+    return _sheet(caption, _row(panels, heads))
 
 
-def draw_pair(name: str, record: PairRecord, caption: str) -> ReportImage:
+def draw_pair(record: PairRecord, caption: str) -> ReportImage:
     """Draw both images of a pair side by side."""
-    heads = [("file of RGB", ""), ("file of IR", "")]
-    return _sheet(name, f"{record.key}: {caption}", list(_load_bgr(record)), heads)
+    row = _row(_load_bgr(record), [("file of RGB", ""), ("file of IR", "")])
+    return _sheet(f"{record.key}: {caption}", row)
 
 
-def draw_duplicates(name: str, one: tuple[str, PairRecord], other: tuple[str, PairRecord], caption: str) -> ReportImage:
+def draw_duplicates(one: tuple[str, PairRecord], other: tuple[str, PairRecord], caption: str) -> ReportImage:
     """Draw two pairs, each named by its split, one above the other."""
-    rows = []
-    for split, record in (one, other):
-        panels = [_enlarge(panel) for panel in _load_bgr(record)]
-        rows.append(_row(panels, [(f"{split}: {record.key}", ""), ("IR", "")]))
-    return ReportImage(_file_name(name), caption, add_margin(stacked(rows)))
+    rows = [_row(_load_bgr(record), [(f"{split}: {record.key}", ""), ("IR", "")]) for split, record in (one, other)]
+    return _sheet(caption, *rows)
 
 
 def draw_boxes(
-    name: str, record: PairRecord, boxes_xywhn: FloatArray, class_ids: IntArray, names: Sequence[str], caption: str
+    record: PairRecord, boxes_xywhn: FloatArray, class_ids: IntArray, names: Sequence[str], caption: str
 ) -> ReportImage:
     """Draw both images of a pair with some of its boxes."""
-    panels = list(_load_bgr(record))
+    panels = _load_bgr(record)
     for panel in panels:
         height, width = panel.shape[:2]
         marks = []
@@ -62,7 +58,7 @@ def draw_boxes(
             box = ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
             marks.append(Mark(box, class_colour(class_id), names[class_id]))
         draw_marks(panel, marks)
-    return _sheet(name, f"{record.key}: {caption}", panels, [("RGB", ""), ("IR", "")])
+    return _sheet(f"{record.key}: {caption}", _row(panels, [("RGB", ""), ("IR", "")]))
 
 
 def _load_bgr(record: PairRecord) -> tuple[ByteArray, ByteArray]:
@@ -86,11 +82,12 @@ def _edge_strength(bgr: ByteArray) -> ByteArray:
     return (strength * (255 / full)).clip(0, 255).astype(np.uint8)
 
 
-def _sheet(name: str, caption: str, panels: Sequence[ByteArray], heads: Sequence[tuple[str, str]]) -> ReportImage:
-    return ReportImage(_file_name(name), caption, add_margin(_row([_enlarge(panel) for panel in panels], heads)))
+def _sheet(caption: str, *rows: ByteArray) -> ReportImage:
+    return ReportImage("", caption, add_margin(stacked(rows)))
 
 
-def _row(panels: Sequence[ByteArray], heads: Sequence[tuple[str, str]]) -> ByteArray:
+def _row(images: Sequence[ByteArray], heads: Sequence[tuple[str, str]]) -> ByteArray:
+    panels = [_enlarge(image) for image in images]
     return stacked([title_band([panel.shape[1] for panel in panels], heads), side_by_side(panels)])
 
 
@@ -102,8 +99,3 @@ def _enlarge(panel: ByteArray) -> ByteArray:
     size_wh = (round(panel.shape[1] * factor), round(panel.shape[0] * factor))
     mode = cv2.INTER_NEAREST if factor > 3 else cv2.INTER_CUBIC
     return cast(ByteArray, cv2.resize(panel, size_wh, interpolation=mode))
-
-
-def _file_name(name: str) -> str:
-    """Reduce a name to letters, digits and hyphens."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:80]

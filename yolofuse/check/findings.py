@@ -20,7 +20,7 @@ _MAX_EXAMPLES = 8
 class ReportImage:
     """One image of the report: an example of a finding, or a chart."""
 
-    name: str  # file name without extension; of letters, digits and hyphens
+    name: str  # short identifier of a chart; empty for an example
     caption: str  # one line below it
     pixels: ByteArray  # BGR (H, W, 3)
 

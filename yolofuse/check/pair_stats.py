@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from yolofuse.check.near_duplicates import dct_features
 from yolofuse.data.images.decode import decode, open_image, reduction_for
@@ -73,7 +72,6 @@ def measure_pairs(
     records: Sequence[PairRecord], *, workers: int, where: str
 ) -> tuple[list[PairStats | None], list[str]]:
     """Measure all pairs; return their statistics, None where a pair can't be read, and the errors of those."""
-    errors: list[str] = []
 
     def measure_or_error(record: PairRecord) -> PairStats | str:
         try:
@@ -81,14 +79,10 @@ def measure_pairs(
         except DataError as error:  # becomes a finding of its own
             return str(error)
 
-    stats: list[PairStats | None] = []
-    with ThreadPoolExecutor(max(workers, 1)) as pool:
-        results = pool.map(measure_or_error, records)
-        for result in tqdm(results, f"measuring {where}", len(records), unit="pair", delay=3, disable=None):
-            if isinstance(result, str):
-                errors.append(result)
-            stats.append(None if isinstance(result, str) else result)
-    return stats, errors
+    bar = f"measuring {where}"
+    results = thread_map(measure_or_error, records, max_workers=workers, desc=bar, unit="pair", delay=3, disable=None)
+    stats = [None if isinstance(result, str) else result for result in results]
+    return stats, [result for result in results if isinstance(result, str)]
 
 
 def measure(record: PairRecord) -> PairStats:

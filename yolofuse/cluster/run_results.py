@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,8 @@ def find_runs(folder: Path) -> list[Path]:
     return runs
 
 
-def read_run(folder: Path, now: datetime | None = None) -> RunResults:
-    """Read the results of a run from its folder, as of ``now`` (by default the current time).
+def read_run(folder: Path) -> RunResults:
+    """Read the results of a run from its folder.
 
     Raises:
         RunError: If it holds no run, or one of its files is damaged.
@@ -75,8 +75,7 @@ def read_run(folder: Path, now: datetime | None = None) -> RunResults:
     options = flat_options(load_config(files.config if is_started else folder / SUBMITTED_NAME))
     if not is_started:
         return RunResults(folder, options, "submitted", 0, {}, {}, None, None, 0)
-    now = now or datetime.now(timezone.utc)
-    summary = summarise_run(folder, now)
+    summary = summarise_run(folder)
     epochs, best = _read_results(files.results)
     wall, busy = _durations(folder, summary.status)
     return RunResults(

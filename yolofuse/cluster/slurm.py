@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from yolofuse.cluster.sweep import SweepRun, remove_configs, write_configs
@@ -112,25 +112,27 @@ def plan_jobs(
         raise ConfigError(f"--name: letters, digits and . + - _ only (got '{name}')")
     num_runs = len(runs)
 
-    def head(stage: str, nodes: int, gpus: int, num_elements: int) -> list[str]:
-        return _sbatch_options(f"{name}-{stage}", logs, resources, nodes, gpus, num_elements)
+    def command(
+        stage: str, needs: Resources, num_elements: int, num_args: int, args: Sequence[str], after: Sequence[str] = ()
+    ) -> tuple[str, ...]:
+        """Return the sbatch command, the job script and its arguments; see the script's head."""
+        options = _sbatch_options(f"{name}-{stage}", logs, needs, num_elements)
+        script = (str(TEMPLATE), str(needs.requeues), str(needs.ranks), sys.executable, f"yolofuse.cli.{stage}")
+        return (*options, *after, *script, str(num_args), *args)
 
-    requeues = resources.requeues
-    train = head("train", resources.nodes, resources.gpus, num_runs)
-    train += _dependency("afterok", after) if after else []
     args = [arg for r in runs for arg in (str(r.folder), "--cfg", str(r.frozen), "--auto-resume")]
-    train += _job(requeues, resources.ranks, "yolofuse.cli.train", 3, args)
-    stages = [Stage("train", tuple(train))]
+    first = _dependency("afterok", after) if after else []
+    stages = [Stage("train", command("train", resources, num_runs, 3, args, first))]
     if val:
         args = [arg for r in runs for arg in (str(r.folder), "--run", str(r.folder))]
-        command = head("val", 1, min(resources.gpus, 1), num_runs) + _job(requeues, 1, "yolofuse.cli.val", 2, args)
-        stages.append(Stage("val", tuple(command), dependency="aftercorr" if num_runs > 1 else "afterok"))
+        one_gpu = replace(resources, nodes=1, gpus=min(resources.gpus, 1))
+        dependency = "aftercorr" if num_runs > 1 else "afterok"
+        stages.append(Stage("val", command("val", one_gpu, num_runs, 2, args), dependency))
     if collect:
         out = [str(path.absolute()) for path in collect]
         args = [*(str(r.folder) for r in runs), "--out", *out]
-        command = head("collect", 1, 0, 1)
-        command += _job(requeues, 1, "yolofuse.cli.collect", len(args), [str(Path(out[0]).parent), *args])
-        stages.append(Stage("collect", tuple(command), dependency="afterany"))
+        no_gpu, folder = replace(resources, nodes=1, gpus=0), str(Path(out[0]).parent)
+        stages.append(Stage("collect", command("collect", no_gpu, 1, len(args), [folder, *args]), "afterany"))
     return Submission(name, tuple(runs), tuple(stages), logs.absolute())
 
 
@@ -174,13 +176,13 @@ def _sbatch(command: Sequence[str]) -> str:
     return answer[1]
 
 
-def _sbatch_options(name: str, logs: Path, resources: Resources, nodes: int, gpus: int, num_elements: int) -> list[str]:
+def _sbatch_options(name: str, logs: Path, resources: Resources, num_elements: int) -> list[str]:
     """Return the sbatch command up to the script, for an array if there are several elements."""
     log_file = str(logs.absolute()).replace("%", "%%") + ("/%x-%A_%a.log" if num_elements > 1 else "/%x-%j.log")
     limit = f"%{resources.at_once}" if resources.at_once else ""
     options = {
-        "nodes": nodes,
-        "gpus-per-node": gpus or None,
+        "nodes": resources.nodes,
+        "gpus-per-node": resources.gpus or None,
         "time": resources.time,
         "cpus-per-task": resources.cpus,
         "mem": resources.mem,
@@ -199,8 +201,3 @@ def _sbatch_options(name: str, logs: Path, resources: Resources, nodes: int, gpu
 def _dependency(kind: str, job: str) -> list[str]:
     # Without the second option, a job whose dependency can never be satisfied waits for ever.
     return [f"--dependency={kind}:{job}", "--kill-on-invalid-dep=yes"]
-
-
-def _job(requeues: int, ranks: int, module: str, num_args: int, args: Sequence[str]) -> list[str]:
-    """Return the job script and its arguments; see its head."""
-    return [str(TEMPLATE), str(requeues), str(ranks), sys.executable, module, str(num_args), *args]

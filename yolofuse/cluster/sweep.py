@@ -18,17 +18,11 @@ SUBMITTED_NAME = "submitted.yaml"
 
 @dataclass(frozen=True)
 class SweepRun:
-    """One run of a sweep.
+    """One run of a sweep."""
 
-    Attributes:
-        folder: Its folder, absolute.
-        config: Its config, including folder and seed.
-        source: The file that the config was loaded from.
-    """
-
-    folder: Path
-    config: Config
-    source: Path
+    folder: Path  # absolute
+    config: Config  # including folder and seed
+    source: Path  # the file that the config was loaded from
 
     @property
     def frozen(self) -> Path:

@@ -26,8 +26,11 @@ def make_table(runs: Sequence[RunResults]) -> list[Row]:
     are over finished runs only, and over evaluations that all of them have.
     """
     differing = _differing_options(runs)
-    metrics = [*METRICS, *(f"{name} {metric}" for name in _evaluations(runs) for metric in METRICS)]
-    blank = dict.fromkeys(_columns(differing, metrics), "")
+    evaluations = sorted({name for run in runs for name in run.evaluations})
+    metrics = [*METRICS, *(f"{name} {metric}" for name in evaluations for metric in METRICS)]
+    means_and_stds = [column for metric in metrics for column in (metric, f"{metric} sd")]
+    columns = ["run", *differing, "seed", "state", "epochs", *means_and_stds, "wall_h", "busy_h", "interruptions"]
+    blank = dict.fromkeys(columns, "")
     rows = [blank | _run_row(run, differing) for run in runs]
     return rows + [blank | row for row in _mean_rows(runs, differing, metrics)]
 
@@ -50,15 +53,6 @@ def check_outputs(paths: Sequence[Path]) -> None:
     for path in paths:
         if path.suffix not in FORMATS:
             raise ConfigError(f"{path}: end the name in {' or '.join(FORMATS)}, which names the format")
-
-
-def _evaluations(runs: Sequence[RunResults]) -> list[str]:
-    return sorted({name for run in runs for name in run.evaluations})
-
-
-def _columns(differing: Sequence[str], metrics: Sequence[str]) -> list[str]:
-    means_and_stds = [column for metric in metrics for column in (metric, f"{metric} sd")]
-    return ["run", *differing, "seed", "state", "epochs", *means_and_stds, "wall_h", "busy_h", "interruptions"]
 
 
 def _differing_options(runs: Sequence[RunResults]) -> list[str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from yolofuse.convert.conversion_plan import Corners, Frame, Plan, SourceBox, SourcePair
 from yolofuse.convert.source_folder import SourceFolder
@@ -41,9 +40,8 @@ def clip_plan(source: SourceFolder, plan: Plan, any_size: bool = False) -> tuple
     Boxes that are empty after clipping are recorded as left out. Images that can't be measured and sizes that do not
     match become problems of the source; with ``any_size`` the annotations may give another size than the image has.
     """
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        measured = pool.map(_measure, plan.pairs)
-        found = list(tqdm(measured, "measuring images", len(plan.pairs), unit="pair", delay=1, disable=None))
+    bar = "measuring images"
+    found = thread_map(_measure, plan.pairs, max_workers=_NUM_THREADS, desc=bar, unit="pair", delay=1, disable=None)
     kept: list[KeptPair] = []
     num_clipped = 0
     for pair, sizes in zip(plan.pairs, found, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
@@ -15,6 +15,7 @@ from yolofuse.data.problems import is_number, is_text, short_repr
 from yolofuse.data.strict_json import parse_json
 
 _MAX_BYTES = 1024 * MIB
+Report = Callable[[str, str], None]  # of an error: where, what
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,12 @@ def read_coco(source: SourceFolder, path: Path) -> CocoFile:
             source.problems.append(f"{path}: {key}: expected a list (got {type(part).__name__})")
             return CocoFile()
         parts[key] = part
-    reader = _Reader(source, path)
-    names = reader.categories(parts["categories"])
-    images = reader.images(parts["images"])
-    reader.annotations(parts["annotations"], images, names)
+
+    def report(where: str, what: str) -> None:
+        source.problems.append(f"{path}: {where}: {what}")
+
+    names, images = _categories(parts["categories"], report), _images(parts["images"], report)
+    _add_annotations(parts["annotations"], images, names, path, report)
     return CocoFile(list(images.values()), tuple(dict.fromkeys(names.values())))
 
 
@@ -61,73 +64,67 @@ def read_json(source: SourceFolder, path: Path, max_bytes: int = 64 * MIB) -> An
     return None
 
 
-class _Reader:
-    """Reads the lists of a document and adds their errors to the source's problems."""
+def _categories(given: list[Any], report: Report) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for number, record in enumerate(given):
+        where = f"categories[{number}]"
+        number_id, name = (record.get("id"), record.get("name")) if isinstance(record, dict) else (None, None)
+        if not _is_int(number_id) or not _is_name(name):
+            report(where, "expected {id: whole number, name: text}")
+        elif number_id in names:
+            report(where, f"id {number_id} is not unique")
+        else:
+            names[number_id] = name.strip()
+    return names
 
-    def __init__(self, source: SourceFolder, path: Path) -> None:
-        self.source = source
-        self.path = path
 
-    def problem(self, where: str, what: str) -> None:
-        self.source.problems.append(f"{self.path}: {where}: {what}")
+def _images(given: list[Any], report: Report) -> dict[Any, ImageLabels]:
+    images: dict[Any, ImageLabels] = {}
+    for number, record in enumerate(given):
+        where = f"images[{number}]"
+        file_name = record.get("file_name") if isinstance(record, dict) else None
+        image_id = record.get("id") if isinstance(record, dict) else None
+        name = file_name.replace("\\", "/") if _is_name(file_name) else ""
+        if not PurePosixPath(name).name or not isinstance(image_id, int | str):
+            report(where, "expected {id: , file_name: text}")
+        elif image_id in images:
+            report(where, f"id {image_id} is not unique")
+        else:
+            width, height = record.get("width"), record.get("height")
+            known = is_number(width) and is_number(height) and width > 0 and height > 0
+            size_wh = (int(width), int(height)) if known else None
+            images[image_id] = ImageLabels(size_wh, file_name=name)
+    return images
 
-    def categories(self, given: list[Any]) -> dict[int, str]:
-        names: dict[int, str] = {}
-        for number, record in enumerate(given):
-            where = f"categories[{number}]"
-            number_id, name = (record.get("id"), record.get("name")) if isinstance(record, dict) else (None, None)
-            if not isinstance(number_id, int) or isinstance(number_id, bool) or not _is_name(name):
-                self.problem(where, "expected {id: whole number, name: text}")
-            elif number_id in names:
-                self.problem(where, f"id {number_id} is not unique")
-            else:
-                names[number_id] = name.strip()
-        return names
 
-    def images(self, given: list[Any]) -> dict[Any, ImageLabels]:
-        images: dict[Any, ImageLabels] = {}
-        for number, record in enumerate(given):
-            where = f"images[{number}]"
-            file_name = record.get("file_name") if isinstance(record, dict) else None
-            image_id = record.get("id") if isinstance(record, dict) else None
-            name = file_name.replace("\\", "/") if _is_name(file_name) else ""
-            if not PurePosixPath(name).name or not isinstance(image_id, int | str):
-                self.problem(where, "expected {id: , file_name: text}")
-            elif image_id in images:
-                self.problem(where, f"id {image_id} is not unique")
-            else:
-                width, height = record.get("width"), record.get("height")
-                known = is_number(width) and is_number(height) and width > 0 and height > 0
-                size_wh = (int(width), int(height)) if known else None
-                images[image_id] = ImageLabels(size_wh, file_name=name)
-        return images
-
-    def annotations(self, given: list[Any], images: dict[Any, ImageLabels], names: dict[int, str]) -> None:
-        for number, record in enumerate(given):
-            where = f"annotations[{number}]"
-            if not isinstance(record, dict):
-                self.problem(where, f"expected a mapping (got {type(record).__name__})")
-                continue
-            image_id, category, bbox = (record.get(key) for key in ("image_id", "category_id", "bbox"))
-            if not isinstance(image_id, int | str) or image_id not in images:
-                self.problem(where, f"image_id {short_repr(image_id)} is not among the images")
-            elif not _is_int(category) or category not in names:
-                self.problem(where, f"category_id {short_repr(category)} is not among the categories")
-            elif not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)):
-                self.problem(where, f"bbox: expected 4 numbers [x, y, w, h] (got {short_repr(bbox)})")
-            else:
-                x, y, width, height = map(float, bbox)
-                box = (x, y, x + width, y + height)
-                ignore = record.get("iscrowd", 0) in (1, True)
-                name = names[int(category)]
-                images[image_id].objects.append(SourceObject(name, box, f"{self.path}: {where}", ignore))
+def _add_annotations(
+    given: list[Any], images: dict[Any, ImageLabels], names: dict[int, str], path: Path, report: Report
+) -> None:
+    for number, record in enumerate(given):
+        where = f"annotations[{number}]"
+        if not isinstance(record, dict):
+            report(where, f"expected a mapping (got {type(record).__name__})")
+            continue
+        image_id, category, bbox = (record.get(key) for key in ("image_id", "category_id", "bbox"))
+        if not isinstance(image_id, int | str) or image_id not in images:
+            report(where, f"image_id {short_repr(image_id)} is not among the images")
+        elif not _is_int(category) or category not in names:
+            report(where, f"category_id {short_repr(category)} is not among the categories")
+        elif not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)):
+            report(where, f"bbox: expected 4 numbers [x, y, w, h] (got {short_repr(bbox)})")
+        else:
+            x, y, width, height = map(float, bbox)
+            box = (x, y, x + width, y + height)
+            ignore = record.get("iscrowd", 0) in (1, True)
+            name = names[int(category)]
+            images[image_id].objects.append(SourceObject(name, box, f"{path}: {where}", ignore))
 
 
 def _is_name(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and bool(value.strip()) and is_text(value)
 
 
-def _is_int(value: object) -> bool:
+def _is_int(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -6,10 +6,10 @@ divided by rule: ranked by the SHA-256 of ``"<seed>:<key>"``, the first share is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Generic, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from yolofuse.convert.classes import ClassChoice, ClassTable
 from yolofuse.convert.clip import image_size
@@ -38,13 +38,8 @@ class FolderLayout:
     stretch: bool = False  # scale the other image, of another size, to the frame's size
 
 
-@dataclass(frozen=True, slots=True)
-class _Labelled:
-    """A pair with its labels."""
-
-    split: str
-    pair: ImagePair
-    labels: ImageLabels
+_Labelled = tuple[str, ImagePair, ImageLabels]
+"""Split, pair, and its labels."""
 
 
 def plan_voc(
@@ -54,15 +49,15 @@ def plan_voc(
 
     ``folders`` are the fields of ``FolderLayout``. The classes are by default all in the files, sorted.
     """
-    layout = _folder_layout(folders)
+    layout = FolderLayout(**folders)  # type: ignore[arg-type]  # the command line's options
     found: list[_Labelled] = []
     for split, pairs in _pairs_by_split(source, layout):
-        files = _files(source, _named(xml, split), ".xml")
+        find = _files(source, xml, split, ".xml")
         for pair in pairs:
-            path = files.find(pair.key)
+            path = find(pair.key)
             if path is not None or _keeps_unlabelled(source, pair, unlabelled):
-                found.append(_Labelled(split, pair, read_voc(source, path) if path else ImageLabels()))
-    names = sorted({obj.name for one in found for obj in one.labels.objects if obj.name})
+                found.append((split, pair, read_voc(source, path) if path else ImageLabels()))
+    names = sorted({obj.name for _, _, image in found for obj in image.objects if obj.name})
     return _plan(source, choice, layout, names, found)
 
 
@@ -73,21 +68,21 @@ def plan_coco(
 
     ``folders`` are the fields of ``FolderLayout``. The classes are by default the file's categories, in their order.
     """
-    layout = _folder_layout(folders)
+    layout = FolderLayout(**folders)  # type: ignore[arg-type]  # the command line's options
     found: list[_Labelled] = []
     files: dict[Path, CocoFile] = {}
     for split, pairs in _pairs_by_split(source, layout):
-        path = source.find_file(_named(json, split))
+        path = source.find_file(json.replace(_SPLIT, split))
         if path is None:
             continue
         if path not in files:
             files[path] = read_coco(source, path)
-        index = _Index({str(PurePosixPath(image.file_name).with_suffix("")): image for image in files[path].images})
+        find = _finder({str(PurePosixPath(image.file_name).with_suffix("")): image for image in files[path].images})
         for pair in pairs:
-            image = index.find(pair.key)
+            image = find(pair.key)
             if image is not None or _keeps_unlabelled(source, pair, unlabelled):
-                found.append(_Labelled(split, pair, image or ImageLabels()))
-    listed = {one.labels.file_name for one in found}
+                found.append((split, pair, image or ImageLabels()))
+    listed = {image.file_name for _, _, image in found}
     for file in files.values():
         for image in file.images:
             if image.file_name not in listed:
@@ -100,20 +95,20 @@ def plan_yolo(source: SourceFolder, choice: ClassChoice, *, labels: str, **folde
 
     ``folders`` are the fields of ``FolderLayout``. The classes are required, since the files hold only numbers.
     """
-    layout = _folder_layout(folders)
+    layout = FolderLayout(**folders)  # type: ignore[arg-type]  # the command line's options
     if not choice.classes or choice.drop:
         source.problems.append(
             "--classes: required for YOLO labels, in the order of their numbers; --drop does not apply"
         )
         return Plan((), [])
-    found = []
+    found: list[_Labelled] = []
     for split, pairs in _pairs_by_split(source, layout):
-        files = _files(source, _named(labels, split), ".txt")
+        find = _files(source, labels, split, ".txt")
         for pair in pairs:
-            path = files.find(pair.key)
+            path = find(pair.key)
             image = pair.rgb if layout.frame == "rgb" else pair.ir
             objects = _yolo_objects(source, path, image, choice.classes) if path else []
-            found.append(_Labelled(split, pair, ImageLabels(None, objects)))
+            found.append((split, pair, ImageLabels(None, objects)))
     return _plan(source, choice, layout, (), found)
 
 
@@ -133,33 +128,24 @@ def _yolo_objects(source: SourceFolder, path: Path, image: Path, names: Sequence
     return objects
 
 
-class _Index(Generic[T]):
-    """Finds values by path without suffix, or by file name where that is unique."""
+def _finder(by_path: Mapping[str, T]) -> Callable[[str], T | None]:
+    """Return a function that finds values by path without suffix, or by file name where that is unique."""
+    by_name: dict[str, list[T]] = {}
+    for path, value in by_path.items():
+        by_name.setdefault(PurePosixPath(path).name, []).append(value)
 
-    def __init__(self, by_path: Mapping[str, T]) -> None:
-        self._by_path = by_path
-        self._by_name: dict[str, list[T]] = {}
-        for path, value in by_path.items():
-            self._by_name.setdefault(PurePosixPath(path).name, []).append(value)
-
-    def find(self, key: str) -> T | None:
-        if key in self._by_path:
-            return self._by_path[key]
-        named = self._by_name.get(PurePosixPath(key).name, [])
+    def find(key: str) -> T | None:
+        if key in by_path:
+            return by_path[key]
+        named = by_name.get(PurePosixPath(key).name, [])
         return named[0] if len(named) == 1 else None
 
-
-def _folder_layout(given: Mapping[str, object]) -> FolderLayout:
-    return FolderLayout(**given)  # type: ignore[arg-type]  # names and types are those of the command line's options
+    return find
 
 
-def _named(text: str, split: str) -> str:
-    return text.replace(_SPLIT, split)
-
-
-def _files(source: SourceFolder, name: str, suffix: str) -> _Index[Path]:
-    folder = source.find_folder(name)
-    return _Index(source.files(folder, (suffix,)) if folder else {})
+def _files(source: SourceFolder, name: str, split: str, suffix: str) -> Callable[[str], Path | None]:
+    folder = source.find_folder(name.replace(_SPLIT, split))
+    return _finder(source.files(folder, (suffix,)) if folder else {})
 
 
 def _pairs_by_split(source: SourceFolder, layout: FolderLayout) -> Iterator[tuple[str, list[ImagePair]]]:
@@ -176,7 +162,7 @@ def _pairs_by_split(source: SourceFolder, layout: FolderLayout) -> Iterator[tupl
         source.problems.append(f"--splits: {invalid[0]!r} is not the name of a folder")
         return
     for split in layout.splits:
-        yield split, _pairs(source, _named(layout.rgb, split), _named(layout.ir, split))
+        yield split, _pairs(source, layout.rgb.replace(_SPLIT, split), layout.ir.replace(_SPLIT, split))
 
 
 def _pairs(source: SourceFolder, rgb: str, ir: str) -> list[ImagePair]:
@@ -199,9 +185,9 @@ def _plan(
     """Return the plan of labelled pairs; ``names`` are the classes where the user chose none."""
     table = ClassTable(source, choice, tuple(name for name in names if name not in choice.drop))
     pairs = []
-    for one in found:
-        boxes, size_wh = table.boxes(one.labels.objects), one.labels.size_wh
-        pairs.append(SourcePair(one.split, one.pair.key, one.pair.rgb, one.pair.ir, (boxes,), annotated_wh=size_wh))
+    for split, pair, image in found:
+        boxes = table.boxes(image.objects)
+        pairs.append(SourcePair(split, pair.key, pair.rgb, pair.ir, (boxes,), annotated_wh=image.size_wh))
     table.report_unknown()
     rule = (
         f"pairs ranked by the SHA-256 of '<seed>:<key>', the first {layout.val_share:.0%} are val; seed {layout.seed}."

@@ -30,18 +30,13 @@ OptionArguments = tuple[str, dict[str, Any]]
 class Format:
     """How a published data set is read.
 
-    Attributes:
-        plan: Takes a ``SourceFolder``, a ``ClassChoice`` and the format's own options as keywords.
-        title: The data set's full name.
-        options: The format's own command-line options, in the order of ``--help``. Their values become keyword
-            arguments of ``plan``, named after the flag or its ``dest``.
-        label_format: How its labels are written unless the user chooses otherwise.
+    The values of ``options`` become keyword arguments of ``plan``, named after the flag or its ``dest``.
     """
 
-    plan: Callable[..., Plan]
-    title: str
-    options: tuple[OptionArguments, ...] = ()
-    label_format: LabelFormat = "yolo"
+    plan: Callable[..., Plan]  # takes a ``SourceFolder``, a ``ClassChoice`` and the format's own options as keywords
+    title: str  # the data set's full name
+    options: tuple[OptionArguments, ...] = ()  # the format's own, in the order of ``--help``
+    label_format: LabelFormat = "yolo"  # how its labels are written unless the user chooses otherwise
 
 
 def comma_list(text: str) -> tuple[str, ...]:

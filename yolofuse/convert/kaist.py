@@ -14,15 +14,15 @@ Reference:
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolofuse.convert.bbgt import read_bbgt
 from yolofuse.convert.classes import ClassChoice
-from yolofuse.convert.conversion_plan import Frame, LabelSet, Plan, SourceBox, SourcePair
+from yolofuse.convert.conversion_plan import Frame, LabelSet, Plan, SourceBox, SourceObject, SourcePair
 from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.convert.val_split import VAL_SHARE, choose_groups
 
@@ -33,16 +33,17 @@ _FRAME = re.compile(r"I(\d{5})")
 _MODALITY: dict[str, str] = {"rgb": "visible", "ir": "lwir"}
 _PERSON, _CYCLIST = "person", "cyclist"
 _IGNORED = frozenset({"people", "person?", "person?a", "person-fa"})
+_HEAD = "% bbGt version=3"
+_NUM_FIELDS = 12
 _NO_LABELS = "frames without an annotation file"
 
 
 @dataclass(frozen=True, slots=True)
 class _Image:
-    """One frame; ``number`` counts from 0 within its video."""
+    """One frame."""
 
     video: str
     name: str
-    number: int
     rgb: Path
     ir: Path
 
@@ -137,7 +138,7 @@ def _video(source: SourceFolder, folder: Path, video: str, step: int) -> list[_I
         if match is None or (int(match[1]) + 1) % step:
             continue
         if name in rgb and name in ir:
-            images.append(_Image(video, name, int(match[1]), rgb[name], ir[name]))
+            images.append(_Image(video, name, rgb[name], ir[name]))
         else:
             missing_part = "visible" if name in ir else "lwir"
             source.problems.append(f"{folder}: no {missing_part}/{name}.jpg; unpack the set again")
@@ -185,6 +186,32 @@ def _boxes(source: SourceFolder, file: Path, positives: set[str]) -> list[Source
         ignore = obj.ignore or obj.name not in positives
         boxes.append(SourceBox(0, obj.xyxy, obj.where, ignore, obj.occlusion))
     return boxes
+
+
+def read_bbgt(source: SourceFolder, path: Path) -> list[SourceObject]:
+    """Return the objects of one file, names in small letters; its errors become problems of the source."""
+    lines = source.lines(path)
+    if not lines or lines[0].strip().lower() != _HEAD.lower():
+        found = lines[0][:40] if lines else "an empty file"
+        source.problems.append(f"{path}:1: expected {_HEAD!r} (got {found!r})")
+        return []
+    objects = []
+    for number, line in enumerate(lines[1:], start=2):
+        fields = line.split()
+        if not fields:
+            continue
+        where = f"{path}:{number}"
+        try:
+            values = [float(value) for value in fields[1:]]
+        except ValueError:
+            values = [math.nan]
+        if len(fields) != _NUM_FIELDS or not all(map(math.isfinite, values)):
+            source.problems.append(f"{where}: expected a label and {_NUM_FIELDS - 1} numbers (got {line[:60]!r})")
+            continue
+        x, y, width, height = values[:4]
+        box = (x, y, x + width, y + height)
+        objects.append(SourceObject(fields[0].lower(), box, where, ignore=values[9] != 0, occlusion=int(values[4])))
+    return objects
 
 
 def _comments(val_videos: Sequence[str], train_step: int, test_step: int, cyclist: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from yolofuse.convert.output_folder import PREPARED, build_folder, check_output,
 from yolofuse.convert.prepared_record import make_record, recorded_options
 from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.convert.writer import ImageMode, LabelFormat, WriteOptions, descriptor_name, expected_files, write_tree
+from yolofuse.files import save_json
 
 _MAX_WARNED = 5
 _IGNORED = "ignore regions, which YOLO text files can't say (--to coco keeps them)"
@@ -82,7 +83,7 @@ def prepare(
     head = (f"{known.title}, prepared by: yolofuse.cli.data prepare {format_name}", *plan.comments)
     with build_folder(target) as folder:
         write_tree(folder, plan, pairs, WriteOptions(images, label_format, head, source.folders))
-        _write_record(folder, record)
+        save_json(folder / PREPARED, record, indent=1)  # replaces the marker of an unfinished folder, at once
     _log_result(target.path, source, record)
     return Prepared(descriptor, True, record)
 
@@ -130,13 +131,6 @@ def _is_up_to_date(out: Path, files: Sequence[str], record: Mapping[str, Json]) 
     if missing:
         _log.warning("%s: %d of its files are missing (first %s); making it again", out, len(missing), missing[0])
     return not missing
-
-
-def _write_record(folder: Path, record: Mapping[str, Json]) -> None:
-    """Replace the marker of an unfinished folder by the record, at once."""
-    hidden = folder / f".{PREPARED}"
-    hidden.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    hidden.replace(folder / PREPARED)
 
 
 def _log_result(out: Path, source: SourceFolder, record: Mapping[str, Json]) -> None:

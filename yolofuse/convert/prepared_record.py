@@ -44,12 +44,7 @@ def make_record(
     num_clipped: int,
 ) -> dict[str, Json]:
     """Return the content of ``prepared.json``."""
-    labels: dict[str, Json] = {}
-    for number, label_set in enumerate(plan.label_sets):
-        splits: dict[str, Json] = {}
-        for split in splits_of(pairs):
-            splits[split] = _counts(plan, [pair for pair in pairs if pair.source.split == split], number)
-        labels[f"labels{label_set.suffix}"] = splits
+    by_split = {split: [pair for pair in pairs if pair.source.split == split] for split in splits_of(pairs)}
     record: dict[str, Json] = {
         "made_by": MADE_BY,
         "version": VERSION,
@@ -58,7 +53,10 @@ def make_record(
         "source_sha256": _signature(source, plan),
         "annotations_sha256": source.annotations_hash(),
         "names": list(plan.names),
-        "counts": labels,
+        "counts": {
+            f"labels{label_set.suffix}": {split: _counts(plan, found, number) for split, found in by_split.items()}
+            for number, label_set in enumerate(plan.label_sets)
+        },
         "boxes_cut_at_the_border": num_clipped,
         "left_out": _left_out(source),
         "warnings": [*source.warnings],

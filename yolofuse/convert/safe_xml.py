@@ -30,11 +30,6 @@ class Node:
         """Return the first child with this tag."""
         return next(self.all(tag), None)
 
-    def child_text(self, tag: str) -> str:
-        """Return the text of the first child with this tag, stripped; empty if there is none."""
-        child = self.first(tag)
-        return child.text.strip() if child else ""
-
 
 class XmlError(ValueError):
     """An error in an XML file, with its line number."""
@@ -69,20 +64,18 @@ def parse_xml(content: bytes) -> Node:
 
 
 class _Builder(ContentHandler):
+    _locator: Locator | None  # set by the base class
+
     def __init__(self) -> None:
         super().__init__()
         self.root: Node | None = None
         self._open: list[Node] = []
-        self._locator_now: Locator | None = None
 
     @property
     def line(self) -> int:
-        return (self._locator_now.getLineNumber() if self._locator_now else None) or 1
+        return (self._locator.getLineNumber() if self._locator else None) or 1
 
-    def setDocumentLocator(self, locator: Locator) -> None:  # noqa: N802  the interface's name
-        self._locator_now = locator
-
-    def startElement(self, name: str, attrs: AttributesImpl) -> None:  # noqa: N802
+    def startElement(self, name: str, attrs: AttributesImpl) -> None:  # noqa: N802  the interface's name
         node = Node(name, self.line)
         if len(self._open) >= _MAX_DEPTH:
             raise XmlError(self.line, f"more than {_MAX_DEPTH} elements inside one another")

@@ -57,11 +57,11 @@ class SourceFolder:
         """Return the first of these folders that exists; with ``needed``, a problem is added when none does."""
         return self._find(names, "folder", needed)
 
-    def find_file(self, *names: str, needed: bool = True) -> Path | None:
-        """Return the first of these files that exists; with ``needed``, a problem is added when none does."""
-        return self._find(names, "file", needed)
+    def find_file(self, *names: str) -> Path | None:
+        """Return the first of these files that exists; a problem is added when none does."""
+        return self._find(names, "file")
 
-    def _find(self, names: tuple[str, ...], kind: str, needed: bool) -> Path | None:
+    def _find(self, names: tuple[str, ...], kind: str, needed: bool = True) -> Path | None:
         for name in names:
             path = self.root / name
             if os.path.isdir(path) if kind == "folder" else os.path.isfile(path):  # noqa: PTH112, PTH113  see __init__
@@ -145,13 +145,10 @@ class SourceFolder:
         self._digests[self.name_of(path)] = hashlib.sha256(content).hexdigest()
         return content
 
-    def lines(self, path: Path, max_bytes: int = 8 * MIB) -> list[str]:
+    def lines(self, path: Path) -> list[str]:
         """Return the lines of a text file; none (and a problem) if it can't be read."""
-        content = self.read(path, max_bytes)
-        if content is None:
-            return []
         try:
-            return content.decode("utf-8-sig").splitlines()
+            return (self.read(path) or b"").decode("utf-8-sig").splitlines()
         except UnicodeDecodeError as error:
             self.problems.append(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})")
             return []

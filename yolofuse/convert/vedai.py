@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from yolofuse.convert.classes import ClassChoice, ClassTable
@@ -123,24 +124,22 @@ def _read_all(source: SourceFolder, folder: Path, size: int) -> dict[str, Object
 
 
 def _read(source: SourceFolder, path: Path) -> Objects:
-    objects: Objects = []
-    for number, line in enumerate(source.lines(path), start=1):
-        fields = line.split()
-        if len(fields) == _NUM_FIELDS:
-            objects.append((f"{path}:{number}", [fields[3], *fields[6:]]))
-        elif len(fields) == _NUM_FIELDS_POINT:
-            objects.append((f"{path}:{number}", [fields[2]]))
-        elif fields:
-            source.problems.append(f"{path}:{number}: expected {_NUM_FIELDS} fields (got {len(fields)})")
-    return objects
+    found = _fields(source, path, (_NUM_FIELDS, _NUM_FIELDS_POINT))
+    return [(at, [row[2]] if len(row) == _NUM_FIELDS_POINT else [row[3], *row[6:]]) for at, row in found]
 
 
 def _read_single(source: SourceFolder, path: Path) -> dict[str, Objects]:
     objects: dict[str, Objects] = defaultdict(list)
+    for where, fields in _fields(source, path, (_NUM_FIELDS_SINGLE,)):
+        objects[fields[0].zfill(8)].append((where, [fields[12], *fields[4:12]]))
+    return dict(objects)
+
+
+def _fields(source: SourceFolder, path: Path, allowed: tuple[int, ...]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the place and the fields of each line; another number of fields than the allowed ones is a problem."""
     for number, line in enumerate(source.lines(path), start=1):
         fields = line.split()
-        if len(fields) == _NUM_FIELDS_SINGLE:
-            objects[fields[0].zfill(8)].append((f"{path}:{number}", [fields[12], *fields[4:12]]))
+        if len(fields) in allowed:
+            yield f"{path}:{number}", fields
         elif fields:
-            source.problems.append(f"{path}:{number}: expected {_NUM_FIELDS_SINGLE} fields (got {len(fields)})")
-    return dict(objects)
+            source.problems.append(f"{path}:{number}: expected {allowed[0]} fields (got {len(fields)})")

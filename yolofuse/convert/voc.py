@@ -40,7 +40,8 @@ def read_voc(source: SourceFolder, path: Path) -> ImageLabels:
         except XmlError as error:
             source.problems.append(f"{path}:{error.line}: {error}")
             continue
-        result.objects.append(SourceObject(node.child_text("name"), xyxy, f"{path}:{node.line}"))
+        name = node.first("name")
+        result.objects.append(SourceObject(name.text.strip() if name else "", xyxy, f"{path}:{node.line}"))
     return result
 
 

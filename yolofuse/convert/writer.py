@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,12 +14,14 @@ import cv2
 import numpy as np
 import yaml
 from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from yolofuse.convert.clip import KeptPair
 from yolofuse.convert.coco_json import coco_text
 from yolofuse.convert.conversion_plan import LabelSet, Plan, SourceBox
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.errors import DataError
+from yolofuse.tables import csv_text
 
 ImageMode = Literal["link", "copy"]
 LabelFormat = Literal["yolo", "coco"]
@@ -46,24 +46,20 @@ def write_tree(folder: Path, plan: Plan, kept: Sequence[KeptPair], options: Writ
         DataError: If an original can't be read.
     """
     splits = splits_of(kept)
-    for split in splits:
-        for part in (RGB_FOLDER, IR_FOLDER):
-            (folder / part / split).mkdir(parents=True, exist_ok=True)
     place = partial(_place_images, folder, plan.border, options.images)
-    with ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), 8)) as pool:
-        jobs = pool.map(place, kept)
-        for _ in tqdm(jobs, "writing images", len(kept), unit="pair", delay=1, disable=None):
-            pass
+    workers = min(len(os.sched_getaffinity(0)), 8)
+    thread_map(place, kept, max_workers=workers, desc="writing images", unit="pair", delay=1, disable=None)
     for number, label_set in enumerate(plan.label_sets):
         if options.label_format == "yolo":
-            _write_yolo(folder, label_set, kept, number, splits)
+            _write_yolo(folder, label_set, kept, number)
         else:
             _write_coco(folder, plan.names, label_set, kept, number, splits)
         links = _link_targets(kept, options) if options.images == "link" and not plan.border else []
         text = _descriptor(plan, label_set, splits, options, links)
         (folder / descriptor_name(label_set)).write_text(text, encoding="utf-8")
     if plan.tag_columns:
-        _write_tags(folder / "meta.csv", plan.tag_columns, kept)
+        rows = [{"name": pair.source.key, "split": pair.source.split, **pair.source.tags} for pair in kept]
+        (folder / "meta.csv").write_text(csv_text(rows, ("name", "split", *plan.tag_columns)), encoding="utf-8")
 
 
 def splits_of(kept: Sequence[KeptPair]) -> list[str]:
@@ -131,9 +127,7 @@ def yolo_line(box: SourceBox, size_hw: tuple[int, int]) -> str:
     return " ".join((str(box.class_id), *map(repr, values)))
 
 
-def _write_yolo(folder: Path, label_set: LabelSet, kept: Sequence[KeptPair], number: int, splits: list[str]) -> None:
-    for split in splits:
-        (folder / f"labels{label_set.suffix}" / split).mkdir(parents=True)
+def _write_yolo(folder: Path, label_set: LabelSet, kept: Sequence[KeptPair], number: int) -> None:
     for pair in tqdm(kept, "writing labels", unit="pair", delay=1, disable=None):
         file = folder / f"labels{label_set.suffix}" / pair.source.split / f"{pair.source.key}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -149,14 +143,6 @@ def _write_coco(
         file.parent.mkdir(parents=True, exist_ok=True)
         pairs = [pair for pair in kept if pair.source.split == split]
         file.write_text(coco_text(names, pairs, label_set.frame, number), encoding="utf-8")
-
-
-def _write_tags(file: Path, columns: tuple[str, ...], kept: Sequence[KeptPair]) -> None:
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("name", "split", *columns))
-        for pair in kept:
-            writer.writerow((pair.source.key, pair.source.split, *(pair.source.tags[name] for name in columns)))
 
 
 def _link_targets(kept: Sequence[KeptPair], options: WriteOptions) -> list[str]:

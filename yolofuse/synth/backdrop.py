@@ -90,8 +90,7 @@ def _ground(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
     _markings(canvas, scene, rng)
     slab = rng.uniform(0.17, 0.24)
     for side in (-1.0, 1.0):
-        kerb = street.right_kerb if side > 0 else street.left_kerb
-        wall = kerb + side * street.pavement
+        kerb, wall = street.kerb(side), street.wall(side)
         pave = Paint((slab, slab * 0.98, slab * 0.94), climate.road_temp - 1.2, (0.0, 1.0, 0.0))
         canvas.stain([(kerb, 1.0), (kerb, _FAR_END), (wall, _FAR_END), (wall, 1.0)], pave)
         joint = Paint((slab * 0.78, slab * 0.77, slab * 0.75), climate.road_temp - 0.6, (0.0, 1.0, 0.0))
@@ -132,7 +131,7 @@ def _markings(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
 
 
 def _houses(canvas: Canvas, scene: Scene, rng: np.random.Generator, side: float) -> None:
-    x = scene.street.right_wall if side > 0 else scene.street.left_wall
+    x = scene.street.wall(side)
     cuts = [2.0]
     while cuts[-1] < _FAR_END:
         cuts.append(cuts[-1] + rng.uniform(8.0, 15.0))
@@ -240,7 +239,7 @@ def _texture(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
     v, u = np.mgrid[0 : camera.height, 0 : camera.width].astype(np.float32) + 0.5
     ground = canvas.owner == GROUND
     walls = ~ground & (np.abs(canvas.surf[NORMAL.start]) > 0.5) & (canvas.depth == _WALL_MARK)
-    x_wall = np.where(u < camera.cx, scene.street.left_wall, scene.street.right_wall).astype(np.float32)
+    x_wall = np.where(u < camera.cx, scene.street.wall(-1.0), scene.street.wall(1.0)).astype(np.float32)
     canvas.depth[walls] = (x_wall * camera.focal / (u - camera.cx))[walls].clip(1.0, FAR)
     depth = canvas.depth
     height = camera.eye - (v - camera.cy) * depth / camera.focal

@@ -103,7 +103,7 @@ class Canvas:
     """Surfaces by pixel. Things are painted far to near; each covers what is behind it.
 
     Shapes:
-        surf: (10, H, W); depth: (H, W) in metres; owner, stage_temp: (H, W)
+        surf: (10, H, W); depth: (H, W) in metres; owner: (H, W)
     """
 
     def __init__(self, camera: Camera) -> None:
@@ -115,13 +115,12 @@ class Canvas:
         self._owner = 0
         self._mask: U8 | None = None
         self._box = _EMPTY_BOX
-        self.stage_temp = self.surf[TEMP]
 
-    def begin(self, owner: int = 0, reach: tuple[float, float, float, float] | None = None) -> None:
+    def begin(self, owner: int, reach: tuple[float, float, float, float]) -> None:
         """Start one thing, which stays inside the pixels ``reach`` (x0, y0, x1, y1); it ends with ``end``."""
         self._owner = owner
         self._box = _EMPTY_BOX
-        x0, y0, x1, y1 = reach or (0, 0, self.camera.width, self.camera.height)
+        x0, y0, x1, y1 = reach
         self._rows = slice(min(max(int(y0), 0), self.camera.height), min(max(int(y1), 0), self.camera.height))
         self._cols = slice(min(max(int(x0), 0), self.camera.width), min(max(int(x1), 0), self.camera.width))
         self._mask = np.zeros(self.owner.shape, np.uint8)
@@ -139,10 +138,6 @@ class Canvas:
         surf, depth = self._behind
         x0, y0, x1, y1 = (edge / _UNIT for edge in self._box)
         return Cutout(rows, cols, mask[rows, cols], surf[(slice(None), *inner)], depth[inner], (x0, y0, x1, y1))
-
-    def set_stage(self) -> None:
-        """Store the temperatures of the empty street, for camouflaged things."""
-        self.stage_temp = self.surf[TEMP].copy()
 
     def fill(self, polygon: npt.ArrayLike, paint: Paint, depth: float | None = None) -> None:
         """Paint one polygon of pixels, edges anti-aliased. Without ``depth`` it is a stain on what is there.
@@ -172,15 +167,7 @@ class Canvas:
             return
         mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
         cv2.fillPoly(mask, fixed, (255,), cv2.LINE_AA, _SHIFT, (-x0 * _UNIT, -y0 * _UNIT))
-        self.stamp(mask, x0, y0, paint, depth)
-
-    def stamp(self, mask: U8, x0: int, y0: int, paint: Paint, depth: float | None) -> None:
-        """Paint through a mask that lies wholly inside the image.
-
-        Shapes:
-            mask: (h, w)
-        """
-        rows, cols = slice(y0, y0 + mask.shape[0]), slice(x0, x0 + mask.shape[1])
+        rows, cols = slice(y0, y1), slice(x0, x1)
         roi = self.surf[:, rows, cols]
         change = paint.vector() - roi
         change *= mask * _PER_255
@@ -202,18 +189,27 @@ class Canvas:
         points = np.asarray(corners, np.float32)
         self.fill(self.camera.project(points), paint, float(points[:, 2].mean()))
 
-    def stain(self, corners_xz: Sequence[tuple[float, float]], paint: Paint, height: float = 0.0) -> None:
+    def stain(self, corners_xz: Sequence[tuple[float, float]], paint: Paint) -> None:
         """Paint on the ground, a polygon in world metres."""
-        self.fill(self.camera.project([(x, height, z) for x, z in corners_xz]), paint)
+        self.fill(self.camera.project([(x, 0.0, z) for x, z in corners_xz]), paint)
 
-    def darken(self, rows: slice, cols: slice, weight: F32) -> None:
-        """Reduce the reflectance of the ground pixels of a region, for the contact shadows under things.
 
-        Shapes:
-            weight: (h, w), 0..1
-        """
-        ground = (self.owner[rows, cols] == GROUND) * weight
-        self.surf[ALBEDO, rows, cols] *= 1.0 - ground
+class Upright:
+    """Paints flat shapes in the vertical plane through ``at``, measured from there in multiples of ``unit`` metres."""
+
+    def __init__(self, canvas: Canvas, at: Vec, unit: float = 1.0) -> None:
+        self.canvas, self.depth = canvas, at[2]
+        self.scale = canvas.camera.scale(at[2]) * unit
+        self.origin = canvas.camera.project([at])[0]
+
+    def shape(self, outline: npt.ArrayLike, paint: Paint) -> None:
+        """Paint an outline of (right, up) points."""
+        pixels = self.origin + np.asarray(outline, np.float32) * np.array([self.scale, -self.scale], np.float32)
+        self.canvas.fill(pixels, paint, self.depth)
+
+    def rect(self, x0: float, x1: float, y0: float, y1: float, paint: Paint) -> None:
+        """Paint an upright rectangle."""
+        self.shape([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], paint)
 
 
 def f32(values: npt.ArrayLike) -> F32:

@@ -71,9 +71,8 @@ _COLD = Heat(0.0, 0.2, 0.4, 0.8, -2.0, 0.3, -0.6)
 class Car:
     """One car in place: turns its own coordinates (along, up, across) into the world's."""
 
-    def __init__(self, canvas: Canvas, scene: Scene, thing: Thing) -> None:
-        rng = np.random.default_rng(thing.seed)
-        self.canvas, self.thing, self.rng = canvas, thing, rng
+    def __init__(self, canvas: Canvas, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
+        self.canvas, self.thing = canvas, thing
         self.shape = SHAPES[int(rng.choice(4, p=[0.35, 0.25, 0.22, 0.18]))]
         colour = _COLOURS[int(rng.integers(len(_COLOURS)))]
         self.colour = scaled(colour, rng.uniform(0.85, 1.15))

@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 
-from yolofuse.synth.canvas import Canvas, Paint, Rgb, Vec, capsule, ellipse, scaled
+from yolofuse.synth.canvas import ALBEDO, GROUND, Canvas, Paint, Rgb, Upright, Vec, capsule, ellipse, scaled
 from yolofuse.synth.scene import Scene, Thing
 
 _STEEL: Rgb = (0.10, 0.105, 0.11)
@@ -15,27 +15,9 @@ LAMP_HEIGHT = 5.6
 LAMP_REACH = 1.3
 
 
-class _Upright:
-    """Paints flat shapes in the vertical plane through a thing's foot, in metres right of it and above the ground."""
-
-    def __init__(self, canvas: Canvas, thing: Thing) -> None:
-        self.canvas, self.depth = canvas, thing.z
-        self.scale = canvas.camera.scale(thing.z)
-        self.origin = canvas.camera.project([(thing.x, 0.0, thing.z)])[0]
-
-    def shape(self, outline: object, paint: Paint) -> None:
-        """Paint an outline of (right, up) points."""
-        pixels = self.origin + np.asarray(outline, np.float32) * np.array([self.scale, -self.scale], np.float32)
-        self.canvas.fill(pixels, paint, self.depth)
-
-    def rect(self, x0: float, x1: float, y0: float, y1: float, paint: Paint) -> None:
-        """Paint an upright rectangle."""
-        self.shape([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], paint)
-
-
-def draw_lamp(canvas: Canvas, scene: Scene, thing: Thing) -> None:
+def draw_lamp(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
     """Draw a lamp post with an arm over the road; the head shines if the lamp is on."""
-    upright, arm = _Upright(canvas, thing), thing.heading
+    arm = thing.heading
     temp = 0.3 if scene.climate.night else 1.0
     steel = Paint(_STEEL, temp)
     upright.shape(capsule((0.0, 0.0), (0.0, LAMP_HEIGHT - 0.1), 0.085, 0.05), steel)
@@ -53,15 +35,12 @@ def draw_lamp(canvas: Canvas, scene: Scene, thing: Thing) -> None:
         colour = next((light.power for light in scene.lights if light.street_lamp), (1.0, 1.0, 1.0))
         top = max(colour)
         glow = (6.0 * colour[0] / top, 6.0 * colour[1] / top, 6.0 * colour[2] / top)
-        low, high = LAMP_HEIGHT - 0.04, LAMP_HEIGHT + 0.06
-        bulb = [(inner, high), (outer, high), (outer, low), (inner, low)]
-        upright.shape(bulb, Paint((0.5, 0.5, 0.5), 12.0, emit=glow))
+        bulb = Paint((0.5, 0.5, 0.5), 12.0, emit=glow)
+        upright.rect(inner, outer, LAMP_HEIGHT + 0.06, LAMP_HEIGHT - 0.04, bulb)
 
 
-def draw_tree(canvas: Canvas, scene: Scene, thing: Thing) -> None:
+def draw_tree(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
     """Draw a street tree: trunk, branches, and a crown of many small leaf clumps, dark inside and light on top."""
-    rng = np.random.default_rng(thing.seed)
-    upright = _Upright(canvas, thing)
     high, crown = rng.uniform(2.3, 2.9), rng.uniform(1.2, 1.7)
     temp = scene.climate.wall_temp * 0.5
     bark = Paint((0.085, 0.062, 0.045), temp + 0.5)
@@ -76,17 +55,14 @@ def draw_tree(canvas: Canvas, scene: Scene, thing: Thing) -> None:
         x, y = reach * math.cos(turn), 0.85 * reach * math.sin(turn)
         shade = 0.35 + 0.75 * step * (0.65 + 0.35 * y) + rng.uniform(-0.08, 0.08)
         normal: Vec = (0.7 * x, 0.35 + 0.6 * y, -0.7)
-        clump = ellipse(
-            (crown * x, high + 0.95 * crown + crown * y), rng.uniform(0.14, 0.30), rng.uniform(0.11, 0.22), 9
-        )
+        middle = (crown * x, high + 0.95 * crown + crown * y)
+        clump = ellipse(middle, rng.uniform(0.14, 0.30), rng.uniform(0.11, 0.22), 9)
         clump += rng.uniform(-0.05, 0.05, clump.shape).astype(np.float32)
         upright.shape(clump, Paint(scaled(leaf, shade), temp - 0.6 * shade, normal))
 
 
-def draw_sign(canvas: Canvas, scene: Scene, thing: Thing) -> None:
+def draw_sign(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
     """Draw a traffic sign on a pole: round or triangular."""
-    rng = np.random.default_rng(thing.seed)
-    upright = _Upright(canvas, thing)
     upright.shape(capsule((0.0, 0.0), (0.0, 2.2), 0.035, 0.03), Paint((0.30, 0.30, 0.31), 0.2))
     red, white, blue = Paint((0.5, 0.02, 0.02), 0.0), Paint((0.7, 0.7, 0.7), 0.0), Paint((0.02, 0.09, 0.42), 0.0)
     if rng.random() < 0.4:
@@ -99,9 +75,8 @@ def draw_sign(canvas: Canvas, scene: Scene, thing: Thing) -> None:
     upright.rect(-0.15, 0.15, 2.01, 2.09, white if inner is blue else red)
 
 
-def draw_bin(canvas: Canvas, scene: Scene, thing: Thing) -> None:
+def draw_bin(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
     """Draw a litter bin."""
-    upright = _Upright(canvas, thing)
     upright.rect(-0.24, 0.24, 0.05, 0.85, Paint((0.03, 0.09, 0.05), 0.2))
     for x in np.arange(-0.2, 0.21, 0.1):
         upright.rect(x - 0.015, x + 0.015, 0.12, 0.78, Paint((0.02, 0.055, 0.03), 0.2))
@@ -110,18 +85,15 @@ def draw_bin(canvas: Canvas, scene: Scene, thing: Thing) -> None:
     )
 
 
-def draw_bollards(canvas: Canvas, scene: Scene, thing: Thing) -> None:
+def draw_bollards(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
     """Draw two posts with a white band."""
-    upright = _Upright(canvas, thing)
     for x in (-0.55, 0.55):
         upright.shape(capsule((x, 0.0), (x, 0.82), 0.06, 0.06), Paint((0.05, 0.05, 0.055), 0.3))
         upright.rect(x - 0.062, x + 0.062, 0.66, 0.76, Paint((0.65, 0.65, 0.62), 0.2))
 
 
-def draw_signal(canvas: Canvas, scene: Scene, thing: Thing) -> None:
+def draw_signal(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
     """Draw a traffic light; one of the three shines."""
-    rng = np.random.default_rng(thing.seed)
-    upright = _Upright(canvas, thing)
     upright.shape(capsule((0.0, 0.0), (0.0, 2.3), 0.06, 0.05), Paint(_STEEL, 0.3))
     upright.rect(-0.17, 0.17, 2.2, 3.1, Paint((0.02, 0.02, 0.022), 1.0))
     gain = 2.2 if scene.climate.night else 1.0
@@ -132,22 +104,15 @@ def draw_signal(canvas: Canvas, scene: Scene, thing: Thing) -> None:
         upright.shape(ellipse((0.0, 2.95 - 0.29 * place), 0.105, 0.105, 14), lens)
 
 
-def draw_hot_box(canvas: Canvas, scene: Scene, thing: Thing) -> None:
+def draw_hot_box(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
     """Draw a transformer cabinet: car-warm and car-sized to the thermal camera, a slatted steel box to the other."""
-    rng = np.random.default_rng(thing.seed)
-    upright = _Upright(canvas, thing)
     half, high = rng.uniform(0.6, 0.8), rng.uniform(1.05, 1.3)
     heat = rng.uniform(6.0, 9.0)
     tone = rng.uniform(0.16, 0.26)
     upright.rect(-half - 0.05, half + 0.05, 0.0, 0.12, Paint((0.14, 0.14, 0.14), 1.0))
     upright.rect(-half, half, 0.1, high, Paint((tone * 0.85, tone, tone * 0.85), heat * 0.6))
-    upright.rect(
-        -half - 0.04,
-        half + 0.04,
-        high - 0.04,
-        high + 0.06,
-        Paint((tone * 1.2, tone * 1.35, tone * 1.2), heat * 0.5, (0.0, 0.8, -0.6)),
-    )
+    lid = Paint((tone * 1.2, tone * 1.35, tone * 1.2), heat * 0.5, (0.0, 0.8, -0.6))
+    upright.rect(-half - 0.04, half + 0.04, high - 0.04, high + 0.06, lid)
     for x0, x1 in ((-half + 0.08, -0.04), (0.04, half - 0.08)):
         upright.rect(x0, x1, 0.2, high - 0.12, Paint((tone * 0.75, tone * 0.9, tone * 0.75), heat))
         for y in np.arange(0.28, high - 0.2, 0.11):
@@ -155,10 +120,8 @@ def draw_hot_box(canvas: Canvas, scene: Scene, thing: Thing) -> None:
     upright.shape([(-0.1, high * 0.62), (0.1, high * 0.62), (0.0, high * 0.62 + 0.18)], Paint((0.7, 0.5, 0.03), heat))
 
 
-def draw_hot_pipe(canvas: Canvas, scene: Scene, thing: Thing) -> None:
+def draw_hot_pipe(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
     """Draw a steam stack: as tall and warm as a person to the thermal camera, a striped pipe to the other."""
-    rng = np.random.default_rng(thing.seed)
-    upright = _Upright(canvas, thing)
     high, wide = rng.uniform(1.35, 1.65), rng.uniform(0.17, 0.23)
     heat = rng.uniform(8.0, 12.0)
     upright.rect(-wide - 0.12, wide + 0.12, 0.0, 0.1, Paint((0.2, 0.2, 0.2), heat * 0.5))
@@ -184,4 +147,4 @@ def contact_shadow(canvas: Canvas, ground: list[tuple[float, float]], strength: 
     mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
     cv2.fillPoly(mask, [np.round((pixels - (x0, y0)) * 8).astype(np.int32)], 255, cv2.LINE_AA, 3)
     weight = cv2.GaussianBlur(mask, (0, 0), soft).astype(np.float32) * (strength / 255.0)
-    canvas.darken(slice(y0, y1), slice(x0, x1), weight)
+    canvas.surf[ALBEDO, y0:y1, x0:x1] *= 1.0 - (canvas.owner[y0:y1, x0:x1] == GROUND) * weight

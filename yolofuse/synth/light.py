@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from yolofuse.synth.canvas import ALBEDO, EMIT, F32, FAR, GROUND, NORMAL, TEMP, Camera, Canvas, Cutout, Rgb, Vec, f32
+from yolofuse.synth import knobs
+from yolofuse.synth.canvas import ALBEDO, EMIT, F32, FAR, NORMAL, TEMP, Camera, Canvas, Cutout, Rgb, Vec, f32
 from yolofuse.synth.car import footprint
 from yolofuse.synth.scene import Light, Scene, Thing
 
@@ -18,46 +18,32 @@ SUN = -1
 _WALL_HEIGHT = 8.0
 
 
-@dataclass(slots=True)
-class Shadows:
-    """Shadow on the ground of each light; key -1 is the sun, else the index of the lamp.
-
-    Shapes:
-        maps: each (H, W), 0 lit to 1 dark
-    """
-
-    size: tuple[int, int]
-    maps: dict[int, F32] = field(default_factory=dict)
-
-    def of(self, key: int) -> F32:
-        """Return the map of one light, made on the first call."""
-        if key not in self.maps:
-            self.maps[key] = np.zeros(self.size, np.float32)
-        return self.maps[key]
+Shadows = defaultdict[int, F32]
+"""Shadow on the ground of each light, (H, W), 0 lit to 1 dark; key -1 is the sun, else the index of the lamp."""
 
 
 def cast_shadows(scene: Scene, drawn: Sequence[tuple[Thing, Cutout]]) -> Shadows:
     """Return the shadows that things cast on the ground, away from the sun or from each lamp near them."""
     camera = scene.camera
-    shadows = Shadows((camera.height, camera.width))
+    shadows: Shadows = defaultdict(lambda: np.zeros((camera.height, camera.width), np.float32))
     for thing, cutout in drawn:
         if thing.kind == "lamp":
             continue
         if scene.climate.sun_dir is not None:
-            _cast(shadows.of(SUN), camera, thing, cutout, scene.climate.sun_dir, None)
+            _cast(shadows[SUN], camera, thing, cutout, scene.climate.sun_dir)
         for key, light in enumerate(scene.lights):
             near = math.hypot(light.at[0] - thing.x, light.at[2] - thing.z)
             if light.street_lamp and 0.5 < near < 5.0:
-                _cast(shadows.of(key), camera, thing, cutout, None, light)
-    for shadow in shadows.maps.values():
+                _cast(shadows[key], camera, thing, cutout, light)
+    for shadow in shadows.values():
         cv2.GaussianBlur(shadow, (0, 0), camera.width / 420, dst=shadow)
     return shadows
 
 
-def _cast(out: F32, camera: Camera, thing: Thing, cutout: Cutout, sun: Vec | None, lamp: Light | None) -> None:
+def _cast(out: F32, camera: Camera, thing: Thing, cutout: Cutout, light: Vec | Light) -> None:
     if thing.kind == "car":
         solid = [(x, y, z) for grow, y in ((0.05, 0.3), (0.0, 0.9), (-0.35, 1.4)) for x, z in footprint(thing, grow)]
-        ground = _on_ground(np.asarray(solid, np.float32), sun, lamp)
+        ground = _on_ground(np.asarray(solid, np.float32), light)
         if ground is not None:
             pixels = cv2.convexHull(camera.project(ground))
             mask = np.zeros(out.shape, np.uint8)
@@ -70,7 +56,7 @@ def _cast(out: F32, camera: Camera, thing: Thing, cutout: Cutout, sun: Vec | Non
     per_px = thing.z / camera.focal
     up = np.maximum(camera.eye - (corners[:, 1] - camera.cy) * per_px, 0.0)
     upright = np.stack([(corners[:, 0] - camera.cx) * per_px, up, np.full(4, thing.z, np.float32)], 1)
-    ground = _on_ground(upright.astype(np.float32), sun, lamp)
+    ground = _on_ground(upright.astype(np.float32), light)
     if ground is None:
         return
     target = camera.project(ground)
@@ -85,21 +71,21 @@ def _cast(out: F32, camera: Camera, thing: Thing, cutout: Cutout, sun: Vec | Non
     np.maximum(roi, warped.astype(np.float32) / 255.0, out=roi)
 
 
-def _on_ground(points: F32, sun: Vec | None, lamp: Light | None) -> F32 | None:
-    """Project points along the light onto the ground; None if that is behind the camera or infinitely far.
+def _on_ground(points: F32, light: Vec | Light) -> F32 | None:
+    """Project points away from the sun or a lamp onto the ground; None if that is behind the camera or far away.
 
     Shapes:
         points: (N, 3) -> (N, 3)
     """
     ground = points.copy()
-    if sun is not None:
-        ground[:, 0] -= points[:, 1] * sun[0] / sun[1]
-        ground[:, 2] -= points[:, 1] * sun[2] / sun[1]
-    elif lamp is not None:
-        if float(points[:, 1].max()) > 0.8 * lamp.at[1]:
+    if not isinstance(light, Light):
+        ground[:, 0] -= points[:, 1] * light[0] / light[1]
+        ground[:, 2] -= points[:, 1] * light[2] / light[1]
+    else:
+        if float(points[:, 1].max()) > 0.8 * light.at[1]:
             return None
-        reach = (lamp.at[1] / (lamp.at[1] - points[:, 1]))[:, None]
-        at = np.asarray(lamp.at, np.float32)
+        reach = (light.at[1] / (light.at[1] - points[:, 1]))[:, None]
+        at = np.asarray(light.at, np.float32)
         ground = (at + (points - at) * reach).astype(np.float32)
     ground[:, 1] = 0.0
     return None if float(ground[:, 2].min()) < 1.5 else ground
@@ -124,12 +110,12 @@ def shade(scene: Scene, surf: F32, depth: F32, on_ground: F32, shadows: Shadows,
     if climate.sun_dir is not None:
         sx, sy, sz = climate.sun_dir
         facing = np.maximum(nx * sx + ny * sy + nz * sz, 0.0)
-        free = _sunlit(scene, x, y) * (1 - on_ground * shadows.of(SUN)[rows, cols])
+        free = _sunlit(scene, x, y) * (1 - on_ground * shadows[SUN][rows, cols])
         light += _colour(climate.sun_light) * (facing * free)
     for key, lamp in enumerate(scene.lights):
         strength = _lamp_light(lamp, x, y, depth, (f32(nx), f32(ny), f32(nz)))
-        if key in shadows.maps:
-            strength *= 1 - np.float32(0.85) * on_ground * shadows.of(key)[rows, cols]
+        if key in shadows:
+            strength *= 1 - np.float32(0.85) * on_ground * shadows[key][rows, cols]
         light += _colour(lamp.power) * strength
     radiance = f32(surf[ALBEDO] * light + surf[EMIT])
     veil = np.where(depth < FAR, 1 - np.exp(-np.float32(climate.haze_per_m) * depth), np.float32(0.0))
@@ -165,7 +151,7 @@ def _sunlit(scene: Scene, x: F32, y: F32) -> F32:
     """Return 0 in the shadow of the row of houses on the sun's side, 1 in the sun, with a soft edge."""
     assert scene.climate.sun_dir is not None
     sx, sy, _ = scene.climate.sun_dir
-    wall = scene.street.right_wall if sx > 0 else scene.street.left_wall
+    wall = scene.street.wall(math.copysign(1.0, sx))
     edge = _WALL_HEIGHT - np.abs(wall - x) * (sy / abs(sx))
     return f32(np.clip((y - edge) * 2.5 + 0.5, 0.0, 1.0))
 
@@ -181,21 +167,16 @@ def _lamp_light(lamp: Light, x: F32, y: F32, z: F32, normal: tuple[F32, F32, F32
     return f32(facing * cone * cone * near * near)
 
 
-def ground_mask(owner: npt.NDArray[np.int16]) -> F32:
-    """Return 1 on ground pixels and 0 elsewhere.
+def equalise_heat(canvas: Canvas, cutout: Cutout, owner: int, street_temp: F32) -> None:
+    """Give a thing the temperature of the empty street behind it, leaving little of its own pattern.
 
     Shapes:
-        owner: (h, w) -> (h, w)
+        street_temp: (H, W)
     """
-    return f32(owner == GROUND)
-
-
-def equalise_heat(canvas: Canvas, cutout: Cutout, owner: int, share: float) -> None:
-    """Give a thing the temperature of the empty street behind it, leaving ``share`` of its own pattern."""
     region = (cutout.rows, cutout.cols)
     mine = canvas.owner[region] == owner
     temp = canvas.surf[(TEMP, *region)]
     behind = cutout.surf_behind[TEMP]
-    soft = cv2.GaussianBlur(canvas.stage_temp[region], (0, 0), max(canvas.camera.width / 130, 1.0))
-    rough = (1 - share) * soft + share * (temp + soft)
+    soft = cv2.GaussianBlur(street_temp[region], (0, 0), max(canvas.camera.width / 130, 1.0))
+    rough = (1 - knobs.CAMOUFLAGE) * soft + knobs.CAMOUFLAGE * (temp + soft)
     canvas.surf[(TEMP, *region)] = np.where(mine, rough, np.where(cutout.mask > 0, behind, temp))

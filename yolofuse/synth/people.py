@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from yolofuse.synth import knobs
-from yolofuse.synth.canvas import F32, NORMAL, Canvas, Paint, Rgb, capsule, ellipse, scaled
+from yolofuse.synth.canvas import NORMAL, Canvas, Cutout, Paint, Rgb, Upright, Vec, capsule, ellipse, scaled
 from yolofuse.synth.scene import Scene, Thing
 
 _TOPS: tuple[Rgb, ...] = (
@@ -53,9 +54,7 @@ class Figure:
     build: float
 
 
-def random_figure(rng: np.random.Generator) -> Figure:
-    """Return a person of random appearance and pose."""
-
+def _random_figure(rng: np.random.Generator) -> Figure:
     def one(choices: tuple[Rgb, ...]) -> Rgb:
         colour = choices[int(rng.integers(len(choices)))]
         return scaled(colour, rng.uniform(0.8, 1.2))
@@ -76,26 +75,24 @@ def random_figure(rng: np.random.Generator) -> Figure:
     )
 
 
-class _Body:
+class _Body(Upright):
     """Draws the parts of a figure; ``heat`` scales body warmth, ``flat`` replaces it, ``glow`` makes a lit poster."""
 
     def __init__(
-        self, canvas: Canvas, at: tuple[float, float, float], tall: float, heat: float, flat: float | None, glow: float
+        self, canvas: Canvas, at: Vec, tall: float, heat: float = 0.0, flat: float | None = None, glow: float = 0.0
     ) -> None:
-        self.canvas, self.tall, self.heat, self.flat, self.glow = canvas, tall, heat, flat, glow
-        self.depth = at[2]
-        self.scale = canvas.camera.scale(at[2]) * tall
-        self.origin = canvas.camera.project([at])[0]
+        super().__init__(canvas, at, tall)
+        self.heat, self.flat, self.glow = heat, flat, glow
 
-    def part(self, outline: F32, colour: Rgb, warmth: float) -> None:
+    def part(self, outline: npt.ArrayLike, colour: Rgb, warmth: float) -> None:
         """Paint an outline given in shares of the body height, y upwards from the feet."""
         temp = self.heat * warmth if self.flat is None else self.flat
-        pixels = self.origin + outline * np.array([self.scale, -self.scale], np.float32)
-        self.canvas.fill(pixels, Paint(colour, temp, emit=scaled(colour, self.glow)), self.depth)
+        self.shape(outline, Paint(colour, temp, emit=scaled(colour, self.glow)))
 
 
-def draw_figure(body: _Body, figure: Figure) -> None:
-    """Paint a whole person, far limbs first."""
+def _draw_figure(body: _Body, rng: np.random.Generator) -> None:
+    """Paint a whole person of random appearance and pose, far limbs first."""
+    figure = _random_figure(rng)
     turn, build = figure.turn, figure.build
     # a long stride lowers the hips; without this walkers would float
     body.origin = body.origin + np.array([0.0, body.scale * 0.455 * (1 - math.cos(figure.stride))], np.float32)
@@ -107,28 +104,23 @@ def draw_figure(body: _Body, figure: Figure) -> None:
         body.part(pack, scaled(figure.bottom, 2.2), 3.0)
     _leg(body, figure, 1.0, 1.0)
     hip, chest = wide * 0.82, wide * 1.02
-    torso = np.array(
-        [
-            (-hip, 0.47), (-wide * 0.84, 0.58), (-wide * 0.90, 0.68), (-chest, 0.77), (-chest * 0.93, 0.806),
-            (-chest * 0.7, 0.828), (-0.035, 0.852), (0.035, 0.852), (chest * 0.7, 0.828), (chest * 0.93, 0.806),
-            (chest, 0.77), (wide * 0.90, 0.68), (wide * 0.84, 0.58), (hip, 0.47),
-        ],
-        np.float32,
-    )  # fmt: skip
+    torso = [
+        (-hip, 0.47), (-wide * 0.84, 0.58), (-wide * 0.90, 0.68), (-chest, 0.77), (-chest * 0.93, 0.806),
+        (-chest * 0.7, 0.828), (-0.035, 0.852), (0.035, 0.852), (chest * 0.7, 0.828), (chest * 0.93, 0.806),
+        (chest, 0.77), (wide * 0.90, 0.68), (wide * 0.84, 0.58), (hip, 0.47),
+    ]  # fmt: skip
     body.part(torso, figure.top, _TOP_HEAT)
     if figure.coat:
-        skirt = np.array([(-hip, 0.52), (hip, 0.52), (hip * 1.35, 0.28), (-hip * 1.35, 0.28)], np.float32)
+        skirt = [(-hip, 0.52), (hip, 0.52), (hip * 1.35, 0.28), (-hip * 1.35, 0.28)]
         body.part(skirt, scaled(figure.top, 0.9), _TOP_HEAT * 0.8)
     elif not figure.profile:
-        zip_line = np.array([(-0.006, 0.48), (0.006, 0.48), (0.006, 0.82), (-0.006, 0.82)], np.float32)
+        zip_line = [(-0.006, 0.48), (0.006, 0.48), (0.006, 0.82), (-0.006, 0.82)]
         body.part(zip_line, scaled(figure.top, 0.55), _TOP_HEAT * 1.1)
     _head(body, figure)
     _arm(body, figure, 1.0, 0.92)
     if figure.bag == 2:
         side = turn * wide * 1.15
-        bag = np.array(
-            [(side - 0.05, 0.33), (side + 0.05, 0.33), (side + 0.042, 0.45), (side - 0.042, 0.45)], np.float32
-        )
+        bag = [(side - 0.05, 0.33), (side + 0.05, 0.33), (side + 0.042, 0.45), (side - 0.042, 0.45)]
         body.part(bag, scaled(figure.hair, 2.0), 2.0)
 
 
@@ -156,11 +148,8 @@ def _leg(body: _Body, figure: Figure, which: float, shade: float) -> None:
     body.part(capsule(hip, knee, 0.058 * figure.build, 0.043), colour, _LEG_HEAT)
     body.part(capsule(knee, ankle, 0.043, 0.030), colour, _LEG_HEAT * 0.85)
     toe = 0.055 * figure.turn if figure.profile else spread * 0.25
-    body.part(
-        capsule((ankle[0], ankle[1] - 0.005), (ankle[0] + toe, max(ankle[1] - 0.015, 0.018)), 0.026, 0.020),
-        (0.03, 0.028, 0.026),
-        _SHOE_HEAT,
-    )
+    shoe = capsule((ankle[0], ankle[1] - 0.005), (ankle[0] + toe, max(ankle[1] - 0.015, 0.018)), 0.026, 0.020)
+    body.part(shoe, (0.03, 0.028, 0.026), _SHOE_HEAT)
 
 
 def _arm(body: _Body, figure: Figure, which: float, shade: float) -> None:
@@ -176,49 +165,44 @@ def _arm(body: _Body, figure: Figure, which: float, shade: float) -> None:
     body.part(capsule(elbow, hand, 0.033, 0.024), scaled(figure.top, shade * 0.96), _TOP_HEAT)
 
 
-def round_off(canvas: Canvas, rows: slice, cols: slice, mask: F32) -> None:
-    """Bend the normals at the rim of a silhouette, so that light models a body and not a cardboard cut-out.
-
-    Shapes:
-        mask: (h, w), 0..1
-    """
+def round_off(canvas: Canvas, cutout: Cutout) -> None:
+    """Bend the normals at the rim of a silhouette, so that light models a body and not a cardboard cut-out."""
+    mask = cutout.mask.astype(np.float32) / 255.0
     size = max(mask.shape[1] / 7.0, 1.0)
     soft = cv2.GaussianBlur(mask, (0, 0), size)
     tilt_x, tilt_y = cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1)
-    normals = canvas.surf[NORMAL, rows, cols]
+    normals = canvas.surf[NORMAL, cutout.rows, cutout.cols]
     inside = mask > 0.5
     normals[0][inside] = (-tilt_x * size * 0.35)[inside]
     normals[1][inside] = (0.15 + tilt_y * size * 0.2)[inside]
 
 
-def draw_person(canvas: Canvas, scene: Scene, thing: Thing) -> None:
+def draw_person(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
     """Draw a walker: face and hands hottest, then clothes, shoes nearly cold."""
-    rng = np.random.default_rng(thing.seed)
     tall = rng.uniform(1.58, 1.88)
     heat = knobs.PERSON_HEAT[scene.climate.mood] * rng.uniform(0.85, 1.15)
-    draw_figure(_Body(canvas, (thing.x, 0.0, thing.z), tall, heat, None, 0.0), random_figure(rng))
+    _draw_figure(_Body(upright.canvas, thing.foot, tall, heat), rng)
 
 
-def draw_mannequin(canvas: Canvas, scene: Scene, thing: Thing) -> None:
+def draw_mannequin(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
     """Draw a dressed shop dummy on its foot plate: a person to the RGB camera, nothing to the thermal one."""
-    rng = np.random.default_rng(thing.seed)
     temp = scene.climate.road_temp + rng.uniform(-0.3, 0.3)
-    plate = canvas.camera.project([(thing.x - 0.3, 0.0, thing.z), (thing.x + 0.3, 0.06, thing.z)])
-    (x0, y0), (x1, y1) = plate.tolist()
-    canvas.fill([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], Paint((0.2, 0.2, 0.21), temp), thing.z)
-    draw_figure(_Body(canvas, (thing.x, 0.04, thing.z), rng.uniform(1.6, 1.8), 0.0, temp, 0.0), random_figure(rng))
+    canvas, x, z = upright.canvas, thing.x, thing.z
+    (x0, y0), (x1, y1) = canvas.camera.project([(x - 0.3, 0.0, z), (x + 0.3, 0.06, z)]).tolist()
+    canvas.fill([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], Paint((0.2, 0.2, 0.21), temp), z)
+    body = _Body(canvas, (x, 0.04, z), rng.uniform(1.6, 1.8), flat=temp)
+    _draw_figure(body, rng)
 
 
-def draw_poster(canvas: Canvas, scene: Scene, thing: Thing) -> None:
+def draw_poster(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
     """Draw an advertising panel with a person on it, lit from inside at night; to the thermal camera a flat sheet."""
-    rng = np.random.default_rng(thing.seed)
     glow = 0.55 if scene.climate.night else 0.0
     temp = scene.climate.road_temp + (0.8 if scene.climate.night else 0.2)
     x, z = thing.x, thing.z
 
     def sheet(half: float, low: float, high: float, colour: Rgb, lit: float) -> None:
         corners = [(x - half, low, z), (x + half, low, z), (x + half, high, z), (x - half, high, z)]
-        canvas.face(corners, Paint(colour, temp, emit=scaled(colour, lit)))
+        upright.canvas.face(corners, Paint(colour, temp, emit=scaled(colour, lit)))
 
     sheet(0.08, 0.0, 0.4, (0.10, 0.10, 0.11), 0.0)
     sheet(0.74, 0.30, 2.42, (0.07, 0.07, 0.08), 0.0)
@@ -226,20 +210,18 @@ def draw_poster(canvas: Canvas, scene: Scene, thing: Thing) -> None:
     back = (float(hue[0]), float(hue[1]), float(hue[2]))
     for step in range(6):
         sheet(0.66, 0.38 + step * 0.325, 0.38 + (step + 1) * 0.325 + 0.01, scaled(back, 0.7 + 0.1 * step), glow)
-    draw_figure(
-        _Body(canvas, (x + rng.uniform(-0.2, 0.2), 0.45, z), rng.uniform(1.45, 1.7), 0.0, temp, glow),
-        random_figure(rng),
-    )
+    at = (x + rng.uniform(-0.2, 0.2), 0.45, z)
+    body = _Body(upright.canvas, at, rng.uniform(1.45, 1.7), flat=temp, glow=glow)
+    _draw_figure(body, rng)
 
 
-def draw_dog(canvas: Canvas, scene: Scene, thing: Thing) -> None:
+def draw_dog(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
     """Draw a dog: warm in the thermal image, and not like a person in the other."""
-    rng = np.random.default_rng(thing.seed)
     turn = float(rng.choice([-1.0, 1.0]))
     coat = scaled(
         ((0.30, 0.19, 0.09), (0.04, 0.035, 0.03), (0.5, 0.46, 0.4))[int(rng.integers(3))], rng.uniform(0.8, 1.2)
     )
-    body = _Body(canvas, (thing.x, 0.0, thing.z), 1.0, 1.0, None, 0.0)
+    body = _Body(upright.canvas, thing.foot, 1.0, heat=1.0)
     for x, shade in ((-0.24, 0.7), (0.22, 0.7), (-0.29, 1.0), (0.27, 1.0)):
         body.part(
             capsule((x * turn, 0.38), (x * turn + rng.uniform(-0.05, 0.05), 0.02), 0.05, 0.03), scaled(coat, shade), 6.0

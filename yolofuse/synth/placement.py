@@ -8,13 +8,13 @@ import numpy as np
 
 from yolofuse.synth import knobs
 from yolofuse.synth.canvas import Camera, Rgb, scaled
+from yolofuse.synth.furniture import LAMP_HEIGHT, LAMP_REACH
 from yolofuse.synth.scene import PERSON, VEHICLE, Climate, Light, Street, Thing, pick
 
 Box = tuple[float, float, float, float]
 _TRIES = 60
 _ELSE = {"person_lit": "person_dark", "car_cold_lit": "car_warm_dark"}
 """Fallback kinds for a street without light for the first choice."""
-_LAMP_HEIGHT = 5.6
 _LAMP_COLOURS: tuple[Rgb, ...] = ((1.0, 0.66, 0.30), (1.0, 0.76, 0.46), (1.0, 0.90, 0.74))
 
 
@@ -32,22 +32,14 @@ class Placement:
         rng, colour = self.rng, _LAMP_COLOURS[int(self.rng.integers(len(_LAMP_COLOURS)))]
         z, side = rng.uniform(6.5, 12.5), float(rng.choice([-1.0, 1.0]))
         while z < 46:
-            x = self.street.left_kerb - 0.5 if side < 0 else self.street.right_kerb + 0.5
+            x = self.street.kerb(side) + 0.5 * side
             nearest = self.things == []
             chance = knobs.FIRST_LAMP_ON if nearest else knobs.LAMPS_ON if z < 32 else 1.0
             lit = self.climate.night and bool(rng.random() < chance)
-            self._add("lamp", x, z, lit=lit, heading=-side)
+            self._add(Thing("lamp", x, z, self._seed(), lit=lit, heading=-side))
             if lit:
-                power = rng.uniform(42.0, 56.0)
-                self.lights.append(
-                    Light(
-                        (x - side * 1.3, _LAMP_HEIGHT, z),
-                        (0.0, -1.0, 0.0),
-                        scaled(colour, power),
-                        knobs.LAMP_CONE[0],
-                        knobs.LAMP_CONE[1],
-                    )
-                )
+                head, power = (x - side * LAMP_REACH, LAMP_HEIGHT, z), scaled(colour, rng.uniform(42.0, 56.0))
+                self.lights.append(Light(head, (0.0, -1.0, 0.0), power, *knobs.LAMP_CONE))
             z, side = z + rng.uniform(8.5, 12.0), -side
 
     def objects(self) -> None:
@@ -71,11 +63,12 @@ class Placement:
                 side = float(self.rng.choice([-1.0, 1.0]))
                 z = self.rng.uniform(7.5, 16.0)
                 x = self._pavement_x(side, inner=0.35 if kind in ("mannequin", "dog") else 0.62)
-                if not self._free(self._box(x, z, *size), 0.3):
+                box = self._box(x, z, *size)
+                if not self._free(box, 0.3):
                     continue
                 if self.climate.night and kind != "poster" and self.light_at(x, z) < knobs.LIT_ABOVE:
                     continue
-                self._add(kind, x, z, variant=kind, box=self._box(x, z, *size))
+                self._add(Thing(kind, x, z, self._seed(), variant=kind), box)
                 break
 
     def clutter(self) -> None:
@@ -125,7 +118,8 @@ class Placement:
                 x = rng.uniform(self.street.left_kerb, self.street.right_kerb)
             box = self._box(x, z, 0.75, 1.8)
             if self._free(box, 0.05) and self._lit_enough(variant, x, z, 0.4):
-                self._add("person", x, z, PERSON, variant, camouflaged=variant == "person_crossover", box=box)
+                cold = variant == "person_crossover"
+                self._add(Thing("person", x, z, self._seed(), PERSON, variant, camouflaged=cold), box)
                 return True
         return False
 
@@ -140,15 +134,14 @@ class Placement:
                 heading += rng.uniform(-0.25, 0.25)
             else:
                 parked = variant != "car_running"
-                edge = street.right_kerb if side > 0 else street.left_kerb
-                x = edge - side * (1.15 if parked else rng.uniform(1.6, 2.2))
+                x = street.kerb(side) - side * (1.15 if parked else rng.uniform(1.6, 2.2))
                 heading = (0.0 if side > 0 else math.pi) + rng.uniform(-0.08, 0.08)
             half = 2.2 * abs(math.sin(heading)) + 0.9 * abs(math.cos(heading))
             near = z - 0.9 - 1.2 * abs(math.cos(heading))
             box = self._box(x, near, 2 * half, 1.6)
             if self._free(box, 0.12) and self._lit_enough(variant, x, z, 0.8 * half):
                 running = variant == "car_running"
-                self._add("car", x, z, VEHICLE, variant, heading, "cold" in variant, running, box=box)
+                self._add(Thing("car", x, z, self._seed(), VEHICLE, variant, heading, "cold" in variant, running), box)
                 if running and self.climate.night:
                     self._headlights(x, z, heading)
                 return True
@@ -157,27 +150,19 @@ class Placement:
     def _headlights(self, x: float, z: float, heading: float) -> None:
         ahead = (math.sin(heading), math.cos(heading))
         tilt = 0.16
-        self.lights.append(
-            Light(
-                (x + 2.3 * ahead[0], 0.75, z + 2.3 * ahead[1]),
-                (ahead[0] * math.cos(tilt), -math.sin(tilt), ahead[1] * math.cos(tilt)),
-                (7.0, 6.8, 6.2),
-                0.86,
-                0.985,
-                street_lamp=False,
-            )
-        )
+        at = (x + 2.3 * ahead[0], 0.75, z + 2.3 * ahead[1])
+        aim = (ahead[0] * math.cos(tilt), -math.sin(tilt), ahead[1] * math.cos(tilt))
+        self.lights.append(Light(at, aim, (7.0, 6.8, 6.2), 0.86, 0.985, street_lamp=False))
 
     def _place_clutter(self, kind: str, side: float, z: float, inner: float, size: tuple[float, float]) -> None:
         x = self._pavement_x(side, inner)
         box = self._box(x, z, *size)
         if z > 17 or self._free(box, 0.45):
-            self._add(kind, x, z, heading=-side, box=box)
+            self._add(Thing(kind, x, z, self._seed()), box)
 
     def _pavement_x(self, side: float, inner: float) -> float:
         """X on a pavement, ``inner`` from 0 at the kerb to 1 at the wall."""
-        edge = self.street.right_kerb if side > 0 else self.street.left_kerb
-        return edge + side * inner * self.street.pavement
+        return self.street.kerb(side) + side * inner * self.street.pavement
 
     def _box(self, x: float, z: float, width: float, height: float) -> Box:
         (x0, y0), (x1, y1) = self.camera.project([(x - width / 2, height, z), (x + width / 2, 0.0, z)]).tolist()
@@ -194,24 +179,11 @@ class Placement:
             for other in self._boxes
         )
 
-    def _add(
-        self,
-        kind: str,
-        x: float,
-        z: float,
-        class_id: int | None = None,
-        variant: str = "",
-        heading: float = 0.0,
-        camouflaged: bool = False,
-        running: bool = False,
-        *,
-        lit: bool = False,
-        box: Box | None = None,
-    ) -> None:
-        seed = int(self.rng.integers(0, 2**31))
-        self.things.append(
-            Thing(kind, float(x), float(z), seed, class_id, variant, float(heading), camouflaged, running, lit)
-        )
+    def _seed(self) -> int:
+        return int(self.rng.integers(0, 2**31))
+
+    def _add(self, thing: Thing, box: Box | None = None) -> None:
+        self.things.append(thing)
         if box is not None:
             self._boxes.append(box)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -11,15 +12,15 @@ import numpy.typing as npt
 
 from yolofuse.synth import furniture, knobs, people
 from yolofuse.synth.backdrop import draw_backdrop
-from yolofuse.synth.canvas import F32, TEMP, U8, Canvas, Cutout
+from yolofuse.synth.canvas import F32, GROUND, TEMP, U8, Canvas, Cutout, Upright, f32
 from yolofuse.synth.car import footprint
-from yolofuse.synth.light import Shadows, cast_shadows, equalise_heat, ground_mask, shade, warm_by_sun
+from yolofuse.synth.light import Shadows, cast_shadows, equalise_heat, shade, warm_by_sun
 from yolofuse.synth.scene import Scene, Thing, rng_of
 from yolofuse.synth.scene_plan import plan
 from yolofuse.synth.sensors import expose_ir, expose_rgb, grey, rgb_noise, tone
 from yolofuse.synth.vehicles import draw_car
 
-Draw = Callable[[Canvas, Scene, Thing], None]
+Draw = Callable[[Upright, Scene, Thing, np.random.Generator], None]
 
 _DRAW: Mapping[str, Draw] = {
     "person": people.draw_person,
@@ -49,21 +50,15 @@ _ROUND = ("person", "mannequin", "hot_pipe")
 class DrawnObject:
     """One drawn object and how well each camera shows it; ``labelled`` decides whether it gets a box.
 
-    Attributes:
-        class_id: 0 person, 1 vehicle.
-        variant: The entry of ``knobs.KINDS`` it was drawn for.
-        box_xyxy: Pixels of the finished image, clipped to it, hidden parts included.
-        share: Fraction of it that is inside the image and not hidden, 0..1.
-        rgb: Root-mean-square contrast in the RGB image against the same scene without it, over the camera's noise.
-        ir: The same in the thermal image.
+    ``rgb`` and ``ir`` are root-mean-square contrasts against the same scene without it, over the camera's noise.
     """
 
-    class_id: int
-    variant: str
-    box_xyxy: tuple[float, float, float, float]
-    share: float
-    rgb: float
-    ir: float
+    class_id: int  # 0 person, 1 vehicle
+    variant: str  # the entry of ``knobs.KINDS`` it was drawn for
+    box_xyxy: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # clipped to the image, hidden parts included
+    share: float = 0.0  # fraction of it that is inside the image and not hidden, 0..1
+    rgb: float = 0.0
+    ir: float = 0.0
 
     @property
     def rgb_sees(self) -> bool:
@@ -115,22 +110,19 @@ def _render(scene: Scene, noise_seed: int) -> Pair:
     canvas = Canvas(scene.camera)
     draw_backdrop(canvas, scene)
     warm_by_sun(canvas, scene)
-    canvas.set_stage()
-    drawn: list[tuple[Thing, Cutout]] = []
-    objects: list[tuple[Thing, Cutout | None]] = []
+    street_temp = canvas.surf[TEMP].copy()
+    numbers = itertools.count(1)
+    placed: list[tuple[Thing, int, Cutout | None]] = []
     for thing in scene.things:
-        owner = len(objects) + 1 if thing.class_id is not None else 0
-        cutout = _place(canvas, scene, thing, owner)
-        if owner:
-            objects.append((thing, cutout))
-        if cutout is not None:
-            drawn.append((thing, cutout))
-    shadows = cast_shadows(scene, drawn)
+        owner = next(numbers) if thing.class_id is not None else 0
+        placed.append((thing, owner, _place(canvas, scene, thing, owner, street_temp)))
+    shadows = cast_shadows(scene, [(thing, cutout) for thing, _, cutout in placed if cutout is not None])
     everything = (slice(0, scene.camera.height), slice(0, scene.camera.width))
-    light = shade(scene, canvas.surf, canvas.depth, ground_mask(canvas.owner), shadows, *everything)
+    light = shade(scene, canvas.surf, canvas.depth, f32(canvas.owner == GROUND), shadows, *everything)
     seen = tuple(
         _measure_visibility(canvas, scene, thing, cutout, owner, light, shadows)
-        for owner, (thing, cutout) in enumerate(objects, start=1)
+        for thing, owner, cutout in placed
+        if owner
     )
     rng = np.random.default_rng(noise_seed)
     bgr = expose_rgb(canvas, scene, light, rng)
@@ -139,7 +131,7 @@ def _render(scene: Scene, noise_seed: int) -> Pair:
     return Pair(bgr, ir, canvas.owner[::step, ::step].copy(), seen, scene)
 
 
-def _place(canvas: Canvas, scene: Scene, thing: Thing, owner: int) -> Cutout | None:
+def _place(canvas: Canvas, scene: Scene, thing: Thing, owner: int, street_temp: F32) -> Cutout | None:
     if thing.kind == "car":
         furniture.contact_shadow(canvas, footprint(thing, 0.12), 0.85)
     else:
@@ -148,16 +140,16 @@ def _place(canvas: Canvas, scene: Scene, thing: Thing, owner: int) -> Cutout | N
         furniture.contact_shadow(canvas, ring, 0.6)
     half, high = _REACH.get(thing.kind, (1.1, 2.7))
     scale = canvas.camera.scale(max(thing.z - (2.5 if thing.kind == "car" else 0.0), 1.5))
-    (x, y), pad = canvas.camera.project([(thing.x, 0.0, thing.z)])[0].tolist(), 4
+    (x, y), pad = canvas.camera.project([thing.foot])[0].tolist(), 4
     canvas.begin(owner, (x - half * scale - pad, y - high * scale - pad, x + half * scale + pad, y + 1.1 * scale + pad))
-    _DRAW[thing.kind](canvas, scene, thing)
+    _DRAW[thing.kind](Upright(canvas, thing.foot), scene, thing, np.random.default_rng(thing.seed))
     cutout = canvas.end()
     if cutout is None:
         return None
     if thing.kind in _ROUND:
-        people.round_off(canvas, cutout.rows, cutout.cols, cutout.mask.astype(np.float32) / 255.0)
+        people.round_off(canvas, cutout)
     if thing.camouflaged:
-        equalise_heat(canvas, cutout, owner, knobs.CAMOUFLAGE)
+        equalise_heat(canvas, cutout, owner, street_temp)
     return cutout
 
 
@@ -165,18 +157,19 @@ def _measure_visibility(
     canvas: Canvas, scene: Scene, thing: Thing, cutout: Cutout | None, owner: int, light: F32, shadows: Shadows
 ) -> DrawnObject:
     """Measure one object's contrast in both images against the scene without it, on the pixels where it is in front."""
-    class_id = thing.class_id if thing.class_id is not None else -1
+    assert thing.class_id is not None
+    unseen = DrawnObject(thing.class_id, thing.variant)
     if cutout is None:
-        return DrawnObject(class_id, thing.variant, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0)
+        return unseen
     camera, region = canvas.camera, (cutout.rows, cutout.cols)
     mine = canvas.owner[region] == owner
     x0, y0, x1, y1 = cutout.box
     clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, camera.width), min(y1, camera.height))
     inside = (clipped[2] - clipped[0]) * (clipped[3] - clipped[1]) / max((x1 - x0) * (y1 - y0), 1e-6)
     share = max(inside, 0.0) * float(mine.sum()) / max(float((cutout.mask > 127).sum()), 1.0)
-    box = tuple(edge / knobs.SUPERSAMPLE for edge in clipped)
+    x0, y0, x1, y1 = (edge / knobs.SUPERSAMPLE for edge in clipped)
     if not mine.any():
-        return DrawnObject(class_id, thing.variant, box, 0.0, 0.0, 0.0)  # type: ignore[arg-type]
+        return replace(unseen, box_xyxy=(x0, y0, x1, y1))
     was_ground = (np.abs(cutout.surf_behind[7]) > 0.9).astype(np.float32)
     without = shade(scene, cutout.surf_behind, cutout.depth_behind, was_ground, shadows, *region)
     blur = knobs.SUPERSAMPLE * 0.8 * camera.width / (knobs.SUPERSAMPLE * 256)
@@ -185,11 +178,5 @@ def _measure_visibility(
     rgb = cv2.GaussianBlur((tone(light[region]) - tone(without)) / noise, (0, 0), blur)
     heat = grey(canvas.surf[(TEMP, *region)]) - grey(cutout.surf_behind[TEMP])
     ir = cv2.GaussianBlur(heat / (255 * knobs.IR_NOISE), (0, 0), blur)
-    return DrawnObject(
-        class_id,
-        thing.variant,
-        box,  # type: ignore[arg-type]
-        share,
-        float(np.sqrt(np.mean(rgb[mine] ** 2))),
-        float(np.sqrt(np.mean(ir[mine] ** 2))),
-    )
+    contrasts = (float(np.sqrt(np.mean(image[mine] ** 2))) for image in (rgb, ir))
+    return DrawnObject(thing.class_id, thing.variant, (x0, y0, x1, y1), share, *contrasts)

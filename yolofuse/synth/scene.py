@@ -20,16 +20,16 @@ class Climate:
 
     mood: str
     sky_light: Rgb
-    bounce: Rgb
-    sun_dir: Vec | None
-    sun_light: Rgb
     haze: Rgb
     haze_per_m: float
-    wet: float
     road_temp: float
     wall_temp: float
-    sunlit_gain: float
     sky_temp: float
+    bounce: Rgb = (0.0, 0.0, 0.0)
+    sun_dir: Vec | None = None
+    sun_light: Rgb = (0.0, 0.0, 0.0)
+    sunlit_gain: float = 0.0
+    wet: float = 0.0
 
     @property
     def night(self) -> bool:
@@ -45,15 +45,13 @@ class Street:
     right_kerb: float
     pavement: float
 
-    @property
-    def left_wall(self) -> float:
-        """X of the left building line."""
-        return self.left_kerb - self.pavement
+    def kerb(self, side: float) -> float:
+        """Return X of the left kerb (``side`` -1) or the right one (1)."""
+        return self.right_kerb if side > 0 else self.left_kerb
 
-    @property
-    def right_wall(self) -> float:
-        """X of the right building line."""
-        return self.right_kerb + self.pavement
+    def wall(self, side: float) -> float:
+        """Return X of the building line on a side."""
+        return self.kerb(side) + side * self.pavement
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,31 +68,23 @@ class Light:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """Anything on the ground.
+    """Anything on the ground."""
 
-    Attributes:
-        kind: Name of the drawing routine, such as ``person`` or ``tree``.
-        x: Metres to the right of the camera.
-        z: Metres in front of it.
-        seed: Seed of its own, so that leaving one thing out changes no other.
-        class_id: 0 person, 1 vehicle, None for clutter and decoys.
-        variant: The entry of ``knobs.KINDS`` or ``knobs.DECOYS`` that it was drawn for.
-        heading: Radians from +Z towards +X.
-        camouflaged: It has the temperature of what is behind it.
-        running: A vehicle with engine and lights on.
-        lit: A lamp that is on.
-    """
+    kind: str  # name of the drawing routine, such as ``person`` or ``tree``
+    x: float  # metres to the right of the camera
+    z: float  # metres in front of it
+    seed: int  # of its own, so that leaving one thing out changes no other
+    class_id: int | None = None  # 0 person, 1 vehicle, None for clutter and decoys
+    variant: str = ""  # the entry of ``knobs.KINDS`` or ``knobs.DECOYS`` that it was drawn for
+    heading: float = 0.0  # radians from +Z towards +X
+    camouflaged: bool = False  # it has the temperature of what is behind it
+    running: bool = False  # a vehicle with engine and lights on
+    lit: bool = False  # a lamp that is on
 
-    kind: str
-    x: float
-    z: float
-    seed: int
-    class_id: int | None = None
-    variant: str = ""
-    heading: float = 0.0
-    camouflaged: bool = False
-    running: bool = False
-    lit: bool = False
+    @property
+    def foot(self) -> Vec:
+        """Where it stands."""
+        return (self.x, 0.0, self.z)
 
 
 @dataclass(frozen=True, slots=True)

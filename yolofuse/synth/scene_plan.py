@@ -42,36 +42,29 @@ def _camera(rng: np.random.Generator, size_hw: tuple[int, int]) -> Camera:
 
 def _climate(rng: np.random.Generator, mood: str) -> Climate:
     if mood == "night":
-        sky = tuple(v * rng.uniform(0.85, 1.15) for v in knobs.NIGHT_SKY_LIGHT)
+        red, green, blue = (v * rng.uniform(0.85, 1.15) for v in knobs.NIGHT_SKY_LIGHT)
         return Climate(
             mood,
-            (sky[0], sky[1], sky[2]),
-            (0.0, 0.0, 0.0),
-            None,
-            (0.0, 0.0, 0.0),
-            (0.004, 0.004, 0.005),
-            0.006,
-            float(rng.random() < 0.45) * rng.uniform(0.5, 1.0),
-            rng.uniform(1.0, 2.5),
-            rng.uniform(1.5, 3.5),
-            0.0,
-            rng.uniform(-16, -11),
+            sky_light=(red, green, blue),
+            haze=(0.004, 0.004, 0.005),
+            haze_per_m=0.006,
+            wet=float(rng.random() < 0.45) * rng.uniform(0.5, 1.0),
+            road_temp=rng.uniform(1.0, 2.5),
+            wall_temp=rng.uniform(1.5, 3.5),
+            sky_temp=rng.uniform(-16, -11),
         )
     if mood == "overcast":
         level = rng.uniform(0.62, 0.85)
         return Climate(
             mood,
-            (level * 0.94, level, level * 1.07),
-            (0.10, 0.10, 0.10),
-            None,
-            (0.0, 0.0, 0.0),
-            (0.62, 0.66, 0.71),
-            rng.uniform(0.003, 0.007),
-            float(rng.random() < 0.35) * rng.uniform(0.3, 0.7),
-            rng.uniform(0.5, 1.5),
-            rng.uniform(0.5, 1.5),
-            0.0,
-            rng.uniform(-9, -6),
+            sky_light=(level * 0.94, level, level * 1.07),
+            bounce=(0.10, 0.10, 0.10),
+            haze=(0.62, 0.66, 0.71),
+            haze_per_m=rng.uniform(0.003, 0.007),
+            wet=float(rng.random() < 0.35) * rng.uniform(0.3, 0.7),
+            road_temp=rng.uniform(0.5, 1.5),
+            wall_temp=rng.uniform(0.5, 1.5),
+            sky_temp=rng.uniform(-9, -6),
         )
     side = float(rng.choice([-1.0, 1.0])) * rng.uniform(0.35, 0.85)
     rise, back = rng.uniform(0.55, 0.95), rng.uniform(-0.75, -0.15)
@@ -79,15 +72,14 @@ def _climate(rng: np.random.Generator, mood: str) -> Climate:
     warmth = rng.uniform(0.0, 1.0)
     return Climate(
         mood,
-        (0.30, 0.38, 0.52),
-        (0.16, 0.14, 0.12),
-        (side / norm, rise / norm, back / norm),
-        (1.55, 1.42 - 0.12 * warmth, 1.18 - 0.30 * warmth),
-        (0.60, 0.68, 0.80),
-        rng.uniform(0.003, 0.007),
-        0.0,
-        rng.uniform(3.0, 5.0),
-        rng.uniform(1.0, 3.0),
-        rng.uniform(4.0, 6.0),
-        rng.uniform(-20, -14),
+        sky_light=(0.30, 0.38, 0.52),
+        bounce=(0.16, 0.14, 0.12),
+        sun_dir=(side / norm, rise / norm, back / norm),
+        sun_light=(1.55, 1.42 - 0.12 * warmth, 1.18 - 0.30 * warmth),
+        haze=(0.60, 0.68, 0.80),
+        haze_per_m=rng.uniform(0.003, 0.007),
+        road_temp=rng.uniform(3.0, 5.0),
+        wall_temp=rng.uniform(1.0, 3.0),
+        sunlit_gain=rng.uniform(4.0, 6.0),
+        sky_temp=rng.uniform(-20, -14),
     )

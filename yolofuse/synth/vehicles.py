@@ -6,14 +6,14 @@ import math
 
 import numpy as np
 
-from yolofuse.synth.canvas import Canvas, Rgb, Vec
+from yolofuse.synth.canvas import Rgb, Upright, Vec
 from yolofuse.synth.car import CHAMFER, GLASS, LOW, NOSE, SHEEN, SHOULDER, TAIL, Car
 from yolofuse.synth.scene import Scene, Thing
 
 
-def draw_car(canvas: Canvas, scene: Scene, thing: Thing) -> None:
+def draw_car(upright: Upright, scene: Scene, thing: Thing, rng: np.random.Generator) -> None:
     """Draw a parked or driving car: hot bonnet, wheels and exhaust while it runs, its lights on at night."""
-    car = Car(canvas, scene, thing)
+    car = Car(upright.canvas, scene, thing, rng)
     _underside(car)
     outline = car.outline()
     for (s0, w0), (s1, w1) in zip(outline, outline[1:] + outline[:1], strict=True):
@@ -177,13 +177,9 @@ def _cabin(car: Car, half: float, roof: float) -> None:
     for pane, out in ((rear, (-slope, r1 - r0, 0.0)), (front, (slope, f0 - f1, 0.0))):
         if car.face(pane, out, car.colour, heat.body):
             glass = _shrunk(pane, 0.88)
+            sheen = [_between(glass[0], glass[3], 0.45), _between(glass[1], glass[2], 0.70), glass[2], glass[3]]
             car.face(glass, out, GLASS, heat.glass)
-            car.face(
-                [_between(glass[0], glass[3], 0.45), _between(glass[1], glass[2], 0.70), glass[2], glass[3]],
-                out,
-                SHEEN,
-                heat.glass,
-            )
+            car.face(sheen, out, SHEEN, heat.glass)
     for side in (-1.0, 1.0):
         window: list[Vec] = [
             (r0, belt, side * half),
@@ -197,25 +193,14 @@ def _cabin(car: Car, half: float, roof: float) -> None:
         split = 0.5 * (r1 + f1) - 0.1
         low, top = belt + 0.05 * slope, belt + 0.88 * slope
         wl, wt = side * (half + 0.05 * (roof - half)), side * (half + 0.88 * (roof - half))
-        car.face(
+        for pane in (
             [(r0 + 0.22, low, wl), (split - 0.05, low, wl), (split - 0.05, top, wt), (r1 + 0.12, top, wt)],
-            out,
-            GLASS,
-            heat.glass,
-        )
-        car.face(
             [(split + 0.05, low, wl), (f0 - 0.2, low, wl), (f1 - 0.05, top, wt), (split + 0.05, top, wt)],
-            out,
-            GLASS,
-            heat.glass,
-        )
+        ):
+            car.face(pane, out, GLASS, heat.glass)
     bright = (min(car.colour[0] * 1.1, 0.8), min(car.colour[1] * 1.1, 0.8), min(car.colour[2] * 1.1, 0.8))
-    car.face(
-        [(r1, high, -roof), (r1, high, roof), (f1, high, roof), (f1, high, -roof)],
-        (0.0, 1.0, 0.0),
-        bright,
-        heat.body * 0.7,
-    )
+    top_of_car: list[Vec] = [(r1, high, -roof), (r1, high, roof), (f1, high, roof), (f1, high, -roof)]
+    car.face(top_of_car, (0.0, 1.0, 0.0), bright, heat.body * 0.7)
 
 
 def _shrunk(points: list[Vec], share: float) -> list[Vec]:

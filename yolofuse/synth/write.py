@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -41,12 +40,8 @@ _OBJECT = (
 Row = dict[str, str | int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """Rows of the tables for one pair."""
-
-    meta: Row
-    objects: list[Row]
+Rows = tuple[Row, list[Row]]
+"""Of one pair: its row of ``meta.csv`` and those of ``objects.csv``."""
 
 
 def generate(
@@ -103,13 +98,8 @@ def generate(
 
 def _check_arguments(num_train: int, num_val: int, seed: int, size_hw: tuple[int, int]) -> None:
     low, high = _SIDES
-    problems = [
-        f"{name}: must be 1 or more (got {value})"
-        for name, value in (("num_train", num_train), ("num_val", num_val))
-        if value < 1
-    ]
-    if seed < 0:
-        problems.append(f"seed: must be 0 or more (got {seed})")
+    least = (("num_train", num_train, 1), ("num_val", num_val, 1), ("seed", seed, 0))
+    problems = [f"{name}: must be {bound} or more (got {value})" for name, value, bound in least if value < bound]
     problems += [
         f"size_hw: {name} must be {low} to {high} px (got {side})"
         for name, side in zip(("height", "width"), size_hw, strict=True)
@@ -150,8 +140,8 @@ def _write_all(folder: Path, counts: dict[str, int], seed: int, size_hw: tuple[i
     jobs = [(split, index) for split, count in counts.items() for index in range(count)]
     draw = partial(_write_pair, folder, seed, size_hw)
     made = list(tqdm(_draw_in_order(draw, jobs, workers), "Drawing demo pairs", len(jobs), unit="pair", disable=None))
-    _write_table(folder / "meta.csv", tuple(made[0].meta), [rows.meta for rows in made])
-    _write_table(folder / "objects.csv", _OBJECT, [row for rows in made for row in rows.objects])
+    _write_table(folder / "meta.csv", tuple(made[0][0]), [meta for meta, _ in made])
+    _write_table(folder / "objects.csv", _OBJECT, [row for _, objects in made for row in objects])
     descriptor = {
         "root": ".",
         "names": dict(NAMES),
@@ -165,7 +155,7 @@ def _write_all(folder: Path, counts: dict[str, int], seed: int, size_hw: tuple[i
     (folder / "data.yaml").write_text(head + yaml.safe_dump(descriptor, sort_keys=False), encoding="utf-8")
 
 
-def _draw_in_order(draw: partial[_Rows], jobs: Sequence[tuple[str, int]], workers: int | None) -> Iterator[_Rows]:
+def _draw_in_order(draw: partial[Rows], jobs: Sequence[tuple[str, int]], workers: int | None) -> Iterator[Rows]:
     """Yield the results in the order of the jobs, from a pool of new processes if there are many."""
     count = min(workers or _usable_cores(), len(jobs))
     if count < 2 or len(jobs) < _INLINE_BELOW:
@@ -185,7 +175,7 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _write_pair(folder: Path, seed: int, size_hw: tuple[int, int], job: tuple[str, int]) -> _Rows:
+def _write_pair(folder: Path, seed: int, size_hw: tuple[int, int], job: tuple[str, int]) -> Rows:
     split, index = job
     name = f"{split}_{index:05d}"
     pair = render_pair(seed, split, index, size_hw)
@@ -210,7 +200,7 @@ def _write_jpeg(path: Path, image: U8) -> None:
     path.write_bytes(data.tobytes())
 
 
-def _rows(name: str, split: str, pair: Pair) -> _Rows:
+def _rows(name: str, split: str, pair: Pair) -> Rows:
     labelled = [seen for seen in pair.objects if seen.labelled]
     meta: Row = {
         "name": name,
@@ -230,7 +220,7 @@ def _rows(name: str, split: str, pair: Pair) -> _Rows:
         row |= {"share": f"{seen.share:.3f}", "rgb_contrast": f"{seen.rgb:.3f}", "ir_contrast": f"{seen.ir:.3f}"}
         row |= {"rgb_sees": int(seen.rgb_sees), "ir_sees": int(seen.ir_sees)}
         objects.append(row)
-    return _Rows(meta, objects)
+    return meta, objects
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:

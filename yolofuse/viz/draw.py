@@ -79,7 +79,7 @@ def draw_marks(image: ByteArray, marks: Sequence[Mark], thickness: int = 1) -> N
     for mark in marks:
         if not mark.caption:
             continue
-        mask = _text_mask(mark.caption, TEXT)
+        mask = _text_mask(mark.caption)
         size_hw = (mask.shape[0] + 2 * _MARGIN - 1, mask.shape[1] + 2 * _MARGIN)
         place = _find_caption_place(mark.box_xyxy, size_hw, image.shape[:2], taken, boxes)
         if place is not None:
@@ -92,7 +92,7 @@ def draw_marks(image: ByteArray, marks: Sequence[Mark], thickness: int = 1) -> N
 
 def put_text(image: ByteArray, text: str, left: int, top: int, colour: Colour = INK) -> int:
     """Write ``text`` into ``image`` with the top of its capitals at ``top``; return its right edge."""
-    mask = _text_mask(text, TEXT)
+    mask = _text_mask(text)
     _blend(image, mask, left, top, colour)
     return left + int(mask.shape[1])
 
@@ -121,7 +121,7 @@ def legend_band(width: int, entries: Sequence[tuple[str, Colour, bool]], note: s
     places: list[tuple[int, int]] = []
     left, top = 1, 0
     for name, _, _, indent in items:
-        length = indent + _text_mask(name, TEXT).shape[1]
+        length = indent + _text_mask(name).shape[1]
         if left > 1 and left + length > width:
             left, top = 1, top + line
         places.append((left, top))
@@ -136,13 +136,8 @@ def legend_band(width: int, entries: Sequence[tuple[str, Colour, bool]], note: s
 
 def side_by_side(panels: Sequence[ByteArray]) -> ByteArray:
     """Place panels from left to right on one sheet, aligned at the top."""
-    height = max(panel.shape[0] for panel in panels)
-    sheet = blank_band(sum(panel.shape[1] for panel in panels) + GAP * (len(panels) - 1), height)
-    left = 0
-    for panel in panels:
-        sheet[: panel.shape[0], left : left + panel.shape[1]] = panel
-        left += panel.shape[1] + GAP
-    return sheet
+    turned = stacked([panel.swapaxes(0, 1) for panel in panels], GAP)
+    return np.ascontiguousarray(turned.swapaxes(0, 1))
 
 
 def stacked(bands: Sequence[ByteArray], gap: int = 0) -> ByteArray:
@@ -157,11 +152,8 @@ def stacked(bands: Sequence[ByteArray], gap: int = 0) -> ByteArray:
 
 def add_margin(sheet: ByteArray) -> ByteArray:
     """Return the sheet with a margin on all sides."""
-    margin = 2 * GAP
-    height, width = sheet.shape[:2]
-    frame = blank_band(width + 2 * margin, height + 2 * margin)
-    frame[margin : margin + height, margin : margin + width] = sheet
-    return frame
+    sides = (2 * GAP,) * 4
+    return cv2.copyMakeBorder(sheet, *sides, cv2.BORDER_CONSTANT, value=PAPER).astype(np.uint8)
 
 
 def resize(image: ByteArray, factor: float) -> ByteArray:
@@ -204,16 +196,16 @@ def _draw_box(image: ByteArray, mark: Mark, thickness: int) -> None:
 
 
 @lru_cache(maxsize=4096)
-def _text_mask(text: str, capital_px: int) -> npt.NDArray[np.float32]:
+def _text_mask(text: str) -> npt.NDArray[np.float32]:
     """Return the coverage 0..1 of ``text``, (height, width, 1); drawn large and shrunk for smooth edges."""
     font, weight = cv2.FONT_HERSHEY_SIMPLEX, _OVERSAMPLE
     (_, unit), _ = cv2.getTextSize("H", font, 1.0, 1)
-    scale = capital_px * _OVERSAMPLE / unit
+    scale = TEXT * _OVERSAMPLE / unit
     (width, _), descent = cv2.getTextSize(text, font, scale, weight)
     columns = -(-width // _OVERSAMPLE) + 1
-    rows = capital_px + -(-descent // _OVERSAMPLE)
+    rows = TEXT + -(-descent // _OVERSAMPLE)
     large = np.zeros((rows * _OVERSAMPLE, columns * _OVERSAMPLE), dtype=np.uint8)
-    cv2.putText(large, text, (weight // 2, capital_px * _OVERSAMPLE), font, scale, 255, weight, cv2.LINE_AA)
+    cv2.putText(large, text, (weight // 2, TEXT * _OVERSAMPLE), font, scale, 255, weight, cv2.LINE_AA)
     small = cv2.resize(large, (columns, rows), interpolation=cv2.INTER_AREA)
     return small.reshape(rows, columns, 1).astype(np.float32) / np.float32(255)
 

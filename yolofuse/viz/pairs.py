@@ -22,6 +22,7 @@ FALSE_ALARM: Colour = (116, 108, 255)
 MISS: Colour = (64, 196, 255)
 
 _OUTCOMES = (("found", HIT, False), ("false alarm", FALSE_ALARM, False), ("missed", MISS, True))
+_MIN_SCORE, _MIN_IOU = 0.25, 0.5
 _PANEL = 480
 """Width of a panel in pixels; smaller images are enlarged to it, larger ones shrunk."""
 _BATCH_PANEL = 320
@@ -78,39 +79,30 @@ def save_batch_image(batch: PairedBatch, names: Sequence[str], path: Path, max_i
 
 
 def save_prediction_image(
-    views: Sequence[PairView],
-    detections: Sequence[Detections],
-    names: Sequence[str],
-    path: Path,
-    min_score: float = 0.25,
+    views: Sequence[PairView], detections: Sequence[Detections], names: Sequence[str], path: Path
 ) -> None:
     """Draw true positives, false positives and misses, one pair a row, RGB beside IR.
 
-    A detection is a true positive from an IoU of 0.5 with a box of its class on; those below ``min_score`` are neither
-    drawn nor matched. Without a pair no file is written.
+    A detection is a true positive from an IoU of 0.5 with a box of its class on; those below a score of 0.25 are
+    neither drawn nor matched. Without a pair no file is written.
 
     Args:
         views: The pairs.
         detections: Of each pair, in pixels of the view's image.
         names: Class names, by class id.
         path: PNG or JPEG.
-        min_score: Minimum score, 0..1.
     """
     bands: list[ByteArray] = []
     for view, found in zip(views, detections, strict=True):
-        marks, summary = _outcomes(view, found, names, min_score)
+        marks, summary = _outcomes(view, found, names)
         panels = _panels(view.image, marks, ("rgb", "ir"), _PANEL)
         head = draw.title_band([panels[0].shape[1]] * 2, [("RGB", view.caption), ("IR", summary)])
         bands += [head, draw.side_by_side(panels)]
-    _save_with_legend(bands, min_score, path)
+    _save_with_legend(bands, path)
 
 
 def save_comparison_image(
-    views: Sequence[PairView],
-    columns: Sequence[Column],
-    names: Sequence[str],
-    path: Path,
-    min_score: float = 0.25,
+    views: Sequence[PairView], columns: Sequence[Column], names: Sequence[str], path: Path
 ) -> None:
     """Draw the same pairs with the detections of several models, one pair a row, one model a column.
 
@@ -120,17 +112,17 @@ def save_comparison_image(
     for row, view in enumerate(views):
         panels, summaries = [], []
         for column in columns:
-            marks, summary = _outcomes(view, column.detections[row], names, min_score)
+            marks, summary = _outcomes(view, column.detections[row], names)
             panels += _panels(view.image, marks, (column.shown,), _PANEL)
             summaries.append((column.title, summary))
         bands += [draw.title_band([panel.shape[1] for panel in panels], summaries), draw.side_by_side(panels)]
-    _save_with_legend(bands, min_score, path)
+    _save_with_legend(bands, path)
 
 
-def match_detections(detections: Detections, boxes_xyxy: FloatArray, class_ids: IntArray, iou: float = 0.5) -> IntArray:
+def match_detections(detections: Detections, boxes_xyxy: FloatArray, class_ids: IntArray) -> IntArray:
     """Return the index of the box that each detection matches, -1 for a false positive.
 
-    The strongest detections choose first, as in cocoapi; one matches a box of its class from an overlap of ``iou`` on.
+    The strongest detections choose first, as in cocoapi; one matches a box of its class from an IoU of 0.5 on.
 
     Shapes:
         boxes_xyxy: (M, 4), class_ids: (M,) -> (N,)
@@ -142,22 +134,22 @@ def match_detections(detections: Detections, boxes_xyxy: FloatArray, class_ids: 
     overlap[detections.class_ids[:, None] != class_ids] = 0.0
     for index in np.argsort(-detections.scores, kind="stable"):
         best = int(overlap[index].argmax())
-        if overlap[index, best] >= iou:
+        if overlap[index, best] >= _MIN_IOU:
             found[index] = best
             overlap[:, best] = 0.0
     return found
 
 
-def _save_with_legend(bands: list[ByteArray], min_score: float, path: Path) -> None:
+def _save_with_legend(bands: list[ByteArray], path: Path) -> None:
     if not bands:
         return
-    legend = draw.legend_band(bands[0].shape[1], _OUTCOMES, f"scores from {min_score:g}, IoU from 0.5")
+    legend = draw.legend_band(bands[0].shape[1], _OUTCOMES, f"scores from {_MIN_SCORE}, IoU from {_MIN_IOU}")
     draw.save_image(path, draw.add_margin(draw.stacked([*bands, draw.blank_band(1, GAP), legend])))
 
 
-def _outcomes(view: PairView, detections: Detections, names: Sequence[str], min_score: float) -> tuple[list[Mark], str]:
+def _outcomes(view: PairView, detections: Detections, names: Sequence[str]) -> tuple[list[Mark], str]:
     """Return marks coloured by outcome, and a summary such as ``3 of 4 found, 1 false``."""
-    kept = detections.scores >= min_score
+    kept = detections.scores >= _MIN_SCORE
     shown = replace(
         detections,
         boxes_xyxy=detections.boxes_xyxy[kept],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.convert_trees import only_problem, text
-from yolofuse.convert.bbgt import read_bbgt
+from yolofuse.convert.kaist import read_bbgt
 from yolofuse.convert.source_folder import SourceFolder
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 
@@ -33,21 +31,18 @@ def check_boxes(split: Split, imgsz: int) -> list[Finding]:
     shrink = np.minimum(imgsz / sizes_wh.max(axis=1), 1.0)
     shortest = sides.min(axis=1)
     tiny = (shortest < _MIN_SIDE) | (shortest * shrink < _MIN_TRAIN_SIDE)
-    worst = min(float((shortest * shrink)[tiny].min()), 99.0) if tiny.any() else 0.0
-    findings = [
-        _finding(
-            split, "box-over-border", boxes, pair_of, over, lambda count: (
-                f"{plural(count, 'box')} reaching more than {_OVER_PX} px over the border; what lies outside is cut off"
-            ), "clip them, and check that the labels belong to these images",
-        ),
-        _finding(
-            split, "tiny-box", boxes, pair_of, tiny, lambda count: (
-                f"{plural(count, 'box')} with a side below {_MIN_SIDE:.0f} px, or below {_MIN_TRAIN_SIDE:.0f} px at "
-                f"imgsz {imgsz} (the smallest has {worst:.1f} px there); a detector cannot learn them"
-            ), "raise imgsz, or remove them",
-        ),
-    ]  # fmt: skip
-    return [*_duplicate_boxes(split), *(finding for finding in findings if finding is not None)]
+    findings = _duplicate_boxes(split)
+    if over.any():
+        text = f"reaching more than {_OVER_PX} px over the border; what lies outside is cut off"
+        advice = "clip them, and check that the labels belong to these images"
+        findings.append(_finding(split, "box-over-border", boxes, pair_of, over, text, advice))
+    if tiny.any():
+        text = (
+            f"with a side below {_MIN_SIDE:.0f} px, or below {_MIN_TRAIN_SIDE:.0f} px at imgsz {imgsz} (the smallest "
+            f"has {(shortest * shrink)[tiny].min():.1f} px there); a detector cannot learn them"
+        )
+        findings.append(_finding(split, "tiny-box", boxes, pair_of, tiny, text, "raise imgsz, or remove them"))
+    return findings
 
 
 def flat_boxes(split: Split) -> tuple[npt.NDArray[np.float64], IntArray]:
@@ -64,30 +59,26 @@ def _finding(
     boxes: npt.NDArray[np.float64],
     pair_of: IntArray,
     wrong: BoolArray,
-    text: Callable[[int], str],
+    text: str,
     advice: str,
-) -> Finding | None:
+) -> Finding:
+    """Return a finding on the boxes that are ``wrong`` (N,); ``text`` is what follows "3 boxes"."""
     count = int(wrong.sum())
-    if not count:
-        return None
+    text = f"{plural(count, 'box')} {text}"
     pairs, each = np.unique(pair_of[wrong], return_counts=True)
-    worst = pairs[np.argsort(-each, kind="stable")]
-    numbers = np.sort(each)[::-1].tolist()
-    keys = [
-        f"{split.pairs.records[index].key} ({plural(number, 'box')})"
-        for index, number in zip(worst.tolist(), numbers, strict=True)
-    ]
-    images = tuple(_draw(split, kind, int(index), boxes[wrong & (pair_of == index)]) for index in worst[:_DRAWN])
-    return Finding(kind, "warning", split.name, text(count), advice, count, len(boxes), first_examples(keys), images)
+    order = np.argsort(-each, kind="stable")
+    worst = list(zip(pairs[order].tolist(), each[order].tolist(), strict=True))
+    keys = [f"{split.pairs.records[index].key} ({plural(number, 'box')})" for index, number in worst]
+    images = tuple(_draw(split, index, boxes[wrong & (pair_of == index)]) for index, _ in worst[:_DRAWN])
+    return Finding(kind, "warning", split.name, text, advice, count, len(boxes), first_examples(keys), images)
 
 
-def _draw(split: Split, kind: str, index: int, boxes: npt.NDArray[np.float64]) -> ReportImage:
+def _draw(split: Split, index: int, boxes: npt.NDArray[np.float64]) -> ReportImage:
     record = split.pairs.records[index]
     every, class_ids = split.pairs.labels(index)
     chosen = [int(np.abs(every - box).sum(axis=1).argmin()) for box in boxes]
     caption = plural(len(chosen), "box") + " affected"
-    name = f"{kind}-{split.name}-{index}"
-    return draw_boxes(name, record, every[chosen], class_ids[chosen], split.pairs.names, caption)
+    return draw_boxes(record, every[chosen], class_ids[chosen], split.pairs.names, caption)
 
 
 def _duplicate_boxes(split: Split) -> list[Finding]:
@@ -101,20 +92,14 @@ def _duplicate_boxes(split: Split) -> list[Finding]:
         key = split.pairs.records[index].key
         same += [key] * int(agree.sum())
         other += [key] * int((~agree).sum())
-    findings = []
-    if same:
-        text = f"{plural(len(same), 'box')} occurring twice: the same class and an IoU of {_DUPLICATE_IOU} or more"
-        advice, examples = "keep one of the two", _unique_examples(same)
-        findings.append(Finding("twin-box", "warning", split.name, text, advice, len(same), examples=examples))
-    if other:
-        text = f"{plural(len(other), 'object')} with boxes of two classes"
-        advice, examples = "decide for one class", _unique_examples(other)
-        findings.append(Finding("two-classes", "warning", split.name, text, advice, len(other), examples=examples))
-    return findings
-
-
-def _unique_examples(keys: list[str]) -> tuple[str, ...]:
-    return first_examples(list(dict.fromkeys(keys)))
+    twins = f"{plural(len(same), 'box')} occurring twice: the same class and an IoU of {_DUPLICATE_IOU} or more"
+    both = f"{plural(len(other), 'object')} with boxes of two classes"
+    found = (("twin-box", same, twins, "keep one of the two"), ("two-classes", other, both, "decide for one class"))
+    return [
+        Finding(kind, "warning", split.name, text, advice, len(keys), examples=first_examples([*dict.fromkeys(keys)]))
+        for kind, keys, text, advice in found
+        if keys
+    ]
 
 
 def _pairwise_iou(boxes_xywhn: FloatArray) -> npt.NDArray[np.float64]:

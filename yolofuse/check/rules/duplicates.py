@@ -47,22 +47,20 @@ def find_leaks(train: Split, other: Split) -> list[Finding]:
     advice = "remove them from one split: metrics on images seen in training measure memorisation"
     findings = []
     if exact:
-        text = f"{plural(len(exact), 'pair')} of {other.name} with a file that is also in {train.name}, byte for byte"
-        severity = severity_by_share(len(exact), total)
-        findings.append(_finding("leak-exact", severity, splits, text, advice, exact, total))
+        text = f"of {other.name} with a file that is also in {train.name}, byte for byte"
+        findings.append(_finding("leak-exact", None, splits, text, advice, exact, total))
     if copies:
         text = (
-            f"{plural(len(copies), 'pair')} of {other.name} showing the same image as one of {train.name}: "
+            f"of {other.name} showing the same image as one of {train.name}: "
             "re-encoded, scaled, brightened, cropped, mirrored, or a frame of the same moment"
         )
-        severity = severity_by_share(len(copies), near_total)
-        findings.append(_finding("leak-near", severity, splits, text, advice, copies, near_total))
+        findings.append(_finding("leak-near", None, splits, text, advice, copies, near_total))
     if views:
         text = (
-            f"{plural(len(views), 'pair')} of {other.name} taken from the same place as one of {train.name}, "
+            f"of {other.name} taken from the same place as one of {train.name}, "
             "at another moment: the background is known"
         )
-        severity = "warning" if len(views) >= _MANY_VIEWS * max(num_checked, 1) else "note"
+        severity: Severity = "warning" if len(views) >= _MANY_VIEWS * max(num_checked, 1) else "note"
         advice = "split by camera or sequence if the metrics are to hold for new places"
         findings.append(_finding("same-view", severity, splits, text, advice, views, num_checked, num_drawn=1))
     return findings
@@ -77,17 +75,16 @@ def find_duplicates(split: Split, sample: int) -> list[Finding]:
     whole, of_rgb, of_ir = _repeated_files(split)
     splits, total = (split, split), len(split.pairs)
     if whole:
-        text = f"{plural(len(whole), 'pair')} whose both files are those of an earlier pair"
+        text = "whose both files are those of an earlier pair"
         findings.append(_finding("twin-pair", "warning", splits, text, "keep one of each", whole, total))
     for kind, repeats, modality in (("frozen-rgb", of_rgb, "RGB"), ("frozen-ir", of_ir, "IR")):
         if repeats:
-            text = f"{plural(len(repeats), 'pair')} whose {modality} file is that of an earlier pair, but not the other"
-            severity = severity_by_share(len(repeats), total)
+            text = f"whose {modality} file is that of an earlier pair, but not the other"
             advice = "the camera hung, or files were mixed up: remove them"
-            findings.append(_finding(kind, severity, splits, text, advice, repeats, total))
+            findings.append(_finding(kind, None, splits, text, advice, repeats, total))
     copies, num_checked = _near_duplicates(split, sample)
     if copies:
-        text = f"{plural(len(copies), 'pair')} of {num_checked} checked that hardly differ from another of {split.name}"
+        text = f"of {num_checked} checked that hardly differ from another of {split.name}"
         advice = "probably frames of a fixed camera; every n-th would be enough"
         findings.append(_finding("near-twins", "note", splits, text, advice, copies, num_checked, num_drawn=1))
     return findings
@@ -107,20 +104,15 @@ def _equal_files(train: Split, other: Split) -> Iterator[Duplicate]:
 
 def _repeated_files(split: Split) -> tuple[list[Duplicate], list[Duplicate], list[Duplicate]]:
     """Return whole pairs, RGB files and IR files that occurred in an earlier pair."""
-    rgb: dict[bytes, PairRecord] = {}
-    ir: dict[bytes, PairRecord] = {}
-    whole: dict[tuple[bytes, bytes], PairRecord] = {}
+    first: dict[tuple[bytes | None, bytes | None], PairRecord] = {}
     found: tuple[list[Duplicate], list[Duplicate], list[Duplicate]] = ([], [], [])
     for record, stats in split.measured():
-        both = (stats.rgb_digest, stats.ir_digest)
-        origins = (whole.get(both), rgb.get(stats.rgb_digest), ir.get(stats.ir_digest))
+        rgb, ir = stats.rgb_digest, stats.ir_digest
+        origins = [first.setdefault(key, record) for key in ((rgb, ir), (rgb, None), (None, ir))]
         for duplicates, origin in zip(found, origins, strict=True):
-            if origin is not None:
+            if origin is not record:
                 duplicates.append(Duplicate(origin, record))
                 break
-        whole.setdefault(both, record)
-        rgb.setdefault(stats.rgb_digest, record)
-        ir.setdefault(stats.ir_digest, record)
     return found
 
 
@@ -191,7 +183,7 @@ def _features(split: Split) -> tuple[IntArray, FloatArray]:
 
 def _finding(
     kind: str,
-    severity: Severity,
+    severity: Severity | None,
     splits: tuple[Split, Split],
     text: str,
     advice: str,
@@ -199,11 +191,13 @@ def _finding(
     total: int,
     num_drawn: int = 3,
 ) -> Finding:
+    """Return a finding; ``text`` is what follows "3 pairs", and a ``severity`` of None is that of their share."""
+    severity = severity or severity_by_share(len(duplicates), total)
+    text = f"{plural(len(duplicates), 'pair')} {text}"
     one, other = (split.name for split in splits)
     where = one if one == other else f"{one}, {other}"
     examples = first_examples([str(duplicate) for duplicate in duplicates])
     images = tuple(
-        draw_duplicates(f"{kind}-{one}-{other}-{number}", (one, shown.one), (other, shown.other), str(shown))
-        for number, shown in enumerate(duplicates[:num_drawn])
+        draw_duplicates((one, shown.one), (other, shown.other), str(shown)) for shown in duplicates[:num_drawn]
     )
     return Finding(kind, severity, where, text, advice, len(duplicates), total, examples, images)

@@ -173,7 +173,7 @@ def _apply(rule: _Rule, where: str, measured: Sequence[tuple[PairRecord, PairSta
         total=total,
         examples=first_examples([f"{record.key} ({rule.format_values(stats)})" for record, stats in affected]),
         images=tuple(
-            draw_pair(f"{rule.kind}-{where}-{record.image_id}", record, rule.format_values(stats))
+            draw_pair(record, rule.format_values(stats))
             for record, stats in affected[: _DRAWN if rule.severity != "note" else 1]
         ),
     )

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.check.finding_images import draw_shift
-from yolofuse.check.findings import Finding, first_examples, plural
+from yolofuse.check.findings import Finding, ReportImage, Severity, first_examples, plural
 from yolofuse.check.measure_shift import WORK_SIDE, Shift, estimate_shift, shift_at_peak, shift_surface
 from yolofuse.check.pair_stats import Split
 from yolofuse.data.images.read_pair import fitted_hw, luma_and_ir, read_thumbnail
@@ -49,9 +48,8 @@ class MeasuredShift:
 def measure_shifts(split: Split, sample: int, workers: int) -> list[MeasuredShift]:
     """Measure the shifts of up to ``sample`` pairs, evenly spaced over the split."""
     chosen = [index for index in evenly_spaced(len(split.pairs), sample) if split.stats[index] is not None]
-    with ThreadPoolExecutor(max(workers, 1)) as pool:
-        results = pool.map(partial(_measure, split), chosen)
-        shifts = list(tqdm(results, f"aligning {split.name}", len(chosen), unit="pair", delay=3, disable=None))
+    bar, measure = f"aligning {split.name}", partial(_measure, split)
+    shifts = thread_map(measure, chosen, max_workers=workers, desc=bar, unit="pair", delay=3, disable=None)
     return [measured for measured in shifts if measured is not None]
 
 
@@ -168,44 +166,29 @@ def _misaligned(split: Split, far: Sequence[MeasuredShift], num_certain: int) ->
     advice = "register these pairs again, or remove them; a box fits one of the two images at most"
     if is_constant and len(far) > 2:
         advice = f"all have the same shift: move IR by {-np.median(across):+.0f}, {-np.median(down):+.0f} px"
-    return Finding(
-        kind="misaligned",
-        severity="error" if len(far) >= _MANY * num_certain else "warning",
-        where=split.name,
-        text=(
-            f"{plural(len(far), 'pair')} of {num_certain} measured ones whose IR is shifted by more than "
-            f"{worst[-1].tolerance:.0f} px against RGB (by {worst[0].shift.length:.0f} px at worst)"
-        ),
-        advice=advice,
-        count=len(far),
-        total=num_certain,
-        examples=first_examples([_format(split, measured) for measured in worst]),
-        images=tuple(
-            draw_shift(f"misaligned-{split.name}-{m.index}", split.pairs.records[m.index], m.shift)
-            for m in worst[:_DRAWN]
-        ),
+    severity: Severity = "error" if len(far) >= _MANY * num_certain else "warning"
+    text = (
+        f"{plural(len(far), 'pair')} of {num_certain} measured ones whose IR is shifted by more than "
+        f"{worst[-1].tolerance:.0f} px against RGB (by {worst[0].shift.length:.0f} px at worst)"
     )
+    examples, images = _shown(split, worst, _DRAWN)
+    return Finding("misaligned", severity, split.name, text, advice, len(far), num_certain, examples, images)
 
 
 def _parallax(split: Split, far: Sequence[MeasuredShift], num_certain: int) -> Finding:
     worst = sorted(far, key=lambda measured: -measured.shift.length)
-    return Finding(
-        kind="parallax",
-        severity="note",
-        where=split.name,
-        text=(
-            f"{plural(len(far), 'pair')} of {num_certain} measured ones in which most of the frame is shifted by up to "
-            f"{worst[0].shift.length:.0f} px, but the labelled objects fit: something near the cameras fills the view"
-        ),
-        count=len(far),
-        total=num_certain,
-        examples=first_examples([_format(split, measured) for measured in worst]),
-        images=tuple(
-            draw_shift(f"parallax-{split.name}-{m.index}", split.pairs.records[m.index], m.shift) for m in worst[:1]
-        ),
+    text = (
+        f"{plural(len(far), 'pair')} of {num_certain} measured ones in which most of the frame is shifted by up to "
+        f"{worst[0].shift.length:.0f} px, but the labelled objects fit: something near the cameras fills the view"
     )
+    examples, images = _shown(split, worst, 1)
+    return Finding("parallax", "note", split.name, text, "", len(far), num_certain, examples, images)
 
 
-def _format(split: Split, measured: MeasuredShift) -> str:
-    shift = measured.shift
-    return f"{split.pairs.records[measured.index].key} ({shift.dx:+.0f}, {shift.dy:+.0f} px)"
+def _shown(
+    split: Split, worst: Sequence[MeasuredShift], num_drawn: int
+) -> tuple[tuple[str, ...], tuple[ReportImage, ...]]:
+    records = split.pairs.records
+    texts = [f"{records[m.index].key} ({m.shift.dx:+.0f}, {m.shift.dy:+.0f} px)" for m in worst]
+    images = [draw_shift(records[m.index], m.shift) for m in worst[:num_drawn]]
+    return first_examples(texts), tuple(images)
