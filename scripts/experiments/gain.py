@@ -37,6 +37,8 @@ MODELS: dict[str, tuple[str, ...]] = {
     "IR": ("model.streams=ir",),
     "mid": ("model.cut=mid",),
 }
+EVALUATION = ("val.iou=0.6", "val.precision=fp32")
+"""As YOLOv5 evaluates: its NMS threshold, not ultralytics' 0.7."""
 START = -1
 """Seed of the row of a model that is not trained."""
 
@@ -99,10 +101,10 @@ def run(setting: Setting, spec: RunSpec, args: argparse.Namespace, *more: str) -
     if spec.seed == START:
         run_command(
             "val_dual.py", "--cfg", f"configs/small/{spec.data}.yaml", "--out", str(spec.report(args.runs).parent),
-            *overrides, f"data.root={args.data_root.resolve() / spec.data}",
+            *overrides, *EVALUATION, f"data.root={args.data_root.resolve() / spec.data}",
         )  # fmt: skip
     else:
-        train_and_evaluate(spec, args, *overrides)
+        train_and_evaluate(spec, args, *overrides, evaluation=EVALUATION)
 
 
 def finished_runs(setting: Setting, runs: Path) -> dict[str, list[RunSpec]]:

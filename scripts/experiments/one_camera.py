@@ -83,7 +83,9 @@ def _train(spec: RunSpec, args: argparse.Namespace) -> None:
 
 def _blank(spec: RunSpec, args: argparse.Namespace) -> None:
     out = spec.report(args.runs).parent
-    run_command("val_dual.py", "--run", str(spec.run_dir(args.runs)), "--out", str(out), "val.blank=[rgb,ir]")
+    run_command(
+        "val_dual.py", "--run", str(spec.run_dir(args.runs)), "--out", str(out), "val.blank=[rgb,ir]", *gain.EVALUATION
+    )
 
 
 def _rows(spec: RunSpec, args: argparse.Namespace) -> list[Row]:

@@ -72,8 +72,13 @@ def run_missing(
             job.result()
 
 
-def train_and_evaluate(spec: RunSpec, args: argparse.Namespace, *overrides: str) -> None:
-    """Train with the small config of the data set and the overrides, then evaluate; an interrupted run is resumed."""
+def train_and_evaluate(
+    spec: RunSpec, args: argparse.Namespace, *overrides: str, evaluation: Sequence[str] = ()
+) -> None:
+    """Train with the small config of the data set and the overrides, then evaluate; an interrupted run is resumed.
+
+    ``evaluation`` are overrides of the final evaluation alone.
+    """
     run = spec.run_dir(args.runs)
     if (run / "config.yaml").exists():
         run_command("train_dual.py", "--resume", str(run))
@@ -82,7 +87,7 @@ def train_and_evaluate(spec: RunSpec, args: argparse.Namespace, *overrides: str)
             "train_dual.py", "--cfg", f"configs/small/{spec.data}.yaml", *overrides,
             f"data.root={args.data_root.resolve() / spec.data}", f"train.seed={spec.seed}", f"train.run={run}",
         )  # fmt: skip
-    run_command("val_dual.py", "--run", str(run))
+    run_command("val_dual.py", "--run", str(run), *evaluation)
 
 
 def run_command(script: str, *arguments: str) -> None:
