@@ -148,7 +148,7 @@ def read_rows(spec: RunSpec, runs: Path) -> Iterator[Row]:
     seconds = 0.0
     if history.exists():
         with history.open() as file:
-            seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
+            seconds = sum(float(row["seconds"] or 0) for row in csv.DictReader(file))
     for name, metrics in {"all": report, **report["slices"]}.items():
         yield {
             "data": spec.data,
