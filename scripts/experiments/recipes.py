@@ -41,7 +41,7 @@ from yolofuse.tables import markdown_table
 
 DATA = "roadscene-flir"
 FOLDS = 4
-BUDGET = ("train.imgsz=320", "train.batch=8", "train.precision=bf16", "train.keep_start=0")
+BUDGET = ("train.imgsz=320", "train.batch=8", "train.precision=fp32", "train.keep_start=0")
 REFERENCE = "finetune, keep_start 0"
 RECIPES: dict[str, tuple[str, ...]] = {
     REFERENCE: (),

@@ -32,7 +32,7 @@ from yolofuse.engine.dataloaders import (
 )
 from yolofuse.engine.loss import DetectionLoss
 from yolofuse.engine.optim import Schedule, build_optimizer, freeze
-from yolofuse.engine.precision import resolve_precision
+from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import ConfigError
 from yolofuse.eval.coco_backends import require_backend
 from yolofuse.model import (
@@ -157,6 +157,8 @@ def _check_config(config: Config, ranks: Ranks) -> None:
     policy_of(config)
     check_fusion(config.model)
     check_decoder(config, ranks)
+    if ranks.is_main:
+        warn_of_emulation(ranks.device, "train.precision", config.train.precision)
 
 
 def _check_sizes(config: Config, stride: int) -> None:

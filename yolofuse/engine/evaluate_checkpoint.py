@@ -19,7 +19,7 @@ from yolofuse.engine.anchor_fit import with_fitted_anchors
 from yolofuse.engine.build import build_start, log_model
 from yolofuse.engine.dataloaders import load_split, windows_in
 from yolofuse.engine.evaluate_split import Evaluation, evaluate_split
-from yolofuse.engine.precision import resolve_precision
+from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import ConfigError, DataError, RunError
 from yolofuse.eval.coco_backends import backend_version
 from yolofuse.eval.provenance import environment
@@ -143,6 +143,8 @@ def _evaluate(
     ranks: Ranks,
 ) -> EvalOutcome | None:
     """Evaluate, log the metrics and write the report; None on every rank but 0."""
+    if ranks.is_main:
+        warn_of_emulation(ranks.device, "val.precision", loaded.config.val.precision)
     evaluation = evaluate_split(loaded.detector.to(ranks.device), pairs, loaded.config, ranks)
     if evaluation is None:
         return None

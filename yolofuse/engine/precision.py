@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+
+log = logging.getLogger("yolofuse")
 
 
 def resolve_precision(device: torch.device, precision: str) -> str:
@@ -20,3 +23,19 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     dtypes = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
     dtype = dtypes[resolve_precision(device, precision)]
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+def warn_of_emulation(device: torch.device, option: str, precision: str) -> None:
+    """Log a warning if the device computes a precision without instructions for it.
+
+    Args:
+        device: Where the model is.
+        option: Name of the option that asked for the precision, for the message.
+        precision: As the option gives it.
+    """
+    if device.type == "cpu" and precision == "bf16" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        log.warning(
+            "warning: %s: bf16 has no instructions on this CPU (AVX2) and takes many times as long as fp32; use %s=fp32",
+            option,
+            option,
+        )
