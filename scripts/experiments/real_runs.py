@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,8 +68,13 @@ def run_missing(
     """Run the specs that have no report yet, ``args.jobs`` at a time; the first failure ends the script."""
     missing = [spec for spec in specs if not spec.report(args.runs).exists()]
     with ThreadPoolExecutor(args.jobs) as pool:
-        for job in tqdm([pool.submit(run, spec, args) for spec in missing], desc="runs", unit="run", disable=None):
-            job.result()
+        jobs = [pool.submit(run, spec, args) for spec in missing]
+        try:
+            for job in tqdm(as_completed(jobs), total=len(jobs), desc="runs", unit="run", disable=None):
+                job.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # leaving the block would still run those that wait
+            raise
 
 
 def train_and_evaluate(

@@ -20,8 +20,6 @@ FINETUNE: dict[str, Any] = {
     "freeze_bn": True,
 }
 """Options of ``train.recipe: finetune``; those of ``scratch`` are the schema's defaults."""
-KEEP_START_RGB = 0.5
-"""``keep_start`` of a detector of RGB alone: weights from RGB images know its classes better than few pairs can tell."""
 
 
 def adopt_resolved(config: Config, saved: Config) -> Config:
@@ -61,8 +59,7 @@ def resolve_recipe(config: Config, *, knows_classes: bool) -> Config:
     name = automatic if train.recipe == "auto" else train.recipe
     values: dict[str, Any] = {"recipe": name}
     if name == "finetune":
-        recipe = {**FINETUNE, "keep_start": KEEP_START_RGB} if config.model.streams == "rgb" else FINETUNE
-        values |= {key: value for key, value in recipe.items() if key not in train.model_fields_set}
+        values |= {key: value for key, value in FINETUNE.items() if key not in train.model_fields_set}
     if train.score_start == "auto":
         values["score_start"] = knows_classes
     return config.model_copy(update={"train": train.model_copy(update=values)})

@@ -6,7 +6,7 @@ from typing import Any
 
 from yolofuse.config import Config
 from yolofuse.config.load import plain_config, validate_config
-from yolofuse.config.recipe import FINETUNE, KEEP_START_RGB, adopt_resolved, resolve_recipe
+from yolofuse.config.recipe import FINETUNE, adopt_resolved, resolve_recipe
 
 
 def _config(train: dict[str, Any] | None = None, model: dict[str, Any] | None = None) -> Config:
@@ -20,15 +20,6 @@ def test_auto__is_finetune_where_the_head_knows_a_class() -> None:
     assert {name: getattr(known, name) for name in FINETUNE} == FINETUNE
     assert (new.recipe, new.score_start) == ("scratch", False)
     assert all(getattr(new, name) == getattr(_config().train, name) for name in FINETUNE)
-
-
-def test_keep_start__is_larger_for_rgb_alone() -> None:
-    rgb, ir = (resolve_recipe(_config(model={"streams": name}), knows_classes=True).train for name in ("rgb", "ir"))
-    assert (rgb.keep_start, ir.keep_start) == (KEEP_START_RGB, FINETUNE["keep_start"])
-    given = resolve_recipe(_config({"keep_start": 0.1}, {"streams": "rgb"}), knows_classes=True).train
-    assert given.keep_start == 0.1
-    new = resolve_recipe(_config(model={"streams": "rgb"}), knows_classes=False).train
-    assert new.keep_start == 0
 
 
 def test_given__options_are_kept() -> None:
