@@ -12,9 +12,10 @@ detections in place of the labels. A finished run is not repeated.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from scripts.experiments.gain import EVALUATION, MODELS
 from scripts.experiments.real_runs import Row, build_parser, join_blocks, run_missing, write_report
@@ -110,7 +111,7 @@ def evaluate_mixture(trial: Trial, share: float, runs: Path) -> Evaluated:
 def join_folds(folds: Sequence[Evaluated]) -> Evaluated:
     """Return labels and predictions of several evaluations as one, with new ids of images and labels."""
     joined: CocoJson = {**folds[0][0], "images": [], "annotations": []}
-    predictions: list[Row] = []
+    predictions: list[Mapping[str, Any]] = []
     image_ids, label_ids = count(1), count(1)
     for truth, rows in folds:
         new = {image["id"]: next(image_ids) for image in truth["images"]}

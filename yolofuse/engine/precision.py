@@ -35,7 +35,7 @@ def warn_of_emulation(device: torch.device, option: str, precision: str) -> None
     """
     if device.type == "cpu" and precision == "bf16" and torch.backends.cpu.get_cpu_capability() == "AVX2":
         log.warning(
-            "warning: %s: bf16 has no instructions on this CPU (AVX2) and takes many times as long as fp32; use %s=fp32",
+            "warning: %s: this CPU (AVX2) emulates bf16, which takes many times as long as fp32; use %s=fp32",
             option,
             option,
         )

@@ -162,7 +162,9 @@ def test_template__forwards_usr1_waits_and_requeues(job: Job, on_signal: str, me
     assert job.requeued.read_text() == "7\n"
 
 
-@pytest.mark.parametrize(("saving", "codes"), [("time.sleep(0.3)", {75}), ("pass", {75, 143})], ids=["saves", "at-once"])
+@pytest.mark.parametrize(
+    ("saving", "codes"), [("time.sleep(0.3)", {75}), ("pass", {75, 143})], ids=["saves", "at-once"]
+)
 def test_template__cancelled_job_is_not_requeued(job: Job, saving: str, codes: set[int]) -> None:
     """The code of a task that ends in the instant of the signal may be lost."""
     code, output = _signalled(job, signal.SIGTERM, f"(run / 'PREEMPTED').write_text('x'); {saving}")
