@@ -80,8 +80,8 @@ def _run(spec: RunSpec, args: argparse.Namespace) -> None:
         return
     init, size = rest
     weights = [f"weights.pretrained={args.weights.resolve()}"] if init == "source" else []
-    descriptor = f"data.descriptor={args.runs.resolve() / 'subsets' / size}.yaml"
-    train_and_evaluate(spec, args, *MODELS[model], *SETTING.overrides, *weights, descriptor, evaluation=gain.EVALUATION)
+    data = (f"data.descriptor={args.runs.resolve() / 'subsets' / size}.yaml", "data.root=null")
+    train_and_evaluate(spec, args, *MODELS[model], *SETTING.overrides, *weights, *data, evaluation=gain.EVALUATION)
 
 
 def _values(rows: Sequence[Row], model: str, init: str, size: int, metric: str = "AP50") -> list[float]:

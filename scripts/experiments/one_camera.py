@@ -77,7 +77,8 @@ def _train(spec: RunSpec, args: argparse.Namespace) -> None:
     if spec.variant.endswith("-drop"):
         more = (f"train.augment.drop_camera={SHARE}",)
     elif spec.variant.endswith("-missing"):
-        more = (f"data.descriptor={args.runs.resolve() / 'missing.yaml'}", "data.missing=allow")
+        descriptor = args.runs.resolve() / "missing.yaml"
+        more = (f"data.descriptor={descriptor}", "data.root=null", "data.missing=allow")
     gain.run(SETTING, spec, args, *more)
 
 

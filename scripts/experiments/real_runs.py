@@ -82,15 +82,16 @@ def train_and_evaluate(
 ) -> None:
     """Train with the small config of the data set and the overrides, then evaluate; an interrupted run is resumed.
 
-    ``evaluation`` are overrides of the final evaluation alone.
+    ``evaluation`` are overrides of the final evaluation alone. Another descriptor comes with ``data.root=null``.
     """
     run = spec.run_dir(args.runs)
     if (run / "config.yaml").exists():
         run_command("train_dual.py", "--resume", str(run))
     else:
         run_command(
-            "train_dual.py", "--cfg", f"configs/small/{spec.data}.yaml", *overrides,
-            f"data.root={args.data_root.resolve() / spec.data}", f"train.seed={spec.seed}", f"train.run={run}",
+            "train_dual.py", "--cfg", f"configs/small/{spec.data}.yaml",
+            f"data.root={args.data_root.resolve() / spec.data}", *overrides,
+            f"train.seed={spec.seed}", f"train.run={run}",
         )  # fmt: skip
     run_command("val_dual.py", "--run", str(run), *evaluation)
 
