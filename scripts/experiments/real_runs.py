@@ -46,7 +46,9 @@ class RunSpec:
         return self.run_dir(runs) / "eval-val" / "report.json"
 
 
-def build_parser(description: str | None, runs: str, *, seeds: Sequence[int] = (0, 1, 2)) -> argparse.ArgumentParser:
+def build_parser(
+    description: str | None, runs: str, *, seeds: Sequence[int] = (0, 1, 2), trains: bool = True
+) -> argparse.ArgumentParser:
     """Return a parser of the options that all experiments on real data share; the runs go to ``runs/RUNS``.
 
     Without ``seeds`` it has no such option: for experiments without random draws.
@@ -59,6 +61,9 @@ def build_parser(description: str | None, runs: str, *, seeds: Sequence[int] = (
     if seeds:
         parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    if trains:
+        help_text = "of training; bf16 is faster on processors that compute in it"
+        parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help=help_text)
     return parser
 
 
@@ -90,7 +95,7 @@ def train_and_evaluate(
     else:
         run_command(
             "train_dual.py", "--cfg", f"configs/small/{spec.data}.yaml",
-            f"data.root={args.data_root.resolve() / spec.data}", *overrides,
+            f"data.root={args.data_root.resolve() / spec.data}", f"train.precision={args.precision}", *overrides,
             f"train.seed={spec.seed}", f"train.run={run}",
         )  # fmt: skip
     run_command("val_dual.py", "--run", str(run), *evaluation)
@@ -169,7 +174,14 @@ def read_rows(spec: RunSpec, runs: Path) -> Iterator[Row]:
             "commit": short_commit(settings["commit"]),
             "date": settings["date"][:10],
             "device": f"{settings['device']}, torch {settings['torch']}",
+            "precision": _training_precision(spec.run_dir(runs)),
         }
+
+
+def _training_precision(run: Path) -> str:
+    """Return the option of a run's config; blank for a model that was only evaluated."""
+    config = run / "config.yaml"
+    return str(yaml.safe_load(config.read_text())["train"]["precision"]) if config.exists() else ""
 
 
 def metric_values(rows: Sequence[Row], variant: str, metric: str, part: str = "all") -> list[float]:

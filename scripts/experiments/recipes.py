@@ -33,7 +33,7 @@ from yolofuse.tables import markdown_table
 
 DATA = "roadscene-flir"
 FOLDS = 4
-BUDGET = ("train.imgsz=320", "train.batch=8", "train.precision=fp32", "train.keep_start=0")
+BUDGET = ("train.imgsz=320", "train.batch=8", "train.keep_start=0")
 REFERENCE = "finetune, keep_start 0"
 RECIPES: dict[str, tuple[str, ...]] = {
     REFERENCE: (),
@@ -125,6 +125,7 @@ def run_trial(run: RunSpec, args: argparse.Namespace) -> None:
         return
     run_command(
         "train_dual.py", "--cfg", f"configs/small/{DATA}.yaml", *BUDGET, *MODELS[run.model], *RECIPES[run.variant],
+        f"train.precision={args.precision}",
         f"train.epochs={EPOCHS}", "data.root=null",
         f"data.descriptor={args.runs / 'folds' / f'fold{run.fold}'}.yaml",
         f"weights.pretrained={args.weights.resolve()}", f"train.seed={run.seed}", f"train.run={folder}",

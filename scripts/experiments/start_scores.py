@@ -48,7 +48,7 @@ _DRAWN = ("RGB alone", "IR alone", "early", "mid", "late", "decision, nms")
 
 def main() -> None:
     """Evaluate what is missing, then write table and picture."""
-    args = build_parser(__doc__, "start_scores", seeds=()).parse_args()
+    args = build_parser(__doc__, "start_scores", seeds=(), trains=False).parse_args()
     starts = [Start(data, model, 0, split) for data in DATA_SETS for split in ("train", "val") for model in MODELS]
     run_missing(starts, _evaluate, args)
     rows = [row for start in starts for row in _read(start, args.runs)]
