@@ -32,7 +32,7 @@ from yolofuse.data.images.decode import reduction_for
 from yolofuse.data.images.lru_reader import LruReader, Reader
 from yolofuse.data.images.read_pair import pad_value, pixel_dtype, read_pair
 from yolofuse.data.index.pair_set import PairSet
-from yolofuse.types import PairedSample, PixelArray
+from yolofuse.types import CHANNELS, PairedSample, PixelArray
 
 _GEOMETRY, _PHOTOMETRY = 1, 2  # purposes of draws: a draw added to one does not shift the other
 _NUM_PARTNERS = 3
@@ -150,7 +150,11 @@ class EvalDataset(Dataset[PairedSample]):
         grid_hw = (record.size_hw[0] // reduction, record.size_hw[1] // reduction)
         image = np.full((*canvas_hw, 4), pad_value(pixel_dtype(record.format)), pixel_dtype(record.format))
         window = covered_window(matrix, record.size_hw, canvas_hw)
-        _paint_or_copy(image, read_pair(record, grid_hw), matrix @ scale_and_shift(reduction, 0.0, 0.0), window)
+        pixels = read_pair(record, grid_hw)
+        _paint_or_copy(image, pixels, matrix @ scale_and_shift(reduction, 0.0, 0.0), window)
+        for channels in CHANNELS.values():
+            if not pixels[..., channels].any():
+                image[..., channels] = 0  # its margin too: the detector knows a camera without an image by that
         boxes_xywhn, class_ids = self.pairs.labels(index)
         moved = transform_xyxy(xywhn_to_xyxy(boxes_xywhn, record.size_hw), matrix)
         return PairedSample(image, *clip_boxes(moved, class_ids, canvas_hw), record.image_id, record.size_hw, place)

@@ -228,14 +228,25 @@ class DualStreamDetector(TwoStreamDetector):
         return super().parts | {"fusion": self.fusion, "trunk": self.trunk}
 
     def forward(self, rgb: Tensor, ir: Tensor) -> dict[str, HeadOutput]:
-        """Return the trunk's head output for a pair."""
+        """Return the trunk's head output for a pair.
+
+        Where the image of one camera is black, the features of the other stand in for its own: the fusion block then
+        reads one stream twice, and a mean of both is that stream.
+        """
         from_rgb, from_ir = self._streams(rgb, ir)
+        has_rgb, has_ir = _is_lit(rgb), _is_lit(ir)
         fused = {}
         for tap in self.taps:
-            a, b = from_rgb[tap], from_ir[tap]
-            fused[tap] = self.fusion[_block_name(tap)](a, b.expand_as(a))  # only a raw image differs in channels
+            a, b = from_rgb[tap], from_ir[tap].expand_as(from_rgb[tap])  # only a raw image differs in channels
+            seen = torch.where(has_ir & ~has_rgb, b, a), torch.where(has_rgb & ~has_ir, a, b)
+            fused[tap] = self.fusion[_block_name(tap)](*seen)
         features = self.trunk(fused)
         return {"trunk": features[max(features)]}
+
+
+def _is_lit(image: Tensor) -> Tensor:
+    """Return whether an image of the batch is not black throughout, (B, 1, 1, 1)."""
+    return image.amax((1, 2, 3), keepdim=True) > 0
 
 
 def _block_name(tap: int) -> str:

@@ -57,6 +57,17 @@ def test_missing__is_counted_told_and_black(tmp_path: Path, caplog: pytest.LogCa
     assert names[2] == "train_002.png"
 
 
+def test_missing__leaves_the_margin_black_too(tmp_path: Path) -> None:
+    """The detector knows a camera without an image by its black, so no grey may be left of the letterbox."""
+    pairs = _load(_without_some(tmp_path))
+    dataset = EvalDataset(pairs, 128, "square")
+    for index in range(4):
+        image = dataset[index].image
+        for modality, channels in CHANNELS.items():
+            margin = image[0, :, channels]
+            assert margin.any() == (modality != pairs.records[index].missing)
+
+
 def test_missing__loads_equal_from_the_cache_and_changes_the_data_hash(tmp_path: Path) -> None:
     complete = _load(make_pairs(tmp_path, 4, 1))
     assert complete.num_missing == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from tests.support.detectors import build, loss_and_gradients, random_batch
 from yolofuse.config import LossConfig
 from yolofuse.engine.loss import DetectionLoss
+from yolofuse.model import Detector
 from yolofuse.nn import FUSIONS
 
 NANO = ["yolov5n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n"]
@@ -91,6 +93,43 @@ def test_modalities__each_reaches_its_own_stem(cut: Any) -> None:
     assert rgb.grad.abs().sum() > 0
     assert ir.grad is not None
     assert ir.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("cut", ["early", "mid", "late"])
+def test_black_image__the_other_stream_stands_in(cut: Any, fusion: str) -> None:
+    """Alone or in a batch with whole pairs: the trunk reads the stream that saw something, as if it were both."""
+    detector = build(base="yolov8n", cut=cut, fusion=fusion).eval()
+    batch = random_batch()
+    rgb, ir = batch.rgb[[0, 1, 0, 0]].clone(), batch.ir[[0, 1, 0, 0]].clone()
+    rgb[2], ir[3] = 0, 0
+    with torch.no_grad():
+        found = detector(rgb, ir)["trunk"][0]
+        whole = detector(batch.rgb, batch.ir)["trunk"][0]
+        for number, stream, image in ((2, detector.parts["ir"], ir), (3, detector.parts["rgb"], rgb)):
+            features = stream({-1: image[number : number + 1]})
+            fused = {int(tap): block(features[int(tap)], features[int(tap)]) for tap, block in _blocks(detector)}
+            torch.testing.assert_close(found[number : number + 1], detector.parts["trunk"](fused)[22][0])
+    torch.testing.assert_close(found[:2], whole)
+
+
+def _blocks(detector: Detector) -> Iterator[tuple[str, Any]]:
+    return detector.parts["fusion"].named_children()
+
+
+def test_black_image__both_black_are_not_swapped() -> None:
+    detector = build(base="yolov8n", fusion="concat").eval()
+    for _, block in _blocks(detector):
+        block.conv.weight.data[:, : block.conv.out_channels] = 0  # RGB is not read
+    black = torch.zeros(1, 4, 64, 64)
+    found = []
+    with torch.no_grad():
+        for stream in (None, "rgb", "ir"):
+            if stream:
+                detector.get_parameter(f"{stream}.layers.0.bn.bias").data += 1
+            found.append(detector(black[:, :3], black[:, 3:])["trunk"][0])
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[1], found[2])
 
 
 @pytest.mark.parametrize("streams", ["rgb", "ir"])
