@@ -2,9 +2,10 @@
 
     python -m scripts.experiments.one_camera --weights ../shared/weights/yolov5n.pt
 
-Mid fusion on roadscene-flir as in scripts/experiments/gain.py, whose runs are used: by the default recipe, with one
-camera black in 30 % of the training samples, and with 30 % of the thermal training images missing. Each is evaluated
-on the validation pairs with both cameras, and with the images of either black. A finished run is not repeated.
+Mid fusion on roadscene-flir as in scripts/experiments/gain.py, whose runs are used: before training, by the default
+recipe, with one camera black in 30 % and 50 % of the training samples, and with 30 % of the thermal training images
+missing. Each is evaluated on the validation pairs with both cameras, and with the images of either black. A finished
+run is not repeated.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from statistics import fmean
 
 from scripts.experiments import gain
+from scripts.experiments.gain import START
 from scripts.experiments.real_runs import (
     Row,
     RunSpec,
@@ -33,12 +35,14 @@ from yolofuse.tables import markdown_table
 from yolofuse.types import Modality
 
 SETTING = gain.SETTINGS["roadscene-flir"]
-SHARE = 0.3
-"""Of samples with one camera black, and of pairs without a thermal image."""
-RECIPES = {
-    "the recipe": "",
-    "one camera black in 30 % of samples": "-drop",
-    "30 % of the thermal images missing": "-missing",
+MISSING = 0.3
+"""Share of the training pairs without a thermal image."""
+RECIPES: dict[str, tuple[str, tuple[str, ...]]] = {  # name of the runs' variant and overrides
+    "before training": ("-start", ("val.blank=[rgb,ir]",)),
+    "the recipe": ("", ()),
+    "one camera black in 30 % of samples": ("-drop30", ("train.augment.drop_camera=0.3",)),
+    "one camera black in 50 % of samples": ("-drop50", ("train.augment.drop_camera=0.5",)),
+    "30 % of the thermal images missing": ("-missing", ("data.missing=allow",)),
 }
 SIGHTS: dict[str, Modality | None] = {"both": None, "RGB black": "rgb", "IR black": "ir"}
 
@@ -48,9 +52,9 @@ def main() -> None:
     args = build_parser(__doc__, "gain").parse_args()
     root = args.data_root.resolve()
     train, val = (load_real_pairs(SETTING.data, root, split) for split in ("train", "val"))
-    lost = set(evenly_spaced(len(train), round(SHARE * len(train))))
+    lost = set(evenly_spaced(len(train), round(MISSING * len(train))))
     write_descriptor(args.runs / "missing.yaml", {"train": train.records, "val": val.records}, train.names, no_ir=lost)
-    fusions = [_spec(suffix, seed) for seed in args.seeds for suffix in RECIPES.values()]
+    fusions = [spec for seed in (START, *args.seeds) for name in RECIPES if (spec := _spec(name, seed))]
     singles = [SETTING.spec(model, seed) for seed in args.seeds for model in ("RGB", "IR")]
     run_missing([*fusions, *singles], _train, args)
     run_missing([Blanked(spec.data, spec.variant, spec.seed) for spec in fusions], _blank, args)
@@ -63,22 +67,23 @@ class Blanked(RunSpec):
     """The evaluation of a run with either camera black."""
 
     def report(self, runs: Path) -> Path:
-        """Return the file of the evaluation."""
-        return self.run_dir(runs) / "eval-blank" / "report.json"
+        """Return the file of the evaluation; that of a model before training is its only one."""
+        return super().report(runs) if self.seed == START else self.run_dir(runs) / "eval-blank" / "report.json"
 
 
-def _spec(suffix: str, seed: int) -> RunSpec:
+def _spec(name: str, seed: int) -> RunSpec | None:
+    """Return the run of a row of the table; None for a seed that it has not."""
+    if (name == "before training") != (seed == START):
+        return None
     spec = SETTING.spec("mid", seed)
-    return RunSpec(spec.data, spec.variant + suffix, seed)
+    return RunSpec(spec.data, spec.variant + RECIPES[name][0], seed)
 
 
 def _train(spec: RunSpec, args: argparse.Namespace) -> None:
-    more: tuple[str, ...] = ()
-    if spec.variant.endswith("-drop"):
-        more = (f"train.augment.drop_camera={SHARE}",)
-    elif spec.variant.endswith("-missing"):
-        descriptor = args.runs.resolve() / "missing.yaml"
-        more = (f"data.descriptor={descriptor}", "data.root=null", "data.missing=allow")
+    suffix = spec.variant.removeprefix(SETTING.spec("mid", spec.seed).variant)
+    more = dict(RECIPES.values()).get(suffix, ())  # none for the detectors of one camera
+    if suffix == "-missing":
+        more += (f"data.descriptor={args.runs.resolve() / 'missing.yaml'}", "data.root=null")
     gain.run(SETTING, spec, args, *more)
 
 
@@ -112,8 +117,8 @@ def format_page(rows: Sequence[Row]) -> str:
     alone = {model: values(SETTING.spec(model, 0).variant, "both") for model in ("RGB", "IR")}
     table = [["AP50", *SIGHTS]]
     table.append(["one camera alone", "", format_mean_std(alone["IR"]), format_mean_std(alone["RGB"])])
-    for name, suffix in RECIPES.items():
-        by_sight = [values(_spec(suffix, 0).variant, sight) for sight in SIGHTS]
+    for name, (suffix, _) in RECIPES.items():
+        by_sight = [values(SETTING.spec("mid", 0).variant + suffix, sight) for sight in SIGHTS]
         cells = [format_mean_std(by_sight[0])]
         for found, other in zip(by_sight[1:], ("IR", "RGB"), strict=True):
             cells.append(f"{format_mean_std(found)} ({fmean(found) / fmean(alone[other]):.0%})")
