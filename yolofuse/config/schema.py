@@ -276,6 +276,8 @@ class Config(Section):
     def _check_combinations(self) -> Config:
         if self.model.streams == "both" and self.model.cut == "input" and self.model.share:
             raise ValueError("model.share: cut 'input' has no streams to share; use share: false or another cut")
+        if self.model.streams != "both" and self.train.augment.drop_camera:
+            raise ValueError("train.augment.drop_camera: needs two cameras; with one, use 0")
         if self.train.batch == 0:
             raise ValueError("train.batch: must be at least 1, or -1 for as many as fit (got 0)")
         is_fused = self.model.streams == "both" and self.model.cut not in {"input", "decision"}

@@ -158,7 +158,8 @@ def _check_config(config: Config, ranks: Ranks) -> None:
     check_fusion(config.model)
     check_decoder(config, ranks)
     if ranks.is_main:
-        warn_of_emulation(ranks.device, "train.precision", config.train.precision)
+        precisions = {"train.precision": config.train.precision, "val.precision": config.val.precision}
+        warn_of_emulation(ranks.device, precisions)
 
 
 def _check_sizes(config: Config, stride: int) -> None:

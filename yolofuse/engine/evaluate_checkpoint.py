@@ -144,7 +144,7 @@ def _evaluate(
 ) -> EvalOutcome | None:
     """Evaluate, log the metrics and write the report; None on every rank but 0."""
     if ranks.is_main:
-        warn_of_emulation(ranks.device, "val.precision", loaded.config.val.precision)
+        warn_of_emulation(ranks.device, {"val.precision": loaded.config.val.precision})
     evaluation = evaluate_split(loaded.detector.to(ranks.device), pairs, loaded.config, ranks)
     if evaluation is None:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -25,17 +26,19 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
-def warn_of_emulation(device: torch.device, option: str, precision: str) -> None:
-    """Log a warning if the device computes a precision without instructions for it.
+def warn_of_emulation(device: torch.device, options: Mapping[str, str]) -> None:
+    """Log a warning of each precision that the device computes without instructions for it.
 
     Args:
         device: Where the model is.
-        option: Name of the option that asked for the precision, for the message.
-        precision: As the option gives it.
+        options: Precisions by the name of the option that asks for them.
     """
-    if device.type == "cpu" and precision == "bf16" and torch.backends.cpu.get_cpu_capability() == "AVX2":
-        log.warning(
-            "warning: %s: this CPU (AVX2) emulates bf16, which takes many times as long as fp32; use %s=fp32",
-            option,
-            option,
-        )
+    if device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX2":
+        return
+    for name, precision in options.items():
+        if precision == "bf16":
+            log.warning(
+                "warning: %s: this CPU (AVX2) emulates bf16, which takes many times as long as fp32; use %s=fp32",
+                name,
+                name,
+            )

@@ -48,6 +48,11 @@ def test_fusion__anything_else_is_refused(fusion: Any, message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_drop_camera__needs_two_cameras() -> None:
+    with pytest.raises(ConfigError, match="drop_camera: needs two cameras"):
+        config_of(model={"streams": "ir"}, train={"augment": {"drop_camera": 0.3}})
+
+
 @pytest.mark.parametrize("fusion", ["add", {"name": "add"}])
 def test_combinations__add_cannot_start_as_one_stream(fusion: Any) -> None:
     with pytest.raises(ConfigError, match="'add' is always the average"):

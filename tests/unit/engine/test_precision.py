@@ -27,5 +27,6 @@ def test_warn_of_emulation__bf16_without_instructions(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
-    warn_of_emulation(torch.device(device), "val.precision", precision)
+    warn_of_emulation(torch.device(device), {"train.precision": "fp32", "val.precision": precision})
     assert ("use val.precision=fp32" in caplog.text) == is_warned
+    assert "train.precision" not in caplog.text
