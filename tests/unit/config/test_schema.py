@@ -50,7 +50,7 @@ def test_fusion__anything_else_is_refused(fusion: Any, message: str) -> None:
 
 def test_drop_camera__needs_two_cameras() -> None:
     with pytest.raises(ConfigError, match="drop_camera: needs two cameras"):
-        config_of(model={"streams": "ir"}, train={"augment": {"drop_camera": 0.3}})
+        config_of(model={"streams": "ir"}, train={"run": "r", "augment": {"drop_camera": 0.3}})
 
 
 @pytest.mark.parametrize("fusion", ["add", {"name": "add"}])
