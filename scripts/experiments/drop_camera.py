@@ -14,6 +14,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
 from scripts.experiments import gain
@@ -23,12 +24,14 @@ from scripts.experiments.real_runs import (
     RunSpec,
     build_parser,
     join_blocks,
+    provenance,
     run_missing,
     train_and_evaluate,
     write_report,
 )
 from scripts.experiments.recipes import FOLDS, write_folds
-from yolofuse.eval.bootstrap import compare
+from yolofuse.eval.bootstrap import Predictions, compare
+from yolofuse.eval.coco import CocoJson
 from yolofuse.eval.report import read_predictions
 from yolofuse.tables import markdown_table
 
@@ -51,21 +54,24 @@ def main() -> None:
     write_folds(args.data_root.resolve(), args.runs / "folds")
     trials = {share: [_trial(share, fold) for fold in range(args.folds)] for share in SHARES}
     run_missing([trials[share][fold] for fold in range(args.folds) for share in SHARES], _run, args)
-    pooled = {
-        share: join_folds([read_predictions(t.report(args.runs).parent) for t in trials[share]]) for share in SHARES
-    }
-    reports = {share: [json.loads(t.report(args.runs).read_text()) for t in trials[share]] for share in SHARES}
-    rows = []
-    for share in SHARES:
-        (truth, without), (_, found) = pooled[SHARES[0]], pooled[share]
-        ap, ap50 = compare(truth, [without], [found])[:2]
-        row = {"drop_camera": str(share), "folds": str(args.folds)}
-        for name, difference in (("AP50", ap50), ("AP", ap)):
-            row |= {name: f"{difference.b:.4f}", f"{name} gain": gain.gain(difference) if share else ""}
-        for modality in ("rgb", "ir"):
-            row[f"AP50, {modality} black"] = f"{fmean(r['blanked'][modality]['AP50'] for r in reports[share]):.4f}"
-        rows.append(row)
+    truth, none = join_folds([read_predictions(trial.report(args.runs).parent) for trial in trials[SHARES[0]]])
+    rows = [_row(share, trials[share], truth, none, args.runs) for share in SHARES]
     write_report(args.out, "drop_camera", rows, format_page(rows))
+
+
+def _row(share: float, trials: Sequence[Trial], truth: CocoJson, none: Predictions, runs: Path) -> Row:
+    """Return the metrics of a share, and their differences from those without black images, ``none``."""
+    _, predictions = join_folds([read_predictions(trial.report(runs).parent) for trial in trials])
+    reports = [json.loads(trial.report(runs).read_text()) for trial in trials]
+    row = {"drop_camera": str(share), "folds": str(len(trials))}
+    for difference in compare(truth, [none], [predictions])[:2]:
+        row |= {
+            difference.name: f"{difference.b:.4f}",
+            f"{difference.name} gain": gain.gain(difference) if share else "",
+        }
+    for modality in ("rgb", "ir"):
+        row[f"AP50, {modality} black"] = f"{fmean(report['blanked'][modality]['AP50'] for report in reports):.4f}"
+    return row | provenance(reports[0]["settings"], trials[0].run_dir(runs))
 
 
 def _trial(share: float, fold: int) -> Trial:
@@ -85,7 +91,8 @@ def _run(spec: RunSpec, args: argparse.Namespace) -> None:
 def format_page(rows: Sequence[Row]) -> str:
     """Format a line per share."""
     table = [["drop_camera", "AP50", "over none", "AP", "over none", "AP50, RGB black", "AP50, IR black"]]
-    table += [[value for name, value in row.items() if name != "folds"] for row in rows]
+    columns = ["drop_camera", "AP50", "AP50 gain", "AP", "AP gain", "AP50, rgb black", "AP50, ir black"]
+    table += [[row[name] for name in columns] for row in rows]
     return join_blocks(
         f"## {SETTING.data} train, {rows[0]['folds']} of {FOLDS} folds: samples with a black camera, {SETTING.epochs} "
         f"epochs at {SETTING.imgsz} px, batch 8, one seed",

@@ -24,6 +24,7 @@ from scripts.experiments.real_runs import (
     build_parser,
     join_blocks,
     load_real_pairs,
+    provenance,
     run_command,
     run_missing,
     write_descriptor,
@@ -32,7 +33,6 @@ from scripts.experiments.real_runs import (
 from scripts.experiments.stats import format_mean_std
 from yolofuse.spacing import evenly_spaced
 from yolofuse.tables import markdown_table
-from yolofuse.types import Modality
 
 SETTING = gain.SETTINGS["roadscene-flir"]
 MISSING = 0.3
@@ -44,7 +44,7 @@ RECIPES: dict[str, tuple[str, tuple[str, ...]]] = {  # name of the runs' variant
     "one camera black in 50 % of samples": ("-drop50", ("train.augment.drop_camera=0.5",)),
     "30 % of the thermal images missing": ("-missing", ("data.missing=allow",)),
 }
-SIGHTS: dict[str, Modality | None] = {"both": None, "RGB black": "rgb", "IR black": "ir"}
+SIGHTS = ("both", "rgb black", "ir black")
 
 
 def main() -> None:
@@ -57,9 +57,9 @@ def main() -> None:
     fusions = [spec for seed in (START, *args.seeds) for name in RECIPES if (spec := _spec(name, seed))]
     singles = [SETTING.spec(model, seed) for seed in args.seeds for model in ("RGB", "IR")]
     run_missing([*fusions, *singles], _train, args)
-    run_missing([Blanked(spec.data, spec.variant, spec.seed) for spec in fusions], _blank, args)
-    rows = [row for spec in fusions for row in _rows(spec, args)]
-    rows += [_row(spec, "both", json.loads(spec.report(args.runs).read_text())) for spec in singles]
+    blanked = [Blanked(spec.data, spec.variant, spec.seed) for spec in fusions]
+    run_missing(blanked, _blank, args)
+    rows = [row for spec in (*blanked, *singles) for row in _rows(spec, args)]
     write_report(args.out, "one_camera", rows, format_page(rows))
 
 
@@ -95,16 +95,20 @@ def _blank(spec: RunSpec, args: argparse.Namespace) -> None:
 
 
 def _rows(spec: RunSpec, args: argparse.Namespace) -> list[Row]:
-    report = json.loads(Blanked(spec.data, spec.variant, spec.seed).report(args.runs).read_text())
+    """Return a row per sight of an evaluation; of a detector of one camera there is one."""
+    report = json.loads(spec.report(args.runs).read_text())
+    found = {"both": report, **{f"{modality} black": metrics for modality, metrics in report["blanked"].items()}}
     return [
-        _row(spec, sight, report if modality is None else report["blanked"][modality])
-        for sight, modality in SIGHTS.items()
+        {
+            "data": spec.data,
+            "model": spec.variant,
+            "seed": str(spec.seed),
+            "sight": sight,
+            **{metric: f"{metrics[metric]:.4f}" for metric in ("AP50", "AP")},
+            **provenance(report["settings"], spec.run_dir(args.runs)),
+        }
+        for sight, metrics in found.items()
     ]
-
-
-def _row(spec: RunSpec, sight: str, metrics: dict[str, float]) -> Row:
-    digits = {metric: f"{metrics[metric]:.4f}" for metric in ("AP50", "AP")}
-    return {"data": spec.data, "model": spec.variant, "seed": str(spec.seed), "sight": sight, **digits}
 
 
 def format_page(rows: Sequence[Row]) -> str:
@@ -115,7 +119,7 @@ def format_page(rows: Sequence[Row]) -> str:
         return [float(row["AP50"]) for row in rows if (row["model"], row["sight"]) == (variant, sight)]
 
     alone = {model: values(SETTING.spec(model, 0).variant, "both") for model in ("RGB", "IR")}
-    table = [["AP50", *SIGHTS]]
+    table = [["AP50", "both", "RGB black", "IR black"]]
     table.append(["one camera alone", "", format_mean_std(alone["IR"]), format_mean_std(alone["RGB"])])
     for name, (suffix, _) in RECIPES.items():
         by_sight = [values(SETTING.spec("mid", 0).variant + suffix, sight) for sight in SIGHTS]

@@ -170,18 +170,25 @@ def read_rows(spec: RunSpec, runs: Path) -> Iterator[Row]:
             "epochs": str(settings["epoch"]),
             "imgsz": str(settings["imgsz"]),
             "train_seconds": f"{seconds:.0f}",
-            "data_hash": settings["data_hash"][:12],
-            "commit": short_commit(settings["commit"]),
-            "date": settings["date"][:10],
-            "device": f"{settings['device']}, torch {settings['torch']}",
-            "precision": _training_precision(spec.run_dir(runs)),
+            **provenance(settings, spec.run_dir(runs)),
         }
 
 
-def _training_precision(run: Path) -> str:
-    """Return the option of a run's config; blank for a model that was only evaluated."""
+def provenance(settings: Mapping[str, str], run: Path) -> Row:
+    """Return data, commit, date and device of an evaluation, and in which precision its run was trained.
+
+    Args:
+        settings: Of the evaluation's report.
+        run: The run's folder; the precision of a model that was only evaluated is blank.
+    """
     config = run / "config.yaml"
-    return str(yaml.safe_load(config.read_text())["train"]["precision"]) if config.exists() else ""
+    return {
+        "data_hash": settings["data_hash"][:12],
+        "commit": short_commit(settings["commit"]),
+        "date": settings["date"][:10],
+        "device": f"{settings['device']}, torch {settings['torch']}",
+        "precision": yaml.safe_load(config.read_text())["train"]["precision"] if config.exists() else "",
+    }
 
 
 def metric_values(rows: Sequence[Row], variant: str, metric: str, part: str = "all") -> list[float]:
