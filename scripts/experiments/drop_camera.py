@@ -36,7 +36,7 @@ from yolofuse.eval.report import read_predictions
 from yolofuse.tables import markdown_table
 
 SETTING = gain.SETTINGS["roadscene-flir"]
-SHARES = (0.0, 0.3, 0.5)
+SHARES = (0.0, 0.3)
 
 
 @dataclass(frozen=True)
