@@ -2,7 +2,7 @@
 
     python -m scripts.docs_figures
 
-docs/probe.png and docs/probe_vanishing.png are outputs of `python -m yolofuse.cli.probe`; see docs/initialisation.md.
+docs/probe.png and docs/probe_vanishing.png are outputs of `yolofuse probe`; see docs/initialisation.md.
 """
 
 from __future__ import annotations

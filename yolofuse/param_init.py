@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
+from yolofuse.types import FusionInit
+
 ZERO_GAMMA_OFF = "init.zero_gamma: false"
 FUSION_OFF = "init.fusion: scheme"
-FusionInit = Literal["average", "rgb", "ir", "scheme"]
 Fill = Callable[[Tensor, Generator | None], Tensor]
 """From a parameter (only its shape is read) and a generator to its initial values, float32 on the CPU."""
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from scripts.benchmarks.measure import device_name, repeat_pairs, synchronize
 from scripts.benchmarks.results_table import append_rows, print_rows
 from scripts.paths import REAL_DATA
+from yolofuse.batch import PairedBatch
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data.dataloader import collate
 from yolofuse.data.dataset import SampleKey, TrainDataset
@@ -34,7 +35,6 @@ from yolofuse.data.images.lru_reader import Reader
 from yolofuse.data.index.pair_set import PairSet, load_pairs
 from yolofuse.data.pixel_cache import disk_cache
 from yolofuse.data.sampler import EpochSampler
-from yolofuse.types import PairedBatch
 
 # Enough that the tiles of one batch, drawn from the whole set, are nearly all different, as in a large data set.
 _PAIRS_PER_SAMPLE = 20

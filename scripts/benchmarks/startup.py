@@ -89,7 +89,7 @@ def _write_data_set(root: Path, num: int) -> None:
 def _measure_start(root: Path) -> dict[str, object]:
     """Load the pairs and the first batches through workers; return seconds and MiB."""
     from yolofuse.config.schema import AugmentConfig
-    from yolofuse.data import EpochSampler, TrainDataset, load_descriptor, load_pairs, train_loader
+    from yolofuse.data import EpochSampler, TrainDataset, batch_loader, load_descriptor, load_pairs
 
     before = peak_mib()
     started = time.perf_counter()
@@ -99,7 +99,7 @@ def _measure_start(root: Path) -> dict[str, object]:
     sampler = EpochSampler(len(pairs), _BATCH, seed=0, pool=_BATCH)
     dataset = TrainDataset(pairs, 128, AugmentConfig(mosaic_pool=_BATCH), seed=0)
     started = time.perf_counter()
-    loader = train_loader(dataset, sampler, _WORKERS)
+    loader = batch_loader(dataset, sampler, _WORKERS)
     batches = iter(loader)
     next(batches)
     first_batch = time.perf_counter() - started

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scripts.benchmarks.measure import flatten_tensors
 from scripts.benchmarks.turns import Turns, take_stdout
+from yolofuse.batch import PairedBatch
 from yolofuse.config import Config, load_config
 from yolofuse.engine import build
 from yolofuse.engine.build import TrainContext
@@ -26,7 +27,6 @@ from yolofuse.engine.diagnostics.trace_summary import Part
 from yolofuse.engine.precision import autocast
 from yolofuse.engine.prefetcher import DevicePrefetcher
 from yolofuse.engine.train import train
-from yolofuse.types import PairedBatch
 
 
 def main() -> None:

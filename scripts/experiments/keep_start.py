@@ -23,8 +23,8 @@ from scripts.experiments.recipes import DATA, EPOCHS, FOLDS, REFERENCE, Trial, r
 from yolofuse.distributed.ranks import join_ranks
 from yolofuse.engine.build import build_start
 from yolofuse.engine.dataloaders import load_split
-from yolofuse.engine.evaluate_checkpoint import load_detector
 from yolofuse.engine.evaluate_split import evaluate_split
+from yolofuse.engine.loaded_detector import load_detector
 from yolofuse.eval.bootstrap import Predictions, compare
 from yolofuse.eval.coco import CocoJson
 from yolofuse.files import save_json

@@ -12,7 +12,7 @@ from tests.support.runs import train_without_plots, write_config
 from yolofuse.cli import train as train_cli
 from yolofuse.config import load_config
 from yolofuse.data import load_descriptor
-from yolofuse.engine.evaluate_checkpoint import load_detector
+from yolofuse.engine.loaded_detector import load_detector
 from yolofuse.errors import RunError
 
 REPO = Path(__file__).resolve().parents[2]

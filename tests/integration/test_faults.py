@@ -23,11 +23,11 @@ from tests.support.pairs import make_pairs
 from tests.support.processes import run_ranks, started_ranks
 from tests.support.runs import same_tensors, without_plots, write_config
 from tests.support.runs import train_without_plots as train
+from yolofuse.batch import PairedBatch
 from yolofuse.cli import train as cli
 from yolofuse.config import load_config
 from yolofuse.engine.build import TrainContext
 from yolofuse.engine.step import StepState, train_step
-from yolofuse.types import PairedBatch
 from yolofuse.weights import load_checkpoint
 
 _STATE = ("model", "ema", "ema_updates", "optimizer", "scaler")

@@ -14,7 +14,8 @@ from tests.support.runs import train_without_plots, write_config
 from tests.support.weights import config_of, single_stream_file
 from yolofuse.config import LossConfig, ModelConfig, load_config
 from yolofuse.engine.build import build_start
-from yolofuse.engine.evaluate_checkpoint import evaluate_checkpoint, load_detector
+from yolofuse.engine.evaluate_checkpoint import evaluate_checkpoint
+from yolofuse.engine.loaded_detector import load_detector
 from yolofuse.engine.loss import DetectionLoss
 from yolofuse.errors import ConfigError
 from yolofuse.model import build_detector

@@ -18,6 +18,7 @@ from torch import Tensor
 import yolofuse.engine.train as loop
 from tests.support.runs import same_tensors, write_config
 from tests.support.runs import train_without_plots as train
+from yolofuse.batch import PairedBatch
 from yolofuse.cli import train as cli
 from yolofuse.config import Config, load_config
 from yolofuse.engine.active_run import ActiveRun
@@ -27,7 +28,6 @@ from yolofuse.engine.nan_guard import RollBack
 from yolofuse.engine.recover import recover
 from yolofuse.engine.step import StepState, train_step
 from yolofuse.errors import RunError, RunStopped
-from yolofuse.types import PairedBatch
 from yolofuse.weights import load_checkpoint
 
 _STATE = ("model", "ema", "ema_updates", "optimizer", "scaler")

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
-from yolofuse.distributed.sync_batchnorm import convert
+from yolofuse.distributed.sync_batchnorm import synchronise_batchnorm
 
 WORLD = 2
 CASES = {
@@ -63,7 +63,7 @@ def _rank(rank: int, folder: str) -> None:
         norm, values, gradient = norm_and_values(case)
         half = slice(rank * 2, rank * 2 + 2)
         holder = nn.Sequential(norm)
-        convert(holder)
+        synchronise_batchnorm(holder, torch.device("cpu"))
         found[case] = train_twice(norm, values[half], gradient[half])
         norm.eval()
         assert torch.equal(norm(values[half]), nn.BatchNorm2d.forward(norm, values[half]))
@@ -102,6 +102,6 @@ def test_norm__over_two_ranks_equals_the_whole_batch(case: str, ranks: list[dict
 def test_norm__without_other_ranks_equals_torch() -> None:
     norm, values, gradient = norm_and_values("plain")
     expected = train_twice(copy.deepcopy(norm), values, gradient)
-    convert(nn.Sequential(norm))
+    synchronise_batchnorm(nn.Sequential(norm), torch.device("cpu"))
     found = train_twice(norm, values, gradient)
     assert all(torch.equal(found[name], expected[name]) for name in expected)

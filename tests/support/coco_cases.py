@@ -14,6 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from yolofuse.config.schema import CocoBackend
 from yolofuse.eval.coco import CocoMatches, CocoResult
+from yolofuse.eval.coco_backends import make_scorer
 
 Case = tuple[dict[str, Any], list[dict[str, Any]]]
 BACKENDS: tuple[CocoBackend, ...] = ("pycocotools", "faster")
@@ -36,20 +37,37 @@ def _plain_cocoapi(truth: dict[str, Any], rows: list[dict[str, Any]], image_ids:
     return scorer
 
 
+def evaluate(
+    truth: dict[str, Any],
+    rows: list[dict[str, Any]],
+    image_ids: list[int] | None = None,
+    *,
+    backend: CocoBackend = "pycocotools",
+) -> CocoResult:
+    """Compute the metrics of a file cut down to these images. None: all."""
+    if image_ids is not None:
+        truth = truth | {
+            "images": [image for image in truth["images"] if image["id"] in image_ids],
+            "annotations": [a for a in truth["annotations"] if a["image_id"] in image_ids],
+        }
+        rows = [found for found in rows if found["image_id"] in image_ids]
+    return CocoMatches(truth, rows, backend).result()
+
+
 def assert_backends_agree(
     truth: dict[str, Any], rows: list[dict[str, Any]], image_ids: list[int] | None = None
 ) -> CocoResult:
     """Compare both backends with plain pycocotools: metrics, classes and whole curves, to the last digit or to 1e-9."""
     expected = _plain_cocoapi(truth, rows, image_ids)
-    reference, faster = (CocoMatches(truth, rows, backend) for backend in BACKENDS)
-    result = reference.result(image_ids)
+    result, other = (CocoMatches(truth, rows, backend).result(image_ids) for backend in BACKENDS)
+    scored = [image["id"] for image in truth["images"]] if image_ids is None else image_ids
+    curves, curves_of_faster = (make_scorer(backend, truth, rows).curves(scored) for backend in BACKENDS)
     assert list(result.metrics().values()) == expected.stats.tolist()
-    assert np.array_equal(reference.curves(image_ids).precision, expected.eval["precision"])
-    assert np.array_equal(reference.curves(image_ids).recall, expected.eval["recall"])
+    assert np.array_equal(curves.precision, expected.eval["precision"])
+    assert np.array_equal(curves.recall, expected.eval["recall"])
 
-    other, curves = faster.result(image_ids), faster.curves(image_ids)
-    assert np.abs(curves.precision - expected.eval["precision"]).max(initial=0) <= 1e-9
-    assert np.abs(curves.recall - expected.eval["recall"]).max(initial=0) <= 1e-9
+    assert np.abs(curves_of_faster.precision - expected.eval["precision"]).max(initial=0) <= 1e-9
+    assert np.abs(curves_of_faster.recall - expected.eval["recall"]).max(initial=0) <= 1e-9
     assert other.metrics() == pytest.approx(result.metrics(), rel=0, abs=1e-9)
     assert list(other.per_class) == list(result.per_class)
     for name, pair in result.per_class.items():

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from yolofuse.batch import PairedBatch
 from yolofuse.config import LossConfig, ModelConfig
 from yolofuse.engine.loss import DetectionLoss
 from yolofuse.model import Detector, build_detector
-from yolofuse.types import PairedBatch
 
 
 def build(num_classes: int = 3, **model: Any) -> Detector:

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from tests.support.pairs import LabelledPair, random_pair
+from yolofuse.batch import PairedBatch
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data.dataloader import collate
 from yolofuse.data.dataset import SampleKey, TrainDataset
 from yolofuse.data.gpu.augment_batch import augment_batch
 from yolofuse.data.gpu.tile_batch import TileBatch, TileDataset
-from yolofuse.types import PairedBatch
 
 Decode = Literal["cpu", "nvjpeg"]
 CPU = torch.device("cpu")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,6 @@ GOOD_STATUS = {
     "pairs_per_s": 192.0, "eta_s": 23.4, "updated": "2026-11-22T11:59:57+00:00", "host": "node1", "pid": 77, "world": 2,
     "last_save_step": 100, "best_ap": 0.25,
 }  # fmt: skip
-
-
-@dataclass
-class FakeState:
-    """The fields of a train state that a status has."""
-
-    epoch: int = 0
-    epoch_step: int = 0
-    step: int = 0
-    last_save: int = 0
-    best_ap: float = -1.0
 
 
 def write_status(folder: Path, **changes: Any) -> None:

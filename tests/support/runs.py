@@ -73,7 +73,7 @@ def _environment() -> dict[str, str]:
 def without_plots() -> Iterator[None]:
     """Leave out a run's plots, which take a third of a tiny run."""
     with (
-        mock.patch("yolofuse.engine.train.save_run_curves"),
+        mock.patch("yolofuse.engine.train.save_curves"),
         mock.patch("yolofuse.engine.lifecycle.save_first_batches"),
     ):
         yield

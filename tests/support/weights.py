@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -105,6 +107,28 @@ def saved(path: Path, content: Any, **options: Any) -> Path:
     """Save with torch.save; return the path."""
     torch.save(content, path, **options)
     return path
+
+
+def save_safetensors(
+    path: Path,
+    parts: Mapping[str, Mapping[str, Tensor]],
+    *,
+    names: Sequence[str] | None = None,
+    base: str | None = None,
+) -> None:
+    """Write parts of a ``Source`` as a safetensors file whose tensors are named as in a state_dict."""
+    prefixes = {"trunk": "model."} if set(parts) == {"trunk"} else {part: f"{part}.layers." for part in parts}
+    state = {
+        ("fusion." if part == "fusion" else prefixes[part]) + name: tensor.detach().cpu().contiguous().clone()
+        for part, tensors in parts.items()
+        for name, tensor in tensors.items()
+    }
+    metadata = {"format": "pt"}
+    if names is not None:
+        metadata["names"] = json.dumps(list(names), ensure_ascii=False)
+    if base is not None:
+        metadata["base"] = base
+    safetensors.torch.save_file(state, path, metadata)
 
 
 def ultralytics_model(names: dict[int, str] | None = None) -> Any:

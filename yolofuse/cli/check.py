@@ -1,4 +1,4 @@
-"""Check a paired data set and report as a table and as a page: ``python -m yolofuse.cli.data check --data FILE``."""
+"""Check a paired data set and report as a table and as a page: ``yolofuse check --data FILE``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run ``python -m yolofuse.cli.collect``: tabulate runs, finished or not."""
+"""Run ``yolofuse collect``: tabulate runs, finished or not."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from yolofuse.errors import ConfigError, RunError, listing
 from yolofuse.files import save_text
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "yolofuse collect") -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m yolofuse.cli.collect",
+        prog=prog,
         description="Tabulate runs, finished or not: the options that differ, progress, metrics and interruptions, and "
         "mean and standard deviation over seeds.",
     )

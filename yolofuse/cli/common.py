@@ -47,6 +47,15 @@ def run_command(command: Callable[[], int | None], on_interrupt: str = "") -> in
         log.removeHandler(handler)
 
 
+def run_as_module(main: Callable[[], int]) -> int:
+    """Run a command that was called as ``python -m yolofuse.cli.NAME``, and say what it is called now."""
+    print(
+        "note: it is 'yolofuse COMMAND' now; see 'yolofuse --help'. This form goes with the next version.",
+        file=sys.stderr,
+    )
+    return main()
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that leaves ``section.key=value`` overrides."""
 

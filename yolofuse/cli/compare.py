@@ -1,4 +1,4 @@
-"""Run ``yolofuse.cli.compare``: tell whether one evaluation is better than another."""
+"""Run ``yolofuse compare``: tell whether one evaluation is better than another."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from yolofuse.cli.common import run_command
+from yolofuse.cli.common import run_as_module, run_command
 from yolofuse.errors import DataError
 from yolofuse.eval.bootstrap import Difference, compare
 from yolofuse.eval.report import read_predictions
@@ -14,10 +14,10 @@ from yolofuse.files import save_json
 from yolofuse.tables import text_table
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "yolofuse compare") -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m yolofuse.cli.compare",
+        prog=prog,
         description="Compare two evaluations of the same pairs by a paired bootstrap over the images.",
     )
     parser.add_argument("a", type=Path, metavar="A", help="folder of an evaluation, or of a run with eval-val")
@@ -64,4 +64,4 @@ def _format(differences: list[Difference]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_module(main))

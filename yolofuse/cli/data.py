@@ -1,4 +1,4 @@
-"""Make and check data sets: ``python -m yolofuse.cli.data {synth,prepare,check}``."""
+"""Make and check data sets: ``yolofuse {synth,prepare,check}``."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import sys
 from pathlib import Path
 
 from yolofuse.cli.check import add_check
-from yolofuse.cli.common import run_command
+from yolofuse.cli.common import run_as_module, run_command
 from yolofuse.cli.prepare import add_prepare
 from yolofuse.synth import DEFAULT_SIZE_HW, generate
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "yolofuse") -> int:
     """Run one data command and return its exit code."""
-    args = _parser().parse_args(argv)
+    args = _parser(prog).parse_args(argv)
     return run_command(lambda: args.run(args))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m yolofuse.cli.data", description="Make paired data sets.")
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Make paired data sets.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     synth = commands.add_parser("synth", help="draw the demo data: paired RGB and thermal street scenes")
     synth.add_argument("--out", type=Path, required=True, help="folder to make; an existing one is never overwritten")
@@ -48,4 +48,4 @@ def _synth(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_module(main))

@@ -1,4 +1,4 @@
-"""Convert a published data set: ``python -m yolofuse.cli.data prepare FORMAT --src DIR --out DIR``."""
+"""Convert a published data set: ``yolofuse prepare FORMAT --src DIR --out DIR``."""
 
 from __future__ import annotations
 

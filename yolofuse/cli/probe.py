@@ -1,31 +1,21 @@
-"""Run ``python -m yolofuse.cli.probe``: check a model on a run's first batch before training it."""
+"""Run ``yolofuse probe``: check a model on a run's first batch before training it."""
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 
-from yolofuse.cli.common import Parser, run_command
-from yolofuse.config import Config, load_config
-from yolofuse.distributed.ranks import Ranks, pick_device
-from yolofuse.engine.build import TrainContext, build_context
-from yolofuse.engine.diagnostics.init_probe import Probe, probe
-from yolofuse.engine.evaluate_split import evaluate_split
+from yolofuse.cli.common import Parser, run_as_module, run_command
+from yolofuse.config import load_config
 from yolofuse.errors import ConfigError
-from yolofuse.files import save_json
-from yolofuse.tables import text_table
-from yolofuse.viz.probe import LayerPoint, save_probe_plot
-
-log = logging.getLogger("yolofuse")
 
 _FINDINGS = 1
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "yolofuse probe") -> int:
     """Run the command; return its exit code."""
     parser = Parser(
-        prog="probe",
+        prog=prog,
         usage="%(prog)s --cfg FILE [section.key=value ...] [--out FOLDER] [--modules] [--batches N] [--strict]",
         description="Measure activations, gradients and the first loss of a run on a real batch, without training.",
     )
@@ -37,112 +27,21 @@ def main(argv: list[str] | None = None) -> int:
     args, overrides = parser.parse_with_overrides(sys.argv[1:] if argv is None else argv)
     if args.batches < 1:
         parser.error("--batches: must be at least 1")
-    results: list[Probe] = []
+    findings: list[str] = []
 
     def command() -> None:
         config = load_config(args.cfg, overrides)
         folder = args.out or Path(f"{config.train.run.rstrip('/')}-probe")
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"--out: {folder} is a file; name a folder")
-        results.append(_run(config, folder, modules=args.modules, num_batches=args.batches))
+        from yolofuse.engine.diagnostics.probe_run import probe_run  # loads torch: no error of the config waits for it
+
+        result = probe_run(config, folder, modules=args.modules, num_batches=args.batches)
+        findings.extend(finding.text for finding in result.findings)
 
     code = run_command(command)
-    return _FINDINGS if args.strict and results and results[0].findings else code
-
-
-def _run(config: Config, folder: Path, *, modules: bool, num_batches: int) -> Probe:
-    context = build_context(config, Ranks(0, 1, pick_device(config.train.device)))  # it prints the weights report
-    if modules and context.weights_report is not None:
-        log.info("%s", context.weights_report.format(modules=True))
-    result = probe(context, num_batches)
-    log.info("%s", _format(result, modules))
-    start = _score_start(context)
-    save_json(folder / "probe.json", result.plain() | ({"start": start} if start else {}), indent=1)
-    std_alarms, gradient_alarms = (
-        {name for finding in result.findings if finding.of_gradient == of_gradient for name in finding.layers}
-        for of_gradient in (False, True)
-    )
-    points = [
-        LayerPoint(
-            name=layer.name,
-            part=layer.part,
-            std=layer.std if layer.judged else None,
-            eval_std=layer.eval_std,
-            grad_rms=layer.grad_rms,
-            std_alarm=layer.name in std_alarms,
-            gradient_alarm=layer.name in gradient_alarms,
-        )
-        for layer in result.layers
-    ]
-    losses = result.losses
-    save_probe_plot(points, losses.first, losses.predicted, _title(config), result.verdict, folder / "probe.png")
-    log.info("probe.json and probe.png in %s", folder)
-    return result
-
-
-def _score_start(context: TrainContext) -> dict[str, float]:
-    """Evaluate the model as it is loaded, where training would do so; return the metrics, or nothing."""
-    if context.config.train.score_start is not True:
-        return {}
-    evaluation = evaluate_split(context.ema.ema, context.val_pairs, context.config, context.ranks, with_slices=False)
-    assert evaluation is not None  # a single process
-    metrics = evaluation.result.metrics()
-    log.info(
-        "before training: AP %.4f, AP50 %.4f on the %d pairs of %s",
-        metrics["AP"],
-        metrics["AP50"],
-        len(context.val_pairs),
-        context.config.data.val_split,
-    )
-    return metrics
-
-
-def _title(config: Config) -> str:
-    model = config.model
-    wiring = f"{model.cut}, {model.fusion_label}" if model.streams == "both" else f"{model.streams} only"
-    norm = ", without BatchNorm" if model.norm == "none" else ""
-    rules = f" and {len(config.init.rules)} rules" if config.init.rules else ""
-    return f"{model.base} {wiring}{norm}, init {config.init.preset}{rules}"
-
-
-def _format(result: Probe, modules: bool) -> str:
-    losses = result.losses
-    terms = ", ".join(f"{name} {value:.3f} ({losses.predicted[name]:.3f})" for name, value in losses.first.items())
-    total = f"total {sum(losses.first.values()):.3f} ({sum(losses.predicted.values()):.3f})"
-    lines = [_layer_table(result) if modules else _part_table(result), ""]
-    lines.append(f"first loss (at the prior): {terms}, {total}")
-    for name, ratio in result.gradient_ratio.items():
-        lines.append(f"gradient of {name} over that of the head's last layers: {ratio:.3g}")
-    lines.append(f"fp16 was measured {'under autocast' if result.fp16 == 'autocast' else 'by casting fp32 values'}")
-    lines += [f"note: {note}" for note in result.notes]
-    lines += [f"finding: {finding.text}" for finding in result.findings]
-    return "\n".join([*lines, f"verdict: {result.verdict}"])
-
-
-def _part_table(result: Probe) -> str:
-    rows = [["part", "layers", "std", "gradient RMS", "dead"]]
-    for part in dict.fromkeys(layer.part for layer in result.layers):
-        layers = [layer for layer in result.layers if layer.part == part]
-        stds = [layer.std for layer in layers if layer.judged]
-        gradients = [layer.grad_rms for layer in layers if layer.grad_rms is not None]
-        dead = [layer.dead for layer in layers if layer.dead is not None]
-        mean_dead = f"{sum(dead) / len(dead):.1%}" if dead else ""
-        rows.append([part, str(len(layers)), _range(stds), _range(gradients), mean_dead])
-    return text_table(rows)
-
-
-def _layer_table(result: Probe) -> str:
-    rows = [["layer", "kind", "mean", "std", "eval std", "gradient RMS", "dead"]]
-    for layer in result.layers:
-        values = (layer.mean, layer.std, layer.eval_std, layer.grad_rms)
-        cells = ["" if value is None else f"{value:.3g}" for value in values]
-        rows.append([layer.name, layer.kind, *cells, "" if layer.dead is None else f"{layer.dead:.1%}"])
-    return text_table(rows)
-
-
-def _range(values: list[float]) -> str:
-    return f"{min(values):.2g} .. {max(values):.2g}" if values else ""
+    return _FINDINGS if args.strict and findings else code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_module(main))

@@ -1,4 +1,4 @@
-"""Run ``python -m yolofuse.cli.status``: report progress, speed, remaining time and interruptions of runs."""
+"""Run ``yolofuse status``: report progress, speed, remaining time and interruptions of runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from yolofuse.cli.common import run_command
+from yolofuse.cli.common import run_as_module, run_command
 from yolofuse.errors import RunError, listing
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.records import EVENTS_NAME, STATUS_NAME
@@ -22,10 +22,10 @@ _MAX_INTERRUPTIONS = 8  # lines of one run
 _NONE = "-"
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "yolofuse status") -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m yolofuse.cli.status",
+        prog=prog,
         description="Report the progress, speed, remaining time and interruptions of runs.",
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run; several runs make a table")
@@ -196,4 +196,4 @@ def _printable(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_module(main))

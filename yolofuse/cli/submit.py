@@ -1,4 +1,4 @@
-"""Run ``python -m yolofuse.cli.submit``: train on a Slurm cluster."""
+"""Run ``yolofuse submit``: train on a Slurm cluster."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
-from yolofuse.cli.common import Parser, run_command
+from yolofuse.cli.common import Parser, run_as_module, run_command
 from yolofuse.cluster.slurm import TEMPLATE, Resources, Submission, plan_jobs, submit
 from yolofuse.cluster.sweep import plan_runs
 from yolofuse.cluster.table import check_outputs
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "yolofuse submit") -> int:
     """Run the command; return its exit code."""
     argv = sys.argv[1:] if argv is None else argv
     # Overrides are removed first: argparse would parse those after --cfg or --collect as files.
     overrides = [word for word in argv if _is_override(word)]
-    args, rest = _parser().parse_with_overrides([word for word in argv if not _is_override(word)])
+    args, rest = _parser(prog).parse_with_overrides([word for word in argv if not _is_override(word)])
     overrides += rest
 
     def command() -> None:
@@ -36,9 +36,9 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(command)
 
 
-def _parser() -> Parser:
+def _parser(prog: str) -> Parser:
     parser = Parser(
-        prog="python -m yolofuse.cli.submit",
+        prog=prog,
         usage="%(prog)s --cfg FILE [FILE ...] --nodes N --gpus G [options] [section.key=value ...]",
         description="Train on a Slurm cluster. Several configs or seeds make a job array, with a run folder for each. "
         "Preempted jobs save, are requeued and resume.",
@@ -115,4 +115,4 @@ def _job_id(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_module(main))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 from yolofuse.cli.common import Parser, run_command
-from yolofuse.config import load_config
-from yolofuse.engine.train import train
+from yolofuse.config import Config, load_config
 from yolofuse.errors import ConfigError
 from yolofuse.run.folder import RunFolder
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "train_dual.py") -> int:
     """Run the command; return its exit code."""
     parser = Parser(
-        prog="train_dual.py",
+        prog=prog,
         usage="%(prog)s --cfg FILE [--auto-resume] [section.key=value ...]\n"
         "       %(prog)s --resume RUN [--force [section.key=value ...]]",
         description="Train a detector on paired RGB and IR images.",
@@ -38,16 +38,22 @@ def main(argv: list[str] | None = None) -> int:
 
     def command() -> None:
         if args.resume is None:
-            train(load_config(args.cfg, overrides), resume="auto" if args.auto_resume else "never", force=args.force)
+            _train(load_config(args.cfg, overrides), "auto" if args.auto_resume else "never", args.force)
             return
         if overrides and not args.force:
             raise ConfigError(
                 f"--resume uses the run's own config; leave out {' '.join(overrides)}, or resume as another run with "
                 "--force"
             )
-        train(RunFolder(args.resume).load_config(overrides), resume="always", force=args.force)
+        _train(RunFolder(args.resume).load_config(overrides), "always", args.force)
 
     return run_command(command, on_interrupt="; resume with --resume and the run's folder")
+
+
+def _train(config: Config, resume: Literal["never", "auto", "always"], force: bool) -> None:
+    from yolofuse.engine.train import train  # loads torch, for which no error of the config waits
+
+    train(config, resume=resume, force=force)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from yolofuse.cli.common import Parser, run_command
 from yolofuse.config import load_config
-from yolofuse.engine.evaluate_checkpoint import evaluate_checkpoint, evaluate_run, evaluate_start
 from yolofuse.errors import ConfigError
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "val_dual.py") -> int:
     """Run the command; return its exit code."""
     parser = Parser(
-        prog="val_dual.py",
+        prog=prog,
         usage="%(prog)s --run RUN [section.key=value ...]\n"
         "       %(prog)s --weights FILE --data FILE [section.key=value ...]\n"
         "       %(prog)s --cfg FILE [section.key=value ...]",
@@ -36,15 +35,18 @@ def main(argv: list[str] | None = None) -> int:
     other_data = [] if args.data is None else [f"data.descriptor={args.data}", "data.root=null"]
 
     def command() -> None:
-        if args.run is not None:
-            evaluate_run(args.run, [*other_data, *overrides], split=args.split, out=args.out)
-            return
-        if args.cfg is not None:
-            evaluate_start(load_config(args.cfg, [*other_data, *overrides]), split=args.split, out=args.out)
-            return
-        if args.data is None:
+        if args.weights is not None and args.data is None:
             raise ConfigError("--weights needs --data FILE, the descriptor of the data set to evaluate on")
-        evaluate_checkpoint(args.weights, [*other_data, *overrides], split=args.split, out=args.out)
+        start = None if args.cfg is None else load_config(args.cfg, [*other_data, *overrides])
+        # torch is loaded here: no error of the config waits for it
+        from yolofuse.engine.evaluate_checkpoint import evaluate_checkpoint, evaluate_run, evaluate_start
+
+        if start is not None:
+            evaluate_start(start, split=args.split, out=args.out)
+        elif args.run is not None:
+            evaluate_run(args.run, [*other_data, *overrides], split=args.split, out=args.out)
+        else:
+            evaluate_checkpoint(args.weights, [*other_data, *overrides], split=args.split, out=args.out)
 
     return run_command(command)
 

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from yolofuse.cluster.sweep import SUBMITTED_NAME
-from yolofuse.config import load_config
+from yolofuse.config.load import flat_options, load_config
 from yolofuse.errors import RunError
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.records import LIFECYCLE_EVENTS, TERMINAL_EVENTS, RunStatus, read_events
-from yolofuse.run.resume_check import flat_options
 from yolofuse.run.status_summary import summarise_run
 
 _MAX_BYTES = 1 << 26

@@ -10,7 +10,6 @@ from pathlib import Path
 from yolofuse.config import Config, dump_config, load_config
 from yolofuse.errors import ConfigError, RunError, listing
 from yolofuse.files import save_text
-from yolofuse.model import check_fusion
 from yolofuse.run.folder import RunFolder
 
 SUBMITTED_NAME = "submitted.yaml"
@@ -86,6 +85,8 @@ def remove_configs(files: Sequence[Path]) -> None:
 
 def _runs_of(file: Path, overrides: Sequence[str], seeds: Sequence[int]) -> list[SweepRun]:
     base = load_config(file, overrides)
+    from yolofuse.model import check_fusion  # loads torch, for which no error of the config waits
+
     check_fusion(base.model)
     folder = base.run_dir.expanduser().absolute()
     if not seeds:

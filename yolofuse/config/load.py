@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from yolofuse.config.error_messages import format_errors
 from yolofuse.config.safe_yaml import parse_yaml, read_yaml
@@ -42,9 +43,28 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(plain_config(config), sort_keys=False, allow_unicode=True)
 
 
-def plain_config(config: Config) -> dict[str, Any]:
-    """Return the config as plain dicts, lists and scalars."""
-    return config.model_dump(mode="json")
+def plain_config(config: Config, *, only_set: bool = False) -> dict[str, Any]:
+    """Return the config as plain dicts, lists and scalars; ``only_set``: without what nobody has given a value."""
+    return config.model_dump(mode="json", exclude_unset=only_set)
+
+
+def override_words(options: Mapping[str, Any]) -> list[str]:
+    """Write options of a function call as overrides: ``train={"epochs": 3}`` as ``train.epochs=3``.
+
+    Args:
+        options: Values by section or dotted key; of a section, the mapping holds the options to change.
+    """
+    return [f"{name}={json.dumps(value, default=str)}" for name, value in _flat_sections(options, Config)]
+
+
+def _flat_sections(options: Mapping[str, Any], section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        field = section.model_fields.get(name)
+        inner = None if field is None else field.annotation
+        if isinstance(value, Mapping) and isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _flat_sections(value, inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -76,3 +96,15 @@ def _lists_to_tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _lists_to_tuples(item) for key, item in value.items()}
     return tuple(_lists_to_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def flat_options(config: Config) -> dict[str, Any]:
+    """Return all options by dotted key, such as ``train.epochs``."""
+    return _flatten(plain_config(config))
+
+
+def _flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in section.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from yolofuse.config.field_types import AbsolutePath, ImageSize, Moderate, Section, Unit
-from yolofuse.param_init import FusionInit
+from yolofuse.types import FusionInit
 
 PresetName = Literal["kaiming", "xavier", "ultralytics", "resnet", "vgg", "article"]
 SchemeName = Literal[

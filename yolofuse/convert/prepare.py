@@ -80,7 +80,7 @@ def prepare(
     if not force and _is_up_to_date(target.path, expected_files(plan, pairs, label_format), record):
         _log.info("%s: already made of this source with these options; nothing to do", target.path)
         return Prepared(descriptor, False, record)
-    head = (f"{known.title}, prepared by: yolofuse.cli.data prepare {format_name}", *plan.comments)
+    head = (f"{known.title}, prepared by: yolofuse prepare {format_name}", *plan.comments)
     with build_folder(target) as folder:
         write_tree(folder, plan, pairs, WriteOptions(images, label_format, head, source.folders))
         save_json(folder / PREPARED, record, indent=1)  # replaces the marker of an unfinished folder, at once

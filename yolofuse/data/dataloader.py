@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from yolofuse.batch import PairedBatch
 from yolofuse.data.dataset import EvalDataset, TrainDataset
 from yolofuse.data.gpu.tile_batch import TileDataset, identity
 from yolofuse.data.sampler import EpochSampler, EvalSampler
-from yolofuse.types import PairedBatch, PairedSample
+from yolofuse.types import PairedSample
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _MALLOC_THRESHOLD = 1 << 28  # bytes
@@ -37,29 +38,16 @@ def collate(samples: Sequence[PairedSample]) -> PairedBatch:
     )
 
 
-def train_loader(
-    dataset: TrainDataset | TileDataset, sampler: EpochSampler, workers: int = 0, pin: bool = False
-) -> DataLoader[Any]:
-    """Load training batches in the sampler's order: ``PairedBatch``, or ``TileBatch`` for ``gpu.augment_batch``.
-
-    Call ``sampler.set_epoch`` before each iteration.
-    """
-    return _loader(dataset, sampler, workers, pin)
-
-
-def eval_loader(
-    dataset: EvalDataset, sampler: EvalSampler, workers: int = 0, pin: bool = False
-) -> DataLoader[PairedSample]:
-    """Load evaluation batches in the sampler's order."""
-    return _loader(dataset, sampler, workers, pin)
-
-
-def _loader(
+def batch_loader(
     dataset: TrainDataset | TileDataset | EvalDataset,
     batches: EpochSampler | EvalSampler,
-    workers: int,
-    pin: bool,
+    workers: int = 0,
+    pin: bool = False,
 ) -> DataLoader[Any]:
+    """Load batches in the sampler's order: ``PairedBatch``, or ``TileBatch`` for ``gpu.augment_batch``.
+
+    Call :meth:`EpochSampler.set_epoch` before each iteration over training batches.
+    """
     if workers:
         # OpenCV's thread pool does not survive a fork: a worker that uses it, if only to switch it off, hangs. So it
         # is switched off here, before workers start.
@@ -83,7 +71,7 @@ def set_up_worker_process() -> None:
     By default glibc returns every image to the system and gets it back zeroed, page by page: a fifth of the time of a
     sample. Other C libraries have no such switch and are left as they are.
     """
-    if cv2.getNumThreads() != 1:  # only where workers are not forked; see _loader
+    if cv2.getNumThreads() != 1:  # only where workers are not forked; see batch_loader
         cv2.setNumThreads(1)
     torch.set_num_threads(1)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

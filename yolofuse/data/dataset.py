@@ -5,7 +5,7 @@ A training sample is a function of (seed, epoch, index, mosaic), an evaluation s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -32,7 +32,7 @@ from yolofuse.data.images.decode import reduction_for
 from yolofuse.data.images.lru_reader import LruReader, Reader
 from yolofuse.data.images.read_pair import pad_value, pixel_dtype, read_pair
 from yolofuse.data.index.pair_set import PairSet
-from yolofuse.types import CHANNELS, PairedSample, PixelArray
+from yolofuse.types import CHANNELS, PairedSample, PairRecord, PixelArray
 
 _GEOMETRY, _PHOTOMETRY = 1, 2  # purposes of draws: a draw added to one does not shift the other
 _NUM_PARTNERS = 3
@@ -135,29 +135,46 @@ class EvalDataset(Dataset[PairedSample]):
         """Return height and width of a sample without reading it."""
         if self.letterbox == "square":
             return (self.imgsz, self.imgsz)
-        size_hw = self.pairs.size_hw(index)
-        gain = self.imgsz / max(size_hw)
-        height, width = (max(-(-round(side * gain) // self.stride), 1) * self.stride for side in size_hw)
-        return (height, width)
+        return rect_hw(self.pairs.size_hw(index), self.imgsz, self.stride)
 
     def __getitem__(self, index: int) -> PairedSample:
         record = self.pairs.records[index]
-        canvas_hw = self.shape_hw(index)
-        place = letterbox(record.size_hw, canvas_hw)
-        matrix = scale_and_shift(*place)
-        # Decoded smaller only where that is exact, so that an image is resampled once.
-        reduction = reduction_for(place[0], record.size_hw)
-        grid_hw = (record.size_hw[0] // reduction, record.size_hw[1] // reduction)
-        image = np.full((*canvas_hw, 4), pad_value(pixel_dtype(record.format)), pixel_dtype(record.format))
-        window = covered_window(matrix, record.size_hw, canvas_hw)
-        pixels = read_pair(record, grid_hw)
-        _paint_or_copy(image, pixels, matrix @ scale_and_shift(reduction, 0.0, 0.0), window)
-        for channels in CHANNELS.values():
-            if not pixels[..., channels].any():
-                image[..., channels] = 0  # its margin too: the detector knows a camera without an image by that
+        sample = read_letterboxed(record, self.shape_hw(index))
         boxes_xywhn, class_ids = self.pairs.labels(index)
-        moved = transform_xyxy(xywhn_to_xyxy(boxes_xywhn, record.size_hw), matrix)
-        return PairedSample(image, *clip_boxes(moved, class_ids, canvas_hw), record.image_id, record.size_hw, place)
+        moved = transform_xyxy(xywhn_to_xyxy(boxes_xywhn, record.size_hw), scale_and_shift(*sample.letterbox))
+        boxes_xyxy, class_ids = clip_boxes(moved, class_ids, self.shape_hw(index))
+        return replace(sample, boxes_xyxy=boxes_xyxy, class_ids=class_ids)
+
+
+def rect_hw(size_hw: tuple[int, int], imgsz: int, stride: int) -> tuple[int, int]:
+    """Return height and width to which an image whose longest side becomes ``imgsz`` is padded, multiples of stride."""
+    gain = imgsz / max(size_hw)
+    height, width = (max(-(-round(side * gain) // stride), 1) * stride for side in size_hw)
+    return height, width
+
+
+def read_letterboxed(record: PairRecord, canvas_hw: tuple[int, int]) -> PairedSample:
+    """Read a pair as it is evaluated: scaled into the middle of a grey canvas, without boxes.
+
+    An image that is black throughout gets a black margin too: by that the detector knows a camera without an image.
+
+    Raises:
+        DataError: If a file is gone, damaged, or of another size than the record says.
+    """
+    place = letterbox(record.size_hw, canvas_hw)
+    matrix = scale_and_shift(*place)
+    # Decoded smaller only where that is exact, so that an image is resampled once.
+    reduction = reduction_for(place[0], record.size_hw)
+    grid_hw = (record.size_hw[0] // reduction, record.size_hw[1] // reduction)
+    image = np.full((*canvas_hw, 4), pad_value(pixel_dtype(record.format)), pixel_dtype(record.format))
+    window = covered_window(matrix, record.size_hw, canvas_hw)
+    pixels = read_pair(record, grid_hw)
+    _paint_or_copy(image, pixels, matrix @ scale_and_shift(reduction, 0.0, 0.0), window)
+    for channels in CHANNELS.values():
+        if not pixels[..., channels].any():
+            image[..., channels] = 0
+    no_boxes = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    return PairedSample(image, *no_boxes, record.image_id, record.size_hw, place)
 
 
 def _paint_or_copy(image: PixelArray, pixels: PixelArray, matrix: Matrix, window: Window) -> None:

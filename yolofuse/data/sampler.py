@@ -59,59 +59,47 @@ class EpochSampler(Sampler[list[SampleKey]]):
         self._share = slice(rank * (batch // world), (rank + 1) * (batch // world))
         self.set_epoch(0)
 
-    def set_epoch(self, epoch: int, start_step: int = 0, mosaic: bool = True) -> None:
-        """Set what the next iteration yields: the epoch from ``start_step`` on; skipped steps are never read."""
+    def set_epoch(self, epoch: int, mosaic: bool = True) -> None:
+        """Set what the next iteration yields: the whole epoch."""
         self._epoch = epoch
         self._mosaic = mosaic
-        self.seek(start_step)
+        self.seek(0)
 
     def seek(self, start_step: int) -> None:
-        """Start the next iteration at a step of the epoch."""
+        """Start the next iteration at a step of the epoch; skipped steps are never read."""
         self._start_step = start_step
 
     def __len__(self) -> int:
         """Return the steps of a whole epoch."""
         return -(-self._num // self._batch)
 
-    def order(self) -> IntArray:
-        """Return the indices of the epoch's steps over all ranks, (steps, batch)."""
-        return self._steps(epoch_order(self._seed, self._epoch, self._num))
-
-    def _steps(self, order: IntArray) -> IntArray:
-        return np.resize(order, (len(self), self._batch))
-
     def __iter__(self) -> Iterator[list[SampleKey]]:
         order = epoch_order(self._seed, self._epoch, self._num)
         pools = partner_pools(order, self._pool) if self._pool and self._mosaic else [()] * self._num
-        positions = self._steps(np.arange(self._num))
+        positions = np.resize(np.arange(self._num), (len(self), self._batch))
         for step in positions[self._start_step :, self._share].tolist():
             yield [SampleKey(self._epoch, int(order[at]), self._mosaic, pools[at]) for at in step]
 
 
-def eval_batches(dataset: EvalDataset, batch: int, rank: int = 0, world: int = 1) -> list[list[int]]:
-    """Group the whole split into batches of equal shape and return those of one rank.
+class EvalSampler(Sampler[list[int]]):
+    """Yield the evaluation batches of one rank; all images of a batch have one shape.
 
     A batch holds the same images for any number of ranks, so that kernels, and with them the last digits of the
     scores, are the same too.
     """
-    by_shape: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-    for index in range(len(dataset)):
-        by_shape[dataset.shape_hw(index)].append(index)
-    batches = [
-        indices[start : start + batch]
-        for _, indices in sorted(by_shape.items())
-        for start in range(0, len(indices), batch)
-    ]
-    return batches[rank::world]
-
-
-class EvalSampler(Sampler[list[int]]):
-    """Yield the evaluation batches of one rank, see :func:`eval_batches`."""
 
     def __init__(self, dataset: EvalDataset, batch: int, rank: int = 0, world: int = 1) -> None:
-        self._batches = eval_batches(dataset, batch, rank, world)
+        by_shape: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for index in range(len(dataset)):
+            by_shape[dataset.shape_hw(index)].append(index)
+        batches = [
+            indices[start : start + batch]
+            for _, indices in sorted(by_shape.items())
+            for start in range(0, len(indices), batch)
+        ]
+        self._batches = batches[rank::world]
         self._start = 0
-        self.num_steps = len(eval_batches(dataset, batch, 0, world))
+        self.num_steps = len(batches[::world])
         """Batches of the rank that has most."""
 
     def seek(self, start: int) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
-
-Model = TypeVar("Model", bound=nn.Module)
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
@@ -101,21 +99,16 @@ def _at_least_float(values: Tensor) -> Tensor:
 _apply = cast(Callable[[Tensor, Tensor | None, Tensor | None, float], tuple[Tensor, Tensor, Tensor]], _SharedNorm.apply)
 
 
-def convert(model: nn.Module) -> None:
-    """Convert every BatchNorm2d of a model in place; parameters, buffers and modes stay."""
-    for module in model.modules():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = SyncBatchNorm2d  # it adds no attribute, and references to the layer stay valid
-
-
-def synchronise_batchnorm(model: Model, device: torch.device) -> Model:
-    """Convert a model to statistics over all ranks: torch's layers on CUDA, this module's elsewhere.
+def synchronise_batchnorm(model: nn.Module, device: torch.device) -> None:
+    """Convert a model in place to statistics over all ranks: torch's layers on CUDA, this module's elsewhere.
 
     Args:
-        model: Not wrapped yet; changed in place, and returned because torch may replace its root.
+        model: Not wrapped yet, and no BatchNorm itself.
         device: The model's device.
     """
     if device.type == "cuda":
-        return cast(Model, nn.SyncBatchNorm.convert_sync_batchnorm(model))  # type: ignore[no-untyped-call]
-    convert(model)
-    return model
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        return
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SyncBatchNorm2d  # it adds no attribute, and references to the layer stay valid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,7 @@ def checkpoint_header(run: ActiveRun) -> dict[str, Any]:
         "code": code_fingerprint(),
         "world": context.ranks.world,
         "ir_windows": {name: list(window) for name, window in context.train_pairs.ir_windows.items()},
+        "formats": [asdict(pair_format) for pair_format in context.train_pairs.formats],
         "epoch": run.state.epoch,
         "ap": run.state.best_ap,
     }

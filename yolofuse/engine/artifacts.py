@@ -1,4 +1,4 @@
-"""Write a run's images and plots: first batches, curves, TensorBoard scalars."""
+"""Write a run's images and scalars: first batches, TensorBoard scalars."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 
 from yolofuse.engine.build import TrainContext, first_batches
 from yolofuse.errors import ConfigError
-from yolofuse.run.folder import RunFolder
-from yolofuse.viz.curves import save_curves
 from yolofuse.viz.pairs import save_batch_image
 
 _DRAWN_BATCHES = 2
@@ -20,11 +18,6 @@ def save_first_batches(context: TrainContext, folder: Path) -> None:
     """Draw the first batches of epoch 0, RGB and IR side by side, as the model will read them."""
     for number, batch in enumerate(first_batches(context, _DRAWN_BATCHES)):
         save_batch_image(batch, context.train_pairs.names, folder / f"train_batch{number}.jpg")
-
-
-def save_run_curves(folder: RunFolder) -> None:
-    """Plot losses and AP over the epochs."""
-    save_curves(folder.results, folder.curves)
 
 
 def open_tensorboard(is_enabled: bool, folder: Path) -> LogScalars:

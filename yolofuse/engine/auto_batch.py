@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from yolofuse.batch import PairedBatch
 from yolofuse.config import Config
 from yolofuse.data import PairSet
 from yolofuse.distributed.ranks import Ranks
@@ -20,7 +21,6 @@ from yolofuse.engine.optim import build_optimizer
 from yolofuse.engine.precision import autocast
 from yolofuse.errors import ConfigError
 from yolofuse.model import Detector
-from yolofuse.types import PairedBatch
 
 log = logging.getLogger("yolofuse")
 

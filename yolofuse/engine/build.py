@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from yolofuse.batch import PairedBatch
 from yolofuse.config import Config
 from yolofuse.config.recipe import resolve_recipe
 from yolofuse.data import EpochSampler, PairSet, TrainDataset, collate
@@ -45,7 +46,6 @@ from yolofuse.model import (
     summarise,
 )
 from yolofuse.nn.ema import ModelEma
-from yolofuse.types import PairedBatch
 from yolofuse.weights import WeightsReport, load_and_initialise, policy_of
 from yolofuse.weights.resolve_head import resolve_head
 from yolofuse.weights.resolve_sources import load_sources
@@ -213,7 +213,7 @@ def new_detector(config: Config, num_classes: int) -> Detector:
 def first_batches(context: TrainContext, num: int) -> list[PairedBatch]:
     """Return the first batches of the first epoch on the CPU, augmented as in training."""
     sampler = context.train_loader.sampler
-    sampler.set_epoch(0, start_step=0, mosaic=context.train_loader.has_mosaic(0))
+    sampler.set_epoch(0, mosaic=context.train_loader.has_mosaic(0))
     return [collate([context.dataset[key] for key in keys]) for keys in islice(sampler, num)]
 
 

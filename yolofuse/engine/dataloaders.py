@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yolofuse.batch import PairedBatch
 from yolofuse.config import Config
 from yolofuse.data import (
     EpochSampler,
@@ -15,10 +16,9 @@ from yolofuse.data import (
     EvalSampler,
     PairSet,
     TrainDataset,
-    eval_loader,
+    batch_loader,
     load_descriptor,
     load_pairs,
-    train_loader,
 )
 from yolofuse.data.gpu.augment_batch import augment_batch
 from yolofuse.data.gpu.jpeg import require_decoder
@@ -29,7 +29,6 @@ from yolofuse.data.pixel_cache import PixelCache, disk_cache, ram_cache
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.prefetcher import DevicePrefetcher
 from yolofuse.errors import ConfigError
-from yolofuse.types import PairedBatch
 
 
 def load_split(config: Config, split: str, ranks: Ranks, ir_windows: Windows | None = None) -> PairSet:
@@ -141,12 +140,12 @@ def _train_prefetcher(config: Config, dataset: TrainDataset, sampler: EpochSampl
     device, workers, pin = ranks.device, config.data.workers, ranks.device.type == "cuda"
     if config.train.augment_on == "loader":
         return DevicePrefetcher(
-            lambda: train_loader(dataset, sampler, workers, pin), sampler.seek, lambda batch: batch.to(device), device
+            lambda: batch_loader(dataset, sampler, workers, pin), sampler.seek, lambda batch: batch.to(device), device
         )
     tiles = TileDataset(dataset, config.train.decode)
     imgsz = config.train.imgsz
     return DevicePrefetcher(
-        lambda: train_loader(tiles, sampler, workers, pin),
+        lambda: batch_loader(tiles, sampler, workers, pin),
         sampler.seek,
         lambda batch: augment_batch(batch, device, imgsz),
         device,
@@ -172,7 +171,7 @@ def build_eval_loader(pairs: PairSet, config: Config, stride: int, ranks: Ranks)
     sampler = EvalSampler(dataset, config.val.batch, ranks.rank, ranks.world)
     pin = ranks.device.type == "cuda"
     feed = DevicePrefetcher(
-        lambda: eval_loader(dataset, sampler, config.data.workers, pin),
+        lambda: batch_loader(dataset, sampler, config.data.workers, pin),
         sampler.seek,
         lambda batch: batch.to(ranks.device),
         ranks.device,

@@ -6,11 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.config import Config
-from yolofuse.config.load import validate_config
 from yolofuse.data import PairSet
 from yolofuse.data.images.read_pair import read_pair, to_bytes
 from yolofuse.data.index.pair_set import Windows
@@ -19,16 +17,16 @@ from yolofuse.engine.anchor_fit import with_fitted_anchors
 from yolofuse.engine.build import build_start, log_model
 from yolofuse.engine.dataloaders import load_split, windows_in
 from yolofuse.engine.evaluate_split import Evaluation, evaluate_split
+from yolofuse.engine.loaded_detector import LoadedDetector, best_weights, load_detector
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
-from yolofuse.errors import ConfigError, DataError, RunError
+from yolofuse.errors import DataError
 from yolofuse.eval.coco_backends import backend_version
 from yolofuse.eval.provenance import environment
 from yolofuse.eval.report import EvalReport, Scalar, format_table, write_report
-from yolofuse.model import Detector, build_detector
 from yolofuse.run.folder import RunFolder
 from yolofuse.spacing import evenly_spaced
 from yolofuse.viz.pairs import PairView, save_prediction_image
-from yolofuse.weights import file_sha256, load_checkpoint, load_state
+from yolofuse.weights import file_sha256
 
 log = logging.getLogger("yolofuse")
 
@@ -43,46 +41,11 @@ class EvalOutcome:
     evaluation: Evaluation
 
 
-@dataclass(frozen=True)
-class LoadedDetector:
-    """A detector from a yolofuse checkpoint, with the config and class names it was trained with."""
-
-    detector: Detector
-    config: Config
-    names: tuple[str, ...]
-    content: dict[str, Any]
-
-
-def load_detector(weights: Path, overrides: Sequence[str] = ()) -> LoadedDetector:
-    """Load the detector of a checkpoint with its EMA weights, in eval mode on the CPU.
-
-    Raises:
-        ConfigError: If an override changes the model.
-        WeightsError: If the checkpoint is missing, damaged or not one of yolofuse.
-    """
-    content = load_checkpoint(weights, needs=("config", "names", "ema", "epoch", "data_hash"))
-    fixed = {"model", "weights", "init"}
-    touched = [word for word in overrides if word.split(".")[0] in fixed and not word.startswith("model.merge=")]
-    if touched:
-        raise ConfigError(
-            f"{' '.join(touched)}: the model is fixed by the checkpoint; only model.merge can be changed here"
-        )
-    config = validate_config(content["config"], overrides, where=str(weights))
-    names = tuple(content["names"])
-    detector = build_detector(config.model, num_classes=len(names), seed=config.train.seed)
-    load_state(detector, content["ema"], weights)
-    return LoadedDetector(detector.eval(), config, names, content)
-
-
 def evaluate_run(
     run: Path, overrides: Sequence[str] = (), *, split: str | None = None, out: Path | None = None
 ) -> EvalOutcome | None:
     """Evaluate the best weights of a run; None on every rank but 0."""
-    folder = RunFolder(run)
-    if not folder.best.exists():
-        folder.load_config()
-        raise RunError(f"{run}: no best.pt yet: no epoch was evaluated; resume it with --resume {run}")
-    return evaluate_checkpoint(folder.best, overrides, split=split, out=out)
+    return evaluate_checkpoint(best_weights(run), overrides, split=split, out=out)
 
 
 def evaluate_start(config: Config, *, split: str | None = None, out: Path | None = None) -> EvalOutcome | None:
@@ -102,7 +65,11 @@ def evaluate_start(config: Config, *, split: str | None = None, out: Path | None
             log_model(start.config, start.detector, start.report, len(start.frozen))
         source = config.weights.pretrained or config.weights.rgb or config.weights.ir
         loaded = LoadedDetector(
-            start.detector.eval(), start.config, train_pairs.names, {"epoch": 0, "data_hash": train_pairs.fingerprint}
+            start.detector.eval(),
+            start.config,
+            train_pairs.names,
+            {"epoch": 0, "data_hash": train_pairs.fingerprint},
+            train_pairs.formats,
         )
         folder = out or Path(f"{config.run_dir}-untrained") / f"eval-{split}"
         return _evaluate(loaded, pairs, Path(source) if source else None, "as given", split, folder, ranks)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from yolofuse.batch import PairedBatch
 from yolofuse.config import Config
 from yolofuse.data import PairSet
 from yolofuse.distributed.ranks import Ranks
@@ -18,12 +18,12 @@ from yolofuse.engine.dataloaders import EvalLoader, build_eval_loader
 from yolofuse.engine.precision import autocast
 from yolofuse.eval.coco import CocoJson, CocoMatches, CocoResult, ground_truth, prediction_rows
 from yolofuse.eval.coco_backends import require_backend
-from yolofuse.eval.decision_fusion import merge
+from yolofuse.eval.decision_fusion import MERGES
 from yolofuse.eval.postprocess import postprocess, to_detections
 from yolofuse.eval.slices import evaluate_slices
 from yolofuse.model import Detector
 from yolofuse.model.heads import hide_kept_classes
-from yolofuse.types import CHANNELS, Detections, Modality, PairedBatch
+from yolofuse.types import CHANNELS, Detections, Modality
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,6 @@ class Evaluation:
     blanked: dict[Modality, CocoResult] = field(default_factory=dict)
 
 
-@contextmanager
-def _in_eval_mode(detector: Detector) -> Iterator[None]:
-    was_training = detector.training
-    detector.eval()
-    try:
-        yield
-    finally:
-        detector.train(was_training)
-
-
 def predict_batch(
     detector: Detector, batch: PairedBatch, config: Config, blank: Modality | None = None
 ) -> list[Detections]:
@@ -80,7 +70,7 @@ def predict_batch(
         "conf": val.conf, "iou": val.iou, "max_det": val.max_det, "end2end": detector.end2end,
     }  # fmt: skip
     if len(outputs) == 2:
-        rows = merge(config.model.merge, outputs["rgb"], outputs["ir"], **limits)
+        rows = MERGES[config.model.merge](outputs["rgb"], outputs["ir"], **limits)
     else:
         rows = postprocess(next(iter(outputs.values())), **limits)
     return [
@@ -97,7 +87,7 @@ def predict_batch(
 def evaluate_split(
     detector: Detector, pairs: PairSet, config: Config, ranks: Ranks, *, with_slices: bool = True
 ) -> Evaluation | None:
-    """Evaluate a detector on a split; None on every rank but 0.
+    """Evaluate a detector, in eval mode, on a split; None on every rank but 0.
 
     A batch's content never depends on the number of ranks, so neither do the metrics.
 
@@ -135,7 +125,7 @@ def predict_split(
     """Detect objects in this rank's part of a split.
 
     Args:
-        detector: The model; its mode is restored.
+        detector: The model, in eval mode.
         loader: The split's batches.
         config: The run.
         ranks: This process among the run's.
@@ -149,14 +139,13 @@ def predict_split(
     loader.prefetcher.start()
     batches = iter(loader.prefetcher)
     hidden = None if ranks.is_main else True  # None: silent when stderr is no terminal
-    with _in_eval_mode(detector):
-        for _ in tqdm(range(loader.num_steps), desc="validate", leave=False, disable=hidden, unit="batch"):
-            if (batch := next(batches, None)) is not None:
-                started = time.perf_counter()
-                # It ends on the CPU, so the clock sees finished work.
-                found += predict_batch(detector, batch, config, blank)
-                seconds += time.perf_counter() - started
-            on_batch_end()
+    for _ in tqdm(range(loader.num_steps), desc="validate", leave=False, disable=hidden, unit="batch"):
+        if (batch := next(batches, None)) is not None:
+            started = time.perf_counter()
+            # It ends on the CPU, so the clock sees finished work.
+            found += predict_batch(detector, batch, config, blank)
+            seconds += time.perf_counter() - started
+        on_batch_end()
     return SplitPredictions(found, seconds)
 
 

@@ -20,8 +20,9 @@ from yolofuse.engine.build import TrainContext, build_context
 from yolofuse.engine.diagnostics.profiler import Profile
 from yolofuse.engine.preemption import StopRequest, stop_requests
 from yolofuse.engine.step import new_scaler, new_step_state
-from yolofuse.engine.watchdog import Watchdog, read_hang
+from yolofuse.engine.watchdog import Watchdog
 from yolofuse.errors import RunStopped, YolofuseError
+from yolofuse.files import save_json
 from yolofuse.run.checkpointer import AsyncCheckpointer, newest_checkpoint
 from yolofuse.run.events import append_event, describe_last_exit
 from yolofuse.run.folder import RunFolder
@@ -91,7 +92,7 @@ def _write_initial_artifacts(run: ActiveRun) -> None:
     if context.ranks.is_main:
         save_first_batches(context, run.folder.path)
         if context.weights_report is not None:
-            run.folder.write_weights_report(context.weights_report)
+            save_json(run.folder.weights_report, context.weights_report.plain(), indent=1)
     context.ranks.run_on_main(lambda: run.checkpointer.require_space(run.checkpoint()))
     run.save()
     run.checkpointer.flush()  # before workers are forked: a fork during a write could copy a held lock
@@ -163,7 +164,7 @@ def _report_resume(run: ActiveRun, last_exit: dict[str, Any], problems: list[str
     for change in changes:
         log.warning("warning: resumed with --force although changed: %s", change)
     for path in sorted(folder.path.glob("stacks-rank*.txt")):
-        if read_hang(path):
+        if path.stat().st_size:  # a process that was killed leaves an empty file
             log.warning("warning: the last job ended because it hung; the stacks are in %s", path)
             path.replace(path.with_name(f"hung-step{state.step}-{path.name}"))
     run.log_event("resumed", **last_exit, forced=bool(changes))

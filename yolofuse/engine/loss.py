@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from yolofuse.batch import PairedBatch
 from yolofuse.config import LossConfig
 from yolofuse.engine.anchor_loss import AnchorLoss
 from yolofuse.engine.tal_loss import BranchLoss, Targets, pad_targets, target_bounds
 from yolofuse.model import Detector
 from yolofuse.nn.anchor_head import AnchorDetect
-from yolofuse.types import PairedBatch
 from yolofuse.upstream import E2ELoss, detection_loss
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
+from yolofuse.batch import PairedBatch
 from yolofuse.errors import RunError
-from yolofuse.types import PairedBatch
 
 log = logging.getLogger("yolofuse")
 

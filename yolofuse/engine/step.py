@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
+from yolofuse.batch import PairedBatch
 from yolofuse.distributed.ranks import Ranks, batchnorm_statistics
 from yolofuse.engine.build import TrainContext, wrap_for_ranks
 from yolofuse.engine.diagnostics.early_steps import Monitor, open_monitor
@@ -21,7 +22,6 @@ from yolofuse.engine.diagnostics.profiler import profile_span
 from yolofuse.engine.nan_guard import NanGuard, OutOfMemory
 from yolofuse.engine.optim import clip_gradients, gradient_norm, skip_if
 from yolofuse.engine.precision import autocast, resolve_precision
-from yolofuse.types import PairedBatch
 
 
 @dataclass

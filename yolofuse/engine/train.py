@@ -14,7 +14,6 @@ from tqdm import tqdm
 from yolofuse.config import Config
 from yolofuse.distributed.replica_check import check_replicas_equal
 from yolofuse.engine.active_run import ActiveRun, checkpoint_header, write_marker
-from yolofuse.engine.artifacts import save_run_curves
 from yolofuse.engine.build import TrainContext
 from yolofuse.engine.diagnostics.profiler import profile_span
 from yolofuse.engine.evaluate_split import compute_metrics, predict_split
@@ -26,6 +25,7 @@ from yolofuse.engine.step import rescale, train_step
 from yolofuse.errors import RunError
 from yolofuse.eval.coco import CocoResult
 from yolofuse.run.train_state import LossMeter, mean_sums
+from yolofuse.viz.curves import save_curves
 
 log = logging.getLogger("yolofuse")
 
@@ -230,7 +230,7 @@ def _finish(run: ActiveRun) -> None:
         run.checkpointer.flush()
         if state.epoch < config.epochs:
             log.info("stopped: AP has not risen for %d epochs", config.patience)
-        save_run_curves(folder)
+        save_curves(state.history, folder.curves)
         write_marker(run, folder.finished)
         run.write_status("finished")
         run.log_event("finished")

@@ -64,8 +64,3 @@ class Watchdog:
         if self._file is not None:
             faulthandler.dump_traceback_later(patience, exit=True, file=self._file)
             self._armed = time.monotonic()
-
-
-def read_hang(path: Path) -> str | None:
-    """Read the stacks that a watchdog wrote, if any; a process that was killed leaves an empty file."""
-    return path.read_text(encoding="utf-8") or None if path.exists() else None

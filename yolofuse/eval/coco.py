@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolofuse.config.schema import CocoBackend
-from yolofuse.eval.coco_backends import Curves, gc_paused, make_scorer
+from yolofuse.eval.coco_backends import gc_paused, make_scorer
 from yolofuse.types import Detections, FloatArray, IntArray, PairRecord
 
 CocoJson = dict[str, Any]
@@ -124,11 +124,10 @@ class CocoMatches:
         ground_truth: As :func:`ground_truth` builds it; not changed.
         predictions: As :func:`prediction_rows` builds them; not changed.
         backend: Library that computes; see ``val.backend``.
-        image_ids: Images that may be evaluated later. None: all.
 
     Raises:
         ConfigError: If the backend's package is missing.
-        ValueError: If a prediction has a number that is not finite, or an image is not in the ground truth.
+        ValueError: If a prediction has a number that is not finite, or its image is not in the ground truth.
     """
 
     def __init__(
@@ -136,20 +135,20 @@ class CocoMatches:
         ground_truth: CocoJson,
         predictions: Sequence[Mapping[str, Any]],
         backend: CocoBackend = "pycocotools",
-        image_ids: Iterable[int] | None = None,
     ) -> None:
-        known = frozenset(image["id"] for image in ground_truth["images"])
-        self._image_ids = _select_images(known, image_ids)
+        self._image_ids = frozenset(image["id"] for image in ground_truth["images"])
         self._truth = ground_truth
-        self._scorer = make_scorer(backend, ground_truth, predictions, self._image_ids)
-
-    def curves(self, image_ids: Iterable[int] | None = None) -> Curves:
-        """Return precision and recall over these images. None: all."""
-        return self._scorer.curves(_select_images(self._image_ids, image_ids))
+        self._scorer = make_scorer(backend, ground_truth, predictions)
 
     def result(self, image_ids: Iterable[int] | None = None) -> CocoResult:
-        """Return the metrics of these images. None: all."""
-        scored = _select_images(self._image_ids, image_ids)
+        """Return the metrics of these images. None: all.
+
+        Raises:
+            ValueError: If an image is not in the ground truth.
+        """
+        scored = self._image_ids if image_ids is None else frozenset(image_ids)
+        if unknown := sorted(scored - self._image_ids):
+            raise ValueError(f"cannot score {len(unknown)} images that were not matched: {unknown[:5]}")
         curves = self._scorer.curves(scored)
         precision = curves.precision[:, :, :, _AREA_ALL, _MAX_DETS_100]
         names = {category["id"]: category["name"] for category in self._truth["categories"]}
@@ -165,17 +164,6 @@ class CocoMatches:
         )
 
 
-def evaluate(
-    ground_truth: CocoJson,
-    predictions: Sequence[Mapping[str, Any]],
-    image_ids: Iterable[int] | None = None,
-    *,
-    backend: CocoBackend = "pycocotools",
-) -> CocoResult:
-    """Compute cocoapi's metrics of these predictions once; arguments and errors are those of :class:`CocoMatches`."""
-    return CocoMatches(ground_truth, predictions, backend, image_ids).result()
-
-
 def _xywhn_to_corner(boxes_xywhn: FloatArray, size_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
     """Convert normalised centre boxes (N, 4), clipped to the image, to left, top, width, height in pixels (N, 4)."""
     height, width = size_hw
@@ -184,14 +172,6 @@ def _xywhn_to_corner(boxes_xywhn: FloatArray, size_hw: tuple[int, int]) -> npt.N
     low, high = (centres - halves).clip(0, 1), (centres + halves).clip(0, 1)
     boxes = np.concatenate([low, high - low], axis=1)
     return boxes * np.array([width, height, width, height], dtype=np.float64)
-
-
-def _select_images(known: frozenset[int], image_ids: Iterable[int] | None) -> frozenset[int]:
-    """Return the requested image ids, checked against the known ones; None: all known."""
-    selected = known if image_ids is None else frozenset(image_ids)
-    if unknown := sorted(selected - known):
-        raise ValueError(f"cannot score {len(unknown)} images that were not matched: {unknown[:5]}")
-    return selected
 
 
 def _mean(precision: npt.NDArray[np.float64]) -> float:

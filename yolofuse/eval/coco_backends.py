@@ -48,7 +48,7 @@ class Curves:
 
 
 class Scorer(Protocol):
-    """Computes the curves of any subset of the images that it was made for."""
+    """Computes the curves of any subset of the images."""
 
     def curves(self, image_ids: Collection[int]) -> Curves:
         """Return precision and recall over these images."""
@@ -90,10 +90,8 @@ def gc_paused() -> Iterator[None]:
 
 
 @gc_paused()
-def make_scorer(
-    backend: CocoBackend, ground_truth: Mapping[str, Any], predictions: Sequence[Row], image_ids: Collection[int]
-) -> Scorer:
-    """Create a scorer of the rows of a COCO result file, for images that may be evaluated later; changes no argument.
+def make_scorer(backend: CocoBackend, ground_truth: Mapping[str, Any], predictions: Sequence[Row]) -> Scorer:
+    """Create a scorer of the rows of a COCO result file; changes no argument.
 
     Raises:
         ConfigError: If the backend's package is missing.
@@ -108,16 +106,15 @@ def make_scorer(
         ],
     }
     found = {**ground_truth, "annotations": _result_annotations(truth, predictions)}
-    return (_FasterScorer if backend == "faster" else _PycocotoolsScorer)(truth, found, image_ids)
+    return (_FasterScorer if backend == "faster" else _PycocotoolsScorer)(truth, found)
 
 
 class _PycocotoolsScorer:
     """Scorer by pycocotools: matches all images once; each call accumulates a subset."""
 
-    def __init__(self, truth: dict[str, Any], found: dict[str, Any], image_ids: Collection[int]) -> None:
+    def __init__(self, truth: dict[str, Any], found: dict[str, Any]) -> None:
         with _silence():
             self._scorer = COCOeval(_index(truth), _index(found), "bbox")
-            self._scorer.params.imgIds = sorted(image_ids)
             self._scorer.evaluate()
         self._params = copy.copy(self._scorer.params)
 
@@ -177,8 +174,7 @@ def match_by_class(ground_truth: Mapping[str, Any], predictions: Sequence[Row]) 
     Raises:
         ValueError: If a prediction has a number that is not finite, or its image is not in the ground truth.
     """
-    image_ids = [image["id"] for image in ground_truth["images"]]
-    scorer = make_scorer("pycocotools", ground_truth, predictions, image_ids)
+    scorer = make_scorer("pycocotools", ground_truth, predictions)
     assert isinstance(scorer, _PycocotoolsScorer)
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
     return {names[category_id]: scorer.matches_of(category_id) for category_id in sorted(names)}
@@ -187,7 +183,7 @@ def match_by_class(ground_truth: Mapping[str, Any], predictions: Sequence[Row]) 
 class _FasterScorer:
     """Scorer by faster-coco-eval: matches again in each call, which is faster than passing matches to Python."""
 
-    def __init__(self, truth: dict[str, Any], found: dict[str, Any], image_ids: Collection[int]) -> None:
+    def __init__(self, truth: dict[str, Any], found: dict[str, Any]) -> None:
         import faster_coco_eval  # optional, and cv2 comes with it
 
         self._make = faster_coco_eval.COCOeval_faster

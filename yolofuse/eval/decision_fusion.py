@@ -16,34 +16,6 @@ _LOGIT_EPS = 1e-12
 """Scores are clamped this far from 0 and 1, so that their logits stay finite and a saturated score can be lowered."""
 
 
-def merge(
-    name: MergeName,
-    rgb_predictions: Tensor,
-    ir_predictions: Tensor,
-    *,
-    conf: float,
-    iou: float,
-    max_det: int,
-    end2end: bool,
-) -> list[Tensor]:
-    """Merge the outputs of two detectors into one list of boxes per image, best first, in pixels of the input.
-
-    Args:
-        name: ``nms`` or ``proben``.
-        rgb_predictions: Output of the RGB detector's head, as :func:`yolofuse.eval.postprocess.postprocess` takes it.
-        ir_predictions: Output of the IR detector's head for the same pairs.
-        conf: Boxes with a score above this count as detected.
-        iou: Overlap above which two boxes of a class are the same object.
-        max_det: Maximum number of rows per image.
-        end2end: Both heads return final boxes.
-
-    Shapes:
-        rgb_predictions, ir_predictions: (B, 4 + nc, A), or (B, K, 6) when ``end2end``; A and K may differ.
-        returns: B x (N, 6) float32, each row x1, y1, x2, y2, score, class.
-    """
-    return _MERGES[name](rgb_predictions, ir_predictions, conf=conf, iou=iou, max_det=max_det, end2end=end2end)
-
-
 def merge_nms(
     rgb_predictions: Tensor, ir_predictions: Tensor, *, conf: float, iou: float, max_det: int, end2end: bool
 ) -> list[Tensor]:
@@ -75,7 +47,12 @@ def merge_proben(
     return [rows[rows[:, 4] > conf][:max_det] for rows in fused]
 
 
-_MERGES: dict[MergeName, Callable[..., list[Tensor]]] = {"nms": merge_nms, "proben": merge_proben}
+MERGES: dict[MergeName, Callable[..., list[Tensor]]] = {"nms": merge_nms, "proben": merge_proben}
+"""Merge the outputs of an RGB and an IR head for the same pairs into one list of boxes per image.
+
+Outputs, options and result are those of :func:`yolofuse.eval.postprocess.postprocess`; the heads may give different
+numbers of boxes. ``iou`` is the overlap above which two boxes of a class are the same object.
+"""
 
 
 def fuse_rows(rgb: Tensor, ir: Tensor, *, iou: float) -> Tensor:

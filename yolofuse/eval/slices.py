@@ -12,24 +12,23 @@ _MAX_VALUES = 12
 """A tag with more values than this, such as a scene number, makes a table too long to read."""
 
 
-def evaluate_slices(
-    matches: CocoMatches, records: Sequence[PairRecord], tags: Sequence[str] | None = None
-) -> dict[str, CocoResult]:
+def evaluate_slices(matches: CocoMatches, records: Sequence[PairRecord]) -> dict[str, CocoResult]:
     """Compute the metrics of the images that share a value of a tag, by ``"tag=value"``.
 
-    Nothing is detected or matched again. Images without the tag are in none of its slices.
+    Tags that split the images into two to twelve values count. Nothing is detected or matched again. Images without
+    the tag are in none of its slices.
 
     Args:
         matches: The matched predictions of the split.
         records: The pairs of the split, with their tags.
-        tags: Which tags. None: all that split the images into two to twelve values.
     """
     image_ids: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         for tag, value in record.tags.items():
             image_ids[tag][value].append(record.image_id)
-    if tags is None:
-        tags = [tag for tag, values in sorted(image_ids.items()) if 2 <= len(values) <= _MAX_VALUES]
     return {
-        f"{tag}={value}": matches.result(members) for tag in tags for value, members in sorted(image_ids[tag].items())
+        f"{tag}={value}": matches.result(members)
+        for tag, by_value in sorted(image_ids.items())
+        if 2 <= len(by_value) <= _MAX_VALUES
+        for value, members in sorted(by_value.items())
     }

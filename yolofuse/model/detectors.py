@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 from typing_extensions import Self
 
 from yolofuse.errors import ConfigError
@@ -154,7 +155,7 @@ class TwoStreamDetector(Detector):
         if self.ir is not None:
             return self.rgb({-1: rgb}), self.ir({-1: ir})
         both = self.rgb({-1: torch.cat([rgb, ir.expand_as(rgb)])})
-        return _split(both, 0), _split(both, 1)
+        return tree_map(lambda tensor: tensor.chunk(2)[0], both), tree_map(lambda tensor: tensor.chunk(2)[1], both)
 
     def _concurrent_streams(
         self, rgb: Tensor, ir: Tensor, side: torch.cuda.Stream
@@ -167,7 +168,7 @@ class TwoStreamDetector(Detector):
             from_ir = self.ir({-1: ir})
         from_rgb = self.rgb({-1: rgb})
         current.wait_stream(side)
-        for tensor in _tensors(from_ir):
+        for tensor in tree_leaves(from_ir):
             tensor.record_stream(current)  # the allocator must not reuse its memory before the trunk has read it
         ir.record_stream(side)
         return from_rgb, from_ir
@@ -189,24 +190,6 @@ def overlap_streams(detector: Detector, device: torch.device) -> None:
     if not isinstance(detector, TwoStreamDetector) or detector.ir is None:
         raise ConfigError("train.overlap: this model has not two streams with separate weights; set it to false")
     detector.overlap(device)
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    """Collect every tensor in dicts, lists and tuples."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        return [tensor for item in value.values() for tensor in _tensors(item)]
-    return [tensor for item in value for tensor in _tensors(item)] if isinstance(value, list | tuple) else []
-
-
-def _split(value: Any, half: int) -> Any:
-    """Return the first or second half of a doubled batch, in dicts, lists and tuples of a head's output."""
-    if isinstance(value, Tensor):
-        return value.chunk(2)[half]
-    if isinstance(value, dict):
-        return {key: _split(item, half) for key, item in value.items()}
-    return type(value)(_split(item, half) for item in value)
 
 
 class DualStreamDetector(TwoStreamDetector):

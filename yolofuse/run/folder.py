@@ -12,9 +12,8 @@ from yolofuse.errors import RunError
 from yolofuse.files import save_json, save_text
 from yolofuse.tables import csv_text
 
-if TYPE_CHECKING:  # both import torch, and ``status`` must start fast
+if TYPE_CHECKING:  # ``status`` must start fast
     from yolofuse.config import Config
-    from yolofuse.weights import WeightsReport
 
 History = list[dict[str, float | None]]
 
@@ -119,10 +118,6 @@ class RunFolder:
     def write_micro_batches(self, parts: int) -> None:
         """Record how many micro-batches each batch is split into from now on."""
         save_json(self.split_batches, {"parts": parts})
-
-    def write_weights_report(self, report: WeightsReport) -> None:
-        """Write where the initial value of each tensor came from."""
-        save_json(self.weights_report, report.plain(), indent=1)
 
     def write_results(self, history: Sequence[Mapping[str, float | None]]) -> None:
         """Write results.csv, a row per epoch; values of an epoch without evaluation are blank."""

@@ -14,7 +14,7 @@ import torch
 import yolofuse
 from yolofuse import upstream
 from yolofuse.config import Config
-from yolofuse.config.load import plain_config, validate_config
+from yolofuse.config.load import flat_options, validate_config
 from yolofuse.errors import RunError, listing
 
 _MAY_CHANGE = (
@@ -81,15 +81,3 @@ def check_resumable(
         advice = "undo the change, start a new run, or accept it with --resume RUN --force, which makes it another run"
         raise RunError(f"{listing(f'{path}: the run cannot resume exactly', changes, 'change')}\n  {advice}")
     return changes
-
-
-def flat_options(config: Config) -> dict[str, Any]:
-    """Return all options by dotted key, such as ``train.epochs``."""
-    return _flatten(plain_config(config))
-
-
-def _flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in section.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

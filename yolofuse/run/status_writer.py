@@ -10,24 +10,17 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from yolofuse.files import save_json
 from yolofuse.run.records import STATUS_NAME, State, utc_now
 
+if TYPE_CHECKING:
+    from yolofuse.run.train_state import TrainState
+
 log = logging.getLogger("yolofuse")
 
 _SPEED_WINDOW = 12  # writes over which the speed is measured: (seconds, step) of each
-
-
-class ProgressLike(Protocol):
-    """The fields of a train state that a status has."""
-
-    epoch: int
-    epoch_step: int
-    step: int
-    last_save: int
-    best_ap: float
 
 
 @dataclass(eq=False)
@@ -54,7 +47,7 @@ class StatusWriter:
     _paused_s: float = field(default=0.0, init=False)
     _has_failed: bool = field(default=False, init=False)
 
-    def update(self, state: State, progress: ProgressLike) -> None:
+    def update(self, state: State, progress: TrainState) -> None:
         """Write the status if the state is new or the last write is ``every_s`` old."""
         now = self.clock()
         if state == self._state and now < self._due:
@@ -70,7 +63,7 @@ class StatusWriter:
                 log.warning("warning: %s: cannot be written (%s); training continues", path, error)
             self._has_failed = True
 
-    def _content(self, state: State, progress: ProgressLike) -> dict[str, object]:
+    def _content(self, state: State, progress: TrainState) -> dict[str, object]:
         speed = self._steps_per_s
         return {
             "state": state,
@@ -107,7 +100,7 @@ class StatusWriter:
         if last_step > first_step and last_s > first_s:
             self._steps_per_s = (last_step - first_step) / (last_s - first_s)
 
-    def _eta_s(self, state: State, progress: ProgressLike) -> float | None:
+    def _eta_s(self, state: State, progress: TrainState) -> float | None:
         if state in {"finished", "failed"}:
             return 0.0 if state == "finished" else None
         if not self._steps_per_s:

@@ -151,7 +151,7 @@ def _write_all(folder: Path, counts: dict[str, int], seed: int, size_hw: tuple[i
         },
         "tags": {"file": "meta.csv", "key": "name", "columns": ["daynight"]},
     }
-    head = f"# Drawn demo data, free of licences: python -m yolofuse.cli.data synth --seed {seed}\n"
+    head = f"# Drawn demo data, free of licences: yolofuse synth --seed {seed}\n"
     (folder / "data.yaml").write_text(head + yaml.safe_dump(descriptor, sort_keys=False), encoding="utf-8")
 
 

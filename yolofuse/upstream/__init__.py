@@ -1,13 +1,12 @@
 """Wrap ultralytics: this package alone imports it, and exports every name that yolofuse takes from it."""
 
-from yolofuse.upstream.environment import SUPPORTED, version  # isort: skip - first: the others import ultralytics too
+from yolofuse.upstream.environment import version  # isort: skip - first: the others import ultralytics too
 
 from ultralytics.nn.modules.head import Detect
 from ultralytics.optim import MuSGD
 from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
 from ultralytics.utils.metrics import bbox_iou
 from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, make_anchors
-from ultralytics.utils.torch_utils import ModelEMA
 
 from yolofuse.upstream.catalogue import Base, build_layers, list_bases, resolve_base
 from yolofuse.upstream.heads import (
@@ -19,11 +18,9 @@ from yolofuse.upstream.heads import (
 )
 
 __all__ = [
-    "SUPPORTED",
     "Base",
     "Detect",
     "E2ELoss",
-    "ModelEMA",
     "MuSGD",
     "TaskAlignedAssigner",
     "bbox2dist",

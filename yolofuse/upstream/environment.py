@@ -19,7 +19,7 @@ import torch
 
 from yolofuse.errors import YolofuseError
 
-SUPPORTED = ((8, 4, 190), (8, 5, 0))
+_SUPPORTED = ((8, 4, 190), (8, 5, 0))
 
 
 def _private_config_dir() -> Path:
@@ -66,8 +66,8 @@ def _import_ultralytics() -> None:
     from ultralytics.utils import SETTINGS, checks
 
     version = tuple(int(part) for part in re.findall(r"\d+", ultralytics.__version__)[:3])
-    if not SUPPORTED[0] <= version < SUPPORTED[1]:
-        low, high = (".".join(map(str, bound)) for bound in SUPPORTED)
+    if not _SUPPORTED[0] <= version < _SUPPORTED[1]:
+        low, high = (".".join(map(str, bound)) for bound in _SUPPORTED)
         raise YolofuseError(
             f"ultralytics {ultralytics.__version__} is installed, but this yolofuse requires >={low},<{high}: "
             f"pip install 'ultralytics>={low},<{high}'"

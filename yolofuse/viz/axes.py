@@ -64,18 +64,9 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         RunError: If the suffix is another one.
     """
-    check_plot_suffix(path)
-    save_bytes(path, _render(figure, path.suffix.lower()[1:]))
-
-
-def check_plot_suffix(path: Path) -> None:
-    """Check that a plot can be written to ``path``.
-
-    Raises:
-        RunError: If its suffix is none of those that are supported.
-    """
     if path.suffix.lower() not in _SUFFIXES:
         raise RunError(f"{path}: cannot write a plot as {path.suffix!r}; use one of {', '.join(_SUFFIXES)}")
+    save_bytes(path, _render(figure, path.suffix.lower()[1:]))
 
 
 def figure_to_image(figure: Figure) -> ByteArray:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torchvision.ops import box_iou
 
-from yolofuse.types import ByteArray, Detections, FloatArray, IntArray, PairedBatch
+from yolofuse.batch import PairedBatch
+from yolofuse.types import ByteArray, Detections, FloatArray, IntArray
 from yolofuse.viz import draw
 from yolofuse.viz.draw import GAP, Colour, Mark
 
@@ -117,6 +118,24 @@ def save_comparison_image(
             summaries.append((column.title, summary))
         bands += [draw.title_band([panel.shape[1] for panel in panels], summaries), draw.side_by_side(panels)]
     _save_with_legend(bands, path)
+
+
+def draw_detections(
+    image: ByteArray, detections: Detections, names: Sequence[str], *, min_score: float = _MIN_SCORE
+) -> ByteArray:
+    """Draw the detections in a pair, in the colour of their class, on RGB beside IR.
+
+    Shapes:
+        image: uint8 (H, W, 4), R G B IR -> uint8 (h, w, 3), B G R; each panel is 480 px wide.
+    """
+    marks = [
+        Mark(_corners(box), draw.class_colour(class_id), f"{names[class_id]} {score:.2f}")
+        for box, class_id, score in zip(
+            detections.boxes_xyxy, detections.class_ids.tolist(), detections.scores.tolist(), strict=True
+        )
+        if score >= min_score
+    ]
+    return draw.side_by_side(_panels(image, marks, ("rgb", "ir"), _PANEL))
 
 
 def match_detections(detections: Detections, boxes_xyxy: FloatArray, class_ids: IntArray) -> IntArray:

@@ -3,7 +3,6 @@
 from yolofuse.weights.checkpoint import file_sha256, load_checkpoint, load_state, save_checkpoint, verify_checksum
 from yolofuse.weights.load import load_and_initialise, policy_of
 from yolofuse.weights.report import WeightsReport
-from yolofuse.weights.safetensors_io import save_safetensors
 from yolofuse.weights.sources import Source, load_source
 
 __all__ = [
@@ -16,6 +15,5 @@ __all__ = [
     "load_state",
     "policy_of",
     "save_checkpoint",
-    "save_safetensors",
     "verify_checksum",
 ]

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from tests.support.pairs import LabelledPair, make_pairs, pairs_of, record_calls
+from yolofuse.batch import PairedBatch
 from yolofuse.config.schema import AugmentConfig
-from yolofuse.data.dataloader import collate, eval_loader, train_loader
+from yolofuse.data.dataloader import batch_loader, collate
 from yolofuse.data.dataset import EvalDataset, SampleKey, TrainDataset
 from yolofuse.data.index.pair_set import PairSet
 from yolofuse.data.sampler import EpochSampler, EvalSampler
-from yolofuse.types import PairedBatch, PairedSample
+from yolofuse.types import PairedSample
 
 _IMGSZ = 64
 
@@ -27,7 +28,7 @@ def test_train_loader__worker_count_changes_no_byte(ten_pairs: PairSet, pool: in
     batches: dict[int, list[PairedBatch]] = {}
     for workers in (0, 2):
         sampler = EpochSampler(10, 4, seed=7, pool=pool)
-        loader = train_loader(_dataset(ten_pairs, pool), sampler, workers)
+        loader = batch_loader(_dataset(ten_pairs, pool), sampler, workers)
         batches[workers] = []
         for epoch in (0, 1):  # the workers live on from one epoch to the next
             sampler.set_epoch(epoch, mosaic=epoch == 0)
@@ -43,7 +44,7 @@ def test_train_loader__workers_start_after_opencv_used_its_threads(ten_pairs: Pa
     cv2.setNumThreads(4)
     try:
         cv2.warpAffine(np.zeros((1000, 1000, 4), np.uint8), np.eye(2, 3), (1000, 1000))
-        loader = train_loader(_dataset(ten_pairs), EpochSampler(10, 4, seed=7), workers=2)
+        loader = batch_loader(_dataset(ten_pairs), EpochSampler(10, 4, seed=7), workers=2)
         loader.timeout = 20  # s; a worker that inherits a dead pool never answers
         assert len(list(loader)) == 3
     finally:
@@ -55,16 +56,17 @@ def test_train_loader__resumes_in_mid_epoch_without_reading_what_was_seen(
 ) -> None:
     sampler = EpochSampler(10, 4, seed=7)
     sampler.set_epoch(3)
-    whole = list(train_loader(_dataset(ten_pairs), sampler))
+    whole = list(batch_loader(_dataset(ten_pairs), sampler))
     seen = record_calls(monkeypatch, TrainDataset, "__getitem__")
-    sampler.set_epoch(3, start_step=2)
-    (last,) = train_loader(_dataset(ten_pairs), sampler)
+    sampler.set_epoch(3)
+    sampler.seek(2)
+    (last,) = batch_loader(_dataset(ten_pairs), sampler)
     assert torch.equal(last.pixels, whole[2].pixels)
     assert len(seen) == 4
 
 
 def test_eval_loader__yields_every_pair_once(two_shapes: EvalDataset) -> None:
-    batches = list(eval_loader(two_shapes, EvalSampler(two_shapes, 2)))
+    batches = list(batch_loader(two_shapes, EvalSampler(two_shapes, 2)))
     assert sorted(torch.cat([batch.image_ids for batch in batches]).tolist()) == list(range(1, 10))
     assert {tuple(batch.pixels.shape[2:]) for batch in batches} == {(64, 64), (32, 64)}
 

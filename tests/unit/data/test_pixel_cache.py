@@ -18,16 +18,16 @@ import torch
 
 from tests.support.descriptors import folders, write_descriptor
 from tests.support.pairs import LabelledPair, make_pairs, pairs_of, record_calls, write_pair
+from yolofuse.batch import PairedBatch
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data import pixel_cache
-from yolofuse.data.dataloader import train_loader
+from yolofuse.data.dataloader import batch_loader
 from yolofuse.data.dataset import TrainDataset
 from yolofuse.data.images.lru_reader import Reader
 from yolofuse.data.index.pair_set import PairSet
 from yolofuse.data.pixel_cache import PixelCache, disk_cache, ram_cache
 from yolofuse.data.sampler import EpochSampler
 from yolofuse.errors import DataError
-from yolofuse.types import PairedBatch
 
 _TENSORS = [field.name for field in fields(PairedBatch) if field.name != "on_host"]
 _IMGSZ = 64
@@ -59,7 +59,7 @@ def _epoch(reader: Reader | None, pairs: PairSet, workers: int, world: int, pool
         for rank in range(world):
             sampler = EpochSampler(len(pairs), 4, 7, rank, world, pool)
             sampler.set_epoch(epoch, mosaic=epoch == 0)
-            parts.append(list(train_loader(TrainDataset(pairs, _IMGSZ, augment, 7, reader), sampler, workers)))
+            parts.append(list(batch_loader(TrainDataset(pairs, _IMGSZ, augment, 7, reader), sampler, workers)))
         for step in zip(*parts, strict=True):
             joined: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in step]) for name in _TENSORS}
             offsets = [torch.full_like(part.batch_index, 4 // world * n) for n, part in enumerate(step)]

@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from yolofuse.batch import PairedBatch
 from yolofuse.config import LossConfig, ModelConfig, TrainConfig
 from yolofuse.engine import loss as loss_module
 from yolofuse.engine.loss import DetectionLoss
@@ -18,7 +19,6 @@ from yolofuse.engine.optim import build_optimizer, skip_if
 from yolofuse.engine.tal_loss import StaticShapeAssigner, TargetBounds, pad_targets, target_bounds
 from yolofuse.model import Detector, build_detector
 from yolofuse.nn.ema import ModelEma
-from yolofuse.types import PairedBatch
 from yolofuse.upstream import detection_loss, v8DetectionLoss
 
 BASES = ["yolov8n", "yolo26n", "yolov10n"]

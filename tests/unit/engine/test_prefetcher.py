@@ -4,8 +4,8 @@ import time
 
 import torch
 
+from yolofuse.batch import PairedBatch
 from yolofuse.engine.prefetcher import DevicePrefetcher
-from yolofuse.types import PairedBatch
 
 
 def test_prefetcher__wait_time_includes_the_copy_to_the_device() -> None:

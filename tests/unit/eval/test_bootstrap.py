@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.coco_cases import evaluate
 from yolofuse.errors import DataError
 from yolofuse.eval.bootstrap import compare
-from yolofuse.eval.coco import evaluate
 
 
 def _truth(boxes_per_image: list[int], seed: int = 0) -> dict[str, Any]:

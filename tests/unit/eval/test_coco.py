@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolofuse.eval.coco import METRICS, evaluate, ground_truth, prediction_rows
+from tests.support.coco_cases import evaluate
+from yolofuse.eval.coco import METRICS, ground_truth, prediction_rows
 from yolofuse.types import Detections, FloatArray, IntArray, PairRecord
 
 NAMES = ("person", "car")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from yolofuse.config.schema import MergeName
-from yolofuse.eval.decision_fusion import fuse_rows, merge
+from yolofuse.eval.decision_fusion import MERGES, fuse_rows
 from yolofuse.eval.postprocess import postprocess
 
 BOX = [10.0, 10.0, 50.0, 90.0]
@@ -92,18 +92,18 @@ def test_fuse_rows__certain_scores_stay_finite() -> None:
 def test_merge_proben__at_most_one_box_of_each_modality_in_a_cluster() -> None:
     rgb = end_to_end((BOX, 0.8, 0), (NEAR, 0.6, 0))
     ir = end_to_end((NEAR, 0.7, 0), (BOX, 0.6, 0))
-    (fused,) = merge("proben", rgb, ir, conf=0.1, iou=0.5, max_det=10, end2end=True)
+    (fused,) = MERGES["proben"](rgb, ir, conf=0.1, iou=0.5, max_det=10, end2end=True)
     assert fused[:, 4].tolist() == pytest.approx([0.56 / 0.62], abs=1e-6)
 
 
 def test_merge_proben__a_fused_score_below_conf_is_dropped() -> None:
     rgb, ir = end_to_end((BOX, 0.3, 0)), end_to_end((NEAR, 0.3, 0))
-    assert len(merge("proben", rgb, ir, conf=0.25, iou=0.5, max_det=10, end2end=True)[0]) == 0
+    assert len(MERGES["proben"](rgb, ir, conf=0.25, iou=0.5, max_det=10, end2end=True)[0]) == 0
 
 
 def test_merge_nms__the_stronger_box_wins_whole() -> None:
     rgb, ir = end_to_end((BOX, 0.7, 0), (FAR, 0.4, 0)), end_to_end((NEAR, 0.8, 0))
-    (merged,) = merge("nms", rgb, ir, conf=0.1, iou=0.5, max_det=10, end2end=True)
+    (merged,) = MERGES["nms"](rgb, ir, conf=0.1, iou=0.5, max_det=10, end2end=True)
     torch.testing.assert_close(merged, rows((NEAR, 0.8, 0), (FAR, 0.4, 0)))
 
 
@@ -113,7 +113,7 @@ def test_merge_nms__is_nms_of_all_anchors() -> None:
         torch.rand(2, 7, count, generator=generator) * torch.tensor([99.0] * 4 + [1.0] * 3)[:, None]
         for count in (80, 90)
     )
-    merged = merge("nms", rgb, ir, conf=0.2, iou=0.5, max_det=50, end2end=False)
+    merged = MERGES["nms"](rgb, ir, conf=0.2, iou=0.5, max_det=50, end2end=False)
     expected = postprocess(torch.cat((rgb, ir), dim=2), conf=0.2, iou=0.5, max_det=50, end2end=False)
     assert all(torch.equal(a, b) for a, b in zip(merged, expected, strict=True))
 
@@ -125,6 +125,6 @@ def test_merge__an_empty_modality_changes_nothing(name: MergeName, end2end: bool
     alone = postprocess(rgb, conf=0.1, iou=0.5, max_det=10, end2end=end2end)
     blind = torch.zeros_like(rgb)
     for pair in ((rgb, blind), (blind, rgb)):
-        merged = merge(name, *pair, conf=0.1, iou=0.5, max_det=10, end2end=end2end)
+        merged = MERGES[name](*pair, conf=0.1, iou=0.5, max_det=10, end2end=end2end)
         assert torch.equal(merged[0], alone[0])
-    assert len(merge(name, blind, blind, conf=0.1, iou=0.5, max_det=10, end2end=end2end)[0]) == 0
+    assert len(MERGES[name](blind, blind, conf=0.1, iou=0.5, max_det=10, end2end=end2end)[0]) == 0

@@ -4,9 +4,9 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from ultralytics.utils.torch_utils import ModelEMA
 
 from yolofuse.nn.ema import ModelEma
-from yolofuse.upstream import ModelEMA
 
 
 def model() -> nn.Sequential:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.run_folders import HERE, NOW, FakeState, write_events
+from tests.support.run_folders import HERE, NOW, write_events
 from yolofuse.run.events import append_event, describe_last_exit, last_lifecycle_event
 from yolofuse.run.records import read_events
 from yolofuse.run.status_summary import summarise_run
 from yolofuse.run.status_writer import StatusWriter
+from yolofuse.run.train_state import TrainState
 
 
 def test_append_event__writes_a_line(tmp_path: Path) -> None:
@@ -46,7 +47,7 @@ def test_describe_last_exit__feeds_the_interruption_of_the_resumed_event(tmp_pat
     assert describe_last_exit(tmp_path) == {}
     append_event(tmp_path, "begun", step=0)
     assert describe_last_exit(tmp_path) == {"after": "killed"}
-    StatusWriter(tmp_path, epochs=4, steps_per_epoch=100, batch=16, world=2).update("training", FakeState(step=31))
+    StatusWriter(tmp_path, epochs=4, steps_per_epoch=100, batch=16, world=2).update("training", TrainState(step=31))
     facts = describe_last_exit(tmp_path)
     assert (facts["after"], facts["reached"], facts["was_on"]) == ("killed", 31, HERE)
     append_event(tmp_path, "resumed", step=30, **facts)

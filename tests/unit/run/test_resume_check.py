@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from yolofuse.config import Config
-from yolofuse.config.load import plain_config
+from yolofuse.config.load import flat_options, plain_config
 from yolofuse.errors import RunError
-from yolofuse.run.resume_check import check_resumable, code_fingerprint, flat_options
+from yolofuse.run.resume_check import check_resumable, code_fingerprint
 
 _PATH = Path("last.pt")
 

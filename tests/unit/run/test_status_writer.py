@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.run_folders import HERE, FakeState
+from tests.support.run_folders import HERE
 from yolofuse.run import status_writer
 from yolofuse.run.records import read_status
 from yolofuse.run.status_writer import StatusWriter
+from yolofuse.run.train_state import TrainState
 
 
 class Clock:
@@ -41,29 +42,29 @@ def _content(folder: Path) -> dict[str, Any]:
 def test_update__writes_when_due_or_when_the_state_is_new(tmp_path: Path) -> None:
     clock = Clock()
     writer = _writer(tmp_path, clock)
-    writer.update("training", FakeState())
+    writer.update("training", TrainState())
     assert _content(tmp_path)["step"] == 0
     clock.now += 4.9
-    writer.update("training", FakeState(step=10))
+    writer.update("training", TrainState(step=10))
     assert _content(tmp_path)["step"] == 0
     clock.now += 0.2
-    writer.update("training", FakeState(step=11))
+    writer.update("training", TrainState(step=11))
     assert _content(tmp_path)["step"] == 11
-    writer.update("validating", FakeState(step=12))
+    writer.update("validating", TrainState(step=12))
     assert (_content(tmp_path)["state"], _content(tmp_path)["step"]) == ("validating", 12)
 
 
 def test_update__fields(tmp_path: Path) -> None:
     clock = Clock()
     writer = _writer(tmp_path, clock)
-    writer.update("training", FakeState())
+    writer.update("training", TrainState())
     assert (_content(tmp_path)["pairs_per_s"], _content(tmp_path)["eta_s"], _content(tmp_path)["best_ap"]) == (
         None,
         None,
         None,
     )
     clock.now += 10
-    writer.update("training", FakeState(epoch=1, epoch_step=20, step=120, last_save=100, best_ap=0.25))
+    writer.update("training", TrainState(epoch=1, epoch_step=20, step=120, last_save=100, best_ap=0.25))
     content = _content(tmp_path)
     assert datetime.now(timezone.utc) - datetime.fromisoformat(content.pop("updated")) < timedelta(seconds=30)
     assert content == {
@@ -80,13 +81,13 @@ def test_update__evaluations_count_for_the_remaining_time_but_not_for_the_speed(
     clock = Clock()
     writer = _writer(tmp_path, clock)
     for step in range(0, 101, 50):  # 10 steps a second
-        writer.update("training", FakeState(step=step))
+        writer.update("training", TrainState(step=step))
         clock.now += 5
-    writer.update("validating", FakeState(step=100))
+    writer.update("validating", TrainState(step=100))
     clock.now += 60
-    writer.update("validating", FakeState(epoch=1, step=100))
+    writer.update("validating", TrainState(epoch=1, step=100))
     for step in (100, 150):
-        writer.update("training", FakeState(epoch=1, step=step))
+        writer.update("training", TrainState(epoch=1, step=step))
         clock.now += 5
     content = _content(tmp_path)
     assert content["pairs_per_s"] == 160.0
@@ -98,14 +99,14 @@ def test_update__speed_is_that_of_the_last_minute_and_survives_a_rollback(tmp_pa
     writer = _writer(tmp_path, clock, steps_per_epoch=10_000)
     step = 0
     for pace in [5] * 20 + [50] * 12:  # steps per write
-        writer.update("training", FakeState(step=step))
+        writer.update("training", TrainState(step=step))
         clock.now += 5
         step += pace
     assert _content(tmp_path)["pairs_per_s"] == 160.0
-    writer.update("training", FakeState(step=7))
+    writer.update("training", TrainState(step=7))
     assert _content(tmp_path)["pairs_per_s"] == 160.0
     clock.now += 5
-    writer.update("training", FakeState(step=12))
+    writer.update("training", TrainState(step=12))
     assert _content(tmp_path)["pairs_per_s"] == 16.0
 
 
@@ -121,17 +122,17 @@ def test_update__logs_a_full_disk_once_and_never_raises(
     with monkeypatch.context() as patch:
         patch.setattr(status_writer, "save_json", full)
         for step in range(3):
-            writer.update("training", FakeState(step=step))
+            writer.update("training", TrainState(step=step))
             clock.now += 6
     assert len(caplog.records) == 1
     assert "No space left on device" in caplog.text
-    writer.update("training", FakeState(step=9))
+    writer.update("training", TrainState(step=9))
     assert _content(tmp_path)["step"] == 9
 
 
 def test_update__costs_nothing_when_it_is_not_due(tmp_path: Path) -> None:
     writer = StatusWriter(tmp_path, epochs=1, steps_per_epoch=10**9, batch=1, world=1, every_s=3600)
-    progress = FakeState()
+    progress = TrainState()
     writer.update("training", progress)
     seconds = min(timeit.repeat(lambda: writer.update("training", progress), number=2000, repeat=5)) / 2000
     assert seconds < 5e-6

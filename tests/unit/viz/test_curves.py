@@ -1,53 +1,45 @@
-"""Curves of a run: what is read from results.csv, and what is refused."""
+"""Curves of a run: what is drawn of its history."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import cv2
-import pytest
 
-from yolofuse.errors import RunError
-from yolofuse.viz.curves import read_curves, save_curves
+from yolofuse.viz.curves import save_curves
 
-RESULTS = """epoch,train/box,train/cls,train/dfl,val/AP,val/AP50,val/AP75,lr
-1,2.5,3.0,1.5,,,,0.01
-2,2.0,2.0,1.2,0.1,0.3,0.05,0.005
-"""
+HISTORY: list[dict[str, float | None]] = [
+    {"epoch": 0, "val/AP": 0.05, "val/AP50": 0.2, "val/AP75": 0.01},
+    {"epoch": 1, "train/box": 2.5, "train/cls": 3, "lr": 0.01, "seconds": 9, "val/AP": None, "val/AP50": None},
+    {"epoch": 2, "train/box": 2, "train/cls": 2, "lr": 0.005, "seconds": 8, "val/AP": 0.1, "val/AP50": 0.3},
+]
 
 
 def test_save_curves__draws_what_there_is(tmp_path: Path) -> None:
-    source = tmp_path / "results.csv"
-    source.write_text(RESULTS)
-    curves = read_curves(source)
-    assert curves["train/box"] == ([1, 2], [2.5, 2.0])
-    assert curves["val/AP"] == ([2], [0.1])  # the blank cell is no zero
-    save_curves(source, tmp_path / "curves.png")
+    with mock.patch("yolofuse.viz.curves.save_figure") as save:
+        save_curves(HISTORY, tmp_path / "curves.png")
+    figure, path = save.call_args.args
+    assert path == tmp_path / "curves.png"
+    drawn = {
+        axes.get_title(loc="left"): {
+            line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines
+        }
+        for axes in figure.axes
+    }
+    assert drawn == {
+        "training loss": {"box": ([1, 2], [2.5, 2]), "cls": ([1, 2], [3, 2])},
+        "validation AP": {  # an epoch without evaluation is no zero
+            "AP": ([0, 2], [0.05, 0.1]),
+            "AP50": ([0, 2], [0.2, 0.3]),
+            "AP75": ([0], [0.01]),
+        },
+        "learning rate": {"lr": ([1, 2], [0.01, 0.005])},
+    }
+
+
+def test_save_curves__writes_an_image(tmp_path: Path) -> None:
+    save_curves(HISTORY, tmp_path / "curves.png")
     image = cv2.imread(str(tmp_path / "curves.png"))
     assert image is not None
     assert image.std() > 0
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            RESULTS.replace("2.5", "two").replace("0.3", "?"),
-            r"2 cell.*\n.*line 2, train/box: 'two'\n.*line 3, val/AP50",
-        ),
-        ("epoch,train/box\n", "no epochs"),
-        (None, "cannot read"),
-    ],
-    ids=["no number", "empty", "missing"],
-)
-def test_save_curves__reports_what_is_wrong(tmp_path: Path, text: str | None, message: str) -> None:
-    source = tmp_path / "results.csv"
-    if text is not None:
-        source.write_text(text)
-    with pytest.raises(RunError, match=message):
-        save_curves(source, tmp_path / "curves.png")
-
-
-def test_save_curves__an_unknown_suffix_is_refused_before_reading(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"cannot write a plot as '\.gif'; use one of \.png"):
-        save_curves(tmp_path / "missing.csv", tmp_path / "curves.gif")

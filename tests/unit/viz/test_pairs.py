@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from yolofuse.batch import PairedBatch
 from yolofuse.errors import RunError
-from yolofuse.types import ByteArray, Detections, PairedBatch
+from yolofuse.types import ByteArray, Detections
 from yolofuse.viz.draw import class_colour
 from yolofuse.viz.pairs import (
     FALSE_ALARM,

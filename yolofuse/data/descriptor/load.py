@@ -49,7 +49,7 @@ def _validate(path: Path, document: dict[str, Any], root: str | Path | None) -> 
     problems, guard = [], None
     if "download" in document:
         del document["download"]
-        problems.append("download: refused, nothing is fetched or executed; see yolofuse.cli.data prepare")
+        problems.append("download: refused, nothing is fetched or executed; see yolofuse prepare")
     model, root_key = (schema.NativeYaml, "root") if "splits" in document else (schema.FlatYaml, "path")
     own, links = document.get(root_key), document.get("links")
     base = Path(root).absolute() if root is not None else path.absolute().parent / (own if isinstance(own, str) else "")

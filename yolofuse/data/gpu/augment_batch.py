@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from yolofuse.batch import PairedBatch
 from yolofuse.data.augment.photometry import apply_photometry_batch
 from yolofuse.data.gpu.jpeg import decode_into
 from yolofuse.data.gpu.tile_batch import TileBatch
 from yolofuse.data.images.read_pair import PAD
-from yolofuse.types import PairedBatch
 
 _CHUNK_PIXELS = 1 << 23  # of canvases that are painted at once; they take about 0.6 GiB
 _EDGE = 1e-3  # px of an image; tiles that meet overlap by this, so that rounding leaves no grey line between them

@@ -53,6 +53,7 @@ class PairSet:
     ir_windows: Windows = field(default_factory=dict)  # those that were computed; a checkpoint stores them
     files_hash: str = ""  # over names, sizes and times of the files; caches of their pixels are named by it
     num_missing: Mapping[Modality, int] = field(default_factory=dict)  # pairs without an image, by camera; empty: none
+    formats: tuple[PairFormat, ...] = ()  # without repetition
 
     def __len__(self) -> int:
         return len(self.records)
@@ -257,6 +258,7 @@ def build_pair_set(
         ir_windows=windows,
         files_hash=files_signature(parts),
         num_missing=missing if any(missing.values()) else {},
+        formats=tuple(dict.fromkeys(table.formats)),
     )
 
 

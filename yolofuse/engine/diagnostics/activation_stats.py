@@ -26,7 +26,6 @@ class ActivationStats:
     low: Tensor | None = None  # (C,)
     high: Tensor | None = None
     values_per_channel: int = 0
-    num_values: int = 0
     not_finite: int = 0
     fp16_overflow: int = 0
     before_norm: bool = False
@@ -34,7 +33,6 @@ class ActivationStats:
     def add(self, output: Tensor) -> None:
         """Add one batch's output."""
         bad = count_not_finite(output)
-        self.num_values += output.numel()
         self.not_finite += bad
         values = output.detach().float()
         if not bad and float(values.abs().amax()) > _FP16_MAX:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from yolofuse.batch import PairedBatch
 from yolofuse.engine.diagnostics.locate_nan import where_not_finite
 from yolofuse.engine.precision import autocast
 from yolofuse.files import save_text
-from yolofuse.types import PairedBatch
 
 if TYPE_CHECKING:
     from yolofuse.engine.build import TrainContext
@@ -121,7 +121,7 @@ def _not_falling(steps: Sequence[Step]) -> list[Alarm]:
         return []
     text = (
         f"the loss has not fallen in {len(steps)} steps: {first:.3g} in the first quarter, {last:.3g} in the last; try "
-        "another train.lr0 or a shorter warm-up, look at train_batch0.jpg, and probe the weights (yolofuse.cli.probe)"
+        "another train.lr0 or a shorter warm-up, look at train_batch0.jpg, and probe the weights (yolofuse probe)"
     )
     return [Alarm("not falling", text)]
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from yolofuse.batch import PairedBatch
 from yolofuse.engine.build import TrainContext, first_batches
 from yolofuse.engine.diagnostics.activation_stats import ActivationRecorder
 from yolofuse.engine.diagnostics.hooks import layer_hooks, preserve_state
@@ -19,7 +20,6 @@ from yolofuse.engine.diagnostics.thresholds import Finding, LayerStats, Losses, 
 from yolofuse.engine.optim import freeze_batchnorm_statistics
 from yolofuse.engine.precision import autocast, resolve_precision
 from yolofuse.param_init import InitOptions
-from yolofuse.types import PairedBatch
 from yolofuse.weights import policy_of
 from yolofuse.weights.init.policy import find_init_specs
 

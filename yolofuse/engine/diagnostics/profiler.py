@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -101,17 +102,18 @@ class Profile:
         """Return the context of a span: recorded in profiled steps, timed if it is the first evaluation after them."""
         if name == "evaluation":
             self._finish()  # an evaluation has too many operations for a trace that can be opened
-            return _Timed(self) if self._times is not None and not self._evaluated else _FREE
+            return _FREE if self._times is None or self._evaluated else self._timed_evaluation(self._times)
         return record_function(PREFIX + name) if self._profiler is not None else _FREE
 
-    def add_evaluation(self, seconds: float) -> None:
-        """Add the time of one evaluation to the files."""
-        if self._times is None:
-            return
+    @contextmanager
+    def _timed_evaluation(self, times: StepTimes) -> Iterator[None]:
+        """Add the time of one evaluation to the files. Its end is on the host, so the device is done by then."""
+        started = time.perf_counter()
+        yield
         self._evaluated = True
-        times = replace(self._times, parts=(*self._times.parts, PartTime("evaluation", 1000 * seconds, None)))
+        evaluation = PartTime("evaluation", 1000 * (time.perf_counter() - started), None)
         try:
-            self._write(times)
+            self._write(replace(times, parts=(*times.parts, evaluation)))
         except OSError as error:
             self._give_up(error)
 
@@ -165,19 +167,3 @@ class Profile:
     def _write(self, times: StepTimes) -> None:
         save_text(self._folder / "parts.csv", times_as_csv(times))
         save_text(self._folder / "parts.txt", format_times(times) + "\n")
-
-
-class _Timed:
-    """Times one evaluation. Its end is on the host, so the device is done by then."""
-
-    def __init__(self, profile: Profile) -> None:
-        self._profile = profile
-
-    def __enter__(self) -> None:
-        self._started = time.perf_counter()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._profile.add_evaluation(time.perf_counter() - self._started)

@@ -8,7 +8,7 @@ import torch
 from tests.support.gpu_batches import IMGSZ, Decode, keys_of, tiles_of
 from tests.support.pairs import record_calls
 from yolofuse.config.schema import AugmentConfig
-from yolofuse.data.dataloader import train_loader
+from yolofuse.data.dataloader import batch_loader
 from yolofuse.data.dataset import SampleKey, TrainDataset
 from yolofuse.data.gpu.tile_batch import TileBatch, TileDataset
 from yolofuse.data.images.lru_reader import LruReader
@@ -52,7 +52,7 @@ def test_tile_dataset__worker_count_changes_no_byte(jpeg_pairs: PairSet, decode:
     for workers in (0, 2):
         sampler = EpochSampler(len(jpeg_pairs), 4, seed=7)
         tiles = TileDataset(TrainDataset(jpeg_pairs, 64, AugmentConfig(degrees=5.0), seed=7), decode)
-        loader = train_loader(tiles, sampler, workers)
+        loader = batch_loader(tiles, sampler, workers)
         batches[workers] = []
         for epoch in (0, 1):
             sampler.set_epoch(epoch, mosaic=epoch == 0)

@@ -1,0 +1,137 @@
+"""The Python API: what the commands do, as functions, and the input that a user makes equals validation's."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import yolofuse
+from tests.support.pairs import make_pairs
+from tests.support.runs import write_config
+from yolofuse.data import EvalDataset, load_descriptor, load_pairs
+from yolofuse.engine.loaded_detector import LoadedDetector
+from yolofuse.errors import ConfigError, DataError, RunError, WeightsError
+
+SHORT = {"epochs": 1, "imgsz": 64, "augment": {"mosaic": 0.0}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("api")
+    config = write_config(root, make_pairs(root, 4, 3, names=("person", "car")), train=SHORT)
+    return yolofuse.train(config, val={"conf": 0.0001})
+
+
+@pytest.fixture(scope="module")
+def loaded(run: Path) -> LoadedDetector:
+    return yolofuse.load_detector(run, "cpu")
+
+
+def _files(root: Path, number: int) -> tuple[Path, Path]:
+    name = f"val_{number:03d}.png"
+    return root / "rgb/val" / name, root / "ir/val" / name
+
+
+def test_evaluate__gives_the_report_that_it_writes(run: Path) -> None:
+    outcome = yolofuse.evaluate(run, val={"iou": 0.6})
+    assert outcome is not None
+    written = json.loads((run / "eval-val" / "report.json").read_text())
+    assert written["AP"] == outcome.report.result.metrics()["AP"]
+    assert written["settings"]["nms"] == "IoU 0.6"
+    elsewhere = yolofuse.evaluate(run / "weights" / "best.pt", split="train", out=run / "other")
+    assert elsewhere is not None
+    assert json.loads((run / "other" / "report.json").read_text())["settings"]["split"] == "train"
+
+
+def test_preprocess__equals_validation_to_the_pixel(run: Path, loaded: LoadedDetector) -> None:
+    root = run.parent
+    dataset = EvalDataset(load_pairs(load_descriptor(root / "data.yaml"), "val"), 64, stride=loaded.detector.stride)
+    batch = loaded.preprocess([_files(root, 0), _files(root, 1)])
+    for number in range(2):
+        assert np.array_equal(batch.pixels[number].permute(1, 2, 0).numpy(), dataset[number].image)
+
+
+def test_detect__finds_what_the_evaluation_found(run: Path, loaded: LoadedDetector) -> None:
+    yolofuse.evaluate(run)
+    rows = json.loads((run / "eval-val" / "predictions.json").read_text())
+    assert rows
+    found = loaded.detect(loaded.preprocess([_files(run.parent, number) for number in range(3)]))
+    assert sum(map(len, found)) == len(rows)
+    for detections in found:
+        scores = [row["score"] for row in rows if row["image_id"] == detections.image_id]
+        np.testing.assert_allclose(sorted(detections.scores), sorted(scores), atol=1e-5)
+
+
+def test_preprocess__pads_unequal_shapes_to_the_square_and_blackens_a_missing_camera(
+    tmp_path: Path, loaded: LoadedDetector
+) -> None:
+    make_pairs(tmp_path / "wide", 1, 1)
+    make_pairs(tmp_path / "high", 1, 1, size_hw=(96, 64))
+    batch = loaded.preprocess([_files(tmp_path / "wide", 0), (_files(tmp_path / "high", 0)[0], None)])
+    assert batch.pixels.shape == (2, 4, 64, 64)
+    assert batch.pixels[1, 3].max() == 0
+    assert batch.pixels[1, :3].float().mean() > 0
+    assert batch.sizes_hw.tolist() == [[64, 96], [96, 64]]
+
+
+def test_draw__shows_both_modalities(run: Path, loaded: LoadedDetector) -> None:
+    pair = _files(run.parent, 0)
+    (found,) = loaded.detect(loaded.preprocess([pair]))
+    bare = loaded.draw(pair, found, min_score=1.1)
+    marked = loaded.draw(pair, found, min_score=0.0)
+    assert bare.dtype == np.uint8
+    assert bare.shape[1] > bare.shape[0]
+    assert not np.array_equal(bare, marked)
+
+
+def test_build_detector__takes_images() -> None:
+    detector = yolofuse.build_detector({"data": {"descriptor": "x"}, "train": {"run": "r"}}, ("person",)).eval()
+    with torch.no_grad():
+        boxes = detector(torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64))["trunk"][0]
+    assert boxes.shape == (1, 5, 84)
+
+
+def test_mistakes__have_the_texts_of_the_commands(run: Path, loaded: LoadedDetector, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"train\.epoch: unknown key; did you mean train\.epochs"):
+        yolofuse.load_config(run / "config.yaml", train={"epoch": 3})
+    with pytest.raises(RunError, match="resume"):
+        yolofuse.train(run / "config.yaml")
+    with pytest.raises(ConfigError, match="fixed by the checkpoint"):
+        yolofuse.load_detector(run, model={"cut": "late"})
+    with pytest.raises(RunError, match="no run here"):
+        yolofuse.load_detector(tmp_path)
+    with pytest.raises(WeightsError):
+        yolofuse.load_detector(tmp_path / "no.pt")
+    with pytest.raises(DataError, match="pair 1: has neither"):
+        loaded.preprocess([(None, None)])
+    with pytest.raises(DataError, match=r"no\.png: no such file"):
+        loaded.preprocess([("no.png", "no.png")])
+    with pytest.raises(ConfigError, match="anchors: fit"):
+        yolofuse.build_detector({"data": {"descriptor": "x"}, "train": {"run": "r"}}, ("a",), model={"anchors": "fit"})
+
+
+def test_interrupt__saves_and_raises(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = torch.optim.SGD.step
+
+    def interrupted(self: torch.optim.SGD, *args: Any, **kwargs: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        yolofuse.train(run / "config.yaml", train={"run": str(tmp_path / "stopped")})
+    assert list((tmp_path / "stopped" / "weights").glob("*.pt"))
+
+
+def test_log__is_printed_once_and_left_as_it_was(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("yolofuse")
+    handlers, level = list(log.handlers), log.level
+    yolofuse.evaluate(run)
+    assert (log.handlers, log.level) == (handlers, level)

@@ -1,0 +1,71 @@
+"""Help, and errors of the command line and the config, come without torch and in a fraction of a second."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[3]
+CONFIG = str(REPO / "configs" / "demo.yaml")
+SECONDS = 0.5
+"""Processor time of a command, about 0.3 s on a quiet core."""
+MODULES = ("torch", "ultralytics", "cv2", "matplotlib")
+RUN = f"""
+import os, runpy, sys
+name, sys.argv = sys.argv[1], sys.argv[1:]
+try:
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+finally:
+    print([m for m in {MODULES} if m in sys.modules], sum(os.times()[:2]), file=sys.stderr)
+"""
+
+
+def _run(*words: str) -> tuple[int, str, str, float]:
+    """Run a command; return exit code, standard error, loaded modules, and seconds of processor time."""
+    ended = subprocess.run([sys.executable, "-c", RUN, *words], capture_output=True, text=True, check=False, cwd=REPO)
+    *errors, last = ended.stderr.splitlines()
+    modules, _, seconds = last.rpartition(" ")
+    return ended.returncode, "\n".join(errors), modules, float(seconds)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("train", "--help"), 0, ""),
+        (("val", "--help"), 0, ""),
+        (("probe", "--help"), 0, ""),
+        (("submit", "--help"), 0, ""),
+        (("collect", "--help"), 0, ""),
+        (("status", "--help"), 0, ""),
+        (("compare", "--help"), 0, ""),
+        (("train",), 2, "give either --cfg FILE or --resume RUN"),
+        (("train", "--cfg", "nosuch.yaml"), 2, "nosuch.yaml: cannot be read"),
+        (("train", "--cfg", CONFIG, "train.epoch=3"), 2, "did you mean train.epochs?"),
+        (("train", "--cfg", CONFIG, "train.epochs=0"), 2, "train.epochs"),
+        (("train", "--resume", "nosuch"), 2, "no run here"),
+        (("val", "--cfg", CONFIG, "val.ious=3"), 2, "val.ious: unknown key"),
+        (("probe", "--cfg", CONFIG, "model.cuts=3"), 2, "model.cuts: unknown key"),
+        (("submit", "--cfg", CONFIG, "--nodes", "1", "--gpus", "1", "model.cuts=3"), 2, "model.cuts: unknown key"),
+    ],
+    ids=lambda value: " ".join(Path(word).name for word in value) if isinstance(value, tuple) else "",
+)
+def test_answer__comes_before_torch(words: tuple[str, ...], code: int, message: str) -> None:
+    command, *arguments = words
+    runs = [_run(f"yolofuse.cli.{command}", *arguments) for _ in range(3)]
+    for found_code, errors, modules, _ in runs:
+        assert (found_code, modules) == (code, "[]")
+        assert message in errors
+    assert min(seconds for *_, seconds in runs) < SECONDS  # the quietest: the machine is shared
+
+
+def test_import__costs_nothing() -> None:
+    code = (
+        "import sys, time; before = set(sys.modules); start = time.process_time(); import yolofuse\n"
+        "print(time.process_time() - start, sorted({m.partition('.')[0] for m in set(sys.modules) - before}))"
+    )
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
+    assert min(float(run.stdout.partition(" ")[0]) for run in runs) < 0.05
+    assert "torch" not in runs[0].stdout

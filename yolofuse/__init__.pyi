@@ -1,0 +1,13 @@
+from .api import build_detector as build_detector
+from .api import evaluate as evaluate
+from .api import load_config as load_config
+from .api import load_detector as load_detector
+from .api import train as train
+from .batch import PairedBatch as PairedBatch
+from .config import Config as Config
+from .errors import YolofuseError as YolofuseError
+from .nn import FUSIONS as FUSIONS
+from .types import Detections as Detections
+from .types import PairFormat as PairFormat
+
+__version__: str

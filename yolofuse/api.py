@@ -1,0 +1,156 @@
+"""The Python API: what the commands do, as functions; torch is loaded when one needs it.
+
+Configs are given as a YAML file, a mapping or a :class:`Config`, and options as sections: ``train={"epochs": 3}`` or
+``**{"train.epochs": 3}``. Mistakes raise :class:`yolofuse.errors.YolofuseError` with the texts of the commands.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from yolofuse.config import Config
+from yolofuse.config.load import override_words, plain_config, validate_config
+from yolofuse.config.safe_yaml import read_yaml
+from yolofuse.errors import ConfigError, RunStopped
+
+if TYPE_CHECKING:
+    from yolofuse.engine.evaluate_checkpoint import EvalOutcome
+    from yolofuse.engine.loaded_detector import LoadedDetector
+    from yolofuse.model import Detector
+
+ConfigSource = Config | Mapping[str, Any] | str | PathLike[str]
+Resume = Literal["never", "auto", "always"]
+
+
+def load_config(config: ConfigSource, **options: Any) -> Config:
+    """Load and check the config of a run.
+
+    Args:
+        config: A YAML file, its content, or a config.
+        options: Sections or dotted keys with other values.
+
+    Raises:
+        ConfigError: With every unknown key and wrong value.
+    """
+    if isinstance(config, Config):
+        raw, where = plain_config(config, only_set=True), "config"
+    elif isinstance(config, Mapping):
+        raw, where = dict(config), "config"
+    else:
+        raw, where = read_yaml(Path(config)), str(config)
+    return validate_config(raw, override_words(options), where=where)
+
+
+def train(config: ConfigSource, *, resume: Resume = "never", force: bool = False, **options: Any) -> Path:
+    """Train a detector, as ``train_dual.py`` does; return the run's folder.
+
+    Under torchrun each process calls it. Ctrl-C saves the run, then raises KeyboardInterrupt; resume it by
+    ``resume="always"``.
+
+    Args:
+        config: As of :func:`load_config`.
+        resume: Start in an unused folder (``never``), resume a started run (``always``), or whichever fits (``auto``).
+        force: Resume though config, data or code changed.
+        options: As of :func:`load_config`.
+
+    Raises:
+        YolofuseError: If config, data, weights or run folder are wrong.
+        RunStopped: If SIGTERM or SIGUSR1 ended it; the run is saved.
+    """
+    loaded = load_config(config, **options)
+    from yolofuse.engine.train import train as train_run
+
+    with _logged():
+        try:
+            return train_run(loaded, resume=resume, force=force)
+        except RunStopped as stopped:
+            if stopped.signal == "SIGINT":
+                raise KeyboardInterrupt(str(stopped)) from stopped
+            raise
+
+
+def evaluate(
+    source: str | PathLike[str],
+    *,
+    data: str | PathLike[str] | None = None,
+    split: str | None = None,
+    out: str | PathLike[str] | None = None,
+    **options: Any,
+) -> EvalOutcome | None:
+    """Evaluate a run (its best weights) or a checkpoint, as ``val_dual.py`` does, and write the report.
+
+    Args:
+        source: A run's folder or a checkpoint.
+        data: Descriptor of another data set than the run's.
+        split: Name of the split; by default the config's ``data.val_split``.
+        out: Folder of the report; by default ``eval-SPLIT`` in the run's folder.
+        options: Other values of the run's config, such as ``val={"iou": 0.6}``.
+
+    Returns:
+        ``report.result.metrics()`` has AP, AP50 and so on; None on every rank but 0.
+    """
+    from yolofuse.engine.evaluate_checkpoint import evaluate_checkpoint
+    from yolofuse.engine.loaded_detector import best_weights
+
+    weights = Path(source)
+    other_data = {} if data is None else {"data.descriptor": str(data), "data.root": None}
+    with _logged():
+        return evaluate_checkpoint(
+            best_weights(weights) if weights.is_dir() else weights,
+            override_words({**other_data, **options}),
+            split=split,
+            out=None if out is None else Path(out),
+        )
+
+
+def load_detector(source: str | PathLike[str], device: str = "auto", **options: Any) -> LoadedDetector:
+    """Load a trained detector: ``detector.detect(detector.preprocess([(rgb_file, ir_file)]))``.
+
+    Args:
+        source: A run's folder or a checkpoint.
+        device: ``auto``, ``cpu``, ``cuda:0``, ...
+        options: Other values of its config, such as ``val={"conf": 0.25}``.
+    """
+    from yolofuse.engine.loaded_detector import load_detector as load
+
+    return load(Path(source), override_words(options), device)
+
+
+def build_detector(config: ConfigSource, names: Sequence[str], **options: Any) -> Detector:
+    """Build the detector of a config for these classes, with its weights loaded and the others initialised; on the CPU.
+
+    Call it as ``detector(rgb, ir)``: (B, 3, H, W) and (B, 1, H, W) in 0..1, H and W multiples of ``detector.stride``.
+
+    Raises:
+        ConfigError: If an option is wrong, or ``model.anchors: fit`` asks for labels.
+        WeightsError: If the weights can't be read or do not fit.
+    """
+    loaded = load_config(config, **options)
+    if loaded.model.anchors == "fit":
+        raise ConfigError("model.anchors: fit needs labelled data; give anchors, or null for those of the weights")
+    from yolofuse.engine.build import build_start
+
+    return build_start(loaded, tuple(names)).detector
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Print the log while a function runs, unless the caller has set up logging."""
+    log = logging.getLogger("yolofuse")
+    if log.hasHandlers():
+        yield
+        return
+    handler, level = logging.StreamHandler(sys.stdout), log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)

@@ -1,0 +1,13 @@
+from .dataloader import batch_loader as batch_loader
+from .dataloader import collate as collate
+from .dataset import EvalDataset as EvalDataset
+from .dataset import SampleKey as SampleKey
+from .dataset import TrainDataset as TrainDataset
+from .descriptor.load import load_descriptor as load_descriptor
+from .descriptor.source import DatasetDescriptor as DatasetDescriptor
+from .index.lenient_load import LenientPairs as LenientPairs
+from .index.lenient_load import load_pairs_with_problems as load_pairs_with_problems
+from .index.pair_set import PairSet as PairSet
+from .index.pair_set import load_pairs as load_pairs
+from .sampler import EpochSampler as EpochSampler
+from .sampler import EvalSampler as EvalSampler

@@ -1,0 +1,170 @@
+"""Load a trained detector and use it as it is evaluated: files of pairs to a batch, a batch to boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from yolofuse.batch import PairedBatch
+from yolofuse.config import Config
+from yolofuse.config.load import validate_config
+from yolofuse.data import collate
+from yolofuse.data.dataset import read_letterboxed, rect_hw
+from yolofuse.data.images.decode import inspect_image
+from yolofuse.data.images.read_pair import read_pair, to_bytes
+from yolofuse.distributed.ranks import pick_device
+from yolofuse.engine.evaluate_split import predict_batch
+from yolofuse.errors import ConfigError, DataError, RunError, WeightsError
+from yolofuse.model import Detector, build_detector
+from yolofuse.run.folder import RunFolder
+from yolofuse.types import ByteArray, Detections, PairFormat, PairRecord
+from yolofuse.viz.pairs import draw_detections
+from yolofuse.weights import load_checkpoint, load_state
+
+PairFiles = tuple[str | PathLike[str] | None, str | PathLike[str] | None]
+"""RGB file and IR file; None for a camera without an image."""
+_FORMATS = TypeAdapter(tuple[PairFormat, ...])
+
+
+@dataclass(frozen=True)
+class LoadedDetector:
+    """A trained detector with what it was trained with; the pixels and boxes of ``val_dual.py`` are its own.
+
+    Attributes:
+        detector: In eval mode.
+        config: Of the run; ``val`` has the limits of detection: ``conf``, ``iou``, ``max_det``, ``imgsz``.
+        names: Class names, by class id.
+        content: What the checkpoint holds besides.
+        formats: Rules by which the training pairs became arrays; one unless the data set has several sources.
+    """
+
+    detector: Detector
+    config: Config
+    names: tuple[str, ...]
+    content: dict[str, Any]
+    formats: tuple[PairFormat, ...] = (PairFormat(),)
+
+    def preprocess(self, pairs: Sequence[PairFiles], pair_format: PairFormat | None = None) -> PairedBatch:
+        """Read pairs of image files as validation does: the model's input, on the CPU.
+
+        Each pair is brought into the pixels of its frame, scaled so that the longest side is ``val.imgsz``, and padded
+        with grey. Pairs that need canvases of unequal shape are padded to the square.
+
+        Args:
+            pairs: RGB file and IR file of each; None for the image of a camera that has none, which is black then.
+            pair_format: Which image is the frame, how the other lies on it, thermal window and depth; by default
+                that of the training data.
+
+        Shapes:
+            -> ``pixels``: uint8 or uint16 (B, 4, H, W), R G B IR; ``PairedBatch.to`` scales them to 0..1.
+
+        Raises:
+            ConfigError: If the training data had several formats and none is given.
+            DataError: If a file can't be read, or a pair has no image.
+        """
+        records = [self._record(number, pair, pair_format) for number, pair in enumerate(pairs, start=1)]
+        imgsz = self.config.val_imgsz
+        shapes = {rect_hw(record.size_hw, imgsz, self.detector.stride) for record in records}
+        is_square = self.config.val.letterbox == "square" or len(shapes) > 1
+        canvas_hw = (imgsz, imgsz) if is_square else shapes.pop()
+        return collate([read_letterboxed(record, canvas_hw) for record in records])
+
+    def detect(self, batch: PairedBatch) -> list[Detections]:
+        """Detect objects in a batch of :meth:`preprocess`; boxes are in the pixels of each pair's frame."""
+        device = next(self.detector.parameters()).device
+        return predict_batch(self.detector, batch.to(device), self.config)
+
+    def draw(
+        self,
+        pair: PairFiles,
+        detections: Detections,
+        *,
+        min_score: float = 0.25,
+        pair_format: PairFormat | None = None,
+    ) -> ByteArray:
+        """Draw the detections of a pair, RGB beside IR, from a score on.
+
+        Shapes:
+            -> uint8 (h, w, 3), R G B, as ``PIL.Image.fromarray`` takes it.
+        """
+        image = to_bytes(read_pair(self._record(1, pair, pair_format)))
+        return draw_detections(image, detections, self.names, min_score=min_score)[..., ::-1].copy()
+
+    def _record(self, number: int, pair: PairFiles, pair_format: PairFormat | None) -> PairRecord:
+        if pair_format is None:
+            if len(self.formats) > 1:
+                raise ConfigError(f"the training pairs had {len(self.formats)} formats: give one of .formats")
+            (pair_format,) = self.formats
+        rgb, ir = (None if file is None else Path(file) for file in pair)
+        known = rgb or ir
+        if known is None:
+            raise DataError(f"pair {number}: has neither an RGB nor an IR file")
+        return PairRecord(
+            image_id=number,
+            key=known.stem,
+            rgb=rgb or known,
+            ir=ir or known,
+            label=None,
+            rgb_hw=_size_hw(rgb or known),
+            ir_hw=_size_hw(ir or known),
+            format=pair_format,
+            tags={},
+            missing="rgb" if rgb is None else "ir" if ir is None else None,
+        )
+
+
+def _size_hw(file: Path) -> tuple[int, int]:
+    if not file.exists():
+        raise DataError(f"{file}: no such file")
+    info = inspect_image(file, verify=False)
+    return info.height, info.width
+
+
+def best_weights(run: Path) -> Path:
+    """Return the best weights of a run.
+
+    Raises:
+        RunError: If there is no run, or no epoch of it was evaluated.
+    """
+    folder = RunFolder(run)
+    if not folder.best.exists():
+        folder.load_config()
+        raise RunError(f"{run}: no best.pt yet: no epoch was evaluated; resume it with --resume {run}")
+    return folder.best
+
+
+def load_detector(source: Path, overrides: Sequence[str] = (), device: str = "cpu") -> LoadedDetector:
+    """Load the detector of a run (its best weights) or of a checkpoint, with its EMA weights, in eval mode.
+
+    Args:
+        source: A run's folder or a checkpoint of yolofuse.
+        overrides: Changes of its config, such as ``val.conf=0.25``.
+        device: ``cpu``, ``cuda:0``, ... or ``auto``.
+
+    Raises:
+        ConfigError: If an override changes the model.
+        RunError: If the folder is no run, or has no best weights yet.
+        WeightsError: If the checkpoint is missing, damaged or not one of yolofuse.
+    """
+    weights = best_weights(source) if source.is_dir() else source
+    content = load_checkpoint(weights, needs=("config", "names", "ema", "epoch", "data_hash"))
+    fixed = {"model", "weights", "init"}
+    touched = [word for word in overrides if word.split(".")[0] in fixed and not word.startswith("model.merge=")]
+    if touched:
+        raise ConfigError(
+            f"{' '.join(touched)}: the model is fixed by the checkpoint; only model.merge can be changed here"
+        )
+    config = validate_config(content["config"], overrides, where=str(weights))
+    names = tuple(content["names"])
+    detector = build_detector(config.model, num_classes=len(names), seed=config.train.seed)
+    load_state(detector, content["ema"], weights)
+    try:
+        formats = _FORMATS.validate_python(content.get("formats") or [{}])
+    except ValidationError as error:
+        raise WeightsError(f"{weights}: the formats of its pairs can't be read ({error.errors()[0]['msg']})") from None
+    return LoadedDetector(detector.eval().to(pick_device(device)), config, names, content, formats)
