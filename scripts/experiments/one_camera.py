@@ -124,7 +124,7 @@ def format_page(rows: Sequence[Row]) -> str:
         by_sight = [values(SETTING.spec("mid", 0).variant + suffix, sight) for sight in SIGHTS]
         cells = [format_mean_std(by_sight[0])]
         for found, other in zip(by_sight[1:], ("IR", "RGB"), strict=True):
-            cells.append(f"{format_mean_std(found)} ({fmean(found) / fmean(alone[other]):.0%})")
+            cells.append(f"{format_mean_std(found)} ({fmean(found) / fmean(alone[other]):.1%})")
         table.append([f"mid, {name}", *cells])
     return join_blocks(
         f"## {SETTING.data} val, {SETTING.epochs} epochs at {SETTING.imgsz} px: when a camera fails",
