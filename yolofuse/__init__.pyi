@@ -5,6 +5,9 @@ from .api import load_detector as load_detector
 from .api import train as train
 from .batch import PairedBatch as PairedBatch
 from .config import Config as Config
+from .engine.callbacks import Callback as Callback
+from .engine.loggers import LOGGERS as LOGGERS
+from .engine.loggers import Logger as Logger
 from .errors import YolofuseError as YolofuseError
 from .nn import FUSIONS as FUSIONS
 from .types import Detections as Detections

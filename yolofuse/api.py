@@ -20,6 +20,7 @@ from yolofuse.config.safe_yaml import read_yaml
 from yolofuse.errors import ConfigError, RunStopped
 
 if TYPE_CHECKING:
+    from yolofuse.engine.callbacks import Callback
     from yolofuse.engine.evaluate_checkpoint import EvalOutcome
     from yolofuse.engine.loaded_detector import LoadedDetector
     from yolofuse.model import Detector
@@ -47,7 +48,14 @@ def load_config(config: ConfigSource, **options: Any) -> Config:
     return validate_config(raw, override_words(options), where=where)
 
 
-def train(config: ConfigSource, *, resume: Resume = "never", force: bool = False, **options: Any) -> Path:
+def train(
+    config: ConfigSource,
+    *,
+    resume: Resume = "never",
+    force: bool = False,
+    callbacks: Sequence[Callback] = (),
+    **options: Any,
+) -> Path:
     """Train a detector, as ``train_dual.py`` does; return the run's folder.
 
     Under torchrun each process calls it. Ctrl-C saves the run, then raises KeyboardInterrupt; resume it by
@@ -57,6 +65,7 @@ def train(config: ConfigSource, *, resume: Resume = "never", force: bool = False
         config: As of :func:`load_config`.
         resume: Start in an unused folder (``never``), resume a started run (``always``), or whichever fits (``auto``).
         force: Resume though config, data or code changed.
+        callbacks: Objects of :class:`Callback`, called on rank 0 while it trains.
         options: As of :func:`load_config`.
 
     Raises:
@@ -68,7 +77,7 @@ def train(config: ConfigSource, *, resume: Resume = "never", force: bool = False
 
     with _logged():
         try:
-            return train_run(loaded, resume=resume, force=force)
+            return train_run(loaded, resume=resume, force=force, callbacks=callbacks)
         except RunStopped as stopped:
             if stopped.signal == "SIGINT":
                 raise KeyboardInterrupt(str(stopped)) from stopped

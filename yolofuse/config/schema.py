@@ -236,6 +236,7 @@ class TrainConfig(Section):
     """Decoder of JPEG pairs. ``nvjpeg``: on the GPU, through torchvision; needs ``augment_on: device``."""
     sync_bn: bool = False
     """Compute batch statistics over all ranks."""
+    loggers: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     tensorboard: bool = False
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()

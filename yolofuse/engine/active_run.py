@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from yolofuse.config.load import plain_config
-from yolofuse.engine.artifacts import LogScalars
 from yolofuse.engine.build import TrainContext
+from yolofuse.engine.callbacks import Callback
 from yolofuse.engine.diagnostics.profiler import Profile
 from yolofuse.engine.preemption import StopRequest
 from yolofuse.engine.step import StepState
@@ -40,7 +41,7 @@ class ActiveRun:
         stop: Whether this process was asked to stop.
         status: Writes ``status.json``; None on every rank but 0.
         profile: Traces a few steps, if the config asks for it.
-        log_scalars: Writes a row of results to TensorBoard, if the config asks for it.
+        callbacks: Loggers and a user's own; none on every rank but 0.
         saved_at: When the last checkpoint was saved, in seconds of the monotonic clock.
     """
 
@@ -53,7 +54,7 @@ class ActiveRun:
     stop: StopRequest
     status: StatusWriter | None
     profile: Profile
-    log_scalars: LogScalars
+    callbacks: Sequence[Callback] = ()
     saved_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -84,6 +85,8 @@ class ActiveRun:
         self.saved_at = time.monotonic()
         if self.context.ranks.is_main:
             self.checkpointer.save_last(self.checkpoint(), self.state.step)
+        for callback in self.callbacks:
+            callback.on_checkpoint(self, self.folder.last)
 
     def checkpoint(self) -> dict[str, Any]:
         """Return everything that a checkpoint holds."""

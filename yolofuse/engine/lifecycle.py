@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +15,11 @@ from yolofuse.config.load import plain_config
 from yolofuse.config.recipe import adopt_resolved
 from yolofuse.distributed.ranks import Ranks, join_ranks
 from yolofuse.engine.active_run import ActiveRun, position, write_marker
-from yolofuse.engine.artifacts import open_tensorboard, save_first_batches
+from yolofuse.engine.artifacts import save_first_batches
 from yolofuse.engine.build import TrainContext, build_context
+from yolofuse.engine.callbacks import Callback, Ending
 from yolofuse.engine.diagnostics.profiler import Profile
+from yolofuse.engine.loggers import make_loggers
 from yolofuse.engine.preemption import StopRequest, stop_requests
 from yolofuse.engine.step import new_scaler, new_step_state
 from yolofuse.engine.watchdog import Watchdog
@@ -39,13 +41,16 @@ Resume = Literal["never", "auto", "always"]
 
 
 @contextmanager
-def open_run(config: Config, *, resume: Resume, force: bool) -> Iterator[ActiveRun | None]:
+def open_run(
+    config: Config, *, resume: Resume, force: bool, callbacks: Sequence[Callback] = ()
+) -> Iterator[ActiveRun | None]:
     """Start a run or resume it; None if it is finished already and ``resume`` is ``auto``.
 
     Args:
         config: The run.
         resume: Whether to resume from the last checkpoint.
         force: Whether to resume although config, data or code changed.
+        callbacks: Called on rank 0 while the run trains.
 
     Raises:
         YolofuseError: If config, data, weights or run folder are wrong.
@@ -55,6 +60,7 @@ def open_run(config: Config, *, resume: Resume, force: bool) -> Iterator[ActiveR
     with ExitStack() as stack:
         stop = stack.enter_context(stop_requests())
         ranks = stack.enter_context(join_ranks(config.train.device))
+        callbacks = [*make_loggers(config), *callbacks] if ranks.is_main else []
         was_started = ranks.from_main(folder.config.exists())
         if resume == "auto" and not force and ranks.from_main(folder.finished.exists()):
             log.info("%s: finished already", folder.path)
@@ -66,7 +72,7 @@ def open_run(config: Config, *, resume: Resume, force: bool) -> Iterator[ActiveR
             run = _start(folder, config, ranks, stack, stop)
         stack.enter_context(run.profile)
         stack.enter_context(run.watchdog.watching())
-        yield from _record_exit(run)
+        yield from _record_exit(run, callbacks)
 
 
 def _start(folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, stop: StopRequest) -> ActiveRun:
@@ -199,7 +205,6 @@ def _assemble(
         stop=stop,
         status=status if ranks.is_main else None,
         profile=Profile(folder.path / "profile", config.profile_steps if ranks.is_main else 0, ranks.device),
-        log_scalars=open_tensorboard(config.tensorboard and ranks.is_main, folder.path),
     )
     for prefetcher in (context.train_loader.prefetcher, context.val_loader.prefetcher):
         stack.callback(prefetcher.close)
@@ -211,11 +216,17 @@ def _assemble(
     return run
 
 
-def _record_exit(run: ActiveRun) -> Iterator[ActiveRun]:
-    """Record in the run's folder and events how it ended."""
+def _record_exit(run: ActiveRun, callbacks: Sequence[Callback]) -> Iterator[ActiveRun]:
+    """Record in the run's folder and events how it ended, and tell the callbacks."""
+    run.callbacks = callbacks
+    how: Ending = "failed"
     try:
+        for callback in callbacks:
+            callback.on_start(run)
         yield run
+        how = "finished"
     except RunStopped as stopped:
+        how = "stopped"
         if run.context.ranks.is_main:
             try:
                 run.checkpointer.flush()
@@ -229,6 +240,9 @@ def _record_exit(run: ActiveRun) -> Iterator[ActiveRun]:
     except BaseException as error:
         _record_failure(run, error)
         raise
+    finally:
+        for callback in callbacks:
+            callback.on_end(run, how)
 
 
 def _record_failure(run: ActiveRun, error: BaseException) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from yolofuse.config import Config
 from yolofuse.distributed.replica_check import check_replicas_equal
 from yolofuse.engine.active_run import ActiveRun, checkpoint_header, write_marker
 from yolofuse.engine.build import TrainContext
+from yolofuse.engine.callbacks import Callback
 from yolofuse.engine.diagnostics.profiler import profile_span
 from yolofuse.engine.evaluate_split import compute_metrics, predict_split
 from yolofuse.engine.lifecycle import Resume, open_run
@@ -33,7 +34,7 @@ _WAIT_WORTH_LOGGING = 0.05  # share of an epoch's time spent waiting for data
 _REFRESH_S = 2.0  # seconds between two updates of the progress bar's losses on CUDA, each of which waits for the device
 
 
-def train(config: Config, *, resume: Resume = "never", force: bool = False) -> Path:
+def train(config: Config, *, resume: Resume = "never", force: bool = False, callbacks: Sequence[Callback] = ()) -> Path:
     """Train a detector; return the run's folder.
 
     A run that ended early, for any reason, can be resumed from its last checkpoint and ends with the same weights.
@@ -42,12 +43,13 @@ def train(config: Config, *, resume: Resume = "never", force: bool = False) -> P
         config: The run.
         resume: ``always`` resumes the run, ``auto`` resumes it if it was started before, ``never`` starts it.
         force: Resume although config, data or code changed.
+        callbacks: Called on rank 0 while it trains.
 
     Raises:
         YolofuseError: If config, data, weights or run folder are wrong, or the loss does not stay finite.
         RunStopped: If SIGTERM, SIGUSR1 or Ctrl-C ended it; its state is saved.
     """
-    with open_run(config, resume=resume, force=force) as run:
+    with open_run(config, resume=resume, force=force, callbacks=callbacks) as run:
         while run is not None and run.should_continue:
             reason: RollBack | None = None
             try:
@@ -79,7 +81,8 @@ def score_start(run: ActiveRun) -> None:
     run.save()
     if run.context.ranks.is_main:
         run.folder.write_results(run.state.history)
-    run.log_scalars(run.state.history[-1], 0)
+    for callback in run.callbacks:
+        callback.on_epoch(run, run.state.history[-1])
 
 
 def _val_columns(metrics: Mapping[str, float]) -> dict[str, float | None]:
@@ -107,7 +110,10 @@ def train_epoch(run: ActiveRun) -> dict[str, float | None]:
             is_due = len(pending) >= schedule.accumulation(state.step) or state.epoch_step + 1 == len(loader)
             if state.step not in state.skipped:
                 batch = rescale(batch, context, state.step)
-                meter.add(train_step(context, run.step, batch, state.step + 1, pending if is_due else None))
+                terms = train_step(context, run.step, batch, state.step + 1, pending if is_due else None)
+                meter.add(terms)
+                for callback in run.callbacks:
+                    callback.on_step(run, terms)
             _finish_step(run, meter, is_update=is_due)
             if ranks.device.type == "cpu" or time.perf_counter() - refreshed > _REFRESH_S:
                 refreshed = time.perf_counter()
@@ -195,7 +201,11 @@ def evaluate_epoch(run: ActiveRun, next_epoch: int | None = None) -> CocoResult 
             ) from error
         with run.watchdog.paused():  # rank 0 computes the metrics, the others wait
             evaluation = compute_metrics(predictions, context.val_pairs, config, context.ranks, with_slices=False)
-            return context.ranks.from_main(evaluation.result if evaluation else None)
+            result = context.ranks.from_main(evaluation.result if evaluation else None)
+    if result is not None:
+        for callback in run.callbacks:
+            callback.on_evaluation(run, result)
+    return result
 
 
 def finish_epoch(run: ActiveRun, row: dict[str, float | None], result: CocoResult | None) -> None:
@@ -212,7 +222,8 @@ def finish_epoch(run: ActiveRun, row: dict[str, float | None], result: CocoResul
     run.save()
     if context.ranks.is_main:
         run.folder.write_results(state.history)
-    run.log_scalars(row, state.epoch)
+    for callback in run.callbacks:
+        callback.on_epoch(run, row)
 
 
 def _format_row(row: dict[str, float | None]) -> str:

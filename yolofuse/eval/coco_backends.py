@@ -23,6 +23,7 @@ from pycocotools.cocoeval import COCOeval
 
 from yolofuse.config.schema import CocoBackend
 from yolofuse.errors import ConfigError
+from yolofuse.extras import install_line
 
 Row = Mapping[str, Any]
 
@@ -64,7 +65,7 @@ def require_backend(backend: CocoBackend) -> None:
     if backend == "faster" and importlib.util.find_spec("faster_coco_eval") is None:
         raise ConfigError(
             "val.backend: 'faster' needs the package faster-coco-eval, which is not installed; "
-            "pip install faster-coco-eval, or set val.backend=pycocotools for the same metrics"
+            f"{install_line('fast-coco')}, or set val.backend=pycocotools for the same metrics"
         )
 
 
