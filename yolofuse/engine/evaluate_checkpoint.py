@@ -21,10 +21,12 @@ from yolofuse.engine.loaded_detector import LoadedDetector, best_weights, load_d
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import DataError
 from yolofuse.eval.coco_backends import backend_version
+from yolofuse.eval.operating_point import ALL, operating_points
 from yolofuse.eval.provenance import environment
 from yolofuse.eval.report import EvalReport, Scalar, format_table, write_report
 from yolofuse.run.folder import RunFolder
 from yolofuse.spacing import evenly_spaced
+from yolofuse.viz.evaluation import save_evaluation_plot
 from yolofuse.viz.pairs import PairView, save_prediction_image
 from yolofuse.weights import file_sha256
 
@@ -116,8 +118,14 @@ def _evaluate(
     if evaluation is None:
         return None
     settings = _settings(loaded, weights, config_name, split, pairs, ranks)
-    report = EvalReport(evaluation.result, evaluation.slices, settings, evaluation.ms_per_pair, evaluation.blanked)
+    points = operating_points(evaluation.ground_truth, evaluation.predictions)
+    report = EvalReport(
+        evaluation.result, evaluation.slices, settings, evaluation.ms_per_pair, evaluation.blanked, points
+    )
     write_report(folder, report, evaluation.ground_truth, evaluation.predictions)
+    confidence = points.best[ALL].confidence if ALL in points.best else 0.0
+    title = f"what was found, from score {confidence:.3f} on"
+    save_evaluation_plot(points.curves, points.confusion, points.names, title, folder / "curves.png")
     drawn = evenly_spaced(len(pairs), _DRAWN)
     save_prediction_image(
         [view_pair(pairs, i) for i in drawn],

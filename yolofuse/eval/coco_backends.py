@@ -99,6 +99,11 @@ def make_scorer(backend: CocoBackend, ground_truth: Mapping[str, Any], predictio
         ValueError: If a prediction has a number that is not finite, or its image is not in the ground truth.
     """
     require_backend(backend)
+    return (_FasterScorer if backend == "faster" else _PycocotoolsScorer)(*_prepared(ground_truth, predictions))
+
+
+def _prepared(ground_truth: Mapping[str, Any], predictions: Sequence[Row]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return labels and predictions as both backends take them."""
     truth = {
         **ground_truth,
         "annotations": [
@@ -106,16 +111,18 @@ def make_scorer(backend: CocoBackend, ground_truth: Mapping[str, Any], predictio
             for row in ground_truth["annotations"]
         ],
     }
-    found = {**ground_truth, "annotations": _result_annotations(truth, predictions)}
-    return (_FasterScorer if backend == "faster" else _PycocotoolsScorer)(truth, found)
+    return truth, {**ground_truth, "annotations": _result_annotations(truth, predictions)}
 
 
 class _PycocotoolsScorer:
     """Scorer by pycocotools: matches all images once; each call accumulates a subset."""
 
-    def __init__(self, truth: dict[str, Any], found: dict[str, Any]) -> None:
+    def __init__(self, truth: dict[str, Any], found: dict[str, Any], *, only_iou50: bool = False) -> None:
         with _silence():
             self._scorer = COCOeval(_index(truth), _index(found), "bbox")
+            if only_iou50:
+                self._scorer.params.iouThrs = self._scorer.params.iouThrs[:1]
+                self._scorer.params.areaRng = self._scorer.params.areaRng[:1]
             self._scorer.evaluate()
         self._params = copy.copy(self._scorer.params)
 
@@ -140,7 +147,13 @@ class _PycocotoolsScorer:
         empty = np.zeros((len(params.iouThrs), 0), bool)
         is_match = np.concatenate([empty, *matched], axis=1)[:, order]
         counts = ~np.concatenate([empty, *ignored], axis=1)[:, order]
-        return ClassMatches(np.concatenate(positions)[order], is_match & counts, ~is_match & counts, num_truth)
+        return ClassMatches(
+            np.concatenate(positions)[order],
+            np.concatenate(scores)[order],
+            is_match & counts,
+            ~is_match & counts,
+            num_truth,
+        )
 
     def curves(self, image_ids: Collection[int]) -> Curves:
         selected = set(image_ids)
@@ -159,24 +172,31 @@ class ClassMatches:
     """Detections of one class over all images, best first, and what cocoapi matched them with.
 
     Shapes:
-        image: (D,), position of the detection's image; is_true, is_false: (10 IoU thresholds, D), both false where a
-        detection is ignored; num_truth: (images,)
+        image, scores: (D,), position of the detection's image and its score; is_true, is_false: (IoU thresholds, D),
+        both false where a detection is ignored; num_truth: (images,)
     """
 
     image: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float64]
     is_true: npt.NDArray[np.bool_]
     is_false: npt.NDArray[np.bool_]
     num_truth: npt.NDArray[np.float64]
 
 
-def match_by_class(ground_truth: Mapping[str, Any], predictions: Sequence[Row]) -> dict[str, ClassMatches]:
+def match_by_class(
+    ground_truth: Mapping[str, Any], predictions: Sequence[Row], *, only_iou50: bool = False
+) -> dict[str, ClassMatches]:
     """Match predictions with pycocotools, for boxes of all sizes; return the matches of each class by its name.
+
+    Args:
+        ground_truth: COCO JSON of the labels.
+        predictions: Rows of a COCO result file.
+        only_iou50: Match at an IoU of 0.5 alone instead of at cocoapi's ten thresholds.
 
     Raises:
         ValueError: If a prediction has a number that is not finite, or its image is not in the ground truth.
     """
-    scorer = make_scorer("pycocotools", ground_truth, predictions)
-    assert isinstance(scorer, _PycocotoolsScorer)
+    scorer = _PycocotoolsScorer(*_prepared(ground_truth, predictions), only_iou50=only_iou50)
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
     return {names[category_id]: scorer.matches_of(category_id) for category_id in sorted(names)}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from yolofuse.errors import DataError
 from yolofuse.eval.coco import METRICS, CocoJson, CocoResult
+from yolofuse.eval.operating_point import ALL, OperatingPoints
 from yolofuse.files import save_json, save_text
 from yolofuse.tables import markdown_table, text_table
 from yolofuse.types import Modality
@@ -30,6 +31,7 @@ class EvalReport:
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     ms_per_pair: float | None = None  # mean time in milliseconds; None if it was not measured
     blanked: Mapping[Modality, CocoResult] = field(default_factory=dict)  # with the images of one camera black
+    points: OperatingPoints | None = None  # precision, recall, F1 and confusions
 
     def as_json(self) -> dict[str, Any]:
         """Return all fields as plain JSON values at full precision."""
@@ -37,6 +39,7 @@ class EvalReport:
             **self.result.as_json(),
             "ms_per_pair": self.ms_per_pair,
             "blanked": {name: result.as_json() for name, result in self.blanked.items()},
+            **({} if self.points is None else self.points.as_json()),
             "slices": {name: result.as_json() for name, result in self.slices.items()},
             "settings": dict(self.settings),
         }
@@ -85,6 +88,10 @@ def format_markdown(report: EvalReport) -> str:
     blocks.append(
         "AP and AR are cocoapi's, 0..1, with at most 100 detections per image and class. -1: nothing to find."
     )
+    if report.points is not None:
+        blocks.append(
+            "Precision, recall and F1 are at an IoU of 0.5 and, line by line, from the score on that gives the best F1."
+        )
     return "\n\n".join(blocks) + "\n"
 
 
@@ -99,8 +106,7 @@ def _tables(report: EvalReport) -> list[list[list[str]]]:
     half = len(METRICS) // 2
     tables = [[list(part), [_digits(metrics[name]) for name in part]] for part in (METRICS[:half], METRICS[half:])]
     if report.result.per_class:
-        rows = [[name, _digits(ap), _digits(ap50)] for name, (ap, ap50) in report.result.per_class.items()]
-        tables.append([["class", "AP", "AP50"], *rows])
+        tables.append(_class_table(report))
     if report.blanked:
         names = ("AP", "AP50", "AP75")
         shown = [("none", report.result), *report.blanked.items()]
@@ -113,6 +119,19 @@ def _tables(report: EvalReport) -> list[list[list[str]]]:
         ]
         tables.append([["slice", "pairs", "boxes", *_SLICE_METRICS], *rows])
     return tables
+
+
+def _class_table(report: EvalReport) -> list[list[str]]:
+    """Return AP and AP50 of each class, and what it does at the confidence of its best F1."""
+    best = {} if report.points is None else report.points.best
+    table = [["class", "AP", "AP50", *(["precision", "recall", "F1", "from score"] if best else [])]]
+    whole = {ALL: (report.result.AP, report.result.AP50)} if ALL in best else {}
+    for name, (ap, ap50) in {**report.result.per_class, **whole}.items():
+        point = best.get(name)
+        values = [] if point is None else [point.precision, point.recall, point.f1]
+        cells = [*map(_digits, values), f"{point.confidence:.3f}"] if point else [""] * (4 if best else 0)
+        table.append([name, _digits(ap), _digits(ap50), *cells])
+    return table
 
 
 def _digits(value: float) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from yolofuse.eval.coco import METRICS, CocoResult
+from yolofuse.eval.operating_point import ALL, OperatingPoints, Point
 from yolofuse.eval.report import EvalReport, format_markdown, format_table, write_report
 
 
@@ -58,3 +62,17 @@ def test_format_markdown__holds_the_same_tables_and_the_settings() -> None:
     assert "| daynight=day   |    41 |   360 | 0.2000 |" in page
     assert "## Settings" in page
     assert page.endswith("-1: nothing to find.\n")
+
+
+def test_points__stand_beside_the_classes_and_in_the_json(tmp_path: Path) -> None:
+    best = {name: Point(0.25, 0.5, 1.0, 2 / 3) for name in (ALL, "person")}
+    points = OperatingPoints(best, {}, np.array([[3, 0, 1], [0, 0, 0], [2, 1, 0]]), ("person", "car"))
+    report = replace(REPORT, points=points)
+    rows = [line.split() for line in format_table(report).splitlines()]
+    assert ["person", "0.1235", "0.7000", "0.5000", "1.0000", "0.6667", "0.250"] in rows
+    assert ["car", "-1", "-1"] in rows
+    assert ["all", "classes", "0.1235", "0.1335", "0.5000", "1.0000", "0.6667", "0.250"] in rows
+    assert "gives the best F1" in format_markdown(report)
+    saved = report.as_json()
+    assert saved["points"]["person"] == {"confidence": 0.25, "precision": 0.5, "recall": 1.0, "F1": 2 / 3}
+    assert saved["confusion"] == {"classes": ["person", "car"], "rows": [[3, 0, 1], [0, 0, 0], [2, 1, 0]]}
