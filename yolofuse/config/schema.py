@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from yolofuse.config.field_types import AbsolutePath, ImageSize, NonNegative, Positive, Section, Unit
+from yolofuse.config.train_parts_schema import AugmentConfig as AugmentConfig
+from yolofuse.config.train_parts_schema import LossConfig as LossConfig
+from yolofuse.config.train_parts_schema import RatesConfig as RatesConfig
 from yolofuse.config.weights_schema import InitConfig, WeightsConfig
 
 Cut = Literal["input", "early", "mid", "late", "decision"] | Annotated[int, Field(ge=1)]
@@ -23,13 +26,18 @@ def _as_tuple(value: Any) -> Any:
 
 
 class DataConfig(Section):
-    """The data set. ``descriptor`` is its YAML; ``root`` overrides the folder that its paths are relative to."""
+    """The data set, and how it is read."""
 
     descriptor: AbsolutePath
+    """The data set's YAML: its folders, splits and class names."""
     root: AbsolutePath | None = None
+    """Folder that the descriptor's paths are relative to. None: its own root."""
     train_split: str = "train"
+    """Split of the descriptor that is trained on."""
     val_split: str = "val"
+    """Split that is evaluated during training, and by ``val_dual.py`` unless it is given ``--split``."""
     workers: Annotated[int, Field(ge=0, le=64)] = 2
+    """Processes that load training batches, and as many for evaluation, on each rank. 0: the training process loads."""
     cache_dir: AbsolutePath | None = None
     """Folder for the cached pair index. None: the user's cache directory, never the data set."""
     missing: Literal["refuse", "allow"] = "refuse"
@@ -56,8 +64,13 @@ class ModelConfig(Section):
     """The detector. ``cut``, ``share``, ``fusion`` and ``merge`` have no effect when only one stream is used."""
 
     base: str = "yolo11n"
+    """Model of ultralytics' catalogue, with its size."""
     cut: Cut = "mid"
+    """Where two streams become one: ``input`` (one model reads R, G, B, IR), ``early`` (at stride 4), ``mid`` (after
+    the backbone), ``late`` (before the head), ``decision`` (boxes are merged), or the number of the first layer after
+    the cut."""
     streams: Streams = "both"
+    """Cameras that the detector reads; ``rgb`` or ``ir`` is the baseline of one camera."""
     share: bool = False
     """One set of stream weights for both modalities; IR is then repeated to three channels."""
     fusion: Annotated[str | FusionConfig, AfterValidator(_without_options)] = "concat"
@@ -96,60 +109,6 @@ class ModelConfig(Section):
         return f"{self.fusion_name}({options})" if options else self.fusion_name
 
 
-class AugmentConfig(Section):
-    """Random augmentation of a training sample. Geometry is shared by both modalities; photometry is per modality."""
-
-    mosaic: Unit = 1.0
-    mosaic_pool: Annotated[int, Field(ge=0, le=1024)] = 0
-    """0: the other pairs of a mosaic come from the whole set. N: from N neighbours in the epoch's random order, so that
-    a worker decodes each pair once for several mosaics; best a divisor of the batch of one process."""
-    degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
-    translate: Unit = 0.1
-    scale: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    shear: Annotated[float, Field(ge=0, lt=90)] = 0.0
-    flip_lr: Unit = 0.5
-    flip_ud: Unit = 0.0
-    hsv_h: Unit = 0.015
-    hsv_s: Unit = 0.7
-    hsv_v: Unit = 0.4
-    ir_gain: Unit = 0.2
-    """IR is multiplied by a factor of 1 +- this."""
-    ir_bias: Unit = 0.1
-    """IR is shifted by up to +- this share of full scale."""
-    ir_noise: Unit = 0.02
-    """Standard deviation of Gaussian noise on IR, up to this share of full scale."""
-    drop_camera: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the samples in which the image of one camera, either one, is black: the detector then works without
-    it."""
-
-
-class LossConfig(Section):
-    """Gains of the loss terms, as ultralytics and YOLOv5 name them."""
-
-    box: NonNegative | None = None
-    """None: 7.5, or 0.05 with an anchor head."""
-    cls: NonNegative = 0.5
-    dfl: NonNegative = 1.5
-    """Unused by an anchor head."""
-    obj: NonNegative = 1.0
-    """Used by an anchor head alone."""
-
-    def box_of(self, head: Literal["dfl", "anchors"]) -> float:
-        """Return the gain of the boxes for a kind of head."""
-        return {"dfl": 7.5, "anchors": 0.05}[head] if self.box is None else self.box
-
-
-class RatesConfig(Section):
-    """Learning rate of each part of the model, as a share of the schedule's."""
-
-    streams: Positive = 1.0
-    """The layers before the cut."""
-    fusion: Positive = 1.0
-    trunk: Positive = 1.0
-    """The layers after the cut without the head; of a single-stream model all but the head."""
-    head: Positive = 1.0
-
-
 class TrainConfig(Section):
     """The training loop."""
 
@@ -162,38 +121,54 @@ class TrainConfig(Section):
     """Evaluate before the first step, as epoch 0: what training has to beat. ``auto``: if the weights' head scores a
     class of the data."""
     epochs: Annotated[int, Field(ge=1)] = 100
+    """Passes over the training pairs, unless ``patience`` ends the run before."""
     batch: Annotated[int, Field(ge=-1)] = 16
-    """Pairs per step, over all ranks. -1: as many as fit into the GPU's memory, measured before the run starts."""
+    """Pairs per step, over all ranks. -1: as many as fit into the GPU's memory, measured before the run starts.
+    0 is refused."""
     nominal_batch: Annotated[int, Field(ge=1)] = 64
     """Gradients are accumulated over this many pairs for one update."""
     imgsz: ImageSize = 640
+    """Side of the square training samples in pixels; also a multiple of the model's largest stride."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the order of pairs, of their augmentation, and of initial values without ``init.seed``."""
     device: str = "auto"
+    """``auto`` (CUDA if there is any, else the CPU), ``cpu``, ``cuda`` (a GPU per rank) or ``cuda:N``."""
     precision: Precision = "auto"
     """``auto``: bf16 on GPUs that have it, fp32 elsewhere."""
     compile: Literal["none", "model", "streams"] = "none"
     """``torch.compile`` for the whole model, or for each part (streams, fusion, trunk) separately."""
     overlap: bool = False
-    """On CUDA: compute both streams concurrently, each in its own CUDA stream."""
+    """Compute both streams concurrently, each in its own CUDA stream; needs a GPU and streams that share no weights."""
     channels_last: bool = True
+    """Memory order of the weights: channels last (NHWC) instead of first."""
     optimizer: Literal["sgd", "adamw", "musgd"] = "sgd"
+    """SGD with Nesterov momentum, AdamW, or ultralytics' MuSGD with its shares for YOLO26 (Muon 0.2, SGD 1)."""
     lr0: Positive = 0.01
+    """Learning rate that the schedule starts from; for AdamW 0.001 is usual."""
     lrf: Unit = 0.01
     """Final learning rate as a share of ``lr0``."""
     schedule: Literal["cosine", "linear"] = "cosine"
+    """Curve on which the learning rate falls with every step, from ``lr0`` to ``lr0 * lrf``."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.937
-    """Also beta1 of AdamW."""
+    """Momentum of SGD and MuSGD, beta1 of AdamW."""
     weight_decay: NonNegative = 5e-4
+    """Decay of weights, not of biases and norms, for updates of ``nominal_batch`` pairs; scaled for others."""
     warmup_epochs: NonNegative = 3.0
+    """Epochs in which learning rates rise from 0, and the batches of an update from one."""
     warmup_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    """Momentum at the start of the warm-up."""
     warmup_bias_lr: NonNegative = 0.1
+    """Learning rate of biases at the start of the warm-up; with AdamW use ``lr0``."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9999
+    """Share of the averaged weights (EMA) that an update keeps, once there were many updates."""
     ema_tau: Positive = 2000.0
+    """Updates after which that share has risen from 0 to 63 % of ``ema_decay``."""
     keep_start: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the weights before training in the averaged ones, which are evaluated and saved."""
     clip_norm: NonNegative = 10.0
     """Maximum norm of all gradients; 0 disables clipping."""
     bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.03
+    """Weight of a new batch in the running statistics of BatchNorm."""
     freeze_bn: bool = False
     """Keep the statistics of every BatchNorm as loaded; weights and biases are trained."""
     rates: RatesConfig = RatesConfig()
@@ -233,11 +208,13 @@ class TrainConfig(Section):
     """Where mosaic, geometry and photometry run: in the loader's workers, or in batches on the training device, with
     the same draws and the same geometry within a pixel. ``device`` is for GPUs that wait for their loader."""
     decode: Literal["cpu", "nvjpeg"] = "cpu"
-    """Decoder of JPEG pairs. ``nvjpeg``: on the GPU, through torchvision; needs ``augment_on: device``."""
+    """Decoder of JPEG pairs. ``nvjpeg``: on the GPU, through torchvision; needs ``augment_on: device`` and
+    ``cache: none``."""
     sync_bn: bool = False
     """Compute batch statistics over all ranks."""
     loggers: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     tensorboard: bool = False
+    """Also log each row of ``results.csv`` to TensorBoard, in the run's folder; needs the package."""
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
 
@@ -248,17 +225,21 @@ class ValConfig(Section):
     imgsz: ImageSize | None = None
     """None: the training size."""
     batch: Annotated[int, Field(ge=1)] = 16
+    """Pairs per batch, on each rank."""
     conf: Unit = 0.001
+    """A class of a box is a detection if it scores more than this."""
     iou: Unit = 0.7
     """IoU above which NMS drops the lower-scoring box; unused by end-to-end heads."""
     max_det: Annotated[int, Field(ge=1)] = 300
+    """Number of detections of an image that are kept, best first."""
     letterbox: Literal["square", "rect"] = "rect"
-    """``rect`` pads each image only to the next multiple of 32; ``square`` to the full size."""
+    """``rect`` pads each image only to the next multiple of the largest stride (32 px, more with P6); ``square`` to the
+    full size."""
     precision: Precision = "auto"
     """``auto``: bf16 on GPUs that have it, fp32 elsewhere. Boxes are always decoded in fp32."""
     blank: Annotated[tuple[Literal["rgb", "ir"], ...], BeforeValidator(_as_tuple)] = ()
-    """``rgb``, ``ir`` or ``[rgb, ir]``: also evaluate with that camera's images black, and report both figures. By
-    ``val_dual.py`` alone."""
+    """``rgb``, ``ir`` or ``[rgb, ir]``: also evaluate with that camera's images black and report those metrics
+    too; not during training."""
     backend: CocoBackend = "pycocotools"
     """Implementation of cocoapi's metrics: pycocotools, or faster-coco-eval (``faster``), in C++, equal to 1e-9."""
 

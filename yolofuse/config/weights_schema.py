@@ -47,8 +47,8 @@ NonlinearityName = Literal[
 class WeightsConfig(Section):
     """Files that the model's initial weights are loaded from.
 
-    A file is an ultralytics checkpoint, a YOLOv5 checkpoint, a state_dict, or a checkpoint or run folder of yolofuse.
-    Its layers are divided at the cut: those before it go to both streams, the others to the trunk.
+    A file is an ultralytics checkpoint, a YOLOv5 checkpoint, a state_dict (also as safetensors), or a checkpoint or run
+    folder of yolofuse. Its layers are divided at the cut: those before it go to both streams, the others to the trunk.
     """
 
     pretrained: AbsolutePath | None = None
@@ -68,10 +68,10 @@ class WeightsConfig(Section):
     names keeps them."""
     class_map: dict[str, str] | None = None
     """Class of the data to class of the weights that it starts from, beside equal names and known aliases (people and
-    person); "" for a class to be learnt anew."""
+    person); ``""`` for a class to be learnt from scratch."""
     keep_classes: bool = False
     """Keep the class rows of the weights that the data has no class for: the loss leaves them out and evaluation does
-    not look at them, but the model goes on to score them. Their names are ``model.kept_classes``."""
+    not look at them, but the model still scores them. Their names are ``model.kept_classes``."""
     require: Unit = 0.0
     """Stop with an error unless this share of the weights of backbone and neck was loaded."""
 
@@ -88,6 +88,7 @@ class InitRule(Section):
     type: str | None = None
     """Class of the module or of one of its bases, such as ``Conv2d``. None: any."""
     scheme: SchemeName
+    """Distribution, or fixed values, that the weights are filled with."""
     mode: FanMode | None = None
     """For the kaiming schemes; None is fan_in."""
     nonlinearity: NonlinearityName | None = None
@@ -98,15 +99,21 @@ class InitRule(Section):
     gain: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """The gain itself, instead of the nonlinearity's."""
     mean: Moderate | None = None
+    """Of ``normal`` and ``trunc_normal``; None is 0."""
     std: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    """Standard deviation of ``normal``, ``trunc_normal`` and the non-zero values of ``sparse``; None is 0.02."""
     low: Moderate | None = None
+    """Lower bound of ``uniform``; None is -0.05."""
     high: Moderate | None = None
+    """Upper bound of ``uniform``; None is 0.05."""
     value: Moderate | None = None
+    """Of ``constant``; None is 0."""
     sparsity: Unit | None = None
-    """Share of zeros in each column."""
+    """Share of zeros in each column of ``sparse``, below 1; None is 0.9."""
     cut: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    """Bound at which ``trunc_normal`` is truncated, in standard deviations."""
+    """Bound at which ``trunc_normal`` is truncated, in standard deviations, at least 0.1; None is 2."""
     bias: Literal["zeros", "torch_default"] | Moderate = "zeros"
+    """Value of the biases of the modules that match; ``torch_default`` draws them as torch does."""
 
 
 class InitConfig(Section):
@@ -116,6 +123,7 @@ class InitConfig(Section):
     """Rules for everything that ``rules`` do not match. ``article`` also overwrites loaded weights: for comparison
     only."""
     rules: tuple[InitRule, ...] = ()
+    """Rules that are tried before the preset's, in their order."""
     seed: Annotated[int, Field(ge=0)] | None = None
     """Seed of the random draws; None: train.seed."""
     fusion: FusionInit = "average"
