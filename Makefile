@@ -37,6 +37,7 @@ check-static: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(RUN) scripts/lock_requirements.py --check
+	$(RUN) scripts/config_docs.py --check
 	$(VENV)/bin/mypy
 
 check-unit: $(READY)
