@@ -213,8 +213,10 @@ class TrainConfig(Section):
     sync_bn: bool = False
     """Compute batch statistics over all ranks."""
     loggers: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """Also write each row of ``results.csv`` to ``tensorboard``, ``mlflow`` or ``wandb``, by default in the run's
+    folder; each needs its package."""
     tensorboard: bool = False
-    """Also log each row of ``results.csv`` to TensorBoard, in the run's folder; needs the package."""
+    """Older name of ``loggers: [tensorboard]``."""
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
 
