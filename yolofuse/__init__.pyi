@@ -5,10 +5,14 @@ from .api import load_detector as load_detector
 from .api import train as train
 from .batch import PairedBatch as PairedBatch
 from .config import Config as Config
+from .data.augment.extra import AUGMENTATIONS as AUGMENTATIONS
 from .engine.callbacks import Callback as Callback
 from .engine.loggers import LOGGERS as LOGGERS
 from .engine.loggers import Logger as Logger
+from .engine.loss_terms import LOSS_TERMS as LOSS_TERMS
 from .errors import YolofuseError as YolofuseError
+from .eval.extra_metrics import METRICS as METRICS
+from .model.heads import HEADS as HEADS
 from .nn import FUSIONS as FUSIONS
 from .types import Detections as Detections
 from .types import PairFormat as PairFormat

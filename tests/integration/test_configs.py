@@ -11,6 +11,7 @@ from tests.support.pairs import make_pairs
 from tests.support.runs import train_without_plots, write_config
 from yolofuse.cli import train as train_cli
 from yolofuse.config import load_config
+from yolofuse.config.field_types import part_options
 from yolofuse.data import load_descriptor
 from yolofuse.engine.loaded_detector import load_detector
 from yolofuse.errors import RunError
@@ -56,13 +57,13 @@ def test_fusion_options__train_resume_and_evaluate(tmp_path: Path) -> None:
         train_without_plots(load_config(file, ["model.fusion={name: gated, reduction: 8}"]), resume="always")
     train_without_plots(load_config(file, ["train.epochs=2"]), resume="always", force=True)
     loaded = load_detector(run / "weights" / "best.pt")
-    assert loaded.config.model.fusion_options == {"reduction": 16}
+    assert part_options(loaded.config.model.fusion) == {"reduction": 16}
 
 
 @pytest.mark.parametrize(
     ("fusion", "message"),
     [
-        ("gatd", "model.fusion: unknown block 'gatd'; did you mean gated?"),
+        ("gatd", "model.fusion: unknown name 'gatd'; did you mean gated?"),
         ("{name: gated, redction: 8}", "redction: unknown key; did you mean reduction?"),
         ("{name: gated, reduction: 0}", "reduction: must be at least 1 (got 0)"),
     ],

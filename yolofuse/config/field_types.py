@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -38,3 +38,36 @@ class Section(BaseModel):
     """A section of the YAML: strict types, frozen, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+class PartConfig(Section):
+    """A part of the program by its name, with options: the keyword arguments of its constructor."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+
+def _without_options(part: str | PartConfig) -> str | PartConfig:
+    """Return the plain name where a mapping gives no options, so that both spellings are the same config."""
+    return part if isinstance(part, str) or part.model_extra else part.name
+
+
+def part_name(part: str | PartConfig) -> str:
+    """Return the name of a part."""
+    return part if isinstance(part, str) else part.name
+
+
+def part_options(part: str | PartConfig) -> dict[str, Any]:
+    """Return the options of a part, by keyword."""
+    return {} if isinstance(part, str) else dict(part.model_extra or {})
+
+
+def part_label(part: str | PartConfig) -> str:
+    """Return name and options for logs and tables: ``gated`` or ``gated(reduction=8)``."""
+    options = ", ".join(f"{key}={value}" for key, value in part_options(part).items())
+    return f"{part_name(part)}({options})" if options else part_name(part)
+
+
+Part = Annotated[str | PartConfig, AfterValidator(_without_options)]
+"""``gated``, or ``{name: gated, reduction: 8}``; what has the name is asked where it is made, see ``config.parts``."""

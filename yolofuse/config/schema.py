@@ -5,9 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from yolofuse.config.field_types import AbsolutePath, ImageSize, NonNegative, Positive, Section, Unit
+from yolofuse.config.field_types import (
+    AbsolutePath,
+    ImageSize,
+    NonNegative,
+    Part,
+    Positive,
+    Section,
+    Unit,
+    part_label,
+    part_name,
+)
 from yolofuse.config.train_parts_schema import AugmentConfig as AugmentConfig
 from yolofuse.config.train_parts_schema import LossConfig as LossConfig
 from yolofuse.config.train_parts_schema import RatesConfig as RatesConfig
@@ -16,7 +26,6 @@ from yolofuse.config.weights_schema import InitConfig, WeightsConfig
 Cut = Literal["input", "early", "mid", "late", "decision"] | Annotated[int, Field(ge=1)]
 Streams = Literal["both", "rgb", "ir"]
 MergeName = Literal["nms", "proben"]
-HeadName = Literal["auto", "dfl", "anchors"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 CocoBackend = Literal["pycocotools", "faster"]
 
@@ -47,19 +56,6 @@ class DataConfig(Section):
     """Decode every image once before epoch 0 (cached by file size and time): a truncated file stops the run early."""
 
 
-class FusionConfig(Section):
-    """A fusion block with options: the keyword arguments of its constructor, checked where models are built."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: str
-
-
-def _without_options(fusion: str | FusionConfig) -> str | FusionConfig:
-    """Return the plain name where a mapping gives no options, so that both spellings are the same config."""
-    return fusion if isinstance(fusion, str) or fusion.model_extra else fusion.name
-
-
 class ModelConfig(Section):
     """The detector. ``cut``, ``share``, ``fusion`` and ``merge`` have no effect when only one stream is used."""
 
@@ -73,10 +69,10 @@ class ModelConfig(Section):
     """Cameras that the detector reads; ``rgb`` or ``ir`` is the baseline of one camera."""
     share: bool = False
     """One set of stream weights for both modalities; IR is then repeated to three channels."""
-    fusion: Annotated[str | FusionConfig, AfterValidator(_without_options)] = "concat"
+    fusion: Part = "concat"
     """A block of ``yolofuse.nn.FUSIONS``: its name, or ``{name: gated, reduction: 8}`` with options of its
     constructor."""
-    head: HeadName = "auto"
+    head: str = "auto"
     """``dfl``: the head of the base. ``anchors``: that of YOLOv5. ``auto``: what the weights of the head's part have;
     ``dfl`` without any."""
     anchors: Literal["fit"] | tuple[tuple[tuple[Positive, Positive], ...], ...] | None = None
@@ -93,20 +89,9 @@ class ModelConfig(Section):
     """``none`` removes every BatchNorm, to study initialisation; expect worse training."""
 
     @property
-    def fusion_name(self) -> str:
-        """Return the name of the fusion block."""
-        return self.fusion if isinstance(self.fusion, str) else self.fusion.name
-
-    @property
-    def fusion_options(self) -> dict[str, Any]:
-        """Return the keyword arguments of the fusion block besides its channels."""
-        return {} if isinstance(self.fusion, str) else dict(self.fusion.model_extra or {})
-
-    @property
     def fusion_label(self) -> str:
         """Return name and options of the fusion block for logs and tables: ``gated`` or ``gated(reduction=8)``."""
-        options = ", ".join(f"{key}={value}" for key, value in self.fusion_options.items())
-        return f"{self.fusion_name}({options})" if options else self.fusion_name
+        return part_label(self.fusion)
 
 
 class TrainConfig(Section):
@@ -242,6 +227,8 @@ class ValConfig(Section):
     blank: Annotated[tuple[Literal["rgb", "ir"], ...], BeforeValidator(_as_tuple)] = ()
     """``rgb``, ``ir`` or ``[rgb, ir]``: also evaluate with that camera's images black and report those metrics
     too; not during training."""
+    metrics: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """Further metrics in the report of ``val_dual.py``: names of ``yolofuse.METRICS``, which your own code fills."""
     backend: CocoBackend = "pycocotools"
     """Implementation of cocoapi's metrics: pycocotools, or faster-coco-eval (``faster``), in C++, equal to 1e-9."""
 
@@ -265,7 +252,7 @@ class Config(Section):
         if self.train.batch == 0:
             raise ValueError("train.batch: must be at least 1, or -1 for as many as fit (got 0)")
         is_fused = self.model.streams == "both" and self.model.cut not in {"input", "decision"}
-        if is_fused and self.init.fusion in {"rgb", "ir"} and self.model.fusion_name == "add":
+        if is_fused and self.init.fusion in {"rgb", "ir"} and part_name(self.model.fusion) == "add":
             raise ValueError(f"init.fusion: 'add' is always the average; for {self.init.fusion} use another fusion")
         if self.train.decode == "nvjpeg" and (self.train.augment_on != "device" or self.train.cache != "none"):
             raise ValueError("train.decode: nvjpeg needs train.augment_on: device and train.cache: none")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from yolofuse.config.field_types import NonNegative, Positive, Section, Unit
+from yolofuse.config.field_types import NonNegative, Part, Positive, Section, Unit
 
 
 class AugmentConfig(Section):
@@ -44,6 +44,9 @@ class AugmentConfig(Section):
     drop_camera: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the samples in which the image of one camera, either one, is black: the detector then works without
     it."""
+    extra: tuple[Part, ...] = ()
+    """Further changes of a sample, names of ``yolofuse.AUGMENTATIONS``, which your own code fills, before those of
+    colours and thermal gain; not with ``train.augment_on: device``."""
 
 
 class LossConfig(Section):
@@ -57,6 +60,8 @@ class LossConfig(Section):
     """Gain of the distribution focal loss, or of the L1 loss of heads without it (YOLO26); unused by an anchor head."""
     obj: NonNegative = 1.0
     """Gain of the objectness loss; used by an anchor head alone."""
+    extra: tuple[Part, ...] = ()
+    """Further terms, names of ``yolofuse.LOSS_TERMS``, which your own code fills."""
 
     def box_of(self, head: Literal["dfl", "anchors"]) -> float:
         """Return the gain of the boxes for a kind of head."""

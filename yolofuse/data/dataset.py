@@ -12,7 +12,9 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from yolofuse.boxes import transform_xyxy, xywhn_to_xyxy
+from yolofuse.config.parts import make_part
 from yolofuse.config.schema import AugmentConfig
+from yolofuse.data.augment.extra import AUGMENTATIONS
 from yolofuse.data.augment.geometry import (
     Matrix,
     Window,
@@ -34,7 +36,7 @@ from yolofuse.data.images.read_pair import pad_value, pixel_dtype, read_pair
 from yolofuse.data.index.pair_set import PairSet
 from yolofuse.types import CHANNELS, PairedSample, PairRecord, PixelArray
 
-_GEOMETRY, _PHOTOMETRY = 1, 2  # purposes of draws: a draw added to one does not shift the other
+_GEOMETRY, _PHOTOMETRY, _EXTRA = 1, 2, 3  # purposes of draws: a draw added to one does not shift the other
 _NUM_PARTNERS = 3
 
 
@@ -62,6 +64,7 @@ class TrainDataset(Dataset[PairedSample]):
         self.imgsz = imgsz
         self.augment = augment
         self.seed = seed
+        self._extra = [make_part("train.augment.extra", part, AUGMENTATIONS) for part in augment.extra]
         self._dtype = pixel_dtype(pairs.records[0].format)  # all pairs of a split have one depth
         self.reader = reader or LruReader(pairs.records, imgsz, capacity=augment.mosaic_pool)
 
@@ -77,6 +80,8 @@ class TrainDataset(Dataset[PairedSample]):
                 paint(image, pixels, tile.matrix, tile.window)
             else:
                 paint_crop(image, pixels, tile.matrix, tile.window, tile.crop)
+        for change in self._extra:
+            change(image, self._rng(key, _EXTRA))
         apply_photometry(image, plan.photometry)
         return PairedSample(image, plan.boxes_xyxy, plan.class_ids, key.index + 1, self.pairs.size_hw(key.index))
 

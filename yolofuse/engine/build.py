@@ -15,8 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from yolofuse.batch import PairedBatch
 from yolofuse.config import Config
+from yolofuse.config.parts import make_part
 from yolofuse.config.recipe import resolve_recipe
 from yolofuse.data import EpochSampler, PairSet, TrainDataset, collate
+from yolofuse.data.augment.extra import AUGMENTATIONS
 from yolofuse.distributed.consensus import RankConsensus
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.distributed.sync_batchnorm import synchronise_batchnorm
@@ -32,10 +34,12 @@ from yolofuse.engine.dataloaders import (
     windows_in,
 )
 from yolofuse.engine.loss import DetectionLoss
+from yolofuse.engine.loss_terms import LOSS_TERMS
 from yolofuse.engine.optim import Schedule, build_optimizer, freeze
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import ConfigError
 from yolofuse.eval.coco_backends import require_backend
+from yolofuse.eval.extra_metrics import check_metrics
 from yolofuse.model import (
     Detector,
     build_detector,
@@ -156,6 +160,13 @@ def _check_config(config: Config, ranks: Ranks) -> None:
     require_backend(config.val.backend)
     policy_of(config)
     check_fusion(config.model)
+    check_metrics(config.val.metrics)
+    for part in config.train.augment.extra:
+        make_part("train.augment.extra", part, AUGMENTATIONS)
+    for part in config.train.loss.extra:
+        make_part("train.loss.extra", part, LOSS_TERMS)
+    if config.train.augment.extra and config.train.augment_on == "device":
+        raise ConfigError("train.augment.extra: runs in the loader; use train.augment_on: loader")
     check_decoder(config, ranks)
     if ranks.is_main:
         precisions = {"train.precision": config.train.precision, "val.precision": config.val.precision}

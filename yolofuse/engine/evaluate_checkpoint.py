@@ -21,6 +21,7 @@ from yolofuse.engine.loaded_detector import LoadedDetector, best_weights, load_d
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import DataError
 from yolofuse.eval.coco_backends import backend_version
+from yolofuse.eval.extra_metrics import METRICS, check_metrics
 from yolofuse.eval.operating_point import ALL, operating_points
 from yolofuse.eval.provenance import environment
 from yolofuse.eval.report import EvalReport, Scalar, format_table, write_report
@@ -114,13 +115,16 @@ def _evaluate(
     """Evaluate, log the metrics and write the report; None on every rank but 0."""
     if ranks.is_main:
         warn_of_emulation(ranks.device, {"val.precision": loaded.config.val.precision})
+    check_metrics(loaded.config.val.metrics)
     evaluation = evaluate_split(loaded.detector.to(ranks.device), pairs, loaded.config, ranks)
     if evaluation is None:
         return None
     settings = _settings(loaded, weights, config_name, split, pairs, ranks)
-    points = operating_points(evaluation.ground_truth, evaluation.predictions)
+    coco = evaluation.ground_truth, evaluation.predictions
+    points = operating_points(*coco)
+    extra = {name: float(METRICS[name](*coco)) for name in loaded.config.val.metrics}
     report = EvalReport(
-        evaluation.result, evaluation.slices, settings, evaluation.ms_per_pair, evaluation.blanked, points
+        evaluation.result, evaluation.slices, settings, evaluation.ms_per_pair, evaluation.blanked, points, extra
     )
     write_report(folder, report, evaluation.ground_truth, evaluation.predictions)
     confidence = points.best[ALL].confidence if ALL in points.best else 0.0

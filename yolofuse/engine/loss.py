@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +11,10 @@ from torch import Tensor
 
 from yolofuse.batch import PairedBatch
 from yolofuse.config import LossConfig
+from yolofuse.config.field_types import part_name
+from yolofuse.config.parts import make_part
 from yolofuse.engine.anchor_loss import AnchorLoss
+from yolofuse.engine.loss_terms import LOSS_TERMS
 from yolofuse.engine.tal_loss import BranchLoss, Targets, pad_targets, target_bounds
 from yolofuse.model import Detector
 from yolofuse.nn.anchor_head import AnchorDetect
@@ -31,12 +34,14 @@ class BranchSums:
         counts: What the terms are divided by, once summed over the ranks: the assigned scores, or matches and cells.
         shares: Share of each branch in its head's loss.
         num_pairs: Pairs of the rank's batch.
+        extra: Further terms per pair, by name; differentiable.
     """
 
     terms: Tensor
     counts: Tensor
     shares: tuple[float, ...]
     num_pairs: int
+    extra: Mapping[str, Tensor]
 
 
 class LossResult(NamedTuple):
@@ -76,6 +81,7 @@ class DetectionLoss:
         self._losses: dict[str, _HeadLoss] = {
             name: _loss_of(head, gains, epochs) for name, head in detector.heads.items()
         }
+        self._extra = {part_name(part): make_part("train.loss.extra", part, LOSS_TERMS) for part in gains.extra}
 
     def __call__(self, outputs: dict[str, Any], batch: PairedBatch) -> LossResult:
         """Compute the loss where there is one rank."""
@@ -106,7 +112,8 @@ class DetectionLoss:
                 terms.append(values)
                 counts.append(score.expand(3))
                 shares.append(share)
-        return BranchSums(torch.stack(terms), torch.stack(counts), tuple(shares), num_pairs=len(batch))
+        extra = {name: term(outputs, batch) for name, term in self._extra.items()}
+        return BranchSums(torch.stack(terms), torch.stack(counts), tuple(shares), len(batch), extra)
 
     def reduce(
         self, sums: BranchSums, sum_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor
@@ -117,7 +124,8 @@ class DetectionLoss:
             sums: From :meth:`branch_sums`.
             sum_over_ranks: Returns the sum of a small tensor over the ranks, each of which has as many pairs.
         """
-        not_finite = (~sums.terms.detach().sum().isfinite()).to(sums.counts.dtype)
+        whole = sum((value.detach() for value in sums.extra.values()), start=sums.terms.detach().sum())
+        not_finite = (~whole.isfinite()).to(sums.counts.dtype)
         flags = torch.stack([not_finite, torch.ones_like(not_finite)])
         message = sum_over_ranks(torch.cat([sums.counts.flatten(), flags]))
         normalisers = message[:-2].clamp(min=1).view(sums.counts.shape) / message[-1]  # the mean over ranks
@@ -125,7 +133,10 @@ class DetectionLoss:
         total = torch.zeros((), device=per_pair.device)
         for values, share in zip(per_pair, sums.shares, strict=True):
             total = total + values.sum() * (share * sums.num_pairs)
-        return LossResult(total, self._terms(per_pair.detach()), message[-2] > 0)
+        for value in sums.extra.values():
+            total = total + value * sums.num_pairs
+        extra = {name: value.detach() for name, value in sums.extra.items()}
+        return LossResult(total, self._terms(per_pair.detach()) | extra, message[-2] > 0)
 
     def _terms(self, per_pair: Tensor) -> dict[str, Tensor]:
         """Return the terms by name, summed over heads and levels; only the one-to-one branch of heads that have one."""

@@ -32,6 +32,7 @@ class EvalReport:
     ms_per_pair: float | None = None  # mean time in milliseconds; None if it was not measured
     blanked: Mapping[Modality, CocoResult] = field(default_factory=dict)  # with the images of one camera black
     points: OperatingPoints | None = None  # precision, recall, F1 and confusions
+    extra: Mapping[str, float] = field(default_factory=dict)  # further metrics, by ``val.metrics``
 
     def as_json(self) -> dict[str, Any]:
         """Return all fields as plain JSON values at full precision."""
@@ -40,6 +41,7 @@ class EvalReport:
             "ms_per_pair": self.ms_per_pair,
             "blanked": {name: result.as_json() for name, result in self.blanked.items()},
             **({} if self.points is None else self.points.as_json()),
+            "extra": dict(self.extra),
             "slices": {name: result.as_json() for name, result in self.slices.items()},
             "settings": dict(self.settings),
         }
@@ -107,6 +109,8 @@ def _tables(report: EvalReport) -> list[list[list[str]]]:
     tables = [[list(part), [_digits(metrics[name]) for name in part]] for part in (METRICS[:half], METRICS[half:])]
     if report.result.per_class:
         tables.append(_class_table(report))
+    if report.extra:
+        tables.append([["metric", "value"], *([name, _digits(value)] for name, value in report.extra.items())])
     if report.blanked:
         names = ("AP", "AP50", "AP75")
         shown = [("none", report.result), *report.blanked.items()]

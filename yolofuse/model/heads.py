@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from yolofuse.config.schema import ModelConfig
-from yolofuse.errors import ConfigError
+from yolofuse.errors import ConfigError, did_you_mean
 from yolofuse.nn.anchor_head import AnchorDetect, Anchors
 from yolofuse.upstream import Detect, set_num_classes
 
@@ -30,6 +31,12 @@ DEFAULT_ANCHORS: dict[int, Anchors] = {
 """Anchors of YOLOv5's releases by number of levels: COCO at 640 px with three, at 1280 px with four."""
 
 
+MakeHead = Callable[[nn.Module, int], nn.Module]
+"""From the head of the base, as built, and the number of classes that it scores to another head, a ``Detect``."""
+HEADS: dict[str, MakeHead] = {}
+"""Further heads, by the names of ``model.head``; add your own before a config names it."""
+
+
 def set_head(layers: list[nn.Module], config: ModelConfig, num_classes: int) -> None:
     """Replace the last layer by the config's head, or give its class branch another number of classes.
 
@@ -47,6 +54,12 @@ def set_head(layers: list[nn.Module], config: ModelConfig, num_classes: int) -> 
     if config.head != "anchors":
         if head.nc != outputs:
             set_num_classes(head, outputs)
+        if config.head in HEADS:
+            layers[-1] = _with_place_of(head, HEADS[config.head](head, outputs))
+        elif config.head not in {"auto", "dfl"}:
+            names = ["auto", "dfl", "anchors", *HEADS]
+            hint = did_you_mean(config.head, names)
+            raise ConfigError(f"model.head: unknown name {config.head!r}{hint} (known: {', '.join(names)})")
         return
     given = None if config.anchors == "fit" else config.anchors
     anchors = given or DEFAULT_ANCHORS.get(len(head.stride))
@@ -54,8 +67,13 @@ def set_head(layers: list[nn.Module], config: ModelConfig, num_classes: int) -> 
     if anchors is None or len(anchors) != len(channels):
         known = "3 or 4" if anchors is None else str(len(anchors))
         raise ConfigError(f"model.head: {config.base} has {len(channels)} levels, but there are anchors for {known}")
-    layers[-1] = AnchorDetect(outputs, anchors, channels, head.stride.clone())
-    layers[-1].i, layers[-1].f, layers[-1].num_kept = head.i, head.f, head.num_kept
+    layers[-1] = _with_place_of(head, AnchorDetect(outputs, anchors, channels, head.stride.clone()))
+
+
+def _with_place_of(head: Any, other: Any) -> nn.Module:
+    """Put another head in a head's place: its number, the layers it reads, and how many of its classes are kept."""
+    other.i, other.f, other.num_kept = head.i, head.f, head.num_kept
+    return other  # type: ignore[no-any-return]
 
 
 def num_trained_classes(head: Any) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from yolofuse.config import Config, ModelConfig
-from yolofuse.config.schema import HeadName
 from yolofuse.errors import ConfigError
 from yolofuse.weights.class_names import match_classes
 from yolofuse.weights.source_metadata import class_rows
@@ -32,7 +31,7 @@ def resolve_head(config: Config, sources: Mapping[str, Source], names: Sequence[
     parts = ("trunk",) if "trunk" in sources else ("rgb", "ir")
     heads = {part: head for part in parts if (head := _head_of(part, sources.get(part)))}
     kinds = {_kind(head) for head in heads.values()}
-    kind: HeadName = model.head
+    kind = model.head
     if kind == "auto":
         kind = "anchors" if kinds == {"anchors"} else "dfl"
     model = model.model_copy(update={"head": kind})
@@ -43,7 +42,8 @@ def resolve_head(config: Config, sources: Mapping[str, Source], names: Sequence[
         model = _with_anchors(model, heads)
     elif model.branch_classes is None and kinds == {"dfl"}:
         model = model.model_copy(update={"branch_classes": _branch_classes(config, heads, sources, names)})
-    loss = config.train.loss.model_copy(update={"box": config.train.loss.box_of(kind)})
+    gain = config.train.loss.box_of("anchors" if kind == "anchors" else "dfl")
+    loss = config.train.loss.model_copy(update={"box": gain})
     return config.model_copy(update={"model": model, "train": config.train.model_copy(update={"loss": loss})})
 
 
@@ -56,7 +56,7 @@ def _head_of(part: str, source: Source | None) -> dict[str, Tensor] | None:
     return tensors or None
 
 
-def _kind(head: Mapping[str, Tensor]) -> HeadName | None:
+def _kind(head: Mapping[str, Tensor]) -> str | None:
     if "anchors" in head and any(name.startswith("m.") for name in head):
         return "anchors"
     return "dfl" if any(name.startswith("cv3.") for name in head) else None

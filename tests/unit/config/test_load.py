@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from yolofuse.config import Config, dump_config, load_config
+from yolofuse.config.field_types import part_options
 from yolofuse.errors import ConfigError
 
 REPO = Path(__file__).resolve().parents[3]
@@ -61,7 +62,7 @@ def test_override__is_read_as_yaml(tmp_path: Path) -> None:
     assert config.train.freeze == ("a", "b")
     assert config.weights.pretrained is None
     assert config.train.augment.mosaic == 0
-    assert config.model.fusion_options == {"reduction": 8}
+    assert part_options(config.model.fusion) == {"reduction": 8}
 
 
 def test_paths__become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from yolofuse.config import Config, ModelConfig, dump_config
+from yolofuse.config.field_types import part_name, part_options
 from yolofuse.config.load import plain_config, validate_config
 from yolofuse.errors import ConfigError
 
@@ -30,8 +31,8 @@ def test_fusion__a_name_stays_text_and_options_survive_saving(given: Any, kept: 
     config = config_of(model={"fusion": given})
     assert plain_config(config)["model"]["fusion"] == kept
     assert validate_config(yaml.safe_load(dump_config(config)), where="again") == config
-    assert (config.model.fusion_name, config.model.fusion_label) == ("gated", label)
-    assert config.model.fusion_options == ({} if kept == "gated" else {"reduction": 8})
+    assert (part_name(config.model.fusion), config.model.fusion_label) == ("gated", label)
+    assert part_options(config.model.fusion) == ({} if kept == "gated" else {"reduction": 8})
 
 
 @pytest.mark.parametrize(

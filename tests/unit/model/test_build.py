@@ -32,7 +32,7 @@ def test_build__without_norms_has_none_and_sets_momentum_otherwise() -> None:
 
 
 def test_build__wrong_fusion_is_refused() -> None:
-    with pytest.raises(ConfigError, match="unknown block 'gatd'; did you mean gated"):
+    with pytest.raises(ConfigError, match="unknown name 'gatd'; did you mean gated"):
         build(base="yolov5n", cut="mid", fusion="gatd")
 
 

@@ -44,8 +44,8 @@ def test_check__accepts_blocks_and_their_options(fusion: Any) -> None:
 @pytest.mark.parametrize(
     ("fusion", "message"),
     [
-        ("gatd", r"model.fusion: unknown block 'gatd'; did you mean gated\? \(known: add, concat, gated, attention\)"),
-        ({"name": "median", "size": 3}, r"unknown block 'median' \(known: add, "),
+        ("gatd", r"model.fusion: unknown name 'gatd'; did you mean gated\? \(known: add, concat, gated, attention\)"),
+        ({"name": "median", "size": 3}, r"unknown name 'median' \(known: add, "),
         ({"name": "gated", "redction": 8}, r"redction: unknown key; did you mean reduction\?\n.*gated: reduction=4"),
         ({"name": "gated", "a": 1, "b": 2}, r"model.fusion: 2 wrong values\n  a: unknown key.*\n  b: unknown key"),
         ({"name": "gated", "reduction": "8"}, r"reduction: input should be a valid integer \(got '8'\)"),
