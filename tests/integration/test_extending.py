@@ -1,4 +1,4 @@
-"""Each example of docs/extending.md does what the page says, in its own process, in a folder outside the project."""
+"""Each example of docs/extending.md and docs/python.md does what the page says, outside the project's folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 import yaml
 
@@ -17,8 +18,15 @@ from tests.support.pairs import make_pairs
 from tests.support.runs import write_config
 
 REPO = Path(__file__).resolve().parents[2]
-PAGE = (REPO / "docs" / "extending.md").read_text(encoding="utf-8")
-EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
+
+
+def _examples(page: str) -> dict[str, str]:
+    """Return the first Python example of each section of a page."""
+    text = (REPO / "docs" / page).read_text(encoding="utf-8")
+    return dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```", text, re.MULTILINE | re.DOTALL))
+
+
+EXAMPLES = _examples("extending.md")
 
 
 @pytest.fixture
@@ -106,6 +114,20 @@ def test_logger(folder: Path) -> None:
 def test_callback(folder: Path) -> None:
     _run(EXAMPLES["A callback"], folder)
     assert (folder / "runs/mine/FINISHED").is_file()
+
+
+def test_python_page__runs_from_top_to_bottom(folder: Path) -> None:
+    examples = _examples("python.md")
+    assert list(examples) == ["Train", "Evaluate", "Detect", "Build"]
+    for modality in ("rgb", "ir"):
+        (folder / modality).mkdir()
+        for name, file in (("a", "val_000"), ("b", "val_001")):
+            image = cv2.imread(str(folder / "data" / modality / "val" / f"{file}.png"))
+            assert image is not None
+            cv2.imwrite(str(folder / modality / f"{name}.jpg"), image)
+    _run("\n".join(examples.values()), folder)
+    assert _config(folder)["model"]["cut"] == "late"
+    assert json.loads((folder / "runs/mine/eval-val/report.json").read_text())["settings"]["nms"] == "IoU 0.6"
 
 
 def test_wrong_names_and_options__are_told(folder: Path) -> None:
