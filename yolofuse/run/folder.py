@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,8 +64,15 @@ class RunFolder:
         """
         if self.config.exists():
             raise RunError(
-                f"{self.path}: holds a run already; resume it with --resume {self.path}, or choose another train.run"
+                f"{self.path}: holds a run already; resume it with --resume {self.path}, or choose another train.run: "
+                f"{self._free_name()} is free"
             )
+
+    def _free_name(self) -> Path:
+        """Return the folder's name with the next free number: ``mid``, ``mid-2``, ``mid-3``."""
+        stem = re.sub(r"-\d+$", "", self.path.name)
+        names = (self.path.with_name(f"{stem}-{number}") for number in count(2))
+        return next(path for path in names if not path.exists())
 
     def create(self, config: Config) -> None:
         """Create the folder and write the resolved config into it.

@@ -37,6 +37,15 @@ def test_create__writes_a_config_that_load_config_reads_and_refuses_a_used_folde
         folder.create(config)
 
 
+def test_used_folder__is_told_with_a_free_name(tmp_path: Path) -> None:
+    config = Config.model_validate({"data": {"descriptor": "/data/path.yaml"}, "train": {"run": "runs/a"}})
+    for name in ("mid", "mid-2", "mid-4"):
+        RunFolder(tmp_path / name).create(config)
+    for used in ("mid", "mid-4"):
+        with pytest.raises(RunError, match=rf"{tmp_path}/mid-3 is free"):
+            RunFolder(tmp_path / used).create(config)
+
+
 def test_micro_batches__are_read_back(folder: RunFolder) -> None:
     assert folder.read_micro_batches() == 1
     folder.write_micro_batches(4)
