@@ -1,4 +1,4 @@
-"""Format rows as aligned text, Markdown or CSV."""
+"""Format rows as aligned text, Markdown or CSV, and times."""
 
 from __future__ import annotations
 
@@ -72,3 +72,15 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def format_duration(seconds: float) -> str:
+    """Format a time in its two largest units: ``45 s``, ``3 min``, ``2 h 05 min``, ``4 d 3 h``."""
+    rounded = max(round(seconds), 0)
+    if rounded < 60:
+        return f"{rounded} s"
+    minutes = round(rounded / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"

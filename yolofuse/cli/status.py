@@ -16,7 +16,7 @@ from yolofuse.errors import RunError, listing
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.records import EVENTS_NAME, STATUS_NAME
 from yolofuse.run.status_summary import Interruption, RunSummary, summarise_run
-from yolofuse.tables import text_table
+from yolofuse.tables import format_duration, text_table
 
 _MAX_INTERRUPTIONS = 8  # lines of one run
 _NONE = "-"
@@ -164,18 +164,6 @@ def summary_dict(run: RunSummary, now: datetime) -> dict[str, Any]:
         "counts": run.counts,
         "unreadable_events": run.damaged,
     }
-
-
-def format_duration(seconds: float) -> str:
-    """Format a time in its two largest units: ``45 s``, ``3 min``, ``2 h 05 min``, ``4 d 3 h``."""
-    rounded = max(round(seconds), 0)
-    if rounded < 60:
-        return f"{rounded} s"
-    minutes = round(rounded / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
 def _share_done(run: RunSummary) -> str:

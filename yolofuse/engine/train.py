@@ -26,6 +26,7 @@ from yolofuse.engine.step import rescale, train_step
 from yolofuse.errors import RunError
 from yolofuse.eval.coco import CocoResult
 from yolofuse.run.train_state import LossMeter, mean_sums
+from yolofuse.tables import format_duration
 from yolofuse.viz.curves import save_curves
 
 log = logging.getLogger("yolofuse")
@@ -216,7 +217,8 @@ def finish_epoch(run: ActiveRun, row: dict[str, float | None], result: CocoResul
     state.finish_epoch(row, metrics.get("AP"))
     context.criterion.end_epoch()
     if context.ranks.is_main:
-        log.info("epoch %d/%d  %s", state.epoch, context.config.train.epochs, _format_row(row))
+        left = run.status.eta_s("training", state) if run.status is not None else None
+        log.info("epoch %d/%d  %s%s", state.epoch, context.config.train.epochs, _format_row(row), _time(row, left))
         if state.best_epoch == state.epoch:
             run.checkpointer.save_best(checkpoint_header(run) | {"ema": context.ema.ema.state_dict()})
     run.save()
@@ -232,6 +234,12 @@ def _format_row(row: dict[str, float | None]) -> str:
         text += f"  AP {row['val/AP']:.4f}, AP50 {row['val/AP50']:.4f}"
     waited = row["data_wait"] or 0.0
     return text + (f"  waited {waited:.0%} for data" if waited > _WAIT_WORTH_LOGGING else "")
+
+
+def _time(row: Mapping[str, float | None], left_s: float | None) -> str:
+    """Return the time of an epoch and of the rest of the run, for a log that has no progress bar."""
+    left = f", {format_duration(left_s)} left" if left_s else ""
+    return f"  {format_duration(row['seconds'] or 0.0)}{left}"
 
 
 def _finish(run: ActiveRun) -> None:

@@ -73,7 +73,7 @@ class StatusWriter:
             "steps_per_epoch": self.steps_per_epoch,
             "step": progress.step,
             "pairs_per_s": None if speed is None else round(speed * self.batch, 3),
-            "eta_s": self._eta_s(state, progress),
+            "eta_s": self.eta_s(state, progress),
             "updated": utc_now(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -100,7 +100,8 @@ class StatusWriter:
         if last_step > first_step and last_s > first_s:
             self._steps_per_s = (last_step - first_step) / (last_s - first_s)
 
-    def _eta_s(self, state: State, progress: TrainState) -> float | None:
+    def eta_s(self, state: State, progress: TrainState) -> float | None:
+        """Return the seconds to the end of the run at the speed so far; None before it is known, or after a failure."""
         if state in {"finished", "failed"}:
             return 0.0 if state == "finished" else None
         if not self._steps_per_s:

@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.run_folders import write_run, write_status
 from yolofuse.cli import status
-from yolofuse.cli.status import format_duration
 from yolofuse.run.events import append_event
 from yolofuse.run.lock import run_lock
+from yolofuse.tables import format_duration
 
 
 def test_status__one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
