@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from tests.support.runs import write_config
 from yolofuse.data import EvalDataset, load_descriptor, load_pairs
 from yolofuse.engine.loaded_detector import LoadedDetector
 from yolofuse.errors import ConfigError, DataError, RunError, WeightsError
+from yolofuse.types import PairFormat
 
 SHORT = {"epochs": 1, "imgsz": 64, "augment": {"mosaic": 0.0}}
 
@@ -79,6 +82,29 @@ def test_preprocess__pads_unequal_shapes_to_the_square_and_blackens_a_missing_ca
     assert batch.pixels[1, 3].max() == 0
     assert batch.pixels[1, :3].float().mean() > 0
     assert batch.sizes_hw.tolist() == [[64, 96], [96, 64]]
+
+
+def test_preprocess__takes_the_window_of_training_and_refuses_another_depth(
+    loaded: LoadedDetector, tmp_path: Path
+) -> None:
+    root = tmp_path / "deep"
+    make_pairs(root, 1, 1)
+    rgb, ir = _files(root, 0)
+    counts = np.linspace(1000, 3000, 64 * 96).reshape(64, 96).astype(np.uint16)
+    assert cv2.imwrite(str(ir), counts)
+    with pytest.raises(DataError, match=r"val_000\.png: has 16 bits per channel where the training images had 8"):
+        loaded.preprocess([(rgb, ir)])
+    deep = replace(loaded, formats=(PairFormat(ir_window=(1000, 3000), bits=16),))
+    batch = deep.preprocess([(rgb, ir)])
+    assert batch.pixels.dtype == torch.uint16
+    seen = batch.pixels[0, 3].numpy()[10:53]  # without the margin
+    assert seen.min() < 12000
+    assert seen.max() > 53000
+    with pytest.raises(DataError, match="has 8 bits per channel where the training images had 16 or more"):
+        deep.preprocess([(rgb, rgb)])
+    for formats, text in (((), "an older run did not save"), ((PairFormat(), PairFormat("ir")), "had 2 formats")):
+        with pytest.raises(ConfigError, match=text):
+            replace(loaded, formats=formats).preprocess([(rgb, None)])
 
 
 def test_draw__shows_both_modalities(run: Path, loaded: LoadedDetector) -> None:

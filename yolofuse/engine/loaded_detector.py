@@ -22,7 +22,7 @@ from yolofuse.engine.evaluate_split import predict_batch
 from yolofuse.errors import ConfigError, DataError, RunError, WeightsError
 from yolofuse.model import Detector, build_detector
 from yolofuse.run.folder import RunFolder
-from yolofuse.types import ByteArray, Detections, PairFormat, PairRecord
+from yolofuse.types import ByteArray, Detections, Modality, PairFormat, PairRecord
 from yolofuse.viz.pairs import draw_detections
 from yolofuse.weights import load_checkpoint, load_state
 
@@ -40,7 +40,8 @@ class LoadedDetector:
         config: Of the run; ``val`` has the limits of detection: ``conf``, ``iou``, ``max_det``, ``imgsz``.
         names: Class names, by class id.
         content: What the checkpoint holds besides.
-        formats: Rules by which the training pairs became arrays; one unless the data set has several sources.
+        formats: Rules by which the training pairs became arrays; one unless the data set has several sources, none if
+            an older run with deep thermal images did not save them.
     """
 
     detector: Detector
@@ -97,8 +98,9 @@ class LoadedDetector:
 
     def _record(self, number: int, pair: PairFiles, pair_format: PairFormat | None) -> PairRecord:
         if pair_format is None:
-            if len(self.formats) > 1:
-                raise ConfigError(f"the training pairs had {len(self.formats)} formats: give one of .formats")
+            if len(self.formats) != 1:
+                had = f"{len(self.formats)} formats" if self.formats else "a format that an older run did not save"
+                raise ConfigError(f"the training pairs had {had}; give pair_format")
             (pair_format,) = self.formats
         rgb, ir = (None if file is None else Path(file) for file in pair)
         known = rgb or ir
@@ -110,18 +112,26 @@ class LoadedDetector:
             rgb=rgb or known,
             ir=ir or known,
             label=None,
-            rgb_hw=_size_hw(rgb or known),
-            ir_hw=_size_hw(ir or known),
+            rgb_hw=_size_hw(rgb or known, "rgb" if rgb else "ir", pair_format),
+            ir_hw=_size_hw(ir or known, "ir" if ir else "rgb", pair_format),
             format=pair_format,
             tags={},
             missing="rgb" if rgb is None else "ir" if ir is None else None,
         )
 
 
-def _size_hw(file: Path) -> tuple[int, int]:
+def _size_hw(file: Path, modality: Modality, pair_format: PairFormat) -> tuple[int, int]:
+    """Return height and width of an image, if it has the depth that the format expects."""
     if not file.exists():
         raise DataError(f"{file}: no such file")
     info = inspect_image(file, verify=False)
+    is_deep = modality == "ir" and pair_format.bits > 8
+    if (info.bits > 8) != is_deep:
+        expected = "16 or more" if is_deep else "8"
+        raise DataError(
+            f"{file}: has {info.bits} bits per channel where the training images had {expected}; convert it, or give "
+            "another pair_format"
+        )
     return info.height, info.width
 
 
@@ -164,7 +174,7 @@ def load_detector(source: Path, overrides: Sequence[str] = (), device: str = "cp
     detector = build_detector(config.model, num_classes=len(names), seed=config.train.seed)
     load_state(detector, content["ema"], weights)
     try:
-        formats = _FORMATS.validate_python(content.get("formats") or [{}])
+        formats = _FORMATS.validate_python(content.get("formats") or ([] if content.get("ir_windows") else [{}]))
     except ValidationError as error:
         raise WeightsError(f"{weights}: the formats of its pairs can't be read ({error.errors()[0]['msg']})") from None
     return LoadedDetector(detector.eval().to(pick_device(device)), config, names, content, formats)
