@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.metadata import PackageNotFoundError, distribution
-from urllib.parse import unquote, urlparse
+
+_FILE = "file://"
 
 
 def install_line(extra: str) -> str:
@@ -14,8 +16,12 @@ def install_line(extra: str) -> str:
     except PackageNotFoundError:  # run from a folder that was never installed
         recorded = None
     source = json.loads(recorded) if recorded else {}
-    place = urlparse(source.get("url", ""))
-    if place.scheme != "file":
+    url = source.get("url", "")
+    if not url.startswith(_FILE):
         return f"pip install 'yolofuse[{extra}]'"
     editable = "-e " if source.get("dir_info", {}).get("editable") else ""
-    return f"pip install {editable}'{unquote(place.path)}[{extra}]'"
+    return f"pip install {editable}'{_unquoted(url.removeprefix(_FILE))}[{extra}]'"
+
+
+def _unquoted(path: str) -> str:
+    return re.sub(rb"%([0-9A-Fa-f]{2})", lambda found: bytes([int(found[1], 16)]), path.encode()).decode()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,28 @@ def _read_mlflow(run: Path) -> list[tuple[int, float]]:
 
 
 def _read_wandb(run: Path) -> list[tuple[int, float]]:
-    """Read the log that ``wandb sync`` uploads: a LevelDB log of protocol buffers behind a header of 7 bytes."""
+    """Read the log that ``wandb sync`` uploads, once wandb's own process has written its last record."""
     records = pytest.importorskip("wandb.proto.wandb_internal_pb2")
     (file,) = (run / "wandb").glob("offline-run-*/run-*.wandb")
-    content = file.read_bytes()
+    deadline = time.monotonic() + 60
+    found = []
+    while time.monotonic() < deadline:
+        found = [records.Record.FromString(message) for message in _leveldb_records(file.read_bytes())]
+        if found and found[-1].WhichOneof("record_type") == "exit":
+            break
+        time.sleep(0.2)
+    points = []
+    for record in found:
+        items = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
+        if "val/AP50" in items:
+            points.append((record.history.step.num, float(json.loads(items["val/AP50"]))))
+    return points
+
+
+def _leveldb_records(content: bytes) -> Iterator[bytes]:
+    """Yield the records of a LevelDB log behind wandb's header of 7 bytes."""
     assert content[:4] == b":W&B"
-    found, position, message = [], 7, b""
+    position, message = 7, b""
     while position + 7 <= len(content):
         left = 32768 - position % 32768
         if left < 7:  # the rest of a block is padding
@@ -56,13 +73,9 @@ def _read_wandb(run: Path) -> list[tuple[int, float]]:
         length, kind = int.from_bytes(content[position + 4 : position + 6], "little"), content[position + 6]
         message += content[position + 7 : position + 7 + length]
         position += 7 + length
-        if kind in (1, 4):  # a whole record, or its last part
-            record = records.Record.FromString(message)
+        if kind in (1, 4) and position <= len(content):  # a whole record, or its last part
+            yield message
             message = b""
-            items = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
-            if "val/AP50" in items:
-                found.append((record.history.step.num, float(json.loads(items["val/AP50"]))))
-    return found
 
 
 @pytest.mark.parametrize(

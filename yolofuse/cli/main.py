@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
+from collections.abc import Callable
 
 import yolofuse
 from yolofuse.cli.common import USER_ERROR
 from yolofuse.errors import did_you_mean
 
-COMMANDS: dict[str, tuple[str, str]] = {  # module of yolofuse.cli, and what it does
-    "init": ("init", "write commented configs and descriptors to start from into a folder"),
-    "synth": ("data", "draw a demo data set: paired RGB and thermal street scenes"),
-    "prepare": ("data", "convert a published data set, or one in YOLO, VOC or COCO form"),
-    "check": ("data", "report what is wrong with a paired data set"),
-    "probe": ("probe", "measure activations, gradients and first loss of a run before it is trained"),
-    "train": ("train", "train a detector; as train_dual.py"),
-    "val": ("val", "evaluate a detector; as val_dual.py"),
-    "compare": ("compare", "tell whether one evaluation is better than another, with an interval"),
-    "status": ("status", "say how a run is doing, or how it ended"),
-    "submit": ("submit", "submit configs times seeds to Slurm"),
-    "collect": ("collect", "collect the results of many runs in a table"),
+COMMANDS = {
+    "init": "write commented configs and descriptors to start from into a folder",
+    "synth": "draw a demo data set: paired RGB and thermal street scenes",
+    "prepare": "convert a published data set, or one in YOLO, VOC or COCO form",
+    "check": "report what is wrong with a paired data set",
+    "probe": "measure activations, gradients and first loss of a run before it is trained",
+    "train": "train a detector; as train_dual.py",
+    "val": "evaluate a detector; as val_dual.py",
+    "compare": "tell whether one evaluation is better than another, with an interval",
+    "status": "say how a run is doing, or how it ended",
+    "submit": "submit configs times seeds to Slurm",
+    "collect": "collect the results of many runs in a table",
 }
 
 
@@ -36,15 +36,38 @@ def main(argv: list[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"error: {name!r}: no such command{did_you_mean(name, COMMANDS)}\n\n{_help()}", file=sys.stderr)
         return USER_ERROR
-    module, _ = COMMANDS[name]
-    run = import_module(f"yolofuse.cli.{module}").main
-    code: int = run([name, *words], "yolofuse") if module == "data" else run(words, f"yolofuse {name}")
-    return code
+    if name in {"synth", "prepare", "check"}:
+        from yolofuse.cli import data
+
+        return data.main([name, *words], "yolofuse")
+    return _command(name)(words, f"yolofuse {name}")
+
+
+def _command(name: str) -> Callable[[list[str], str], int]:
+    """Import one command alone: others would only cost time."""
+    match name:
+        case "init":
+            from yolofuse.cli.init import main as command
+        case "probe":
+            from yolofuse.cli.probe import main as command
+        case "train":
+            from yolofuse.cli.train import main as command
+        case "val":
+            from yolofuse.cli.val import main as command
+        case "compare":
+            from yolofuse.cli.compare import main as command
+        case "status":
+            from yolofuse.cli.status import main as command
+        case "submit":
+            from yolofuse.cli.submit import main as command
+        case _:
+            from yolofuse.cli.collect import main as command
+    return command
 
 
 def _help() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {purpose}" for name, (_, purpose) in COMMANDS.items()]
+    lines = [f"  {name:<{width}}  {purpose}" for name, purpose in COMMANDS.items()]
     return "\n".join(
         [
             "usage: yolofuse COMMAND [options] [section.key=value ...]",
