@@ -104,14 +104,14 @@ def evaluate(
     Returns:
         ``report.result.metrics()`` has AP, AP50 and so on; None on every rank but 0.
     """
-    from yolofuse.engine.evaluate_checkpoint import evaluate_checkpoint
-    from yolofuse.engine.loaded_detector import best_weights
+    from yolofuse.engine.evaluate_checkpoint import evaluate_checkpoint, evaluate_run
 
-    weights = Path(source)
+    place = Path(source)
+    evaluate_source = evaluate_run if place.is_dir() else evaluate_checkpoint
     other_data = {} if data is None else {"data.descriptor": str(data), "data.root": None}
     with _logged():
-        return evaluate_checkpoint(
-            best_weights(weights) if weights.is_dir() else weights,
+        return evaluate_source(
+            place,
             override_words({**other_data, **options}),
             split=split,
             out=None if out is None else Path(out),

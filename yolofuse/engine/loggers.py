@@ -28,8 +28,7 @@ class Logger(Callback):
     package = ""
     """Python package that it needs; "" for none."""
 
-    def __init__(self) -> None:
-        self._is_broken = False
+    _is_broken = False
 
     def open(self, run: ActiveRun) -> None:
         """Open the tracker; called at the start and after each resume."""
