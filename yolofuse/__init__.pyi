@@ -12,8 +12,8 @@ from .engine.loggers import Logger as Logger
 from .engine.loss_terms import LOSS_TERMS as LOSS_TERMS
 from .errors import YolofuseError as YolofuseError
 from .eval.extra_metrics import METRICS as METRICS
-from .model.heads import HEADS as HEADS
-from .nn import FUSIONS as FUSIONS
+from .nn.registries import FUSIONS as FUSIONS
+from .nn.registries import HEADS as HEADS
 from .types import Detections as Detections
 from .types import PairFormat as PairFormat
 

@@ -65,7 +65,7 @@ class Setting:
 
 SETTINGS = {
     "roadscene-flir": Setting("roadscene-flir", 320, 60, 5),
-    "roadscene-flir-640": Setting("roadscene-flir", 640, 60, 1),
+    "roadscene-flir-640": Setting("roadscene-flir", 640, 20, 1),
     "llvip-256": Setting("llvip-256", 256, 20, 1),
 }
 

@@ -26,11 +26,10 @@ def run_command(command: Callable[[], int | None], on_interrupt: str = "") -> in
         command: The command; it returns an exit code or None for 0.
         on_interrupt: Added to the message when a run is stopped.
     """
-    is_main = os.environ.get("RANK", "0") == "0"
     handler = logging.StreamHandler(sys.stdout)
     log = logging.getLogger("yolofuse")
     log.addHandler(handler)
-    log.setLevel(logging.INFO if is_main else logging.WARNING)
+    log.setLevel(logging.INFO if is_main_rank() else logging.WARNING)
     try:
         return command() or 0
     except YolofuseError as error:
@@ -45,6 +44,11 @@ def run_command(command: Callable[[], int | None], on_interrupt: str = "") -> in
         return INTERRUPTED
     finally:
         log.removeHandler(handler)
+
+
+def is_main_rank() -> bool:
+    """Return whether this process is rank 0, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def run_as_module(main: Callable[[], int]) -> int:

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from yolofuse.cli.common import Parser, run_command
+from yolofuse.cli.common import Parser, is_main_rank, run_command
 from yolofuse.config import Config, load_config
+from yolofuse.engine.early_checks import check_early
 from yolofuse.errors import ConfigError
 from yolofuse.run.folder import RunFolder
 
@@ -51,6 +52,9 @@ def main(argv: list[str] | None = None, prog: str = "train_dual.py") -> int:
 
 
 def _train(config: Config, resume: Literal["never", "auto", "always"], force: bool) -> None:
+    if is_main_rank() and resume == "never":
+        RunFolder(config.run_dir).check_unused()
+        check_early(config)
     from yolofuse.engine.train import train  # loads torch, for which no error of the config waits
 
     train(config, resume=resume, force=force)

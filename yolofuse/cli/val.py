@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from yolofuse.cli.common import Parser, run_command
+from yolofuse.cli.common import Parser, is_main_rank, run_command
 from yolofuse.config import load_config
-from yolofuse.errors import ConfigError
+from yolofuse.engine.early_checks import check_early
+from yolofuse.errors import ConfigError, WeightsError
 
 
 def main(argv: list[str] | None = None, prog: str = "val_dual.py") -> int:
@@ -38,6 +39,10 @@ def main(argv: list[str] | None = None, prog: str = "val_dual.py") -> int:
         if args.weights is not None and args.data is None:
             raise ConfigError("--weights needs --data FILE, the descriptor of the data set to evaluate on")
         start = None if args.cfg is None else load_config(args.cfg, [*other_data, *overrides])
+        if start is not None and is_main_rank():
+            check_early(start)
+        if args.weights is not None and not args.weights.exists():
+            raise WeightsError(f"--weights: {args.weights}: no such file; check the path")
         # torch is loaded here: no error of the config waits for it
         from yolofuse.engine.evaluate_checkpoint import evaluate_checkpoint, evaluate_run, evaluate_start
 

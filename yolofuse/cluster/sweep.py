@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolofuse.config import Config, dump_config, load_config
+from yolofuse.config.field_types import part_name
+from yolofuse.config.parts import check_name
 from yolofuse.errors import ConfigError, RunError, listing
 from yolofuse.files import save_text
+from yolofuse.nn.registries import FUSIONS
 from yolofuse.run.folder import RunFolder
 
 SUBMITTED_NAME = "submitted.yaml"
@@ -85,6 +88,7 @@ def remove_configs(files: Sequence[Path]) -> None:
 
 def _runs_of(file: Path, overrides: Sequence[str], seeds: Sequence[int]) -> list[SweepRun]:
     base = load_config(file, overrides)
+    check_name("model.fusion", part_name(base.model.fusion), FUSIONS)
     from yolofuse.model import check_fusion  # loads torch, for which no error of the config waits
 
     check_fusion(base.model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -13,6 +13,22 @@ from yolofuse.config.field_types import PartConfig, part_name, part_options
 from yolofuse.errors import ConfigError, did_you_mean, listing
 
 T = TypeVar("T")
+
+
+def check_name(option: str, name: str, known: Collection[str]) -> None:
+    """Check that there is a part of a name.
+
+    Args:
+        option: The option that names it, for messages.
+        name: The name.
+        known: All names.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if name not in known:
+        names = ", ".join(known) or "none; your own code adds them"
+        raise ConfigError(f"{option}: unknown name {name!r}{did_you_mean(name, known)} (known: {names})")
 
 
 def make_part(option: str, part: str | PartConfig, known: Mapping[str, Callable[..., T]], *arguments: Any) -> T:
@@ -29,10 +45,8 @@ def make_part(option: str, part: str | PartConfig, known: Mapping[str, Callable[
             a ValueError.
     """
     name, options = part_name(part), part_options(part)
-    constructor = known.get(name)
-    if constructor is None:
-        names = ", ".join(known) or "none; your own code adds them"
-        raise ConfigError(f"{option}: unknown name {name!r}{did_you_mean(name, known)} (known: {names})")
+    check_name(option, name, known)
+    constructor = known[name]
     parameters = list(inspect.signature(constructor, eval_str=True).parameters.values())[len(arguments) :]
     problems = _wrong_options(options, parameters)
     if not problems:

@@ -33,13 +33,13 @@ from yolofuse.engine.dataloaders import (
     load_split,
     windows_in,
 )
+from yolofuse.engine.early_checks import check_early
 from yolofuse.engine.loss import DetectionLoss
 from yolofuse.engine.loss_terms import LOSS_TERMS
 from yolofuse.engine.optim import Schedule, build_optimizer, freeze
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import ConfigError
 from yolofuse.eval.coco_backends import require_backend
-from yolofuse.eval.extra_metrics import check_metrics
 from yolofuse.model import (
     Detector,
     build_detector,
@@ -105,7 +105,7 @@ def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any]
     Raises:
         YolofuseError: If config, data or weights are wrong.
     """
-    _check_config(config, ranks)
+    _check_config(config, ranks, loads_weights=checkpoint is None)
     train_pairs = load_split(config, config.data.train_split, ranks, windows_in(checkpoint or {}))
     val_pairs = load_split(config, config.data.val_split, ranks, train_pairs.ir_windows)
     if checkpoint is None:
@@ -148,25 +148,23 @@ def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any]
     )
 
 
-def _check_config(config: Config, ranks: Ranks) -> None:
+def _check_config(config: Config, ranks: Ranks, *, loads_weights: bool) -> None:
     """Check what can be checked before the data is read.
 
     Raises:
-        ConfigError: If an option does not fit the machine or another option.
+        YolofuseError: If an option does not fit the machine or another option, or a file is not there.
     """
+    check_early(config, loads_weights=loads_weights)
     batch = config.train.batch
     if batch > 0 and batch % ranks.world:
         raise ConfigError(f"train.batch: {batch} pairs cannot be divided evenly among {ranks.world} ranks")
     require_backend(config.val.backend)
     policy_of(config)
     check_fusion(config.model)
-    check_metrics(config.val.metrics)
     for part in config.train.augment.extra:
         make_part("train.augment.extra", part, AUGMENTATIONS)
     for part in config.train.loss.extra:
         make_part("train.loss.extra", part, LOSS_TERMS)
-    if config.train.augment.extra and config.train.augment_on == "device":
-        raise ConfigError("train.augment.extra: runs in the loader; use train.augment_on: loader")
     check_decoder(config, ranks)
     if ranks.is_main:
         precisions = {"train.precision": config.train.precision, "val.precision": config.val.precision}

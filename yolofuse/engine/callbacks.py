@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor
-
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from yolofuse.engine.active_run import ActiveRun
     from yolofuse.eval.coco import CocoResult
 

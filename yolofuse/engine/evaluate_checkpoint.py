@@ -9,6 +9,7 @@ from pathlib import Path
 
 from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.config import Config
+from yolofuse.config.parts import check_name
 from yolofuse.data import PairSet
 from yolofuse.data.images.read_pair import read_pair, to_bytes
 from yolofuse.data.index.pair_set import Windows
@@ -21,7 +22,7 @@ from yolofuse.engine.loaded_detector import LoadedDetector, best_weights, load_d
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import DataError
 from yolofuse.eval.coco_backends import backend_version
-from yolofuse.eval.extra_metrics import METRICS, check_metrics
+from yolofuse.eval.extra_metrics import METRICS
 from yolofuse.eval.operating_point import ALL, operating_points
 from yolofuse.eval.provenance import environment
 from yolofuse.eval.report import EvalReport, Scalar, format_table, write_report
@@ -115,7 +116,8 @@ def _evaluate(
     """Evaluate, log the metrics and write the report; None on every rank but 0."""
     if ranks.is_main:
         warn_of_emulation(ranks.device, {"val.precision": loaded.config.val.precision})
-    check_metrics(loaded.config.val.metrics)
+    for name in loaded.config.val.metrics:
+        check_name("val.metrics", name, METRICS)
     evaluation = evaluate_split(loaded.detector.to(ranks.device), pairs, loaded.config, ranks)
     if evaluation is None:
         return None

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from yolofuse.config import Config
 from yolofuse.config.load import flat_options
+from yolofuse.config.parts import check_name
 from yolofuse.engine.callbacks import Callback, Ending
-from yolofuse.errors import ConfigError, did_you_mean
+from yolofuse.errors import ConfigError
 from yolofuse.extras import install_line
 
 if TYPE_CHECKING:
@@ -168,20 +169,36 @@ LOGGERS: dict[str, Callable[[], Callback]] = {"tensorboard": TensorBoard, "mlflo
 """By the names of ``train.loggers``; add your own before a config names it."""
 
 
+def check_loggers(config: Config) -> None:
+    """Check that the loggers of a config are known and their packages installed.
+
+    Raises:
+        ConfigError: If not.
+    """
+    for name in _names(config):
+        check_name("train.loggers", name, LOGGERS)
+        _require_package(name, LOGGERS[name])
+
+
 def make_loggers(config: Config) -> list[Callback]:
     """Create the loggers of a config.
 
     Raises:
         ConfigError: If one is unknown, or its package is not installed.
     """
-    loggers = []
+    check_loggers(config)
+    loggers = {name: LOGGERS[name]() for name in _names(config)}
+    for name, logger in loggers.items():
+        _require_package(name, logger)
+    return list(loggers.values())
+
+
+def _names(config: Config) -> list[str]:
     older = ["tensorboard"] if config.train.tensorboard else []
-    for name in dict.fromkeys([*config.train.loggers, *older]):
-        if name not in LOGGERS:
-            raise ConfigError(f"train.loggers: unknown logger {name!r}{did_you_mean(name, LOGGERS)}")
-        logger = LOGGERS[name]()
-        package = getattr(logger, "package", "")
-        if package and find_spec(package) is None:
-            raise ConfigError(f"train.loggers: {name} is not installed; {install_line('loggers')}, or leave it out")
-        loggers.append(logger)
-    return loggers
+    return list(dict.fromkeys([*config.train.loggers, *older]))
+
+
+def _require_package(name: str, logger: object) -> None:
+    package = getattr(logger, "package", "")
+    if package and find_spec(package) is None:
+        raise ConfigError(f"train.loggers: {name} is not installed; {install_line('loggers')}, or leave it out")

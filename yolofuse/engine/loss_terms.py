@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from yolofuse.batch import PairedBatch
+    from yolofuse.batch import PairedBatch
 
 
 class LossTerm(Protocol):

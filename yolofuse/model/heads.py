@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from yolofuse.config.schema import ModelConfig
-from yolofuse.errors import ConfigError, did_you_mean
+from yolofuse.errors import ConfigError
+from yolofuse.nn import HEADS
 from yolofuse.nn.anchor_head import AnchorDetect, Anchors
 from yolofuse.upstream import Detect, set_num_classes
 
@@ -31,12 +31,6 @@ DEFAULT_ANCHORS: dict[int, Anchors] = {
 """Anchors of YOLOv5's releases by number of levels: COCO at 640 px with three, at 1280 px with four."""
 
 
-MakeHead = Callable[[nn.Module, int], nn.Module]
-"""From the head of the base, as built, and the number of classes that it scores to another head, a ``Detect``."""
-HEADS: dict[str, MakeHead] = {}
-"""Further heads, by the names of ``model.head``; add your own before a config names it."""
-
-
 def set_head(layers: list[nn.Module], config: ModelConfig, num_classes: int) -> None:
     """Replace the last layer by the config's head, or give its class branch another number of classes.
 
@@ -56,10 +50,6 @@ def set_head(layers: list[nn.Module], config: ModelConfig, num_classes: int) -> 
             set_num_classes(head, outputs)
         if config.head in HEADS:
             layers[-1] = _with_place_of(head, HEADS[config.head](head, outputs))
-        elif config.head not in {"auto", "dfl"}:
-            names = ["auto", "dfl", "anchors", *HEADS]
-            hint = did_you_mean(config.head, names)
-            raise ConfigError(f"model.head: unknown name {config.head!r}{hint} (known: {', '.join(names)})")
         return
     given = None if config.anchors == "fit" else config.anchors
     anchors = given or DEFAULT_ANCHORS.get(len(head.stride))

@@ -1,21 +1,9 @@
-"""Provide the fusion blocks: modules that turn two feature maps into one of the same shape.
+"""Provide the fusion blocks and YOLOv5's head.
 
-A new block needs its own file and a line in ``FUSIONS``. Its constructor takes the channel count, then options with
-annotations and defaults; ``model.fusion: {name: ..., option: value}`` sets them.
+A new fusion block needs its own file and a line in ``FUSIONS`` (registries.py). What ``__init__.pyi`` names is imported
+on first use, so that the names of blocks are known before torch is loaded.
 """
 
-from torch import nn
+import lazy_loader
 
-from yolofuse.nn.add import AddFusion
-from yolofuse.nn.attention import AttentionFusion
-from yolofuse.nn.concat import ConcatFusion
-from yolofuse.nn.gated import GatedFusion
-
-FUSIONS: dict[str, type[nn.Module]] = {
-    "add": AddFusion,
-    "concat": ConcatFusion,
-    "gated": GatedFusion,
-    "attention": AttentionFusion,
-}
-
-__all__ = ["FUSIONS", "AddFusion", "AttentionFusion", "ConcatFusion", "GatedFusion"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,7 +8,7 @@ from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
 from ultralytics.utils.metrics import bbox_iou
 from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, make_anchors
 
-from yolofuse.upstream.catalogue import Base, build_layers, list_bases, resolve_base
+from yolofuse.base_models import Base, list_bases, resolve_base
 from yolofuse.upstream.heads import (
     detection_loss,
     list_class_branch_tensors,
@@ -16,6 +16,7 @@ from yolofuse.upstream.heads import (
     shared_init_name,
     upstream_init_specs,
 )
+from yolofuse.upstream.layers import build_layers
 
 __all__ = [
     "Base",

@@ -1,12 +1,11 @@
-"""The catalogue of base models, and the layers that are built from it."""
+"""The catalogue of base models."""
 
 from __future__ import annotations
 
 import pytest
-from torch import nn
 
+from yolofuse.base_models import list_bases, resolve_base
 from yolofuse.errors import ConfigError
-from yolofuse.upstream import Detect, build_layers, list_bases, resolve_base
 
 
 def test_list_bases__seven_families_and_detection_alone() -> None:
@@ -35,18 +34,3 @@ def test_resolve_base__file_with_its_scale_filled_in() -> None:
 def test_resolve_base__unknown_names(name: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=f"model.base: {expected}"):
         resolve_base(name)
-
-
-@pytest.mark.parametrize("base", ["yolov8n", "yolo26n"])
-def test_build_layers__are_numbered_and_end_in_the_head(base: str) -> None:
-    layers = build_layers(resolve_base(base), channels=1, num_classes=4)
-    assert [layer.i for layer in layers] == list(range(len(layers)))
-    stem = next(module for module in layers[0].modules() if isinstance(module, nn.Conv2d))
-    assert stem.in_channels == 1
-    head = layers[-1]
-    assert isinstance(head, Detect)
-    assert head.nc == 4
-    assert head.stride.tolist() == [8, 16, 32]
-    is_end_to_end = getattr(head, "one2one_cv2", None) is not None
-    assert is_end_to_end == (base == "yolo26n")
-    assert bool(head.end2end) == is_end_to_end

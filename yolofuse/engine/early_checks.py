@@ -1,0 +1,66 @@
+"""Check names and files of a config before torch is loaded and before any data is read: most mistakes are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from yolofuse.base_models import resolve_base
+from yolofuse.config import Config
+from yolofuse.config.field_types import part_name
+from yolofuse.config.parts import check_name
+from yolofuse.data.augment.extra import AUGMENTATIONS
+from yolofuse.data.descriptor.load import load_descriptor
+from yolofuse.engine.loggers import check_loggers
+from yolofuse.engine.loss_terms import LOSS_TERMS
+from yolofuse.errors import ConfigError, WeightsError
+from yolofuse.eval.extra_metrics import METRICS
+from yolofuse.nn.registries import FUSIONS, HEADS
+
+_OWN_HEADS = ("auto", "dfl", "anchors")
+
+
+def check_early(config: Config, *, loads_weights: bool = True) -> None:
+    """Check a config's names, and that its files are there.
+
+    Args:
+        config: The run.
+        loads_weights: Whether its files of weights are about to be read.
+
+    Raises:
+        ConfigError: If an option names a part that there is not, or needs a package that is not installed.
+        DataError: If the descriptor is wrong, or names folders that are not there.
+        WeightsError: If there is no file of weights where one is named.
+    """
+    train, model = config.train, config.model
+    resolve_base(model.base)
+    check_name("model.fusion", part_name(model.fusion), FUSIONS)
+    check_name("model.head", model.head, [*_OWN_HEADS, *HEADS])
+    for option, parts, known in (
+        ("train.augment.extra", train.augment.extra, AUGMENTATIONS),
+        ("train.loss.extra", train.loss.extra, LOSS_TERMS),
+        ("val.metrics", config.val.metrics, METRICS),
+    ):
+        for part in parts:
+            check_name(option, part_name(part), known)
+    if train.augment.extra and train.augment_on == "device":
+        raise ConfigError("train.augment.extra: runs in the loader; use train.augment_on: loader")
+    check_loggers(config)
+    if loads_weights:
+        _check_weights(config)
+    load_descriptor(config.data.descriptor, config.data.root)
+
+
+def _check_weights(config: Config) -> None:
+    weights = config.weights
+    files = {"pretrained": weights.pretrained, "rgb": weights.rgb, "ir": weights.ir, "name_map": weights.name_map}
+    if weights.trunk not in {"rgb", "ir"}:
+        files["trunk"] = weights.trunk
+    for name, file in files.items():
+        if file is None:
+            continue
+        try:
+            Path(file).stat()
+        except OSError as error:
+            raise WeightsError(
+                f"weights.{name}: {str(file)[:300]}: cannot be read ({error.strerror}); check the path"
+            ) from error
