@@ -36,15 +36,18 @@ def clip_xyxy(boxes_xyxy: FloatLike, size_hw: tuple[int, int]) -> FloatArray:
 
 
 def transform_xyxy(boxes_xyxy: FloatLike, matrix: npt.NDArray[np.float64]) -> FloatArray:
-    """Return the axis-aligned hull of each box after an affine map.
+    """Return the axis-aligned hull of each box after a map, affine or with perspective.
 
     Args:
         boxes_xyxy: Boxes in pixels.
-        matrix: Maps (x, y, 1) of the old image to (x, y, 1) of the new one; one for all boxes, or one for each.
+        matrix: Maps (x, y, 1) of the old image to (x, y, 1) of the new one, up to a positive factor; one for all boxes,
+            or one for each.
 
     Shapes:
         boxes_xyxy: (N, 4), matrix: (3, 3) or (N, 3, 3) -> (N, 4)
     """
     corners = boxes_xyxy[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)  # (N, 4 corners, x y)
     moved = corners @ matrix[..., :2, :2].swapaxes(-1, -2) + matrix[..., None, :2, 2]
+    if matrix[..., 2, :2].any():
+        moved = moved / (corners @ matrix[..., 2:, :2].swapaxes(-1, -2) + matrix[..., None, 2:, 2])
     return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1).astype(np.float32)

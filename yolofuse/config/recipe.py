@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from yolofuse.config.schema import Config
@@ -22,6 +23,10 @@ FINETUNE: dict[str, Any] = {
 """Options of ``train.recipe: finetune``; those of ``scratch`` are the schema's defaults."""
 
 
+_LONG = 10_000  # updates
+_OF_OPTIMIZER = {"lr0", "momentum", "warmup_bias_lr"}  # what ``train.optimizer: auto`` sets besides
+
+
 def adopt_resolved(config: Config, saved: Config) -> Config:
     """Return a config in which what a run resolved when it started stands for ``auto``, -1 and None.
 
@@ -38,10 +43,13 @@ def adopt_resolved(config: Config, saved: Config) -> Config:
         adopted |= {name: getattr(saved.train, name) for name in ("recipe", *sorted(unset))}
     if train.score_start == "auto":
         adopted["score_start"] = saved.train.score_start
+    if train.optimizer == "auto":
+        names = ("optimizer", *sorted(_OF_OPTIMIZER - train.model_fields_set))
+        adopted |= {name: getattr(saved.train, name) for name in names}
     if train.loss.box is None:
         adopted["loss"] = train.loss.model_copy(update={"box": saved.train.loss.box})
-    names = ("head", "anchors", "branch_classes", "kept_classes") if model.head == "auto" else ()
-    head = {name: getattr(saved.model, name) for name in names if name not in model.model_fields_set - {"head"}}
+    of_head = ("head", "anchors", "branch_classes", "kept_classes") if model.head == "auto" else ()
+    head = {name: getattr(saved.model, name) for name in of_head if name not in model.model_fields_set - {"head"}}
     if model.anchors == "fit":
         head["anchors"] = saved.model.anchors
     return config.model_copy(update={"train": train.model_copy(update=adopted), "model": model.model_copy(update=head)})
@@ -62,4 +70,28 @@ def resolve_recipe(config: Config, *, knows_classes: bool) -> Config:
         values |= {key: value for key, value in FINETUNE.items() if key not in train.model_fields_set}
     if train.score_start == "auto":
         values["score_start"] = knows_classes
+    return config.model_copy(update={"train": train.model_copy(update=values)})
+
+
+def resolve_optimizer(config: Config, *, num_classes: int, num_pairs: int) -> Config:
+    """Return the config with an optimizer where it is ``auto``, and its values for options that the user did not set.
+
+    Args:
+        config: The run, with its recipe resolved.
+        num_classes: Number of classes of the data set.
+        num_pairs: Number of training pairs.
+
+    Reference:
+        The rule is that of ultralytics' ``optimizer=auto``; from the weights' head our recipe has its own values.
+    """
+    train = config.train
+    if train.optimizer != "auto":
+        return config
+    values: dict[str, Any] = {"optimizer": "sgd"}
+    if train.recipe == "scratch":
+        is_long = math.ceil(num_pairs / max(train.batch, train.nominal_batch)) * train.epochs > _LONG
+        rate = 0.01 if is_long else round(0.01 / (4 + num_classes), 6)
+        values = {"lr0": rate, "momentum": 0.9, "warmup_bias_lr": 0.0}
+        values = {name: value for name, value in values.items() if name not in train.model_fields_set}
+        values["optimizer"] = "musgd" if is_long else "adamw"
     return config.model_copy(update={"train": train.model_copy(update=values)})

@@ -45,6 +45,10 @@ class DataConfig(Section):
     """Split of the descriptor that is trained on."""
     val_split: str = "val"
     """Split that is evaluated during training, and by ``val_dual.py`` unless it is given ``--split``."""
+    classes: tuple[str, ...] = ()
+    """Classes that are trained and evaluated, by name and in this order; boxes of others are left out. Empty: all."""
+    single_class: str | None = None
+    """Name of the one class that all of these become. None: they stay apart."""
     workers: Annotated[int, Field(ge=0, le=64)] = 2
     """Processes that load training batches, and as many for evaluation, on each rank. 0: the training process loads."""
     cache_dir: AbsolutePath | None = None
@@ -126,8 +130,10 @@ class TrainConfig(Section):
     """Compute both streams concurrently, each in its own CUDA stream; needs a GPU and streams that share no weights."""
     channels_last: bool = True
     """Memory order of the weights: channels last (NHWC) instead of first."""
-    optimizer: Literal["sgd", "adamw", "musgd"] = "sgd"
-    """SGD with Nesterov momentum, AdamW, or ultralytics' MuSGD with its shares for YOLO26 (Muon 0.2, SGD 1)."""
+    optimizer: Literal["auto", "sgd", "adamw", "musgd"] = "sgd"
+    """SGD with Nesterov momentum, AdamW, or ultralytics' MuSGD with its shares for YOLO26 (Muon 0.2, SGD 1). ``auto``:
+    SGD by the recipe ``finetune``; from scratch AdamW, or MuSGD for more than 10,000 updates, each with ultralytics'
+    ``lr0``, ``momentum`` and ``warmup_bias_lr`` where they are not given."""
     lr0: Positive = 0.01
     """Learning rate that the schedule starts from; for AdamW 0.001 is usual."""
     lrf: Unit = 0.01
@@ -163,6 +169,9 @@ class TrainConfig(Section):
     """Number of last epochs without mosaic."""
     multi_scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Each batch is resized by a random factor of 1 +- this."""
+    val_loss: bool = False
+    """Also compute the loss of the averaged weights in each evaluation: columns ``val/box`` and so on of
+    ``results.csv``, and dashed curves."""
     patience: Annotated[int, Field(ge=0)] = 50
     """Stop at an evaluation that is this many epochs after the one with the best AP; 0: never."""
     val_every: Annotated[int, Field(ge=0)] = 1

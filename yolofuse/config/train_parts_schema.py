@@ -25,10 +25,19 @@ class AugmentConfig(Section):
     """Size is multiplied by a factor of 1 +- this."""
     shear: Annotated[float, Field(ge=0, lt=90)] = 0.0
     """Shear by up to +- this many degrees, along each axis."""
+    perspective: Annotated[float, Field(ge=0, le=0.001)] = 0.0
+    """Tilt by up to +- this for each pixel from the centre of a sample of 640 px, along each axis; not with
+    ``train.augment_on: device``."""
     flip_lr: Unit = 0.5
     """Probability of mirroring left and right."""
     flip_ud: Unit = 0.0
     """Probability of mirroring up and down."""
+    mixup: Unit = 0.0
+    """Probability that a sample is a blend with another one, while mosaics are made; not with ``train.augment_on:
+    device``."""
+    cutmix: Unit = 0.0
+    """Probability that a rectangle of a sample is another one's, while mosaics are made; not with
+    ``train.augment_on: device``."""
     hsv_h: Unit = 0.015
     """Hue of RGB is rotated by up to +- this share of a turn."""
     hsv_s: Unit = 0.7

@@ -5,6 +5,7 @@ A training sample is a function of (seed, epoch, index, mosaic), an evaluation s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -28,15 +29,16 @@ from yolofuse.data.augment.geometry import (
     random_affine,
     scale_and_shift,
 )
+from yolofuse.data.augment.mixing import Mixing, draw_mixing, mix_labels, mix_pixels
 from yolofuse.data.augment.photometry import apply_photometry, draw_photometry, keep_one_camera
-from yolofuse.data.augment.sample_plan import SamplePlan, plan_tiles
+from yolofuse.data.augment.sample_plan import SamplePlan, Tile, plan_tiles
 from yolofuse.data.images.decode import reduction_for
 from yolofuse.data.images.lru_reader import LruReader, Reader
 from yolofuse.data.images.read_pair import pad_value, pixel_dtype, read_pair
 from yolofuse.data.index.pair_set import PairSet
-from yolofuse.types import CHANNELS, PairedSample, PairRecord, PixelArray
+from yolofuse.types import CHANNELS, FloatArray, IntArray, PairedSample, PairRecord, PixelArray
 
-_GEOMETRY, _PHOTOMETRY, _EXTRA = 1, 2, 3  # purposes of draws: a draw added to one does not shift the other
+_GEOMETRY, _PHOTOMETRY, _EXTRA, _MIXING = 1, 2, 3, 4  # purposes of draws: a draw added to one does not shift the other
 _NUM_PARTNERS = 3
 
 
@@ -73,31 +75,50 @@ class TrainDataset(Dataset[PairedSample]):
 
     def __getitem__(self, key: SampleKey) -> PairedSample:
         plan = self.plan(key)
-        image = np.full((self.imgsz, self.imgsz, 4), pad_value(self._dtype), self._dtype)
-        for tile in plan.tiles:
-            pixels = self.reader.read(tile.index)
-            if tile.crop is None:
-                paint(image, pixels, tile.matrix, tile.window)
-            else:
-                paint_crop(image, pixels, tile.matrix, tile.window, tile.crop)
+        image = self._paint(plan.tiles)
+        if plan.mixing is not None:
+            mix_pixels(image, self._paint(plan.other_tiles), plan.mixing)
         for change in self._extra:
             change(image, self._rng(key, _EXTRA))
         apply_photometry(image, plan.photometry)
         return PairedSample(image, plan.boxes_xyxy, plan.class_ids, key.index + 1, self.pairs.size_hw(key.index))
 
+    def _paint(self, tiles: Sequence[Tile]) -> PixelArray:
+        image = np.full((self.imgsz, self.imgsz, 4), pad_value(self._dtype), self._dtype)
+        for tile in tiles:
+            pixels = self.reader.read(tile.index)
+            if tile.crop is None:
+                paint(image, pixels, tile.matrix, tile.window)
+            else:
+                paint_crop(image, pixels, tile.matrix, tile.window, tile.crop)
+        return image
+
     def plan(self, key: SampleKey) -> SamplePlan:
         """Plan a sample without reading a file."""
-        rng = self._rng(key, _GEOMETRY)
+        tiles, boxes_xyxy, class_ids = self._place(key, self._rng(key, _GEOMETRY))
+        mixing = self._mixing(key)
+        other_tiles: tuple[Tile, ...] = ()
+        if mixing is not None:
+            rng = self._rng(key, _MIXING, 1)
+            other_tiles, other_xyxy, other_ids = self._place(replace(key, index=self._partners(key, rng)[0]), rng)
+            boxes_xyxy, class_ids = mix_labels((boxes_xyxy, class_ids), (other_xyxy, other_ids), mixing)
+        photometry = draw_photometry(self.augment, self._rng(key, _PHOTOMETRY))
+        if self.pairs.num_missing:
+            shown = [self.pairs.records[tile.index].missing for tile in (*tiles, *other_tiles)]
+            photometry = keep_one_camera(photometry, shown)
+        return SamplePlan(tiles, boxes_xyxy, class_ids, photometry, mixing, other_tiles)
+
+    def _place(self, key: SampleKey, rng: np.random.Generator) -> tuple[tuple[Tile, ...], FloatArray, IntArray]:
         mosaic = key.mosaic and rng.random() < self.augment.mosaic
         placed = self._mosaic(key, rng) if mosaic else self._single(key.index, rng)
-        photometry = draw_photometry(self.augment, self._rng(key, _PHOTOMETRY))
-        tiles, boxes_xyxy, class_ids = plan_tiles(self.pairs, placed, self.imgsz)
-        if self.pairs.num_missing:
-            photometry = keep_one_camera(photometry, [self.pairs.records[tile.index].missing for tile in tiles])
-        return SamplePlan(tiles, boxes_xyxy, class_ids, photometry)
+        return plan_tiles(self.pairs, placed, self.imgsz)
 
-    def _rng(self, key: SampleKey, purpose: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, key.epoch, key.index, purpose])
+    def _mixing(self, key: SampleKey) -> Mixing | None:
+        is_on = key.mosaic and (self.augment.mixup or self.augment.cutmix)
+        return draw_mixing(self.augment, self._rng(key, _MIXING), self.imgsz) if is_on else None
+
+    def _rng(self, key: SampleKey, *purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, key.epoch, key.index, *purpose])
 
     def _mosaic(self, key: SampleKey, rng: np.random.Generator) -> list[tuple[int, Matrix]]:
         indices = [key.index, *self._partners(key, rng)]

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from yolofuse.batch import PairedBatch
 from yolofuse.config import Config
 from yolofuse.config.parts import make_part
-from yolofuse.config.recipe import resolve_recipe
+from yolofuse.config.recipe import resolve_optimizer, resolve_recipe
 from yolofuse.data import EpochSampler, PairSet, TrainDataset, collate
 from yolofuse.data.augment.extra import AUGMENTATIONS
 from yolofuse.distributed.consensus import RankConsensus
@@ -69,6 +69,7 @@ class TrainContext:
         detector: The model, not wrapped for several ranks.
         ema: The exponential moving average of its weights.
         criterion: The loss.
+        val_criterion: That of the averaged weights in evaluation; None unless ``train.val_loss``.
         optimizer: Of the trained parameters.
         schedule: Of learning rate, momentum and accumulation.
         dataset: Makes training samples.
@@ -85,6 +86,7 @@ class TrainContext:
     detector: Detector
     ema: ModelEma[Detector]
     criterion: DetectionLoss
+    val_criterion: DetectionLoss | None
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     dataset: TrainDataset
@@ -111,6 +113,7 @@ def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any]
     if checkpoint is None:
         start = build_start(with_fitted_anchors(config, train_pairs), train_pairs.names)
         config, detector, report, frozen = start.config, start.detector, start.report, start.frozen
+        config = resolve_optimizer(config, num_classes=len(train_pairs.names), num_pairs=len(train_pairs))
     else:
         detector, report = new_detector(config, len(train_pairs.names)), None
         frozen = freeze(detector, config.train.freeze)
@@ -138,6 +141,7 @@ def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any]
         detector=detector,
         ema=ema,
         criterion=DetectionLoss(detector, train.loss, train.epochs),
+        val_criterion=DetectionLoss(ema.ema, train.loss, train.epochs) if train.val_loss else None,
         optimizer=build_optimizer(detector, train),
         schedule=Schedule(train, len(sampler)),
         dataset=dataset,

@@ -17,9 +17,9 @@ from yolofuse.data import (
     PairSet,
     TrainDataset,
     batch_loader,
-    load_descriptor,
     load_pairs,
 )
+from yolofuse.data.descriptor.load import configured_descriptor
 from yolofuse.data.gpu.augment_batch import augment_batch
 from yolofuse.data.gpu.jpeg import require_decoder
 from yolofuse.data.gpu.tile_batch import TileDataset
@@ -40,7 +40,7 @@ def load_split(config: Config, split: str, ranks: Ranks, ir_windows: Windows | N
         ranks: This process among the run's.
         ir_windows: Thermal windows of the checkpoint that is resumed or evaluated.
     """
-    descriptor = load_descriptor(config.data.descriptor, config.data.root)
+    descriptor = configured_descriptor(config.data)
     streams = config.model.streams
     # A detector of one camera learns nothing from a black image; it is judged on all pairs.
     needs = streams if streams != "both" and split == config.data.train_split else None

@@ -9,7 +9,7 @@ from yolofuse.config import Config
 from yolofuse.config.field_types import part_name
 from yolofuse.config.parts import check_name
 from yolofuse.data.augment.extra import AUGMENTATIONS
-from yolofuse.data.descriptor.load import load_descriptor
+from yolofuse.data.descriptor.load import configured_descriptor
 from yolofuse.engine.loggers import check_loggers
 from yolofuse.engine.loss_terms import LOSS_TERMS
 from yolofuse.errors import ConfigError, WeightsError
@@ -42,12 +42,14 @@ def check_early(config: Config, *, loads_weights: bool = True) -> None:
     ):
         for part in parts:
             check_name(option, part_name(part), known)
-    if train.augment.extra and train.augment_on == "device":
-        raise ConfigError("train.augment.extra: runs in the loader; use train.augment_on: loader")
+    if train.augment_on == "device":
+        for name in ("extra", "perspective", "mixup", "cutmix"):
+            if getattr(train.augment, name):
+                raise ConfigError(f"train.augment.{name}: runs in the loader; use train.augment_on: loader")
     check_loggers(config)
     if loads_weights:
         _check_weights(config)
-    load_descriptor(config.data.descriptor, config.data.root)
+    configured_descriptor(config.data)
 
 
 def _check_weights(config: Config) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from yolofuse.config import Config
 from yolofuse.data import PairSet
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.dataloaders import EvalLoader, build_eval_loader
+from yolofuse.engine.loss import DetectionLoss
 from yolofuse.engine.precision import autocast
 from yolofuse.eval.coco import CocoJson, CocoMatches, CocoResult, ground_truth, prediction_rows
 from yolofuse.eval.coco_backends import require_backend
@@ -37,6 +39,7 @@ class Evaluation:
         predictions: COCO JSON of the detections.
         detections: The same as arrays, in the order of the split.
         blanked: The metrics with the images of one camera black.
+        losses: The loss terms per pair, by name, where they were computed.
         ms_per_pair: Mean time of model and post-processing for one pair, in ms; loading and scoring left out.
     """
 
@@ -47,14 +50,26 @@ class Evaluation:
     detections: list[Detections]
     ms_per_pair: float
     blanked: dict[Modality, CocoResult] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
 
 
 def predict_batch(
-    detector: Detector, batch: PairedBatch, config: Config, blank: Modality | None = None
+    detector: Detector,
+    batch: PairedBatch,
+    config: Config,
+    blank: Modality | None = None,
+    on_raw: Callable[[dict[str, Any], PairedBatch], object] = lambda raw, batch: None,
 ) -> list[Detections]:
     """Detect objects in a batch (on the detector's device, pixels 0..1); boxes are in original pixels.
 
-    The detector must be in eval mode. The images of the modality ``blank`` are replaced by black ones.
+    The detector must be in eval mode.
+
+    Args:
+        detector: The model.
+        batch: The pairs.
+        config: The run.
+        blank: The modality whose images are replaced by black ones.
+        on_raw: Called with the heads' outputs before they are decoded, as in training mode.
     """
     val = config.val
     if blank is not None:
@@ -62,10 +77,10 @@ def predict_batch(
         batch.pixels[:, CHANNELS[blank]] = 0
     with torch.inference_mode(), autocast(batch.pixels.device, val.precision):
         heads = detector.heads
-        outputs = {
-            name: hide_kept_classes(heads[name], output[0].float())
-            for name, output in detector(batch.rgb, batch.ir).items()
-        }
+        found = detector(batch.rgb, batch.ir)
+        outputs = {name: hide_kept_classes(heads[name], output[0].float()) for name, output in found.items()}
+    with torch.inference_mode():
+        on_raw({name: output[1] for name, output in found.items()}, batch)
     limits: dict[str, Any] = {
         "conf": val.conf, "iou": val.iou, "max_det": val.max_det, "end2end": detector.end2end,
     }  # fmt: skip
@@ -108,10 +123,11 @@ def evaluate_split(
 
 @dataclass(frozen=True)
 class SplitPredictions:
-    """Detections of this rank, in the split's order, and the seconds they took."""
+    """Detections of this rank, in the split's order, the seconds they took, and sums of loss terms of each batch."""
 
     detections: list[Detections]
     seconds: float
+    losses: list[dict[str, float]] = field(default_factory=list)
 
 
 def predict_split(
@@ -120,6 +136,7 @@ def predict_split(
     config: Config,
     ranks: Ranks,
     on_batch_end: Callable[[], object] = lambda: None,
+    criterion: DetectionLoss | None = None,
     blank: Modality | None = None,
 ) -> SplitPredictions:
     """Detect objects in this rank's part of a split.
@@ -130,8 +147,16 @@ def predict_split(
         config: The run.
         ranks: This process among the run's.
         on_batch_end: Called after each batch, equally often on every rank; it may raise to stop.
+        criterion: The loss of this detector, if it is wanted too.
         blank: The modality whose images are replaced by black ones.
     """
+    losses: list[dict[str, float]] = []
+
+    def add_loss(raw: dict[str, Any], batch: PairedBatch) -> None:
+        if criterion is not None:
+            terms = criterion(raw, batch).terms
+            losses.append({name: float(value) * len(batch) for name, value in terms.items()})
+
     for head in detector.heads.values():
         head.max_det = config.val.max_det  # end-to-end heads select their best boxes themselves
     found: list[Detections] = []
@@ -143,10 +168,10 @@ def predict_split(
         if (batch := next(batches, None)) is not None:
             started = time.perf_counter()
             # It ends on the CPU, so the clock sees finished work.
-            found += predict_batch(detector, batch, config, blank)
+            found += predict_batch(detector, batch, config, blank, add_loss)
             seconds += time.perf_counter() - started
         on_batch_end()
-    return SplitPredictions(found, seconds)
+    return SplitPredictions(found, seconds, losses)
 
 
 def compute_metrics(
@@ -167,4 +192,11 @@ def compute_metrics(
         predictions=rows,
         detections=detections,
         ms_per_pair=1000 * sum(part.seconds for part in gathered) / max(len(detections), 1),
+        losses=_mean_losses([terms for part in gathered for terms in part.losses], len(detections)),
     )
+
+
+def _mean_losses(batches: Sequence[Mapping[str, float]], num_pairs: int) -> dict[str, float]:
+    """Return the mean of each term over all pairs, the same for any division of the batches among ranks."""
+    names = batches[0] if batches else ()
+    return {name: math.fsum(terms[name] for terms in batches) / num_pairs for name in names}

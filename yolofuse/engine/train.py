@@ -24,13 +24,13 @@ from yolofuse.engine.optim import freeze_batchnorm_statistics
 from yolofuse.engine.recover import end_job_out_of_memory, recover
 from yolofuse.engine.step import rescale, train_step
 from yolofuse.errors import RunError
-from yolofuse.eval.coco import CocoResult
 from yolofuse.run.train_state import LossMeter, mean_sums
 from yolofuse.tables import format_duration
 from yolofuse.viz.curves import save_curves
 
 log = logging.getLogger("yolofuse")
 
+_METRICS = ("AP", "AP50", "AP75")
 _WAIT_WORTH_LOGGING = 0.05  # share of an epoch's time spent waiting for data
 _REFRESH_S = 2.0  # seconds between two updates of the progress bar's losses on CUDA, each of which waits for the device
 
@@ -57,7 +57,7 @@ def train(config: Config, *, resume: Resume = "never", force: bool = False, call
                 if run.context.config.train.score_start is True and not run.state.step and not run.state.history:
                     score_start(run)
                 row = train_epoch(run)
-                finish_epoch(run, row, evaluate_epoch(run) if _is_evaluated(run) else None)
+                finish_epoch(run, row, evaluate_epoch(run) if _is_evaluated(run) else {})
             except RollBack as error:
                 reason = error.with_traceback(None)  # whose frames keep tensors alive
             except torch.OutOfMemoryError as error:
@@ -73,8 +73,7 @@ def train(config: Config, *, resume: Resume = "never", force: bool = False, call
 
 def score_start(run: ActiveRun) -> None:
     """Evaluate the model before its first step and record that as epoch 0, which training has to beat."""
-    result = evaluate_epoch(run, next_epoch=0)
-    metrics = result.metrics() if result else {}
+    metrics = evaluate_epoch(run, next_epoch=0)
     run.state.begin({"epoch": 0, **_val_columns(metrics)}, metrics.get("AP", -1.0))
     if run.context.ranks.is_main:
         log.info("before training  AP %.4f, AP50 %.4f", metrics["AP"], metrics["AP50"])
@@ -87,7 +86,7 @@ def score_start(run: ActiveRun) -> None:
 
 
 def _val_columns(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    return {f"val/{name}": metrics.get(name) for name in ("AP", "AP50", "AP75")}
+    return {f"val/{name}": metrics.get(name) for name in dict.fromkeys((*_METRICS, *metrics))}
 
 
 def train_epoch(run: ActiveRun) -> dict[str, float | None]:
@@ -168,8 +167,8 @@ def _is_evaluated(run: ActiveRun) -> bool:
     return epoch == config.epochs or (config.val_every > 0 and epoch % config.val_every == 0)
 
 
-def evaluate_epoch(run: ActiveRun, next_epoch: int | None = None) -> CocoResult | None:
-    """Evaluate the EMA, while the training loader's workers begin with the next epoch; return the metrics.
+def evaluate_epoch(run: ActiveRun, next_epoch: int | None = None) -> dict[str, float]:
+    """Evaluate the EMA, while the training loader's workers begin with the next epoch; return AP and loss terms.
 
     Args:
         run: The run.
@@ -195,24 +194,30 @@ def evaluate_epoch(run: ActiveRun, next_epoch: int | None = None) -> CocoResult 
 
     with profile_span("evaluation"):
         try:
-            predictions = predict_split(context.ema.ema, context.val_loader, config, context.ranks, on_batch_end)
+            predictions = predict_split(
+                context.ema.ema, context.val_loader, config, context.ranks, on_batch_end, context.val_criterion
+            )
         except torch.OutOfMemoryError as error:
             raise RunError(
                 f"out of memory while evaluating; resume with --resume {run.folder.path} --force and a lower val.batch"
             ) from error
         with run.watchdog.paused():  # rank 0 computes the metrics, the others wait
             evaluation = compute_metrics(predictions, context.val_pairs, config, context.ranks, with_slices=False)
-            result = context.ranks.from_main(evaluation.result if evaluation else None)
-    if result is not None:
-        for callback in run.callbacks:
-            callback.on_evaluation(run, result)
-    return result
+            found = context.ranks.from_main((evaluation.result, evaluation.losses) if evaluation else None)
+    assert found is not None
+    result, losses = found
+    for callback in run.callbacks:
+        callback.on_evaluation(run, result)
+    metrics = result.metrics()
+    return {name: metrics[name] for name in _METRICS} | losses
 
 
-def finish_epoch(run: ActiveRun, row: dict[str, float | None], result: CocoResult | None) -> None:
-    """Record the epoch and save. ``best`` goes first: a kill between the two must not lose it."""
+def finish_epoch(run: ActiveRun, row: dict[str, float | None], metrics: Mapping[str, float]) -> None:
+    """Record the epoch, with its evaluation if there was one, and save.
+
+    ``best`` goes first: a kill between the two must not lose it.
+    """
     context, state = run.context, run.state
-    metrics = result.metrics() if result else {}
     row |= _val_columns(metrics)
     state.finish_epoch(row, metrics.get("AP"))
     context.criterion.end_epoch()

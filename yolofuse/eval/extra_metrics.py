@@ -13,4 +13,3 @@ Metric = Callable[["CocoJson", Sequence[Mapping[str, Any]]], float]
 
 METRICS: dict[str, Metric] = {}
 """By the names of ``val.metrics``; add your own before a config names it."""
-

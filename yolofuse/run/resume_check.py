@@ -34,6 +34,7 @@ _MAY_CHANGE = (
     "train.check_ranks_every",
     "train.profile_steps",
     "train.monitor_steps",
+    "train.loggers",
     "train.tensorboard",
     "val.backend",
 )

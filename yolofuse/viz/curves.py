@@ -33,8 +33,8 @@ def save_curves(history: Sequence[Mapping[str, float | None]], out_path: Path) -
     """Plot the losses, AP and learning rate of a run.
 
     Args:
-        history: A row per epoch: ``epoch``, ``train/...``, ``val/AP``, ``val/AP50``, ``val/AP75``, ``lr``; there is no
-            point where a value is None or missing.
+        history: A row per epoch: ``epoch``, ``train/...``, ``val/AP``, ``val/AP50``, ``val/AP75``, ``lr``, and
+            ``val/...`` of the loss, which is dashed; there is no point where a value is None or missing.
         out_path: PNG, JPEG, PDF or SVG.
 
     Raises:
@@ -44,7 +44,11 @@ def save_curves(history: Sequence[Mapping[str, float | None]], out_path: Path) -
     figure = new_figure(11, 3.4, dpi=150)
     loss, accuracy, rate = figure.subplots(1, 3, sharex=True, width_ratios=(4, 4, 2.4))
     losses = {name: curve for name, curve in curves.items() if name.startswith("train/")}
-    _plot(loss, "training loss", losses, dict(zip(losses, SERIES * len(losses), strict=False)))
+    colours = dict(zip(losses, SERIES * len(losses), strict=False))
+    of_val = {val: curves[val] for name in losses if (val := name.replace("train/", "val/")) in curves}
+    colours |= {val: colours[val.replace("val/", "train/")] for val in of_val}
+    title = "loss (dashed: validation)" if of_val else "training loss"
+    _plot(loss, title, losses | of_val, colours)
     _plot(accuracy, "validation AP", {name: curves[name] for name in _AP_COLOURS if name in curves}, _AP_COLOURS)
     accuracy.set_ylim(0, 1)
     _plot(rate, "learning rate", {name: curve for name, curve in curves.items() if name.startswith("lr")}, {})
@@ -68,11 +72,13 @@ def _plot(axes: Axes, title: str, curves: Mapping[str, Curve], colours: Mapping[
     from matplotlib.ticker import MaxNLocator
 
     for name, (epochs, values) in curves.items():
+        is_dashed = name.startswith("val/") and name not in _AP_COLOURS
         axes.plot(
             epochs,
             values,
-            label=name.rpartition("/")[2],
+            label=None if is_dashed else name.rpartition("/")[2],
             color=colours.get(name, TEXT),
+            linestyle="--" if is_dashed else "-",
             linewidth=1.6,
             marker="o" if len(epochs) <= _MAX_MARKED else None,
             markersize=3,

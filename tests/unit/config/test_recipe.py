@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from yolofuse.config import Config
 from yolofuse.config.load import plain_config, validate_config
-from yolofuse.config.recipe import FINETUNE, adopt_resolved, resolve_recipe
+from yolofuse.config.recipe import FINETUNE, adopt_resolved, resolve_optimizer, resolve_recipe
 
 
 def _config(train: dict[str, Any] | None = None, model: dict[str, Any] | None = None) -> Config:
@@ -48,3 +50,30 @@ def test_resume__adopts_what_the_run_resolved() -> None:
     assert plain_config(adopt_resolved(_config({"batch": -1}), saved)) == plain_config(saved)
     changed = adopt_resolved(_config({"batch": 8, "lr0": 0.5}), saved).train
     assert (changed.batch, changed.lr0, changed.ema_decay) == (8, 0.5, saved.train.ema_decay)
+
+
+@pytest.mark.parametrize(
+    ("train", "num_pairs", "expected"),
+    [
+        ({"recipe": "scratch", "epochs": 50}, 640, ("adamw", 0.001667, 0.9, 0.0)),
+        ({"recipe": "scratch", "epochs": 50, "lr0": 0.003}, 640, ("adamw", 0.003, 0.9, 0.0)),
+        ({"recipe": "scratch", "epochs": 1001}, 640, ("musgd", 0.01, 0.9, 0.0)),
+        ({"recipe": "scratch", "epochs": 1000}, 640, ("adamw", 0.001667, 0.9, 0.0)),
+        ({"recipe": "scratch", "epochs": 1001, "batch": 128}, 640, ("adamw", 0.001667, 0.9, 0.0)),
+        ({"recipe": "finetune", "lr0": 0.002}, 640, ("sgd", 0.002, 0.937, 0.1)),
+    ],
+)
+def test_optimizer__auto_follows_recipe_and_length(
+    train: dict[str, Any], num_pairs: int, expected: tuple[object, ...]
+) -> None:
+    config = _config({"optimizer": "auto", **train})
+    resolved = resolve_optimizer(config, num_classes=2, num_pairs=num_pairs)
+    chosen = resolved.train
+    assert (chosen.optimizer, chosen.lr0, chosen.momentum, chosen.warmup_bias_lr) == expected
+    assert resolve_optimizer(resolved, num_classes=9, num_pairs=1) == resolved
+    assert adopt_resolved(config, resolved).train == chosen
+
+
+def test_optimizer__that_is_named_stays() -> None:
+    config = _config({"recipe": "scratch"})
+    assert resolve_optimizer(config, num_classes=2, num_pairs=10) == config

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolofuse.boxes import clip_xyxy
+from yolofuse.boxes import clip_xyxy, transform_xyxy
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.types import FloatArray, IntArray, PixelArray
 
@@ -22,7 +23,9 @@ Matrix = npt.NDArray[np.float64]
 
 _MIN_SIDE = 2.0  # px; smaller boxes are dropped, as in YOLO
 _MAX_ASPECT = 100.0
-_MIN_VISIBLE = 0.1  # share of a box's area that must be left after clipping
+_TILT_SIDE = 640.0  # px; a tilt of 0.001 at its corners divides by 0.36 to 1.64
+MIN_VISIBLE = 0.1
+"""Share of a box's area that must be left after clipping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ def mosaic_places(sizes_hw: list[tuple[int, int]], imgsz: int, centre_xy: tuple[
 
 
 def random_affine(rng: np.random.Generator, augment: AugmentConfig, canvas: float, imgsz: int) -> Matrix:
-    """Draw a map that rotates, scales and shears a square canvas about its centre, then shifts, crops and mirrors it.
+    """Draw a map that tilts, rotates, scales and shears a square canvas about its centre, then shifts, crops and
+    mirrors it.
 
     ``canvas`` and ``imgsz`` are the sides before and after, in pixels. Every draw is made for any options, so that
     changing one option does not change the values of the others.
@@ -87,11 +91,14 @@ def random_affine(rng: np.random.Generator, augment: AugmentConfig, canvas: floa
     shear_x, shear_y = np.tan(np.radians(rng.uniform(-augment.shear, augment.shear, size=2)))
     shift_x, shift_y = rng.uniform(0.5 - augment.translate, 0.5 + augment.translate, size=2) * imgsz
     mirror_x, mirror_y = rng.random(2) < (augment.flip_lr, augment.flip_ud)
+    tilt_xy = rng.uniform(-augment.perspective, augment.perspective, size=2) * (_TILT_SIDE / canvas)
 
     along, across = scale * math.cos(angle), scale * math.sin(angle)
     rotation = np.array([[along, across, 0.0], [-across, along, 0.0], [0.0, 0.0, 1.0]])
     shear = np.array([[1.0, shear_x, 0.0], [shear_y, 1.0, 0.0], [0.0, 0.0, 1.0]])
     to_centre = scale_and_shift(1.0, -canvas / 2, -canvas / 2)
+    if augment.perspective:
+        to_centre = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [*tilt_xy, 1.0]]) @ to_centre
     matrix: Matrix = scale_and_shift(1.0, shift_x, shift_y) @ shear @ rotation @ to_centre
     if mirror_x:
         matrix = np.array([[-1.0, 0.0, imgsz], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]) @ matrix
@@ -103,6 +110,14 @@ def random_affine(rng: np.random.Generator, augment: AugmentConfig, canvas: floa
 def covered_window(matrix: Matrix, size_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> Window:
     """Return the canvas pixels whose centres may lie in the image; empty when the image lies outside the canvas."""
     height, width = size_hw
+    if not is_affine(matrix):
+        left, top, right, bottom = transform_xyxy(np.array([[0.0, 0.0, width, height]]), matrix)[0].tolist()
+        return Window(
+            max(math.ceil(left - 0.5), 0),
+            max(math.ceil(top - 0.5), 0),
+            min(math.ceil(right - 0.5), canvas_hw[1]),
+            min(math.ceil(bottom - 0.5), canvas_hw[0]),
+        )
     (a, b, x), (c, d, y), _ = matrix.tolist()
     # The sides of the upright hull: each term of the sum is smallest, or largest, at one end of the image.
     xs, ys = sorted((0.0, a * width)), sorted((0.0, d * height))
@@ -113,9 +128,14 @@ def covered_window(matrix: Matrix, size_hw: tuple[int, int], canvas_hw: tuple[in
     return Window(max(x0, 0), max(y0, 0), min(x1, canvas_hw[1]), min(y1, canvas_hw[0]))
 
 
+def is_affine(matrix: Matrix) -> bool:
+    """Return whether a map keeps parallel lines parallel: it has no perspective."""
+    return not matrix[2, :2].any()
+
+
 def is_upright(matrix: Matrix) -> bool:
-    """Return whether a map neither rotates nor shears; it may mirror."""
-    return bool(abs(matrix[0, 1]) < 1e-9 and abs(matrix[1, 0]) < 1e-9)
+    """Return whether a map neither tilts, rotates nor shears; it may mirror."""
+    return bool(abs(matrix[0, 1]) < 1e-9 and abs(matrix[1, 0]) < 1e-9 and is_affine(matrix))
 
 
 def snap(matrix: Matrix, window: Window, size_hw: tuple[int, int]) -> tuple[Matrix, Window]:
@@ -161,9 +181,13 @@ def paint(canvas: PixelArray, image: PixelArray, matrix: Matrix, window: Window)
     Shapes:
         canvas: (H, W, 4), image: (h, w, 4), matrix: (3, 3) from image pixels to canvas pixels.
     """
-    # warpAffine maps from the window to the image, and counts pixel centres as whole numbers.
+    # OpenCV's warps map from the window to the image, and count pixel centres as whole numbers.
     back = np.linalg.inv(matrix) @ scale_and_shift(1.0, window.x0 + 0.5, window.y0 + 0.5)
-    back = back[:2] - [[0.0, 0.0, 0.5], [0.0, 0.0, 0.5]]
+    warp: Any = cv2.warpAffine
+    if is_affine(matrix):
+        back = back[:2] - [[0.0, 0.0, 0.5], [0.0, 0.0, 0.5]]
+    else:
+        back, warp = scale_and_shift(1.0, -0.5, -0.5) @ back, cv2.warpPerspective
     target = window.view(canvas)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     if is_upright(matrix):
@@ -171,9 +195,9 @@ def paint(canvas: PixelArray, image: PixelArray, matrix: Matrix, window: Window)
         return
     # A rotated tile must not touch the corners of its window. BORDER_TRANSPARENT would keep those too, but it also
     # leaves out the image's own outermost half pixel; a mask decides by pixel centres, as the window does.
-    warped = cv2.warpAffine(image, back, window.size_wh, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    warped = warp(image, back, window.size_wh, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     inside = np.full(image.shape[:2], 255, np.uint8)
-    mask = cv2.warpAffine(inside, back, window.size_wh, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    mask = warp(inside, back, window.size_wh, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
     cv2.copyTo(warped, mask, target)
 
 
@@ -210,5 +234,5 @@ def clip_boxes(boxes_xyxy: FloatArray, class_ids: IntArray, canvas_hw: tuple[int
     sides = clipped[:, 2:] - clipped[:, :2]
     shortest, longest = sides.min(axis=1), sides.max(axis=1)
     visible = sides.prod(axis=1) / np.maximum(whole_sides.prod(axis=1), 1e-9)
-    kept = (shortest > _MIN_SIDE) & (longest < _MAX_ASPECT * shortest) & (visible > _MIN_VISIBLE)
+    kept = (shortest > _MIN_SIDE) & (longest < _MAX_ASPECT * shortest) & (visible > MIN_VISIBLE)
     return clipped[kept], class_ids[kept]

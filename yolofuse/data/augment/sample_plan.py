@@ -9,6 +9,7 @@ import numpy as np
 
 from yolofuse.boxes import transform_xyxy, xywhn_to_xyxy
 from yolofuse.data.augment.geometry import Matrix, Window, clip_boxes, covered_window, is_upright, snap
+from yolofuse.data.augment.mixing import Mixing
 from yolofuse.data.augment.photometry import Photometry
 from yolofuse.data.images.read_pair import training_hw
 from yolofuse.data.index.pair_set import PairSet
@@ -33,6 +34,8 @@ class SamplePlan:
     boxes_xyxy: FloatArray  # float32 (N, 4) in canvas pixels
     class_ids: IntArray  # int64 (N,)
     photometry: Photometry  # of the whole sample
+    mixing: Mixing | None = None  # how another sample is mixed in before that
+    other_tiles: tuple[Tile, ...] = ()  # of that sample; its boxes are among the boxes
 
 
 def plan_tiles(

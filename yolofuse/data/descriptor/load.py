@@ -11,11 +11,12 @@ from pydantic import ValidationError
 
 from yolofuse.config.error_messages import format_errors
 from yolofuse.config.safe_yaml import read_yaml
+from yolofuse.config.schema import DataConfig
 from yolofuse.data.descriptor import schema
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import LEFT_OUT, DatasetDescriptor, IrWindow, Source, TagFile
 from yolofuse.data.problems import short_repr
-from yolofuse.errors import DataError, listing
+from yolofuse.errors import ConfigError, DataError, did_you_mean, listing
 
 _Content = schema.NativeYaml | schema.FlatYaml
 _Splits = dict[str, tuple[Source, ...]]
@@ -32,6 +33,31 @@ def load_descriptor(path: str | Path, root: str | Path | None = None) -> Dataset
         DataError: With every mistake of the file, and every folder or file that is missing.
     """
     return _load(Path(path), root, ())
+
+
+def configured_descriptor(config: DataConfig) -> DatasetDescriptor:
+    """Load the data set of a config, with the classes that the config chooses.
+
+    Raises:
+        ConfigError: If the data set has not a class of that name.
+        DataError: As of :func:`load_descriptor`.
+    """
+    whole = load_descriptor(config.descriptor, config.root)
+    unknown = [repr(name) + did_you_mean(name, whole.names) for name in config.classes if name not in whole.names]
+    if unknown or len({*config.classes}) < len(config.classes):
+        problem = f"no class {', '.join(unknown)}" if unknown else "a class is given twice"
+        raise ConfigError(f"data.classes: {problem} (the data set has {', '.join(whole.names)})")
+    chosen = config.classes or whole.names
+    names = chosen if config.single_class is None else (config.single_class,)
+    number = {name: 0 if config.single_class else position for position, name in enumerate(chosen)}
+    of_class = [number.get(name, LEFT_OUT) for name in whole.names]
+
+    def with_chosen(source: Source) -> Source:
+        kept = tuple(LEFT_OUT if mid == LEFT_OUT else of_class[mid] for mid in source.class_map)
+        return replace(source, class_map=kept, window_sources=tuple(map(with_chosen, source.window_sources)))
+
+    splits = {split: tuple(map(with_chosen, sources)) for split, sources in whole.splits.items()}
+    return replace(whole, names=names, splits=splits)
 
 
 def _load(path: Path, root: str | Path | None, included_by: tuple[Path, ...]) -> DatasetDescriptor:

@@ -19,6 +19,9 @@ _IMGSZ = 128
 _GEOMETRIES = {
     "scale and shift": augmentation(),
     "rotated and sheared": augmentation(degrees=25.0, shear=8.0, flip_ud=0.5),
+    "tilted": augmentation(perspective=0.001, degrees=10.0, flip_lr=0.5),
+    "blended": augmentation(mixup=1.0),
+    "cut": augmentation(cutmix=1.0),
     "strong": augmentation(degrees=180.0, shear=20.0, scale=0.9, translate=0.4),
 }
 
@@ -53,18 +56,27 @@ def test_geometry__is_shared_to_the_pixel(tmp_path: Path, augment: AugmentConfig
 
 _FORMATS = {"png": (".png", ".png"), "jpg": (".jpg", ".jpg"), "jpg and png": (".jpg", ".png")}
 _FAST = {("png", 128), ("jpg", 64), ("jpg and png", 320)}
+
+
+def _mark(name: str, imgsz: int) -> tuple[pytest.MarkDecorator, ...]:
+    return () if (name, imgsz) in _FAST else (pytest.mark.soak,)
+
+
 _CASES = [
-    pytest.param(name, imgsz, marks=() if (name, imgsz) in _FAST else pytest.mark.soak, id=f"{name}-{imgsz}")
-    for name in _FORMATS
-    for imgsz in (64, 128, 320)
+    *(
+        pytest.param("scale and shift", mosaic, name, imgsz, marks=_mark(name, imgsz), id=f"{name}-{imgsz}-{mosaic}")
+        for name in _FORMATS
+        for imgsz in (64, 128, 320)
+        for mosaic in (True, False)
+    ),
+    pytest.param("tilted", False, "png", 128, id="tilted"),
 ]
 
 
-@pytest.mark.parametrize("mosaic", [True, False])
-@pytest.mark.parametrize(("formats", "imgsz"), _CASES)
-def test_boxes__follow_the_pixels(tmp_path: Path, mosaic: bool, formats: str, imgsz: int) -> None:
+@pytest.mark.parametrize(("geometry", "mosaic", "formats", "imgsz"), _CASES)
+def test_boxes__follow_the_pixels(tmp_path: Path, geometry: str, mosaic: bool, formats: str, imgsz: int) -> None:
     pairs = pairs_of(make_pairs(tmp_path, 4, 0, pair_at=_red_block, suffixes=_FORMATS[formats]))
-    dataset = TrainDataset(pairs, imgsz, _GEOMETRIES["scale and shift"], seed=3)
+    dataset = TrainDataset(pairs, imgsz, _GEOMETRIES[geometry], seed=3)
     checked = 0
     for epoch in range(12):
         for index in range(4):

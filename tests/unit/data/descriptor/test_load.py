@@ -6,9 +6,11 @@ import pytest
 import yaml
 
 from tests.support.descriptors import folders, write_descriptor
-from tests.support.pairs import make_pairs, pairs_of
-from yolofuse.data.descriptor.load import load_descriptor
-from yolofuse.errors import DataError
+from tests.support.pairs import make_pairs, pairs_of, random_pair
+from yolofuse.config.schema import DataConfig
+from yolofuse.data.descriptor.load import configured_descriptor, load_descriptor
+from yolofuse.data.index.pair_set import load_pairs
+from yolofuse.errors import ConfigError, DataError
 
 _REPO = Path(__file__).resolve().parents[4]
 
@@ -195,3 +197,40 @@ def test_window__mistake_is_named(tmp_path: Path, window: object, message: str) 
     make_pairs(tmp_path, 1, 0)
     with pytest.raises(DataError, match=message):
         load_descriptor(write_descriptor(tmp_path, {"train": folders()}, ir_window=window))
+
+
+def _with_three_classes(root: Path) -> Path:
+    return make_pairs(root, 6, 3, names=("person", "car", "bus"), pair_at=lambda i: random_pair(i, num_classes=3))
+
+
+@pytest.mark.parametrize(
+    ("options", "names", "class_ids"),
+    [
+        ({}, ("person", "car", "bus"), [0, 1, 2, 0, 1, 2]),
+        ({"classes": ("bus", "person")}, ("bus", "person"), [1, None, 0, 1, None, 0]),
+        ({"single_class": "thing"}, ("thing",), [0, 0, 0, 0, 0, 0]),
+        ({"classes": ("car", "bus"), "single_class": "vehicle"}, ("vehicle",), [None, 0, 0, None, 0, 0]),
+    ],
+)
+def test_classes__are_chosen_and_merged(
+    tmp_path: Path, options: dict[str, object], names: tuple[str, ...], class_ids: list[int | None]
+) -> None:
+    config = DataConfig.model_validate({"descriptor": str(_with_three_classes(tmp_path)), **options})
+    chosen = configured_descriptor(config)
+    assert chosen.names == names
+    pairs = load_pairs(chosen, "train", cache_dir=tmp_path / "cache")
+    found = [ids[0] if len(ids := pairs.labels(index)[1]) else None for index in range(6)]
+    assert found == class_ids
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (("person", "cars"), "data.classes: no class 'cars'; did you mean car.*person, car, bus"),
+        (("car", "car"), "data.classes: a class is given twice"),
+    ],
+)
+def test_classes__wrong_names(tmp_path: Path, classes: tuple[str, ...], message: str) -> None:
+    config = DataConfig(descriptor=str(_with_three_classes(tmp_path)), classes=classes)
+    with pytest.raises(ConfigError, match=message):
+        configured_descriptor(config)
