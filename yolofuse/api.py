@@ -7,9 +7,8 @@ Configs are given as a YAML file, a mapping or a :class:`Config`, and options as
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +17,7 @@ from yolofuse.config import Config
 from yolofuse.config.load import override_words, plain_config, validate_config
 from yolofuse.config.safe_yaml import read_yaml
 from yolofuse.errors import ConfigError, RunStopped
+from yolofuse.log import printed_log
 
 if TYPE_CHECKING:
     from yolofuse.engine.callbacks import Callback
@@ -151,15 +151,5 @@ def build_detector(config: ConfigSource, names: Sequence[str], **options: Any) -
 @contextmanager
 def _logged() -> Iterator[None]:
     """Print the log while a function runs, unless the caller has set up logging."""
-    log = logging.getLogger("yolofuse")
-    if log.hasHandlers():
+    with nullcontext() if logging.getLogger("yolofuse").hasHandlers() else printed_log():
         yield
-        return
-    handler, level = logging.StreamHandler(sys.stdout), log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)

@@ -112,3 +112,8 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def above(self, min_score: float) -> Detections:
+        """Return the detections from a score on."""
+        kept = self.scores >= min_score
+        return Detections(self.image_id, self.boxes_xyxy[kept], self.scores[kept], self.class_ids[kept])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import os
 import sys
 from collections.abc import Callable
 
 from yolofuse.errors import RunStopped, YolofuseError, listing
+from yolofuse.log import printed_log
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -26,12 +25,9 @@ def run_command(command: Callable[[], int | None], on_interrupt: str = "") -> in
         command: The command; it returns an exit code or None for 0.
         on_interrupt: Added to the message when a run is stopped.
     """
-    handler = logging.StreamHandler(sys.stdout)
-    log = logging.getLogger("yolofuse")
-    log.addHandler(handler)
-    log.setLevel(logging.INFO if is_main_rank() else logging.WARNING)
     try:
-        return command() or 0
+        with printed_log():
+            return command() or 0
     except YolofuseError as error:
         sys.stdout.flush()
         print(f"error: {error}", file=sys.stderr)
@@ -42,13 +38,6 @@ def run_command(command: Callable[[], int | None], on_interrupt: str = "") -> in
     except KeyboardInterrupt:
         print(f"interrupted{on_interrupt}", file=sys.stderr)
         return INTERRUPTED
-    finally:
-        log.removeHandler(handler)
-
-
-def is_main_rank() -> bool:
-    """Return whether this process is rank 0, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def run_as_module(main: Callable[[], int]) -> int:

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from yolofuse.cli.common import Parser, is_main_rank, run_command
+from yolofuse.cli.common import Parser, run_command
 from yolofuse.config import Config, load_config
 from yolofuse.engine.early_checks import check_early
 from yolofuse.errors import ConfigError
+from yolofuse.log import is_main_rank
 from yolofuse.run.folder import RunFolder
 
 

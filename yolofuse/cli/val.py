@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from yolofuse.cli.common import Parser, is_main_rank, run_command
+from yolofuse.cli.common import Parser, run_command
 from yolofuse.config import load_config
 from yolofuse.engine.early_checks import check_early
 from yolofuse.errors import ConfigError, WeightsError
+from yolofuse.log import is_main_rank
 
 
 def main(argv: list[str] | None = None, prog: str = "val_dual.py") -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from yolofuse.registry import Registry
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -23,5 +25,5 @@ class LossTerm(Protocol):
         """
 
 
-LOSS_TERMS: dict[str, Callable[..., LossTerm]] = {}
+LOSS_TERMS: Registry[Callable[..., LossTerm]] = Registry()
 """By the names of ``train.loss.extra``, as in results.csv; add your own before a config names it."""

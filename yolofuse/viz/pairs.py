@@ -128,13 +128,8 @@ def draw_detections(
     Shapes:
         image: uint8 (H, W, 4), R G B IR -> uint8 (h, w, 3), B G R; each panel is 480 px wide.
     """
-    marks = [
-        Mark(_corners(box), draw.class_colour(class_id), f"{names[class_id]} {score:.2f}")
-        for box, class_id, score in zip(
-            detections.boxes_xyxy, detections.class_ids.tolist(), detections.scores.tolist(), strict=True
-        )
-        if score >= min_score
-    ]
+    shown = detections.above(min_score)
+    marks = _marks(shown, names, [draw.class_colour(class_id) for class_id in shown.class_ids.tolist()])
     return draw.side_by_side(_panels(image, marks, ("rgb", "ir"), _PANEL))
 
 
@@ -168,24 +163,22 @@ def _save_with_legend(bands: list[ByteArray], path: Path) -> None:
 
 def _outcomes(view: PairView, detections: Detections, names: Sequence[str]) -> tuple[list[Mark], str]:
     """Return marks coloured by outcome, and a summary such as ``3 of 4 found, 1 false``."""
-    kept = detections.scores >= _MIN_SCORE
-    shown = replace(
-        detections,
-        boxes_xyxy=detections.boxes_xyxy[kept],
-        scores=detections.scores[kept],
-        class_ids=detections.class_ids[kept],
-    )
+    shown = detections.above(_MIN_SCORE)
     found = match_detections(shown, view.boxes_xyxy, view.class_ids)
-    marks = [
-        Mark(_corners(box), FALSE_ALARM if index < 0 else HIT, f"{names[class_id]} {score:.2f}")
-        for box, class_id, score, index in zip(
-            shown.boxes_xyxy, shown.class_ids.tolist(), shown.scores.tolist(), found.tolist(), strict=True
-        )
-    ]
+    marks = _marks(shown, names, [FALSE_ALARM if index < 0 else HIT for index in found.tolist()])
     missed = np.setdiff1d(np.arange(len(view.boxes_xyxy)), found)
     marks += [Mark(_corners(view.boxes_xyxy[i]), MISS, names[view.class_ids[i]], dashed=True) for i in missed]
     num_hits = int((found >= 0).sum())
     return marks, f"{num_hits} of {len(view.boxes_xyxy)} found, {len(found) - num_hits} false"
+
+
+def _marks(detections: Detections, names: Sequence[str], colours: Sequence[draw.Colour]) -> list[Mark]:
+    """Return a box with class and score for each detection."""
+    values = detections.boxes_xyxy, detections.class_ids.tolist(), detections.scores.tolist(), colours
+    return [
+        Mark(_corners(box), colour, f"{names[class_id]} {score:.2f}")
+        for box, class_id, score, colour in zip(*values, strict=True)
+    ]
 
 
 def _panels(image: ByteArray, marks: Sequence[Mark], shown: Iterable[Shown], width: int) -> list[ByteArray]:

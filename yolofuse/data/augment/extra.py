@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from yolofuse.registry import Registry
 from yolofuse.types import PixelArray
 
 
@@ -20,5 +21,5 @@ class Augmentation(Protocol):
         """
 
 
-AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {}
+AUGMENTATIONS: Registry[Callable[..., Augmentation]] = Registry()
 """By the names of ``train.augment.extra``; add your own before a config names it."""
