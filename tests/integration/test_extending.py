@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,8 +38,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _run(code: str, folder: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
+def _run(code: str, folder: Path, package: Path = REPO) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(package), "OMP_NUM_THREADS": "1"}
     (folder / "example.py").write_text(code)
     ended = subprocess.run(
         [sys.executable, "example.py"], cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -128,6 +129,42 @@ def test_python_page__runs_from_top_to_bottom(folder: Path) -> None:
     _run("\n".join(examples.values()), folder)
     assert _config(folder)["model"]["cut"] == "late"
     assert json.loads((folder / "runs/mine/eval-val/report.json").read_text())["settings"]["nms"] == "IoU 0.6"
+
+
+_INSIDE = {
+    "A fusion block": ("nn/registries.py", "FUSIONS", "nn/scaled.py", "scaled", "ScaledSum"),
+    "A thermal augmentation": ("data/augment/extra.py", "AUGMENTATIONS", "data/augment/haze.py", "haze", "Haze"),
+    "A loss term": ("engine/loss_terms.py", "LOSS_TERMS", "engine/sparse.py", "sparse", "Sparse"),
+    "A metric in the report": ("eval/extra_metrics.py", "METRICS", "eval/found.py", "found", "found_per_image"),
+    "A detection head": ("nn/registries.py", "HEADS", "nn/deeper.py", "deeper", "deeper"),
+}
+"""Registry, its name, the new file, name and constructor of a part that is added to the project itself."""
+
+
+def test_inside_the_project__two_files_are_enough(folder: Path) -> None:
+    """The page's parts as parts of a copy of the package: an own file each, and a line in a registry."""
+    package = folder / "changed" / "yolofuse"
+    shutil.copytree(REPO / "yolofuse", package, ignore=shutil.ignore_patterns("__pycache__"))
+    for title, (registry, table, own, name, constructor) in _INSIDE.items():
+        code = EXAMPLES[title].partition(f"yolofuse.{table}[")[0]
+        (package / own).write_text(code)
+        file = package / registry
+        opening = re.search(rf"^{table}: .*= Registry\(", file.read_text(), re.MULTILINE)
+        assert opening is not None
+        place = f"yolofuse.{own.removesuffix('.py').replace('/', '.')}:{constructor}"
+        file.write_text(file.read_text().replace(opening[0], f'{opening[0]}{name}="{place}", '))
+    use = """
+import yolofuse
+run = yolofuse.train(
+    "mine.yaml", model={"fusion": {"name": "scaled", "gain": 0.7}, "head": "deeper"},
+    train={"augment": {"extra": ["haze"]}, "loss": {"extra": ["sparse"]}}, val={"metrics": "found"},
+)
+assert "found" in yolofuse.evaluate(run).report.extra
+detector = yolofuse.load_detector(run, "cpu").detector
+assert type(detector.fusion["4"]).__module__ == "yolofuse.nn.scaled"
+"""
+    _run(use, folder, folder / "changed")
+    assert float(_last_row(folder)["train/sparse"]) > 0
 
 
 def test_wrong_names_and_options__are_told(folder: Path) -> None:
