@@ -10,6 +10,7 @@ from yolofuse.config import load_config
 from yolofuse.engine.early_checks import check_early
 from yolofuse.errors import ConfigError, WeightsError
 from yolofuse.log import is_main_rank
+from yolofuse.run.folder import RunFolder
 
 
 def main(argv: list[str] | None = None, prog: str = "val_dual.py") -> int:
@@ -42,6 +43,8 @@ def main(argv: list[str] | None = None, prog: str = "val_dual.py") -> int:
         start = None if args.cfg is None else load_config(args.cfg, [*other_data, *overrides])
         if start is not None and is_main_rank():
             check_early(start)
+        if args.run is not None:
+            RunFolder(args.run).find_best()
         if args.weights is not None and not args.weights.exists():
             raise WeightsError(f"--weights: {args.weights}: no such file; check the path")
         # torch is loaded here: no error of the config waits for it

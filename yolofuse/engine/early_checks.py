@@ -62,7 +62,6 @@ def _check_weights(config: Config) -> None:
             continue
         try:
             Path(file).stat()
-        except OSError as error:
-            raise WeightsError(
-                f"weights.{name}: {str(file)[:300]}: cannot be read ({error.strerror}); check the path"
-            ) from error
+        except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
+            why = getattr(error, "strerror", None) or error
+            raise WeightsError(f"weights.{name}: {str(file)[:300]}: cannot be read ({why}); check the path") from None

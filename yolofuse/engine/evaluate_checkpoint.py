@@ -18,7 +18,7 @@ from yolofuse.engine.anchor_fit import with_fitted_anchors
 from yolofuse.engine.build import build_start, log_model
 from yolofuse.engine.dataloaders import load_split, windows_in
 from yolofuse.engine.evaluate_split import Evaluation, evaluate_split
-from yolofuse.engine.loaded_detector import LoadedDetector, best_weights, load_detector
+from yolofuse.engine.loaded_detector import LoadedDetector, load_detector
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import DataError
 from yolofuse.eval.coco_backends import backend_version
@@ -49,7 +49,7 @@ def evaluate_run(
     run: Path, overrides: Sequence[str] = (), *, split: str | None = None, out: Path | None = None
 ) -> EvalOutcome | None:
     """Evaluate the best weights of a run; None on every rank but 0."""
-    return evaluate_checkpoint(best_weights(run), overrides, split=split, out=out)
+    return evaluate_checkpoint(RunFolder(run).find_best(), overrides, split=split, out=out)
 
 
 def evaluate_start(config: Config, *, split: str | None = None, out: Path | None = None) -> EvalOutcome | None:

@@ -19,7 +19,7 @@ from yolofuse.data.images.decode import inspect_image
 from yolofuse.data.images.read_pair import read_pair, to_bytes
 from yolofuse.distributed.ranks import pick_device
 from yolofuse.engine.evaluate_split import predict_batch
-from yolofuse.errors import ConfigError, DataError, RunError, WeightsError
+from yolofuse.errors import ConfigError, DataError, WeightsError
 from yolofuse.model import Detector, build_detector
 from yolofuse.run.folder import RunFolder
 from yolofuse.types import ByteArray, Detections, Modality, PairFormat, PairRecord
@@ -135,19 +135,6 @@ def _size_hw(file: Path, modality: Modality, pair_format: PairFormat) -> tuple[i
     return info.height, info.width
 
 
-def best_weights(run: Path) -> Path:
-    """Return the best weights of a run.
-
-    Raises:
-        RunError: If there is no run, or no epoch of it was evaluated.
-    """
-    folder = RunFolder(run)
-    if not folder.best.exists():
-        folder.load_config()
-        raise RunError(f"{run}: no best.pt yet: no epoch was evaluated; resume it with --resume {run}")
-    return folder.best
-
-
 def load_detector(source: Path, overrides: Sequence[str] = (), device: str = "cpu") -> LoadedDetector:
     """Load the detector of a run (its best weights) or of a checkpoint, with its EMA weights, in eval mode.
 
@@ -161,7 +148,7 @@ def load_detector(source: Path, overrides: Sequence[str] = (), device: str = "cp
         RunError: If the folder is no run, or has no best weights yet.
         WeightsError: If the checkpoint is missing, damaged or not one of yolofuse.
     """
-    weights = best_weights(source) if source.is_dir() else source
+    weights = RunFolder(source).find_best() if source.is_dir() else source
     content = load_checkpoint(weights, needs=("config", "names", "ema", "epoch", "data_hash"))
     fixed = {"model", "weights", "init"}
     touched = [word for word in overrides if word.split(".")[0] in fixed and not word.startswith("model.merge=")]

@@ -103,6 +103,17 @@ class RunFolder:
         config = load_config(self.config, overrides)
         return config.model_copy(update={"train": config.train.model_copy(update={"run": str(self.path)})})
 
+    def find_best(self) -> Path:
+        """Return the file of the best weights.
+
+        Raises:
+            RunError: If there is no run, or no epoch of it was evaluated.
+        """
+        if not self.best.exists():
+            self.load_config()
+            raise RunError(f"{self.path}: no best.pt yet: no epoch was evaluated; resume it with --resume {self.path}")
+        return self.best
+
     def read_micro_batches(self) -> int:
         """Return how many micro-batches each batch is split into after an out-of-memory error; 1 without one.
 

@@ -56,6 +56,7 @@ def _run(*words: str) -> tuple[int, str, str, float]:
         (("train", "--cfg", CONFIG, "weights.pretrained=nosuch.pt"), 2, "nosuch.pt: cannot be read (No such file"),
         (("probe", "--cfg", CONFIG, "val.metrics=x"), 2, "val.metrics: unknown name 'x'"),
         (("val", "--cfg", CONFIG, "weights.rgb=nosuch.pt"), 2, "weights.rgb"),
+        (("val", "--run", "nosuch"), 2, "nosuch: no run here"),
         (("val", "--weights", "nosuch.pt", "--data", "d.yaml"), 2, "nosuch.pt: no such file"),
         (("submit", "--cfg", CONFIG, "--gpus", "1", "model.fusion=gatd"), 2, "did you mean gated?"),
         (("submit", "--cfg", CONFIG, "--nodes", "1", "--gpus", "1", "model.cuts=3"), 2, "model.cuts: unknown key"),
