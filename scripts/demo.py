@@ -93,7 +93,19 @@ def demo(overrides: Sequence[str]) -> None:
     save_comparison_image(views, columns, pairs.names, image)
     save_text(runs / "comparison.csv", csv_text(_comparison_rows(reports)))
     print(f"\n{_format_comparison(reports)}")
-    print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes. See {image}")
+    print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes. See {image}\n\n{_next_steps()}")
+
+
+def _next_steps() -> str:
+    """Return the two commands that begin with a user's own pairs."""
+    python = Path(sys.executable)
+    if python.is_relative_to(REPO):
+        python = python.relative_to(REPO)
+    return (
+        "With your own pairs, after filling in copies of configs/data/custom.yaml and configs/custom.yaml:\n"
+        f"  {python.with_name('yolofuse')} check --data my_data.yaml --out runs/check\n"
+        f"  {python} train_dual.py --cfg my.yaml"
+    )
 
 
 def _format_comparison(reports: Sequence[EvalReport]) -> str:
