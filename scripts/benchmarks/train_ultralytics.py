@@ -20,14 +20,7 @@ from yolofuse.engine.diagnostics.profiler import Profile, profile_span
 
 def main() -> None:
     """Train until the parent process sends ``quit``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, required=True, help="data set written by benchmarks/train.py")
-    parser.add_argument("--base", required=True)
-    for name in ("--imgsz", "--batch", "--workers", "--threads", "--epochs", "--settle", "--steps", "--profile"):
-        parser.add_argument(name, type=int, required=True)
-    for name in ("--device", "--precision", "--compile", "--cache"):
-        parser.add_argument(name, required=True)
-    args = parser.parse_args()
+    args = _parse_args()
     answers = take_stdout()
 
     from ultralytics.models.yolo.detect import DetectionTrainer
@@ -36,33 +29,47 @@ def main() -> None:
     scratch = args.root / f"ultralytics-{args.base}"
     profile = Profile(scratch, args.profile, device)
     turns = Turns(device, args.settle, args.steps, answers, facts=lambda: {"profile": str(scratch)})
-    trainer: Any = DetectionTrainer(
-        overrides={
-            "model": f"{args.base}.yaml",
-            "data": str(args.root / "ultralytics.yaml"),
-            "project": str(scratch),
-            "imgsz": args.imgsz,
-            "batch": args.batch,
-            "nbs": args.batch,
-            "epochs": args.epochs,
-            "workers": args.workers,
-            "device": args.device.removeprefix("cuda:"),
-            "amp": {"fp32": False, "bf16": "bf16"}[args.precision],
-            "compile": args.compile != "none",
-            "cache": False if args.cache == "none" else args.cache,
-            "optimizer": "SGD",
-            "lr0": 1e-4,
-            "warmup_epochs": 0,
-            "close_mosaic": 0,
-            "patience": 0,
-            "deterministic": False,
-            "val": False,
-            "save": False,
-            "plots": False,
-            "pretrained": False,
-            "verbose": False,
-        }
-    )
+    trainer: Any = DetectionTrainer(overrides=_options(args, scratch))
+    _time_steps(trainer, turns, profile, None if device.type == "cuda" else args.threads)
+    with profile:
+        trainer.train()
+
+
+def _parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, required=True, help="data set written by benchmarks/train.py")
+    parser.add_argument("--base", required=True)
+    for name in ("--imgsz", "--batch", "--workers", "--threads", "--epochs", "--settle", "--steps", "--profile"):
+        parser.add_argument(name, type=int, required=True)
+    for name in ("--device", "--precision", "--compile", "--cache"):
+        parser.add_argument(name, required=True)
+    return parser.parse_args()
+
+
+def _options(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """Return the trainer's options: those of our loop, and no work that our loop does not do."""
+    return {
+        "model": f"{args.base}.yaml",
+        "data": str(args.root / "ultralytics.yaml"),
+        "project": str(scratch),
+        "imgsz": args.imgsz,
+        "batch": args.batch,
+        "nbs": args.batch,
+        "epochs": args.epochs,
+        "workers": args.workers,
+        "device": args.device.removeprefix("cuda:"),
+        "amp": {"fp32": False, "bf16": "bf16"}[args.precision],
+        "compile": args.compile != "none",
+        "cache": False if args.cache == "none" else args.cache,
+        "optimizer": "SGD",
+        "lr0": 1e-4,
+        **dict.fromkeys(("warmup_epochs", "close_mosaic", "patience"), 0),
+        **dict.fromkeys(("deterministic", "val", "save", "plots", "pretrained", "verbose"), False),
+    }
+
+
+def _time_steps(trainer: Any, turns: Turns, profile: Profile, threads: int | None) -> None:
+    """Make the trainer tell ``turns`` of each step, and how long it waited for data; set its threads on the CPU."""
     waiting_since = 0.0
     preprocess = trainer.preprocess_batch
 
@@ -74,6 +81,12 @@ def main() -> None:
         turns.data_s += time.perf_counter() - started
         return on_device
 
+    def started(_: Any) -> None:
+        nonlocal waiting_since
+        if threads is not None:
+            torch.set_num_threads(threads)
+        waiting_since = time.perf_counter()
+
     def batch_ready(_: Any) -> None:
         turns.data_s += time.perf_counter() - waiting_since
 
@@ -83,18 +96,10 @@ def main() -> None:
         turns.step_done()
         waiting_since = time.perf_counter()
 
-    def started(_: Any) -> None:
-        nonlocal waiting_since
-        if device.type == "cpu":
-            torch.set_num_threads(args.threads)
-        waiting_since = time.perf_counter()
-
     trainer.preprocess_batch = timed_preprocess
     trainer.add_callback("on_train_start", started)
     trainer.add_callback("on_train_batch_start", batch_ready)
     trainer.add_callback("on_train_batch_end", step_done)
-    with profile:
-        trainer.train()
 
 
 if __name__ == "__main__":
