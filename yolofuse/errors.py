@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 _MAX_LISTED = 20
 
@@ -37,11 +38,13 @@ class RunStopped(Exception):  # noqa: N818 - not an error: requested
 
     Attributes:
         signal: Name of the signal that requested it.
+        run: Folder of the run.
     """
 
-    def __init__(self, signal: str, message: str) -> None:
+    def __init__(self, signal: str, message: str, run: Path) -> None:
         super().__init__(message)
         self.signal = signal
+        self.run = run
 
 
 def listing(where: str, problems: Sequence[str], noun: str = "problem") -> str:

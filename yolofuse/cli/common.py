@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from yolofuse.log import printed_log
 
 USER_ERROR = 2
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 STOPPED = 75
 """EX_TEMPFAIL of sysexits.h: a temporary failure, try again. torchrun turns it into 1."""
 
@@ -23,7 +25,7 @@ def run_command(command: Callable[[], int | None], on_interrupt: str = "") -> in
 
     Args:
         command: The command; it returns an exit code or None for 0.
-        on_interrupt: Added to the message when a run is stopped.
+        on_interrupt: Added to the message when a run is stopped; "" for how it is resumed.
     """
     try:
         with printed_log():
@@ -33,8 +35,11 @@ def run_command(command: Callable[[], int | None], on_interrupt: str = "") -> in
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
     except RunStopped as stopped:
-        print(f"{stopped}{on_interrupt}", file=sys.stderr)
+        print(f"{stopped}{on_interrupt or f'; resume with --resume {stopped.run}'}", file=sys.stderr)
         return INTERRUPTED if stopped.signal == "SIGINT" else STOPPED
+    except BrokenPipeError:  # what reads the output has ended, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's exit fails at flushing
+        return BROKEN_PIPE
     except KeyboardInterrupt:
         print(f"interrupted{on_interrupt}", file=sys.stderr)
         return INTERRUPTED
@@ -60,6 +65,10 @@ class Parser(argparse.ArgumentParser):
         """
         args, rest = self.parse_known_args(argv)
         options = [word for word in rest if word.startswith("-")]
+        files = [word for word in rest if word not in options and "=" not in word]
+        if files:
+            hint = f"; did you mean --cfg {files[0]}?" if files[0].endswith((".yaml", ".yml")) else ""
+            self.error(f"{files[0]!r} is not section.key=value{hint}")
         if options:
             self.error(listing("command line", [f"unknown option {word}" for word in options]))
         return args, rest

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from yolofuse.cli.common import run_as_module, run_command
 from yolofuse.errors import DataError
-from yolofuse.eval.bootstrap import Difference, compare
+from yolofuse.eval.bootstrap import Difference, compare, shared_classes
 from yolofuse.eval.report import read_predictions
 from yolofuse.files import save_json
 from yolofuse.tables import text_table
+
+_FEW_IMAGES = 10
+"""Draws of fewer images than this are too alike for an interval to hold what it promises."""
 
 
 def main(argv: list[str] | None = None, prog: str = "yolofuse compare") -> int:
@@ -30,16 +33,20 @@ def main(argv: list[str] | None = None, prog: str = "yolofuse compare") -> int:
         parser.error("--resamples: must be at least 1")
 
     def command() -> None:
-        (truth, a), (truth_b, b) = (read_predictions(_folder(path)) for path in (args.a, args.b))
-        if truth != truth_b:
-            raise DataError(
-                f"{args.a} and {args.b}: not the same pairs, labels and classes; evaluate both on one split"
-            )
+        folders = [_folder(path) for path in (args.a, args.b)]
+        for folder in folders:
+            _warn_if_older(folder)
+        both = [read_predictions(folder) for folder in folders]
         try:
+            truth, a, b = shared_classes(*both)
             found = compare(truth, [a], [b], resamples=args.resamples, seed=args.seed)
+        except DataError as error:
+            raise DataError(f"{args.a} and {args.b}: {error}") from None
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{args.a}, {args.b}: damaged predictions ({error}); write them again") from error
         print(_format(found))
+        if any(len(truth["categories"]) < len(whole["categories"]) for whole, _ in both):
+            print(f"\nof the classes that both have: {', '.join(c['name'] for c in truth['categories'])}")
         print(f"\n95 % interval of B - A over {args.resamples} draws of {len(truth['images'])} images")
         if args.out is not None:
             rows = {d.name: {"a": d.a, "b": d.b, "low": d.low, "high": d.high} for d in found}
@@ -55,12 +62,21 @@ def _folder(path: Path) -> Path:
     raise DataError(f"{path}: holds no predictions.json and ground_truth.json; write them with val_dual.py")
 
 
+def _warn_if_older(folder: Path) -> None:
+    """Tell if a run has other weights than those that were evaluated in its folder."""
+    best = folder.parent / "weights" / "best.pt"
+    if best.is_file() and best.stat().st_mtime > (folder / "predictions.json").stat().st_mtime:
+        advice = f"evaluate that with val_dual.py --run {folder.parent}"
+        print(f"warning: {folder}: older than {best}; {advice}", file=sys.stderr)
+
+
 def _format(differences: list[Difference]) -> str:
-    rows = [
-        [d.name, f"{d.a:.4f}", f"{d.b:.4f}", f"{d.b - d.a:+.4f}", f"{d.low:+.4f} .. {d.high:+.4f}", d.verdict]
-        for d in differences
-    ]
-    return text_table([["metric", "A", "B", "B - A", "95 % interval", ""], *rows])
+    rows = []
+    for d in differences:
+        interval = f"{d.low:+.4f} .. {d.high:+.4f}"
+        verdict = d.verdict + (f" (few images: {d.num_images})" if d.num_images < _FEW_IMAGES else "")
+        rows.append([d.name, f"{d.a:.4f}", f"{d.b:.4f}", f"{d.b - d.a:+.4f}", interval, str(d.num_boxes), verdict])
+    return text_table([["metric", "A", "B", "B - A", "95 % interval", "boxes", ""], *rows])
 
 
 if __name__ == "__main__":

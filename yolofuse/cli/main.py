@@ -33,6 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     if name == "--version":
         print(f"yolofuse {yolofuse.__version__}")
         return 0
+    if name in {"predict", "export"}:
+        print(f"error: there is no {name!r} command yet; from Python, yolofuse.load_detector detects", file=sys.stderr)
+        return USER_ERROR
     if name not in COMMANDS:
         print(f"error: {name!r}: no such command{did_you_mean(name, COMMANDS)}\n\n{_help()}", file=sys.stderr)
         return USER_ERROR

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None, prog: str = "train_dual.py") -> int:
             )
         _train(RunFolder(args.resume).load_config(overrides), "always", args.force)
 
-    return run_command(command, on_interrupt="; resume with --resume and the run's folder")
+    return run_command(command)
 
 
 def _train(config: Config, resume: Literal["never", "auto", "always"], force: bool) -> None:

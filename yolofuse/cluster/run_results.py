@@ -99,7 +99,8 @@ def _read_results(path: Path) -> tuple[int, dict[str, float]]:
         evaluated = [{name: float(row[f"val/{name}"]) for name in METRICS} for row in rows if row["val/AP"]]
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise RunError(f"{path}: not a run's results ({error!r})") from error
-    return len(rows), max(evaluated, key=lambda metrics: metrics["AP"], default={})
+    trained = [row for row in rows if row["epoch"] != "0"]  # the model before training is epoch 0
+    return len(trained), max(evaluated, key=lambda metrics: metrics["AP"], default={})
 
 
 def _read_report(path: Path) -> dict[str, float]:

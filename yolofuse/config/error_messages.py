@@ -14,6 +14,24 @@ from yolofuse.errors import closest
 
 _Model = type[BaseModel]
 
+SYNONYMS = {
+    "lr": "lr0",
+    "learning_rate": "lr0",
+    "batch_size": "batch",
+    "img_size": "imgsz",
+    "nbs": "nominal_batch",
+    "amp": "precision",
+    "name": "run",
+    "project": "run",
+    "cos_lr": "schedule",
+    "fliplr": "flip_lr",
+    "flipud": "flip_ud",
+    "rect": "letterbox",
+    "data": "descriptor",
+    "single_cls": "single_class",
+}
+"""Other names of options, ultralytics' among them: suggested before names that are spelt alike."""
+
 
 def format_errors(
     error: ValidationError,
@@ -143,6 +161,9 @@ def _suggest(key: str, section: _Model, root: _Model) -> str:
     prefix, dot, last = key.rpartition(".")
     known = list(_fields(section))
     keys = list(_all_keys(root))
+    synonym = SYNONYMS.get(last)
+    if synonym in known:
+        return f"; did you mean {prefix}{dot}{synonym}?"
     best = [f"{prefix}{dot}{name}" for name in closest(last, known)]
     best = best or [name for name in keys if name.rpartition(".")[2] == last] or closest(key, keys)
     return f"; did you mean {best[0]}?" if best else f"; known here: {', '.join(known) or 'nothing'}"

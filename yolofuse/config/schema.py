@@ -34,6 +34,12 @@ def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _class_name(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("give the name of the one class, such as vehicle")
+    return value
+
+
 class DataConfig(Section):
     """The data set, and how it is read."""
 
@@ -47,8 +53,9 @@ class DataConfig(Section):
     """Split that is evaluated during training, and by ``val_dual.py`` unless it is given ``--split``."""
     classes: tuple[str, ...] = ()
     """Classes that are trained and evaluated, by name and in this order; boxes of others are left out. Empty: all."""
-    single_class: str | None = None
-    """Name of the one class that all of these become. None: they stay apart."""
+    single_class: Annotated[str, BeforeValidator(_class_name)] | None = None
+    """Name of the one class that all of these become; weights that know a class of that name keep their head's rows,
+    for another name see ``weights.class_map``. None: they stay apart."""
     workers: Annotated[int, Field(ge=0, le=64)] = 2
     """Processes that load training batches, and as many for evaluation, on each rank. 0: the training process loads."""
     cache_dir: AbsolutePath | None = None

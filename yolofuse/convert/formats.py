@@ -37,6 +37,7 @@ class Format:
     title: str  # the data set's full name
     options: tuple[OptionArguments, ...] = ()  # the format's own, in the order of ``--help``
     label_format: LabelFormat = "yolo"  # how its labels are written unless the user chooses otherwise
+    has_class_names: bool = True  # False: its labels hold numbers, which --classes names
 
 
 def comma_list(text: str) -> tuple[str, ...]:
@@ -140,5 +141,5 @@ FORMATS = {
     "vedai": Format(plan_vedai, "VEDAI", _VEDAI),
     "voc": Format(plan_voc, "Pairs with Pascal VOC annotations", _VOC),
     "coco": Format(plan_coco, "Pairs with COCO annotations", _COCO),
-    "yolo": Format(plan_yolo, "Pairs with YOLO text labels", _YOLO),
+    "yolo": Format(plan_yolo, "Pairs with YOLO text labels", _YOLO, has_class_names=False),
 }

@@ -107,7 +107,7 @@ class ActiveRun:
         """
         if self.context.consensus.stop:
             name = self.stop.name or "another rank's signal"
-            raise RunStopped(name, f"stopped by {name} at step {self.state.step}")
+            raise RunStopped(name, f"stopped by {name} at step {self.state.step}", self.folder.path)
 
 
 def position(run: ActiveRun) -> dict[str, int]:

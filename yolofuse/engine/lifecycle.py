@@ -44,7 +44,7 @@ Resume = Literal["never", "auto", "always"]
 def open_run(
     config: Config, *, resume: Resume, force: bool, callbacks: Sequence[Callback] = ()
 ) -> Iterator[ActiveRun | None]:
-    """Start a run or resume it; None if it is finished already and ``resume`` is ``auto``.
+    """Start a run or resume it; None if it is to be resumed and is finished already.
 
     Args:
         config: The run.
@@ -62,8 +62,8 @@ def open_run(
         ranks = stack.enter_context(join_ranks(config.train.device))
         callbacks = [*make_loggers(config), *callbacks] if ranks.is_main else []
         was_started = ranks.from_main(folder.config.exists())
-        if resume == "auto" and not force and ranks.from_main(folder.finished.exists()):
-            log.info("%s: finished already", folder.path)
+        if resume != "never" and not force and ranks.from_main(folder.finished.exists()):
+            log.info("%s: finished already; to train longer: --resume %s --force train.epochs=N", *[folder.path] * 2)
             yield None
             return
         if resume == "always" or (resume == "auto" and was_started):

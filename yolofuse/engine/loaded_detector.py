@@ -102,7 +102,12 @@ class LoadedDetector:
                 had = f"{len(self.formats)} formats" if self.formats else "a format that an older run did not save"
                 raise ConfigError(f"the training pairs had {had}; give pair_format")
             (pair_format,) = self.formats
-        rgb, ir = (None if file is None else Path(file) for file in pair)
+        try:
+            rgb, ir = (None if file is None else Path(file) for file in pair)
+        except (TypeError, ValueError):
+            raise DataError(
+                f"pair {number}: a pair is (RGB file, IR file), paths or None, and preprocess takes a list of pairs"
+            ) from None
         known = rgb or ir
         if known is None:
             raise DataError(f"pair {number}: has neither an RGB nor an IR file")

@@ -260,7 +260,10 @@ def _finish(run: ActiveRun) -> None:
         run.log_event("finished")
         if not state.best_epoch and state.history[0]["epoch"] == 0:
             log.info("no epoch was better than the start: best.pt is the model before training")
-        log.info("best AP %.4f at epoch %d; run in %s", state.best_ap, state.best_epoch, folder.path)
+        log.info(
+            "best AP %.4f at epoch %d; run in %s; evaluate it: val_dual.py --run %s",
+            *(state.best_ap, state.best_epoch, folder.path, folder.path),
+        )
     run.context.ranks.barrier()
 
 

@@ -32,6 +32,8 @@ class Difference:
         b: The metric of B, likewise.
         low: Lower end of the interval.
         high: Upper end of the interval.
+        num_images: Images with a box of these classes: with few of them the interval is too narrow.
+        num_boxes: Boxes of these classes.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Difference:
     b: float
     low: float
     high: float
+    num_images: int
+    num_boxes: int
 
     @property
     def verdict(self) -> str:
@@ -87,11 +91,63 @@ def compare(
         before, after = (_mean_metrics(side, names, weights) for side in sides)
         draws.append(after - before)
     spread = np.concatenate(draws, axis=1)  # (metrics, resamples)
-    labels = ["AP", "AP50", *(f"{name} {metric}" for name in names for metric in ("AP", "AP50"))]
+    by_class = {name: sides[0][0][name].num_truth for name in names}  # boxes in each image
+    boxes = {"": np.sum([*by_class.values()], axis=0)} | {f"{name} ": counts for name, counts in by_class.items()}
+    labels = [(prefix, metric) for prefix in boxes for metric in ("AP", "AP50")]
     return [
-        Difference(label, float(points[0][i, 0]), float(points[1][i, 0]), *_interval(spread[i]))
-        for i, label in enumerate(labels)
+        Difference(
+            prefix + metric,
+            float(points[0][i, 0]),
+            float(points[1][i, 0]),
+            *_interval(spread[i]),
+            num_images=int(np.count_nonzero(boxes[prefix])),
+            num_boxes=int(boxes[prefix].sum()),
+        )
+        for i, (prefix, metric) in enumerate(labels)
     ]
+
+
+def shared_classes(
+    a: tuple[Mapping[str, Any], Predictions], b: tuple[Mapping[str, Any], Predictions]
+) -> tuple[Mapping[str, Any], Predictions, Predictions]:
+    """Return labels and both predictions of the classes that two evaluations have in common, numbered as in A.
+
+    Args:
+        a: COCO JSON of the labels, and rows of a result file.
+        b: The same of the other evaluation.
+
+    Raises:
+        DataError: If the images, their labels of a class, or all classes differ.
+    """
+    (truth, rows), (truth_b, rows_b) = a, b
+    if truth == truth_b:
+        return truth, rows, rows_b
+    files, files_b = (
+        [(image["id"], image["file_name"]) for image in side.get("images", ())] for side in (truth, truth_b)
+    )
+    if files != files_b:
+        raise DataError(f"not the same pairs ({len(files)} and {len(files_b)} images); evaluate both on one split")
+    number, number_b = ({c["name"]: c["id"] for c in side.get("categories", ())} for side in (truth, truth_b))
+    shared = [name for name in number if name in number_b]
+    if not shared:
+        raise DataError(f"no class in common ({', '.join(number)} and {', '.join(number_b)})")
+    for name in shared:
+        if _boxes_of(truth, number[name]) != _boxes_of(truth_b, number_b[name]):
+            raise DataError(f"not the same labels of {name}; evaluate both on one split")
+    ours = {number_b[name]: number[name] for name in shared}
+    kept = {number[name] for name in shared}
+    categories = [c for c in truth["categories"] if c["id"] in kept]
+    annotations = [row for row in truth["annotations"] if row["category_id"] in kept]
+    return (
+        {**truth, "categories": categories, "annotations": annotations},
+        [row for row in rows if row["category_id"] in kept],
+        [{**row, "category_id": ours[row["category_id"]]} for row in rows_b if row["category_id"] in ours],
+    )
+
+
+def _boxes_of(truth: Mapping[str, Any], category_id: int) -> list[tuple[Any, ...]]:
+    rows = (row for row in truth["annotations"] if row["category_id"] == category_id)
+    return sorted((row["image_id"], *row["bbox"], row["iscrowd"]) for row in rows)
 
 
 def _interval(differences: Doubles) -> tuple[float, float]:

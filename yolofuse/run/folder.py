@@ -99,7 +99,9 @@ class RunFolder:
         from yolofuse.config import load_config
 
         if not self.config.is_file():
-            raise RunError(f"{self.path}: no run here (config.yaml is missing); give the folder that train.run named")
+            outer = next((path for path in self.path.parents[:2] if (path / "config.yaml").is_file()), None)
+            advice = "give the folder that train.run named" if outer is None else f"did you mean {outer}?"
+            raise RunError(f"{self.path}: no run here (config.yaml is missing); {advice}")
         config = load_config(self.config, overrides)
         return config.model_copy(update={"train": config.train.model_copy(update={"run": str(self.path)})})
 

@@ -50,7 +50,8 @@ def save_curves(history: Sequence[Mapping[str, float | None]], out_path: Path) -
     title = "loss (dashed: validation)" if of_val else "training loss"
     _plot(loss, title, losses | of_val, colours)
     _plot(accuracy, "validation AP", {name: curves[name] for name in _AP_COLOURS if name in curves}, _AP_COLOURS)
-    accuracy.set_ylim(0, 1)
+    highest = max((value for name in _AP_COLOURS for value in curves.get(name, ((), ()))[1]), default=1.0)
+    accuracy.set_ylim(0, min(max(1.2 * highest, 0.05), 1))
     _plot(rate, "learning rate", {name: curve for name, curve in curves.items() if name.startswith("lr")}, {})
     save_figure(figure, out_path)
 

@@ -149,6 +149,9 @@ def build_report(
 
 def _find_warnings(report: WeightsReport) -> Iterable[str]:
     parts = list(dict.fromkeys(record.part for record in report.records))
+    if report.classes and not report.knows_classes:
+        example = f"weights.class_map={{{report.classes[0].name}: ONE OF THE WEIGHTS}}"
+        yield f"the head of the weights knows no class of the data by name; {example} uses its rows"
     for part in parts:
         source = report.sources.get(part)
         if source is None or part == "fusion":

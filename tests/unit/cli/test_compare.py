@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def test_compare__prints_and_writes_the_interval(tmp_path: Path, capsys: pytest.
     assert "AP50" in printed
     assert "car AP50" in printed
     assert printed.count("B is better") == 6
+    assert printed.count("(few images: 2)") == 4
+    assert printed.count("(few images: 4)") == 2
     assert "over 50 draws of 4 images" in printed
     rows = json.loads(out.read_text())["differences"]
     assert rows["AP50"] == {"a": 0.0, "b": pytest.approx(1.0), "low": pytest.approx(1.0), "high": pytest.approx(1.0)}
@@ -45,7 +48,7 @@ def test_compare__prints_and_writes_the_interval(tmp_path: Path, capsys: pytest.
         (lambda b: (b / "predictions.json").unlink(), "holds no predictions.json and ground_truth.json"),
         (lambda b: (b / "predictions.json").write_text("{"), "cannot read the evaluation"),
         (lambda b: (b / "predictions.json").write_text('[{"image_id": 9}]'), "damaged predictions"),
-        (lambda b: (b / "ground_truth.json").write_text('{"images": []}'), "not the same pairs, labels and classes"),
+        (lambda b: (b / "ground_truth.json").write_text('{"images": []}'), "not the same pairs (4 and 0 images)"),
     ],
     ids=["missing", "damaged", "of-no-image", "other-data"],
 )
@@ -56,3 +59,36 @@ def test_compare__refuses_what_cannot_be_compared(
     change(b)
     assert compare.main([str(a), str(b)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_compare__of_other_classes_looks_at_those_in_common(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """B has a class less, which A numbers first, and another one."""
+    a, b = _write(tmp_path / "a", shift=30), _write(tmp_path / "b", shift=0, names=("bus", "car"))
+    truth, found = (json.loads((b / name).read_text()) for name in ("ground_truth.json", "predictions.json"))
+    truth["annotations"] = [row for row in truth["annotations"] if row["category_id"] == 2]
+    truth["categories"] = [{"id": 1, "name": "car"}, {"id": 2, "name": "bus"}]
+    for row in truth["annotations"] + found:
+        row["category_id"] = 3 - row["category_id"]
+    (b / "ground_truth.json").write_text(json.dumps(truth))
+    (b / "predictions.json").write_text(json.dumps(found))
+    assert compare.main([str(a), str(b), "--resamples", "20"]) == 0
+    printed = capsys.readouterr().out
+    assert "of the classes that both have: car" in printed
+    assert "person" not in printed
+    assert printed.count("B is better") == 4
+    (b / "ground_truth.json").write_text(json.dumps({**truth, "annotations": truth["annotations"][1:]}))
+    assert compare.main([str(a), str(b)]) == 2
+    assert "not the same labels of car" in capsys.readouterr().err
+    (b / "ground_truth.json").write_text(json.dumps({**truth, "categories": [{"id": 1, "name": "tram"}]}))
+    assert compare.main([str(a), str(b)]) == 2
+    assert "no class in common (person, car and tram)" in capsys.readouterr().err
+
+
+def test_compare__tells_of_weights_that_are_newer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = _write(tmp_path / "a", shift=3), _write(tmp_path / "run" / "eval-val", shift=0)
+    best = tmp_path / "run" / "weights" / "best.pt"
+    best.parent.mkdir()
+    best.touch()
+    os.utime(b / "predictions.json", (1, 1))
+    assert compare.main([str(a), str(b.parent), "--resamples", "5"]) == 0
+    assert f"older than {best}; evaluate that" in capsys.readouterr().err

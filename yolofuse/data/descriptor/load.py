@@ -42,6 +42,9 @@ def configured_descriptor(config: DataConfig) -> DatasetDescriptor:
         ConfigError: If the data set has not a class of that name.
         DataError: As of :func:`load_descriptor`.
     """
+    if not Path(config.descriptor).exists():
+        where = "a relative path starts at the working directory"
+        raise DataError(f"data.descriptor: {config.descriptor}: cannot be read (no such file); {where}")
     whole = load_descriptor(config.descriptor, config.root)
     unknown = [repr(name) + did_you_mean(name, whole.names) for name in config.classes if name not in whole.names]
     if unknown or len({*config.classes}) < len(config.classes):

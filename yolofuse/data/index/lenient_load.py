@@ -43,7 +43,7 @@ def load_pairs_with_problems(
     where = f"{descriptor.path} [{split}]"
     scan = scan_split(match_split(descriptor, split), verify=True, workers=workers, where=where)
     if not len(scan.good):
-        raise DataError(listing(where, [*map(str, scan.problems), "no pair is without an error"]))
+        raise DataError(listing(f"{where}: no pair is without an error", [*map(str, scan.problems)]))
     parts = select_pairs(scan.parts, scan.good)
     tags, tag_problems = collect_tags(parts)
     problems = [*scan.problems, *tag_problems]

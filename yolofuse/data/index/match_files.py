@@ -164,7 +164,9 @@ def _select_listed(file: Path, matches: Matches, lonely: Collection[str]) -> Mat
         found = index.find(name)
         if found is None:
             stem = os.path.splitext(name)[0]
-            why = "has no partner" if name in lonely or stem in lonely else "matches no pair, or more than one"
+            why = "matches no pair, or more than one"
+            if name in lonely or stem in lonely:
+                why = "only one of its images is there, by that name; pairs of other names are listed in a manifest"
             matches.problems.append(Problem("list", name, f"{file}:{number}: {join_names([name])}: {why}"))
         else:
             wanted.add(found)
