@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -67,23 +67,24 @@ def _models() -> Path:
     return Path(package.origin).parent / "cfg" / "models"
 
 
-@lru_cache(maxsize=1)
-def _catalogue() -> dict[str, Base]:
-    """List every detection model that the installed ultralytics can build, by its name with size."""
-    found: dict[str, Base] = {}
-    for file in sorted(_models().rglob("yolo*.yaml")):
-        parts = _NAME.fullmatch(file.stem)
-        content = _read(file)
-        if parts is None or content["head"][-1][2] not in _HEADS:
-            continue
-        scales = list(content.get("scales") or {})
-        if parts["size"] or not scales:
-            found[file.stem] = Base(file.stem, file, scales[0] if scales else "")
-        else:
-            for scale in scales:
-                name = f"{parts['family']}{scale}{parts['variant']}"
-                found[name] = Base(name, file, scale)
-    return found
+@cache
+def _bases_of(file: Path) -> dict[str, Base]:
+    """List the detection models of one YAML, by their names with size; none if it is of another task."""
+    parts = _NAME.fullmatch(file.stem)
+    content = _read(file)
+    if parts is None or content["head"][-1][2] not in _HEADS:
+        return {}
+    scales = list(content.get("scales") or {})
+    if parts["size"] or not scales:
+        return {file.stem: Base(file.stem, file, scales[0] if scales else "")}
+    names = {f"{parts['family']}{scale}{parts['variant']}": scale for scale in scales}
+    return {name: Base(name, file, scale) for name, scale in names.items()}
+
+
+def _catalogue(*stems: str) -> dict[str, Base]:
+    """List the detection models that the installed ultralytics can build, all or those of some files, by name."""
+    files = (file for file in sorted(_models().rglob("yolo*.yaml")) if not stems or file.stem in stems)
+    return {name: base for file in files for name, base in _bases_of(file).items()}
 
 
 def list_bases() -> list[str]:
@@ -97,10 +98,11 @@ def resolve_base(name: str) -> Base:
     Raises:
         ConfigError: If the family or the size is unknown, or the size is missing (ultralytics would build ``n``).
     """
-    catalogue = _catalogue()
-    if name in catalogue:
-        return catalogue[name]
     parts = _NAME.fullmatch(name)
+    known = _catalogue(name, f"{parts['family']}{parts['variant']}") if parts else {}  # to read all files takes longer
+    if name in known:
+        return known[name]
+    catalogue = _catalogue()
     if parts is not None:
         family = [known for known in catalogue if _same_family(known, parts["family"], parts["variant"])]
         if family:

@@ -36,7 +36,7 @@ def _add_common(parser: argparse.ArgumentParser, known: Format) -> None:
     drop_help = "further classes to leave out; they are counted"
     if not known.has_class_names:
         classes_help = "names of the class numbers 0, 1, 2, ... (required); to train on some of them: data.classes"
-        drop_help = argparse.SUPPRESS
+        drop_help = "does not apply"
     add("--classes", type=comma_list, metavar="A,B", help=classes_help)
     add("--drop", type=comma_list, default=(), metavar="A,B", help=drop_help)
     add("--any-size", action="store_true", help="accept annotations that give an image another size than it has")

@@ -10,8 +10,8 @@ import pytest
 
 REPO = Path(__file__).parents[3]
 CONFIG = str(REPO / "configs" / "demo.yaml")
-SECONDS = 0.8
-"""Bound of a command's processor time. Aim: 0.5 s; measured: 0.25 to 0.36 s; the rest is for slower machines."""
+SECONDS = 1.2
+"""Bound of a command's processor time. Aim: 0.5 s; the rest is for slow and busy machines. Loading torch takes 2 s."""
 MODULES = ("torch", "ultralytics", "cv2", "matplotlib")
 RUN = f"""
 import os, runpy, sys

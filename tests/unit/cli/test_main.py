@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,29 @@ def test_command__answers_under_its_own_name(name: str, capsys: pytest.CaptureFi
 def test_unknown_command__is_told_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["trian"]) == 2
     assert "did you mean train?" in capsys.readouterr().err
+
+
+def test_predict__is_told_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict"]) == 2
+    assert "yolofuse.load_detector" in capsys.readouterr().err
+
+
+def test_file__without_its_option_is_told_the_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", "my.yaml"])
+    assert ended.value.code == 2
+    assert "did you mean --cfg my.yaml?" in capsys.readouterr().err
+
+
+def test_output__that_nobody_reads_ends_a_command_without_a_traceback() -> None:
+    code = "from yolofuse.cli.common import run_command; run_command(lambda: print('x' * 10_000_000))"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.read(1) == b"x"
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) == 0  # the code of the script, which ignores run_command's
 
 
 def test_exit_code__is_the_commands(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from yolofuse.cluster.run_results import find_runs, read_run
 from yolofuse.config import dump_config, load_config
 from yolofuse.errors import RunError
 from yolofuse.files import save_text
+from yolofuse.tables import csv_text
 
 
 def test_find_runs__includes_those_that_were_only_submitted(tmp_path: Path) -> None:
@@ -21,6 +22,13 @@ def test_find_runs__includes_those_that_were_only_submitted(tmp_path: Path) -> N
     results = read_run(waiting)
     assert (results.state, results.epochs, results.wall_s) == ("submitted", 0, None)
     assert read_run(run).state == "finished"
+
+
+def test_read_run__the_model_before_training_is_no_epoch(tmp_path: Path) -> None:
+    run = write_run(tmp_path, 0, 0.3)
+    rows = [{"epoch": epoch, **{f"val/{name}": 0.1 for name in ("AP", "AP50", "AP75")}} for epoch in range(4)]
+    save_text(run / "results.csv", csv_text(rows))
+    assert read_run(run).epochs == 3
 
 
 def test_read_run__a_killed_run_counts_until_it_was_last_seen(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from yolofuse.config import Config, ModelConfig, dump_config
+from yolofuse.config.error_messages import SYNONYMS
 from yolofuse.config.field_types import part_name, part_options
-from yolofuse.config.load import plain_config, validate_config
+from yolofuse.config.load import flat_options, plain_config, validate_config
 from yolofuse.errors import ConfigError
 
 
@@ -62,3 +63,25 @@ def test_combinations__add_cannot_start_as_one_stream(fusion: Any) -> None:
 
 def test_model__is_hashable_and_defaults_to_concat() -> None:
     assert hash(ModelConfig()) == hash(ModelConfig(fusion="concat"))
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.lr=0.1", "train.lr: unknown key; did you mean train.lr0?"),
+        ("train.nbs=64", "train.nbs: unknown key; did you mean train.nominal_batch?"),
+        ("train.augment.fliplr=0.5", "train.augment.fliplr: unknown key; did you mean train.augment.flip_lr?"),
+        ("data.single_class=true", "data.single_class: give the name of the one class, such as vehicle"),
+    ],
+)
+def test_names__of_other_trainers_are_answered_with_ours(override: str, expected: str) -> None:
+    raw = {"data": {"descriptor": "x.yaml"}, "train": {"run": "r"}}
+    with pytest.raises(ConfigError) as caught:
+        validate_config(raw, [override], where="here")
+    assert expected in str(caught.value)
+
+
+def test_synonyms__name_options() -> None:
+    options = {name.rpartition(".")[2] for name in flat_options(config_of())}
+    assert set(SYNONYMS.values()) <= options
+    assert not set(SYNONYMS) & options

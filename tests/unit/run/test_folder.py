@@ -37,6 +37,13 @@ def test_create__writes_a_config_that_load_config_reads_and_refuses_a_used_folde
         folder.create(config)
 
 
+def test_file__in_a_run_is_told_its_folder(folder: RunFolder) -> None:
+    config = Config.model_validate({"data": {"descriptor": "/data/path.yaml"}, "train": {"run": "runs/a"}})
+    folder.create(config)
+    with pytest.raises(RunError, match=rf"last.pt: no run here .*; did you mean {folder.path}\?"):
+        RunFolder(folder.last).load_config()
+
+
 def test_used_folder__is_told_with_a_free_name(tmp_path: Path) -> None:
     config = Config.model_validate({"data": {"descriptor": "/data/path.yaml"}, "train": {"run": "runs/a"}})
     for name in ("mid", "mid-2", "mid-4"):

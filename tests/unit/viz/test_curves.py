@@ -6,6 +6,7 @@ from pathlib import Path
 from unittest import mock
 
 import cv2
+import pytest
 
 from yolofuse.viz.curves import save_curves
 
@@ -21,6 +22,7 @@ def test_save_curves__draws_what_there_is(tmp_path: Path) -> None:
         save_curves(HISTORY, tmp_path / "curves.png")
     figure, path = save.call_args.args
     assert path == tmp_path / "curves.png"
+    assert figure.axes[1].get_ylim() == pytest.approx((0, 0.36))
     drawn = {
         axes.get_title(loc="left"): {
             line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines

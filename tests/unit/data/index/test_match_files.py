@@ -68,7 +68,7 @@ def test_list__unknown_and_lonely_names_are_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2 problems") as caught:
         pairs_of(write_descriptor(tmp_path, {"train": folders(list="train.txt")}))
     assert "train.txt:2: nowhere: matches no pair" in str(caught.value)
-    assert "train.txt:3: train_001.png: has no partner" in str(caught.value)
+    assert "train.txt:3: train_001.png: only one of its images is there" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["val/0001.png", "rgb/val/0001.png", "/data/set/val/0001.png"])
