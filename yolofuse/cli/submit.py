@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None, prog: str = "yolofuse submit") -> int:
 def _parser(prog: str) -> Parser:
     parser = Parser(
         prog=prog,
-        usage="%(prog)s --cfg FILE [FILE ...] --nodes N --gpus G [options] [section.key=value ...]",
+        usage="%(prog)s --cfg FILE [FILE ...] [--nodes N] [--gpus G] [options] [section.key=value ...]",
         description="Train on a Slurm cluster. Several configs or seeds make a job array, with a run folder for each. "
         "Preempted jobs save, are requeued and resume.",
     )

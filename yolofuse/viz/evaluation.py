@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from yolofuse.viz.axes import SERIES, TEXT, add_legend, new_figure, save_figure, style_axes
+from yolofuse.viz.axes import SERIES, add_legend, new_figure, save_figure, style_axes
 
 _MOST_NAMED = 8
 """Classes in a legend; of more, all lines are grey."""
@@ -47,9 +47,9 @@ def save_evaluation_plot(
     ticks = range(len(names) + 1)
     right.set_xticks(ticks, [*names, "nothing"], rotation=45, ha="right")
     right.set_yticks(ticks, [*names, "nothing"])
-    style_axes(right, title, xlabel="labelled as", ylabel="found as", grid=False)
+    style_axes(right, title, xlabel="labelled as (colour: share of the column)", ylabel="found as", grid=False)
     if len(names) <= _MOST_NUMBERS:
         for (row, column), count in np.ndenumerate(confusion):
-            colour = "white" if shares[row, column] > 0.6 else TEXT
+            colour = "white" if shares[row, column] > 0.45 else "black"
             right.text(column, row, str(count) if count else "", ha="center", va="center", color=colour, fontsize=8)
     save_figure(figure, path)
