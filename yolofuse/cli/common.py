@@ -65,10 +65,9 @@ class Parser(argparse.ArgumentParser):
         """
         args, rest = self.parse_known_args(argv)
         options = [word for word in rest if word.startswith("-")]
-        files = [word for word in rest if word not in options and "=" not in word]
+        files = [word for word in rest if word.endswith((".yaml", ".yml")) and "=" not in word]
         if files:
-            hint = f"; did you mean --cfg {files[0]}?" if files[0].endswith((".yaml", ".yml")) else ""
-            self.error(f"{files[0]!r} is not section.key=value{hint}")
+            self.error(f"{files[0]} is not section.key=value; did you mean --cfg {files[0]}?")
         if options:
             self.error(listing("command line", [f"unknown option {word}" for word in options]))
         return args, rest

@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None, prog: str = "val_dual.py") -> int:
         if args.run is not None:
             RunFolder(args.run).find_best()
         if args.weights is not None and not args.weights.exists():
-            raise WeightsError(f"--weights: {args.weights}: no such file; check the path")
+            raise WeightsError(f"--weights: {args.weights}: no such weights file; check the path")
         # torch is loaded here: no error of the config waits for it
         from yolofuse.engine.evaluate_checkpoint import evaluate_checkpoint, evaluate_run, evaluate_start
 

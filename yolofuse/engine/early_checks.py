@@ -54,14 +54,16 @@ def check_early(config: Config, *, loads_weights: bool = True) -> None:
 
 def _check_weights(config: Config) -> None:
     weights = config.weights
-    files = {"pretrained": weights.pretrained, "rgb": weights.rgb, "ir": weights.ir, "name_map": weights.name_map}
+    files = {"pretrained": weights.pretrained, "name_map": weights.name_map}
     if weights.trunk not in {"rgb", "ir"}:
         files["trunk"] = weights.trunk
+    if config.model.streams == "both" and config.model.cut != "input":
+        files |= {"rgb": weights.rgb, "ir": weights.ir}  # for other models that option is what is wrong
     for name, file in files.items():
         if file is None:
             continue
         try:
             Path(file).stat()
         except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
-            why = getattr(error, "strerror", None) or error
-            raise WeightsError(f"weights.{name}: {str(file)[:300]}: cannot be read ({why}); check the path") from None
+            why = "no such weights file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+            raise WeightsError(f"weights.{name}: {str(file)[:300]}: {why}; check the path") from None
