@@ -6,7 +6,7 @@ from pathlib import Path
 
 from yolofuse.base_models import resolve_base
 from yolofuse.config import Config
-from yolofuse.config.field_types import part_name
+from yolofuse.config.field_types import part_name, part_options
 from yolofuse.config.parts import check_name
 from yolofuse.data.augment.extra import AUGMENTATIONS
 from yolofuse.data.descriptor.load import configured_descriptor
@@ -47,6 +47,10 @@ def check_early(config: Config, *, loads_weights: bool = True) -> None:
             if getattr(train.augment, name):
                 raise ConfigError(f"train.augment.{name}: runs in the loader; use train.augment_on: loader")
     check_loggers(config)
+    if part_options(model.fusion):
+        from yolofuse.model import check_fusion  # loads torch: options are those of the block's constructor
+
+        check_fusion(model)
     if loads_weights:
         _check_weights(config)
     configured_descriptor(config.data)

@@ -44,7 +44,7 @@ Resume = Literal["never", "auto", "always"]
 def open_run(
     config: Config, *, resume: Resume, force: bool, callbacks: Sequence[Callback] = ()
 ) -> Iterator[ActiveRun | None]:
-    """Start a run or resume it; None if it is to be resumed and is finished already.
+    """Start a run or resume it; None if it is finished already and ``resume`` is ``auto``.
 
     Args:
         config: The run.
@@ -62,8 +62,8 @@ def open_run(
         ranks = stack.enter_context(join_ranks(config.train.device))
         callbacks = [*make_loggers(config), *callbacks] if ranks.is_main else []
         was_started = ranks.from_main(folder.config.exists())
-        if resume != "never" and not force and ranks.from_main(folder.finished.exists()):
-            log.info("%s: finished already; to train longer: --resume %s --force train.epochs=N", *[folder.path] * 2)
+        if resume == "auto" and not force and ranks.from_main(folder.finished.exists()):
+            log.info("%s: finished already", folder.path)
             yield None
             return
         if resume == "always" or (resume == "auto" and was_started):
@@ -175,7 +175,10 @@ def _report_resume(run: ActiveRun, last_exit: dict[str, Any], problems: list[str
             path.replace(path.with_name(f"hung-step{state.step}-{path.name}"))
     run.log_event("resumed", **last_exit, forced=bool(changes))
     folder.write_results(state.history)  # a kill may have come between the checkpoint and the file
-    log.info("resume: epoch %d, step %d", state.epoch + 1, state.step)
+    if state.epoch >= run.context.config.train.epochs:
+        log.info("every epoch is trained; to train longer: --resume %s --force train.epochs=N", folder.path)
+    else:
+        log.info("resume: epoch %d, step %d", state.epoch + 1, state.step)
 
 
 def _assemble(
