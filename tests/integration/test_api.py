@@ -142,8 +142,11 @@ def test_mistakes__have_the_texts_of_the_commands(run: Path, loaded: LoadedDetec
             loaded.preprocess(wrong)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"no\.png: no such file"):
         loaded.preprocess([("no.png", "no.png")])
+    least = {"data": {"descriptor": "x"}, "train": {"run": "r"}}
+    with pytest.raises(ConfigError, match=r"model\.head: unknown name 'anchor'; did you mean anchors"):
+        yolofuse.build_detector(least, ("a",), model={"base": "yolov8n", "head": "anchor"})
     with pytest.raises(ConfigError, match="anchors: fit"):
-        yolofuse.build_detector({"data": {"descriptor": "x"}, "train": {"run": "r"}}, ("a",), model={"anchors": "fit"})
+        yolofuse.build_detector(least, ("a",), model={"anchors": "fit"})
 
 
 def test_interrupt__saves_and_raises(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

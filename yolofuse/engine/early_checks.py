@@ -14,9 +14,7 @@ from yolofuse.engine.loggers import check_loggers
 from yolofuse.engine.loss_terms import LOSS_TERMS
 from yolofuse.errors import ConfigError, WeightsError
 from yolofuse.eval.extra_metrics import METRICS
-from yolofuse.nn.registries import FUSIONS, HEADS
-
-_OWN_HEADS = ("auto", "dfl", "anchors")
+from yolofuse.nn.registries import FUSIONS, HEADS, OWN_HEADS
 
 
 def check_early(config: Config, *, loads_weights: bool = True) -> None:
@@ -34,7 +32,7 @@ def check_early(config: Config, *, loads_weights: bool = True) -> None:
     train, model = config.train, config.model
     resolve_base(model.base)
     check_name("model.fusion", part_name(model.fusion), FUSIONS)
-    check_name("model.head", model.head, [*_OWN_HEADS, *HEADS])
+    check_name("model.head", model.head, [*OWN_HEADS, *HEADS])
     for option, parts, known in (
         ("train.augment.extra", train.augment.extra, AUGMENTATIONS),
         ("train.loss.extra", train.loss.extra, LOSS_TERMS),

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from yolofuse.config.parts import check_name
 from yolofuse.config.schema import ModelConfig
 from yolofuse.errors import ConfigError
-from yolofuse.nn import HEADS
 from yolofuse.nn.anchor_head import AnchorDetect, Anchors
+from yolofuse.nn.registries import HEADS, OWN_HEADS
 from yolofuse.upstream import Detect, set_num_classes
 
 HEAD_TYPES = (Detect, AnchorDetect)
@@ -40,8 +41,10 @@ def set_head(layers: list[nn.Module], config: ModelConfig, num_classes: int) -> 
         num_classes: Number of classes of the data set; the head scores the kept ones after them.
 
     Raises:
-        ConfigError: If the model has not as many levels as there are anchors, or there are no anchors for it.
+        ConfigError: If there is no such head, the model has not as many levels as there are anchors, or there are no
+            anchors for it.
     """
+    check_name("model.head", config.head, [*OWN_HEADS, *HEADS])
     head: Any = layers[-1]
     outputs = num_classes + len(config.kept_classes)
     head.num_kept = len(config.kept_classes)

@@ -20,6 +20,9 @@ FUSIONS: Registry[type[nn.Module]] = Registry(
 takes the channel count, then options with annotations and defaults; ``{name: ..., option: value}`` sets them. Add your
 own before a config names it."""
 
+OWN_HEADS = ("auto", "dfl", "anchors")
+"""Names of ``model.head`` that are built in."""
+
 HEADS: Registry[Callable[[nn.Module, int], nn.Module]] = Registry()
 """Further heads, by the names of ``model.head``: functions from the head of the base, as built, and the number of
 classes that it scores to another head, a ``Detect``. Add your own before a config names it."""
