@@ -59,12 +59,13 @@ def _read(file: Path) -> dict[str, Any]:
     return yaml.load(file.read_text(encoding="utf-8"), loader)  # type: ignore[no-any-return]  # noqa: S506
 
 
-def _models() -> Path:
-    """Return the folder of model YAMLs."""
+@cache
+def _files() -> tuple[Path, ...]:
+    """Return the model YAMLs."""
     package = find_spec("ultralytics")
     if package is None or package.origin is None:
         raise ConfigError("model.base: ultralytics is not installed; pip install ultralytics")
-    return Path(package.origin).parent / "cfg" / "models"
+    return tuple(sorted((Path(package.origin).parent / "cfg" / "models").rglob("yolo*.yaml")))
 
 
 @cache
@@ -83,7 +84,7 @@ def _bases_of(file: Path) -> dict[str, Base]:
 
 def _catalogue(*stems: str) -> dict[str, Base]:
     """List the detection models that the installed ultralytics can build, all or those of some files, by name."""
-    files = (file for file in sorted(_models().rglob("yolo*.yaml")) if not stems or file.stem in stems)
+    files = (file for file in _files() if not stems or file.stem in stems)
     return {name: base for file in files for name, base in _bases_of(file).items()}
 
 

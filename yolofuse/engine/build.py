@@ -33,7 +33,7 @@ from yolofuse.engine.dataloaders import (
     load_split,
     windows_in,
 )
-from yolofuse.engine.early_checks import check_early
+from yolofuse.engine.early_checks import check_names, check_weights
 from yolofuse.engine.loss import DetectionLoss
 from yolofuse.engine.loss_terms import LOSS_TERMS
 from yolofuse.engine.optim import Schedule, build_optimizer, freeze
@@ -158,7 +158,9 @@ def _check_config(config: Config, ranks: Ranks, *, loads_weights: bool) -> None:
     Raises:
         YolofuseError: If an option does not fit the machine or another option, or a file is not there.
     """
-    check_early(config, loads_weights=loads_weights)
+    check_names(config)
+    if loads_weights:
+        check_weights(config)
     batch = config.train.batch
     if batch > 0 and batch % ranks.world:
         raise ConfigError(f"train.batch: {batch} pairs cannot be divided evenly among {ranks.world} ranks")

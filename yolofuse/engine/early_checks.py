@@ -17,17 +17,28 @@ from yolofuse.eval.extra_metrics import METRICS
 from yolofuse.nn.registries import FUSIONS, HEADS, OWN_HEADS
 
 
-def check_early(config: Config, *, loads_weights: bool = True) -> None:
-    """Check a config's names, and that its files are there.
-
-    Args:
-        config: The run.
-        loads_weights: Whether its files of weights are about to be read.
+def check_early(config: Config) -> None:
+    """Check a config's names, and that its files are there, before a run is started.
 
     Raises:
-        ConfigError: If an option names a part that there is not, or needs a package that is not installed.
+        ConfigError: As of :func:`check_names`.
         DataError: If the descriptor is wrong, or names folders that are not there.
-        WeightsError: If there is no file of weights where one is named.
+        WeightsError: As of :func:`check_weights`.
+    """
+    check_names(config)
+    if part_options(config.model.fusion):
+        from yolofuse.model import check_fusion  # loads torch: options are those of the block's constructor
+
+        check_fusion(config.model)
+    check_weights(config)
+    configured_descriptor(config.data)
+
+
+def check_names(config: Config) -> None:
+    """Check what a config names of the program.
+
+    Raises:
+        ConfigError: If there is no such part, it does not go with another option, or needs a package that is missing.
     """
     train, model = config.train, config.model
     resolve_base(model.base)
@@ -45,16 +56,14 @@ def check_early(config: Config, *, loads_weights: bool = True) -> None:
             if getattr(train.augment, name):
                 raise ConfigError(f"train.augment.{name}: runs in the loader; use train.augment_on: loader")
     check_loggers(config)
-    if part_options(model.fusion):
-        from yolofuse.model import check_fusion  # loads torch: options are those of the block's constructor
-
-        check_fusion(model)
-    if loads_weights:
-        _check_weights(config)
-    configured_descriptor(config.data)
 
 
-def _check_weights(config: Config) -> None:
+def check_weights(config: Config) -> None:
+    """Check that the files of weights that a config names are there.
+
+    Raises:
+        WeightsError: If one is not, or its path can't be one.
+    """
     weights = config.weights
     files = {"pretrained": weights.pretrained, "name_map": weights.name_map}
     if weights.trunk not in {"rgb", "ir"}:

@@ -110,21 +110,17 @@ def random_affine(rng: np.random.Generator, augment: AugmentConfig, canvas: floa
 def covered_window(matrix: Matrix, size_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> Window:
     """Return the canvas pixels whose centres may lie in the image; empty when the image lies outside the canvas."""
     height, width = size_hw
-    if not is_affine(matrix):
+    if is_affine(matrix):
+        (a, b, x), (c, d, y), _ = matrix.tolist()
+        # The sides of the upright hull: each term of the sum is smallest, or largest, at one end of the image.
+        xs, ys = sorted((0.0, a * width)), sorted((0.0, d * height))
+        x_by_y, y_by_x = sorted((0.0, b * height)), sorted((0.0, c * width))
+        left, right = (x + along + across for along, across in zip(xs, x_by_y, strict=True))
+        top, bottom = (y + along + across for along, across in zip(ys, y_by_x, strict=True))
+    else:
         left, top, right, bottom = transform_xyxy(np.array([[0.0, 0.0, width, height]]), matrix)[0].tolist()
-        return Window(
-            max(math.ceil(left - 0.5), 0),
-            max(math.ceil(top - 0.5), 0),
-            min(math.ceil(right - 0.5), canvas_hw[1]),
-            min(math.ceil(bottom - 0.5), canvas_hw[0]),
-        )
-    (a, b, x), (c, d, y), _ = matrix.tolist()
-    # The sides of the upright hull: each term of the sum is smallest, or largest, at one end of the image.
-    xs, ys = sorted((0.0, a * width)), sorted((0.0, d * height))
-    x_by_y, y_by_x = sorted((0.0, b * height)), sorted((0.0, c * width))
     # Pixel i has its centre at i + 0.5.
-    x0, x1 = (math.ceil(x + along + across - 0.5) for along, across in zip(xs, x_by_y, strict=True))
-    y0, y1 = (math.ceil(y + along + across - 0.5) for along, across in zip(ys, y_by_x, strict=True))
+    x0, y0, x1, y1 = (math.ceil(side - 0.5) for side in (left, top, right, bottom))
     return Window(max(x0, 0), max(y0, 0), min(x1, canvas_hw[1]), min(y1, canvas_hw[0]))
 
 
