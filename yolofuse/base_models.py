@@ -13,6 +13,11 @@ import yaml
 
 from yolofuse.errors import ConfigError, did_you_mean
 
+try:
+    from yaml import CSafeLoader as SafeLoader  # takes a seventh of the time
+except ImportError:
+    from yaml import SafeLoader  # type: ignore[assignment]
+
 _HEADS = {"Detect", "v10Detect"}
 _NAME = re.compile(r"(?P<family>yolov?\d+)(?P<size>[a-z]?)(?P<variant>(?:-[a-z0-9]+)*)")
 
@@ -55,8 +60,7 @@ class Base:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C it takes a seventh of the time
-    return yaml.load(file.read_text(encoding="utf-8"), loader)  # type: ignore[no-any-return]  # noqa: S506
+    return yaml.load(file.read_text(encoding="utf-8"), SafeLoader)  # type: ignore[no-any-return]
 
 
 @cache
