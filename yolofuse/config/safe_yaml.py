@@ -17,6 +17,8 @@ _MAX_DIGITS = 400  # of a number
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Characters that move the cursor, recolour a terminal or reverse the order of letters; newlines and tabs are text."""
 _NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+_STRING, _BOOL, _DATE = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "bool", "timestamp"))
+_NAMES_BELOW = {"names", "classes", "class_map"}  # keys whose values are names of classes
 
 
 class _Loader(yaml.SafeLoader):
@@ -34,12 +36,27 @@ class _Loader(yaml.SafeLoader):
                 raise _error_at(key_node, f"key '{key}' is given twice")
             if isinstance(key, str | int):
                 seen.add(key)
+        for key_node, value in node.value:
+            if key_node.value in _NAMES_BELOW:
+                _keep_as_text(value)
         return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(  # YAML 1.1 reads 1e-3, without a point, as a string
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
+
+
+def _keep_as_text(names: yaml.Node) -> None:
+    """Keep names such as ``no`` and ``7`` as they are written, where YAML 1.1 reads ``no`` as false."""
+    if not isinstance(names, yaml.SequenceNode | yaml.MappingNode):
+        return
+    for item in names.value:
+        key, value = item if isinstance(item, tuple) else (None, item)
+        if key is not None and key.tag == _BOOL:
+            key.tag = _STRING
+        if value.tag in {_BOOL, _DATE, *_NUMBERS}:
+            value.tag = _STRING
 
 
 def _error_at(node: yaml.Node, problem: str) -> yaml.YAMLError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,8 @@ from yolofuse.config.error_messages import format_errors
 from yolofuse.config.safe_yaml import read_yaml
 from yolofuse.config.schema import DataConfig
 from yolofuse.data.descriptor import schema
+from yolofuse.data.descriptor.flat_folders import FlatFolders
+from yolofuse.data.descriptor.flat_keys import FLAT_SPLITS, tidy_keys
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import LEFT_OUT, DatasetDescriptor, IrWindow, Source, TagFile
 from yolofuse.data.problems import short_repr
@@ -20,6 +24,7 @@ from yolofuse.errors import ConfigError, DataError, did_you_mean, listing
 
 _Content = schema.NativeYaml | schema.FlatYaml
 _Splits = dict[str, tuple[Source, ...]]
+_log_once = functools.cache(logging.getLogger(__name__).info)  # a run loads its descriptor several times
 
 
 def load_descriptor(path: str | Path, root: str | Path | None = None) -> DatasetDescriptor:
@@ -64,25 +69,37 @@ def configured_descriptor(config: DataConfig) -> DatasetDescriptor:
 
 
 def _load(path: Path, root: str | Path | None, included_by: tuple[Path, ...]) -> DatasetDescriptor:
-    content, guard = _validate(path, read_yaml(path, DataError), root)
-    builder = _SourceBuilder(path, content, guard, (*included_by, path.resolve()))
+    notes: list[str] = []
+    content, guard = _validate(path, read_yaml(path, DataError), root, notes)
+    builder = _SourceBuilder(path, content, guard, (*included_by, path.resolve()), notes)
     splits = builder.native_splits(content) if isinstance(content, schema.NativeYaml) else builder.flat_splits(content)
     splits = {name: tuple(builder.with_window(source, splits) for source in splits[name]) for name in splits}
     if builder.problems:
         raise DataError(listing(str(path), builder.problems))
+    if notes:
+        _log_once(f"{path}: {'; '.join(notes)}")
     return DatasetDescriptor(path=path, root=guard.root, names=tuple(content.names), splits=splits)
 
 
-def _validate(path: Path, document: dict[str, Any], root: str | Path | None) -> tuple[_Content, PathGuard]:
+def _validate(
+    path: Path, document: dict[str, Any], root: str | Path | None, notes: list[str]
+) -> tuple[_Content, PathGuard]:
     """Return the values of the YAML, and the guard its paths were checked with. Raises DataError with all mistakes."""
     problems, guard = [], None
-    if "download" in document:
-        del document["download"]
-        problems.append("download: refused, nothing is fetched or executed; see yolofuse prepare")
     model, root_key = (schema.NativeYaml, "root") if "splits" in document else (schema.FlatYaml, "path")
     own, links = document.get(root_key), document.get("links")
+    if model is schema.FlatYaml and own is None:
+        document.pop(root_key, None)
     base = Path(root).absolute() if root is not None else path.absolute().parent / (own if isinstance(own, str) else "")
     folder = Path(os.path.normpath(base))
+    if model is schema.FlatYaml:
+        if root is None and isinstance(own, str) and not os.path.isdir(folder) and os.path.isdir(own):  # noqa: PTH112
+            folder = Path(os.path.normpath(Path(own).absolute()))
+            notes.append(f"path: not beside the YAML, but in the working directory: {folder}")
+        problems += tidy_keys(document, str(folder), schema.FlatYaml.model_fields.keys(), notes)
+    elif "download" in document:
+        del document["download"]
+        problems.append("download: refused, nothing is fetched or executed; see yolofuse prepare")
     if os.path.isdir(folder):  # noqa: PTH112  of a name that is no path, Path.is_dir raises
         texts = [text for text in links if isinstance(text, str)] if isinstance(links, list) else []
         guard = PathGuard(folder, [Path(os.path.normpath(folder / text)) for text in texts])
@@ -100,8 +117,11 @@ def _validate(path: Path, document: dict[str, Any], root: str | Path | None) -> 
 class _SourceBuilder:
     """Make the sources of one descriptor, and collect what does not fit other descriptors or other splits."""
 
-    def __init__(self, path: Path, content: _Content, guard: PathGuard, included_by: tuple[Path, ...]) -> None:
+    def __init__(
+        self, path: Path, content: _Content, guard: PathGuard, included_by: tuple[Path, ...], notes: list[str]
+    ) -> None:
         self.problems: list[str] = []
+        self.notes = notes
         self._path = path
         self._content = content
         self._names = tuple(content.names)
@@ -127,16 +147,29 @@ class _SourceBuilder:
             self.problems.append(
                 f"nc: is {short_repr(content.nc)}, but names lists {len(self._names)} classes; drop nc"
             )
-        for split in schema.FLAT_SPLITS:
-            rgb, ir, labels = (getattr(content, split + suffix) for suffix in ("", "_ir", "_labels"))
-            if rgb is None:
+        finder = FlatFolders(self._guard, self.notes, self.problems)
+        for split in FLAT_SPLITS:
+            rgbs, irs, labels = (getattr(content, split + suffix) for suffix in ("", "_ir", "_labels"))
+            if rgbs is None:
                 continue
-            if ir is None:
-                self.problems.append(f"{split}_ir: is missing; it has no default")
-            labels = labels or self._labels_beside(split, rgb)
-            folders = schema.FolderSource.model_construct(rgb=rgb, ir=ir, labels=labels)
-            splits[split] = self._sources(split, folders, split, "")
-        if not splits:
+            before = len(self.problems)
+            parts = finder.parts(split, rgbs, irs, labels)
+            if split == "test" and splits and irs is None and len(self.problems) > before:
+                self.notes.append(f"test is left out: {'; '.join(self.problems[before:])}")
+                del self.problems[before:]
+                continue
+            made: list[Source] = []
+            for number, part in enumerate(parts, start=1):
+                where, prefix = (split, "") if len(parts) == 1 else (f"{split}[{number}]", f"{number}/")
+                folders = schema.FolderSource.model_construct(
+                    rgb=part.rgb, ir=part.ir, labels=part.labels, keys_file=part.keys_file
+                )
+                made += [
+                    replace(source, list_folders=part.list_folders)
+                    for source in self._sources(split, folders, where, prefix)
+                ]
+            splits[split] = tuple(made)
+        if not splits and not self.problems:
             self.problems.append("splits: none given; write splits: {train: {rgb: , ir: , labels: }}")
         return splits
 
@@ -182,18 +215,6 @@ class _SourceBuilder:
             low, high = given.percentiles
             return IrWindow(low, high, given.split, f"{self._path.name} {given.split} {low:g}..{high:g}")
         return IrWindow(low=given[0], high=given[1]) if given else None
-
-    def _labels_beside(self, split: str, rgb: Path) -> Path | None:
-        """Return the split's folder with its last component ``images`` replaced; only ever below the root."""
-        parts = list(rgb.relative_to(self._guard.root).parts)
-        try:
-            if "images" not in parts:
-                raise ValueError(f"missing, and {'/'.join(parts)!r} has no folder 'images' to derive it from")
-            parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
-            return self._guard.resolve("/".join(parts), "folder")
-        except ValueError as error:
-            self.problems.append(f"{split}_labels: {error}")
-            return None
 
     def _include(self, split: str, given: schema.Include, where: str, prefix: str) -> tuple[Source, ...]:
         """Return the sources of a split of another descriptor, its classes matched by name."""

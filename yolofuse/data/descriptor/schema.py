@@ -23,8 +23,6 @@ from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.problems import is_text
 from yolofuse.types import Modality
 
-FLAT_SPLITS = ("train", "val", "test")
-
 
 def _expected(text: str) -> WrapValidator:
     """Replace all errors of a value by one that shows what it may look like."""
@@ -51,6 +49,17 @@ def _path(kind: Literal["folder", "file"]) -> BeforeValidator:
     return BeforeValidator(validate)
 
 
+def _places(value: object, info: ValidationInfo[PathGuard | None]) -> list[Path]:
+    """Resolve a folder, a list of images (``.txt``), or several of them."""
+    found = []
+    for item in value if isinstance(value, list) and value else [value]:
+        if not isinstance(item, str) or not item:
+            raise ValueError("expected the path of a folder, of a .txt list of images, or several of them")
+        if info.context is not None:
+            found.append(info.context.resolve(item, "file" if item.lower().endswith(".txt") else "folder"))
+    return found
+
+
 def _increasing(values: list[float]) -> list[float]:
     if values[0] >= values[1]:
         raise ValueError("the lower one first")
@@ -68,7 +77,7 @@ def _list_of_names(value: object) -> object:
     if not isinstance(value, dict):
         return value
     if set(value) != set(range(len(value))):
-        raise ValueError(f"keys must be 0 .. {len(value) - 1} without gaps")
+        raise ValueError(f"keys must be 0 .. {len(value) - 1} without gaps, as the numbers in labels are")
     return [value[index] for index in range(len(value))]
 
 
@@ -92,6 +101,7 @@ def _check_splits(splits: object) -> dict[str, Any]:
 
 Folder = Annotated[Path | None, _path("folder")]  # None where the key is left out; null is refused
 File = Annotated[Path | None, _path("file")]
+_Places = Annotated[list[Path] | None, BeforeValidator(_places)]
 Text = Annotated[str, Field(min_length=1)]
 _Number = Annotated[float, Field(gt=-1e15, lt=1e15)]
 _Percent = Annotated[float, Field(ge=0, le=100)]
@@ -227,18 +237,18 @@ class NativeYaml(Reading):
 
 
 class FlatYaml(Reading):
-    """The form of ultralytics with ``*_ir`` keys; without ``*_labels``, ``images`` in the path becomes ``labels``."""
+    """The form of ultralytics; what it does not name is found, see ``FlatFolders``."""
 
     path: Text = "."
     links: _Links = Field([])
     names: _Names
     nc: Any = None
-    train: Folder = None
-    train_ir: Folder = None
-    train_labels: Folder = None
-    val: Folder = None
-    val_ir: Folder = None
-    val_labels: Folder = None
-    test: Folder = None
-    test_ir: Folder = None
-    test_labels: Folder = None
+    train: _Places = None
+    train_ir: _Places = None
+    train_labels: _Places = None
+    val: _Places = None
+    val_ir: _Places = None
+    val_labels: _Places = None
+    test: _Places = None
+    test_ir: _Places = None
+    test_labels: _Places = None

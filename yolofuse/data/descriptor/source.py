@@ -45,6 +45,7 @@ class Source:
     labels: Path | None = None  # folder of YOLO txt files; None: labels are elsewhere
     coco: Path | None = None  # COCO JSON with the labels; None: labels are elsewhere
     keys_file: Path | None = None  # a list of the pairs that belong to it; None: all
+    list_folders: frozenset[str] = frozenset()  # only lines of that list in these folders, as written; empty: all
     manifest: Path | None = None  # a CSV or JSONL with a row per pair
     manifest_split: str | None = None  # rows of this split belong to it
     frame: Modality = "rgb"  # in whose pixels labels and results are

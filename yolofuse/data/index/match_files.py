@@ -13,6 +13,7 @@ from typing import NamedTuple, TextIO
 
 import numpy as np
 
+from yolofuse.data.descriptor.flat_folders import folder_of, is_entry
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
@@ -135,7 +136,7 @@ def match_folders(source: Source) -> Matches:
     pairs = {key: (rgb.get(key, NO_FILE), ir.get(key, NO_FILE), labels.get(key, NO_FILE)) for key in keys}
     matches = Matches.of(pairs, problems)
     if source.keys_file is not None:
-        return _select_listed(source.keys_file, matches, {**rgb, **ir}.keys())
+        return _select_listed(source.keys_file, source.list_folders, matches, {**rgb, **ir}.keys())
     if not rgb and not ir:
         text = f"no images in {source.rgb} and {source.ir}; known are {' '.join(sorted(IMAGE_SUFFIXES))}"
         problems.append(Problem("no-images", str(source.rgb), text))
@@ -151,7 +152,7 @@ def match_folders(source: Source) -> Matches:
     return matches
 
 
-def _select_listed(file: Path, matches: Matches, lonely: Collection[str]) -> Matches:
+def _select_listed(file: Path, folders: Collection[str], matches: Matches, lonely: Collection[str]) -> Matches:
     """Return the pairs that a list names; other files are ignored, even if unpaired."""
     with open_text(file, "text") as stream:
         lines = stream.read().splitlines()
@@ -159,7 +160,7 @@ def _select_listed(file: Path, matches: Matches, lonely: Collection[str]) -> Mat
     wanted: set[int] = set()
     for number, line in enumerate(lines, start=1):
         name = line.strip()
-        if not name or name.startswith("#"):
+        if not is_entry(line) or (folders and folder_of(line) not in folders):
             continue
         found = index.find(name)
         if found is None:
