@@ -1,4 +1,4 @@
-"""Train on the data YAMLs of other tools, unchanged, with one command each; on drawn pairs, and on real ones if there."""
+"""Train on the data YAMLs of other tools, unchanged, with one command each: on drawn pairs, and on real ones."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Folders = Mapping[str, Path]  # of the splits' images, "train" and "val", and of
 FORMS: dict[str, tuple[tuple[str, str, str], str]] = {  # where RGB, IR and labels of a split are, and the YAML
     "ultralytics": (
         ("images/{}", "imagesIR/{}", "labels/{}"),
-        "path: .\ntrain: images/train\ntrain_ir: imagesIR/train\nval: images/val\nval_ir: imagesIR/val\ntest:  # optional\n"
-        "names:\n{names}\ndownload: |\n  import os\n  os.abort()\n",
+        "path: .\ntrain: images/train\ntrain_ir: imagesIR/train\nval: images/val\nval_ir: imagesIR/val\n"
+        "test:  # optional\nnames:\n{names}\ndownload: |\n  import os\n  os.abort()\n",
     ),
     "YOLOFuse": (
         ("images/{}", "imagesIR/{}", "labels/{}"),
@@ -88,4 +88,4 @@ def test_foreign_yaml__trains_on_real_pairs(tmp_path: Path, form: str) -> None:
     data = real_data("roadscene-flir")
     names = {"rgb": "images", "ir": "imagesIR", "labels": "labels"}
     folders = {f"{split}-{kind}": data / name / split for split in ("train", "val") for kind, name in names.items()}
-    _train(tmp_path, form, folders, ("person", "car", "bicycle", "dog"), 6)
+    _train(tmp_path, form, folders, ("person", "bicycle", "car"), 6)

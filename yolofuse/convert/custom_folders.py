@@ -117,6 +117,8 @@ def _yolo_objects(source: SourceFolder, path: Path, image: Path, names: Sequence
     found = read_labels(path, len(names))
     source.problems += [str(problem) for problem in found.problems]
     source.warnings += [str(warning) for warning in found.warnings]
+    if found.num_polygons:
+        source.warnings.append(f"{path}: polygons are used as the boxes around them ({found.num_polygons})")
     size = image_size(image)
     if isinstance(size, str):  # clip_plan reports it
         return []

@@ -23,6 +23,7 @@ ProblemKind = Literal[
     "size-mismatch",
     "bad-label",
     "twin-box",
+    "polygons",
     "manifest",
     "list",
     "coco",

@@ -75,6 +75,7 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
     columns = ScanColumns()
     problems: list[Problem] = []
     warnings: dict[str, Problem] = {}
+    polygons: list[int] = []
     bad: set[int] = set()
     chosen: list[tuple[Source, Matches]] = []
     listed: list[IntArray] = []
@@ -87,6 +88,7 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
         for chunk in _scan_pairs(source, pairs, verify, workers, where):
             for position, seen in enumerate(chunk, start=len(columns.counts)):
                 problems += seen.label.problems
+                polygons += [seen.label.num_polygons] if seen.label.num_polygons else []
                 warnings |= {warning.text: warning for warning in seen.label.warnings}
                 if seen.label.problems:
                     bad.add(position)
@@ -99,7 +101,11 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
         bad |= {start + position for position, _ in mixed}
         start += len(kept)
     good = np.array([i for i in range(start) if i not in bad], np.int64)
-    return Scan(chosen, np.concatenate(listed), result, good, problems, list(warnings.values()))
+    found = [*warnings.values()]
+    if polygons:
+        text = f"{where}: {sum(polygons)} polygons in {len(polygons)} label files are used as the boxes around them"
+        found.insert(0, Problem("polygons", where, text))
+    return Scan(chosen, np.concatenate(listed), result, good, problems, found)
 
 
 def _pairs_of(source: Source, matches: Matches, problems: list[Problem]) -> tuple[list[_Pair], IntArray]:

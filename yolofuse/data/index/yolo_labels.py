@@ -1,4 +1,4 @@
-"""Read one YOLO label file, strictly: a line is ``class x y w h``, normalised to 0..1."""
+"""Read one YOLO label file, strictly: a line is ``class x y w h`` or a polygon ``class x y x y ...``, in 0..1."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _MAX_PROBLEMS = 100  # reported per file
 SMALLEST_SIDE = 1e-9
 """Of a box, normalised. A thinner one is refused: in single precision it would be empty."""
 
+_BOX_FIELDS = 5
+_FORMS = "'class x y w h', or a polygon 'class x y x y ...'"
 _MAX_FIELD = 80  # characters of a field in a message
 _ROUNDING = 1e-6  # the last digit of a converter may round a value past 1
 
@@ -29,6 +31,7 @@ class LabelFile:
     crowd: list[bool] = field(default_factory=list)  # regions to ignore, where detections are neither right nor wrong
     problems: list[Problem] = field(default_factory=list)  # each with ``file:line``; training does not start with any
     warnings: list[Problem] = field(default_factory=list)  # oddities that need no fix, such as a duplicate box
+    num_polygons: int = 0  # that became boxes
 
     def add(self, class_id: int, box_xywhn: tuple[float, ...], is_crowd: bool = False) -> None:
         """Append a box."""
@@ -61,6 +64,7 @@ def read_labels(path: Path, num_classes: int) -> LabelFile:
             continue
         try:
             values = _parse(fields, num_classes)
+            result.num_polygons += len(fields) > _BOX_FIELDS
         except ValueError as error:
             report(f"{path}:{number}: {error}")
             if len(result.problems) == _MAX_PROBLEMS:
@@ -80,18 +84,26 @@ def read_labels(path: Path, num_classes: int) -> LabelFile:
 
 def _parse(fields: list[str], num_classes: int) -> tuple[float, ...]:
     """Return class and box of a line. Raises ValueError, saying what is wrong."""
-    if len(fields) != 5:
-        raise ValueError(f"expected 5 numbers 'class x y w h' (got {len(fields)})")
+    is_polygon = len(fields) > _BOX_FIELDS + 1 and len(fields) % 2 == 1
+    if len(fields) != _BOX_FIELDS and not is_polygon:
+        hint = "; is the sixth a confidence? Labels have none" if len(fields) == _BOX_FIELDS + 1 else ""
+        raise ValueError(f"expected 5 numbers {_FORMS} (got {len(fields)}){hint}")
     try:
-        class_id, *box = (float(field) for field in fields)
+        class_id, *numbers = (float(field) for field in fields)
     except ValueError:
-        raise ValueError(f"expected 5 numbers 'class x y w h' (got {short_repr(' '.join(fields))})") from None
-    if not all(map(math.isfinite, (class_id, *box))):
+        count = "" if is_polygon else "5 "
+        raise ValueError(f"expected {count}numbers {_FORMS} (got {short_repr(' '.join(fields))})") from None
+    if not all(map(math.isfinite, (class_id, *numbers))):
         raise ValueError(f"numbers must be finite (got {short_repr(' '.join(fields))})")
     if not class_id.is_integer() or not 0 <= class_id < num_classes:
         raise ValueError(f"class must be 0 .. {num_classes - 1} (got {fields[0][:_MAX_FIELD]})")
-    if min(box) < -_ROUNDING or max(box) > 1 + _ROUNDING:
-        raise ValueError(f"x y w h must lie in 0..1 (got {' '.join(fields[1:])[:_MAX_FIELD]}); are these pixels?")
+    if min(numbers) < -_ROUNDING or max(numbers) > 1 + _ROUNDING:
+        what = "x y of a polygon" if is_polygon else "x y w h"
+        raise ValueError(f"{what} must lie in 0..1 (got {' '.join(fields[1:])[:_MAX_FIELD]}); are these pixels?")
+    box = [min(max(value, 0.0), 1.0) for value in numbers]
+    if is_polygon:
+        left, top, right, bottom = min(box[::2]), min(box[1::2]), max(box[::2]), max(box[1::2])
+        box = [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
     if min(box[2:]) < SMALLEST_SIDE:
         raise ValueError(f"width and height must be above 0 (got {' '.join(fields[3:])[:_MAX_FIELD]})")
-    return (class_id, *(min(max(value, 0.0), 1.0) for value in box))
+    return (class_id, *box)

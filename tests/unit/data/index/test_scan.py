@@ -131,3 +131,15 @@ def test_depths__mixed_under_one_window_are_reported(tmp_path: Path) -> None:
     make_pairs(tmp_path, 1, 0)
     with pytest.raises(DataError, match=r"train_000\.png: 8 bits, but most of splits\.train have 16"):
         pairs_of(write_descriptor(tmp_path, {"train": folders()}, ir_window=[7000, 8000]))
+
+
+def test_polygons__are_counted_once_per_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    descriptor = make_pairs(tmp_path, 3, 0)
+    for number in (0, 2):
+        label = tmp_path / "labels" / "train" / f"train_00{number}.txt"
+        label.write_text("0 .2 .2 .4 .2 .3 .5\n0 .6 .6 .9 .6 .9 .9 .6 .9\n")
+    for _ in range(2):  # read, and from the cache
+        caplog.clear()
+        assert pairs_of(descriptor).num_boxes == 5
+        (warning,) = caplog.messages
+        assert warning.endswith("[train]: 4 polygons in 2 label files are used as the boxes around them")

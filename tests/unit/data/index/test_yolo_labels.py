@@ -16,6 +16,17 @@ from yolofuse.data.index.yolo_labels import read_labels
         ("0.5 .5 .5 .1 .1\n", ":1: class must be"),
         ("0 nan .5 .1 .1\n", ":1: numbers must be finite"),
         ("0 .5 .5 inf .1\n", ":1: numbers must be finite"),
+        (
+            "0 .5 .5 .1 .1 .9\n",
+            ":1: expected 5 numbers 'class x y w h', or a polygon 'class x y x y ...' (got 6); is the",
+        ),
+        (
+            "0 .1 .1 .2 .2 .3 .3 .4\n",
+            ":1: expected 5 numbers 'class x y w h', or a polygon 'class x y x y ...' (got 8)",
+        ),
+        ("0 1 1 20 1 20 30\n", ":1: x y of a polygon must lie in 0..1"),
+        ("0 .1 .1 .2 .1 .3 .1\n", ":1: width and height must be above 0"),
+        ("0 .1 .1 .2 .1 nan .1\n", ":1: numbers must be finite"),
         ("0 48 32 10 10\n", ":1: x y w h must lie in 0..1"),
         ("0 .5 .5 .1 0\n", ":1: width and height must be above 0"),
     ],
@@ -33,3 +44,12 @@ def test_read_labels__rounding_past_the_border_is_clipped_and_a_duplicate_box_is
     label = read_labels(file, 1)
     assert label.boxes_xywhn == [(0.5, 0.5, 1.0, 0.5)]
     assert [warning.text for warning in label.warnings] == [f"{file}:2: the same box is given twice; one is used"]
+
+
+def test_polygon__becomes_the_box_around_it(tmp_path: Path) -> None:
+    file = tmp_path / "label.txt"
+    file.write_text("0 .2 .3 .6 .1 .4 .5\n0 .5 .5 .1 .1\n1 0 0 1.0000005 0 1 1 0 1\n")
+    label = read_labels(file, 2)
+    expected = [(0.4, 0.3, 0.4, 0.4), (0.5, 0.5, 0.1, 0.1), (0.5, 0.5, 1.0, 1.0)]
+    assert label.boxes_xywhn == [pytest.approx(box) for box in expected]
+    assert (label.class_ids, label.num_polygons, label.problems) == ([0, 0, 1], 2, [])
