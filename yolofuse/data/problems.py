@@ -16,6 +16,7 @@ ProblemKind = Literal[
     "outside",
     "unpaired-rgb",
     "unpaired-ir",
+    "names",
     "same-stem",
     "orphan-label",
     "unreadable",

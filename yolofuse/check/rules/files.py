@@ -17,6 +17,7 @@ _ADVICE: dict[str, tuple[str, str]] = {
     "outside": ("link that points outside the data set", "name its folder under links in the descriptor, or remove it"),
     "unreadable": ("image that can't be decoded", "fetch it again, or remove the pair"),
     "size-mismatch": ("pair whose sizes differ", "bring both to one size, or set resize in the descriptor"),
+    "names": ("source whose files pair by no name", "write the patterns of the message"),
     "same-stem": ("image with the stem of another", "keep one of the two"),
     "orphan-label": ("label without an image", "remove the label, or find its image"),
     "class-id": ("label line with a class that does not exist", "fix the id, or the descriptor's names"),

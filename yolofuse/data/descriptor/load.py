@@ -208,7 +208,9 @@ class _SourceBuilder:
         )
         if isinstance(given, schema.ManifestSource):
             return (replace(source, manifest=given.manifest, manifest_split=given.split or split),)
-        return (replace(source, rgb=given.rgb, ir=given.ir, labels=given.labels, keys_file=given.keys_file),)
+        rgb, ir, labels = (_folder_and_pattern(path) for path in (given.rgb, given.ir, given.labels))
+        folders = replace(source, rgb=rgb[0], ir=ir[0], labels=labels[0], patterns=(rgb[1], ir[1], labels[1]))
+        return (replace(folders, keys_file=given.keys_file),)
 
     def _window(self, given: list[float] | schema.Percentiles | None) -> IrWindow | None:
         if isinstance(given, schema.Percentiles):
@@ -255,6 +257,11 @@ class _SourceBuilder:
                 ours = None
             class_map.append(LEFT_OUT if ours is None else self._names.index(ours))
         return class_map
+
+
+def _folder_and_pattern(path: Path | None) -> tuple[Path | None, str]:
+    """Divide ``folder/*_RGB.JPG`` into its folder and the pattern of the names in it."""
+    return (path.parent, path.name) if path is not None and "*" in path.name else (path, "")
 
 
 def _prefix_name(window: IrWindow | None, include: str) -> IrWindow | None:

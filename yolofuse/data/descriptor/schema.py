@@ -42,11 +42,25 @@ def _path(kind: Literal["folder", "file"]) -> BeforeValidator:
     """Resolve a path below the root; without a guard the root is wrong, and nothing below it can be checked."""
 
     def validate(value: object, info: ValidationInfo[PathGuard | None]) -> Path:
-        if not isinstance(value, str) or not value:
-            raise ValueError(f"expected the path of a {kind}")
-        return Path() if info.context is None else info.context.resolve(value, kind)
+        return _resolve(kind, value, info)
 
     return BeforeValidator(validate)
+
+
+def _resolve(kind: Literal["folder", "file"], value: object, info: ValidationInfo[PathGuard | None]) -> Path:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"expected the path of a {kind}")
+    return Path() if info.context is None else info.context.resolve(value, kind)
+
+
+def _pattern(value: object, info: ValidationInfo[PathGuard | None]) -> Path:
+    """Resolve a folder, or a pattern such as ``images/*_RGB.JPG``, which is returned below its folder."""
+    if not isinstance(value, str) or "*" not in value:
+        return _resolve("folder", value, info)
+    folder, _, name = value.rpartition("/")
+    if value.count("*") > 1 or "*" in folder:
+        raise ValueError("write one *, in the file's name: what it stands for is the same for RGB and IR")
+    return _resolve("folder", folder or ".", info) / name
 
 
 def _places(value: object, info: ValidationInfo[PathGuard | None]) -> list[Path]:
@@ -55,8 +69,8 @@ def _places(value: object, info: ValidationInfo[PathGuard | None]) -> list[Path]
     for item in value if isinstance(value, list) and value else [value]:
         if not isinstance(item, str) or not item:
             raise ValueError("expected the path of a folder, of a .txt list of images, or several of them")
-        if info.context is not None:
-            found.append(info.context.resolve(item, "file" if item.lower().endswith(".txt") else "folder"))
+        is_list = item.lower().endswith(".txt") and "*" not in item
+        found.append(_resolve("file", item, info) if is_list else _pattern(item, info))
     return found
 
 
@@ -100,6 +114,7 @@ def _check_splits(splits: object) -> dict[str, Any]:
 
 
 Folder = Annotated[Path | None, _path("folder")]  # None where the key is left out; null is refused
+_FolderOrPattern = Annotated[Path | None, BeforeValidator(_pattern)]
 File = Annotated[Path | None, _path("file")]
 _Places = Annotated[list[Path] | None, BeforeValidator(_places)]
 Text = Annotated[str, Field(min_length=1)]
@@ -161,12 +176,12 @@ class Reading(_Section):
 
 
 class FolderSource(Reading):
-    """Two folders of images, with labels in a third one or in a COCO file."""
+    """Two folders of images, with labels in a third one or in a COCO file; a pattern says which files of a folder."""
 
     name: Text = ""
-    rgb: Folder
-    ir: Folder
-    labels: Folder = None
+    rgb: _FolderOrPattern
+    ir: _FolderOrPattern
+    labels: _FolderOrPattern = None
     coco: File = None
     keys_file: File = Field(None, alias="list")
 

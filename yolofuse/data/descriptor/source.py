@@ -43,6 +43,7 @@ class Source:
     rgb: Path | None = None  # folder of images; None with a manifest
     ir: Path | None = None
     labels: Path | None = None  # folder of YOLO txt files; None: labels are elsewhere
+    patterns: tuple[str, str, str] = ("", "", "")  # of the names of RGB, IR and label files; empty: all
     coco: Path | None = None  # COCO JSON with the labels; None: labels are elsewhere
     keys_file: Path | None = None  # a list of the pairs that belong to it; None: all
     list_folders: frozenset[str] = frozenset()  # only lines of that list in these folders, as written; empty: all

@@ -17,6 +17,7 @@ from yolofuse.data.descriptor.flat_folders import folder_of, is_entry
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
+from yolofuse.data.index.name_patterns import advise_names, key_of
 from yolofuse.data.problems import UNPRINTABLE_NAME, Problem, is_text, join_names
 from yolofuse.errors import DataError
 from yolofuse.types import IntArray, Modality
@@ -127,19 +128,28 @@ def match_folders(source: Source) -> Matches:
     problems: list[Problem] = []
     guard = PathGuard(source.root, source.links)
     files = _FolderScanner(guard, problems)
-    rgb, ir = files.by_key(source.rgb, IMAGE_SUFFIXES), files.by_key(source.ir, IMAGE_SUFFIXES)
-    labels = files.by_key(source.labels, _LABEL_SUFFIXES) if source.labels else {}
+    rgb = files.by_key(source.rgb, IMAGE_SUFFIXES, source.patterns[0])
+    ir = files.by_key(source.ir, IMAGE_SUFFIXES, source.patterns[1])
+    labels = files.by_key(source.labels, _LABEL_SUFFIXES, source.patterns[2]) if source.labels else {}
+    if any(source.patterns[:2]) and not source.patterns[2]:
+        labels = files.of_images(labels, *((rgb, source.rgb) if source.frame == "rgb" else (ir, source.ir)))
     problems += [Problem("outside", path, text) for path, text in guard.refusals()]
     keys = rgb.keys() & ir.keys()
     if keys and source.allow_missing:  # where no key has both, the names differ
         keys = rgb.keys() | ir.keys()
     pairs = {key: (rgb.get(key, NO_FILE), ir.get(key, NO_FILE), labels.get(key, NO_FILE)) for key in keys}
     matches = Matches.of(pairs, problems)
+    has_lonely = source.keys_file is None and bool((rgb.keys() | ir.keys()) - keys)
+    names = ([file.name for file in found.values()] for found in (rgb, ir))
+    problems += advise_names(source, *names, is_paired=not has_lonely or 2 * len(keys) >= min(len(rgb), len(ir)))
     if source.keys_file is not None:
         return _select_listed(source.keys_file, source.list_folders, matches, {**rgb, **ir}.keys())
     if not rgb and not ir:
         text = f"no images in {source.rgb} and {source.ir}; known are {' '.join(sorted(IMAGE_SUFFIXES))}"
         problems.append(Problem("no-images", str(source.rgb), text))
+    for folder, pattern, found in zip((source.rgb, source.ir), source.patterns, (rgb, ir), strict=False):
+        if pattern and not found:
+            problems.append(Problem("no-images", source.where, f"{folder / pattern}: no image is called so"))
     for key in sorted(rgb.keys() - keys):
         text = f"{source.root / rgb[key].name}: no IR partner in {source.ir}"
         problems.append(Problem("unpaired-rgb", key, text))
@@ -202,8 +212,8 @@ class _FolderScanner:
         self.guard = guard
         self.problems = problems
 
-    def by_key(self, folder: Path, suffixes: Collection[str]) -> dict[str, FoundFile]:
-        """Return the files with one of the suffixes, by their path below the folder without suffix."""
+    def by_key(self, folder: Path, suffixes: Collection[str], pattern: str = "") -> dict[str, FoundFile]:
+        """Return files with one of the suffixes by their key: what a pattern says, or the path without suffix."""
         found: dict[str, FoundFile] = {}
         below_root = folder.relative_to(self.guard.root).as_posix()
         prefix = "" if below_root == "." else below_root + "/"
@@ -213,6 +223,10 @@ class _FolderScanner:
             may_hold_images = is_broken and not suffix  # probably a folder
             if name == _CLASS_LIST or (suffix.lower() not in suffixes and not may_hold_images):
                 continue
+            if pattern:
+                stem = key_of(name, pattern)
+                if not stem:
+                    continue
             if is_broken or not is_text(name):
                 why = "a link that leads nowhere; fix or remove it" if is_broken else UNPRINTABLE_NAME
                 self.problems.append(Problem("missing-file", stem, f"{os.fspath(folder / name)!r}: {why}"))
@@ -223,6 +237,22 @@ class _FolderScanner:
                 text = f"{self.guard.root / second}: same stem as {PurePosixPath(first).name}; keep one"
                 self.problems.append(Problem("same-stem", stem, text))
             found.setdefault(stem, file)
+        return found
+
+    def of_images(
+        self, labels: Mapping[str, FoundFile], images: Mapping[str, FoundFile], folder: Path
+    ) -> dict[str, FoundFile]:
+        """Return labels by the keys of images that a pattern found; a label is called as the key or as the image."""
+        below = len((folder.relative_to(self.guard.root) / "x").as_posix()) - 1
+        keys = {os.path.splitext(file.name[below:])[0]: key for key, file in images.items()}
+        found: dict[str, FoundFile] = {}
+        for stem, file in labels.items():
+            key = stem if stem in images else keys.get(stem, stem)
+            if key in found:
+                first = PurePosixPath(found[key].name).name
+                text = f"{self.guard.root / file.name}: of the same pair as {first}; keep one"
+                self.problems.append(Problem("same-stem", key, text))
+            found[key] = file
         return found
 
     def _walk(self, folder: Path) -> Iterator[tuple[str, int, int]]:

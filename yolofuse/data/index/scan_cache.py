@@ -75,6 +75,7 @@ def cache_name(sources: Sequence[Source]) -> str:
         if path is not None
     ]
     names += [source.manifest_split or "" for source in sources]  # all splits may share one manifest
+    names += [pattern for source in sources for pattern in source.patterns if pattern]
     return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()[:20]
 
 

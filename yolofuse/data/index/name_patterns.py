@@ -1,0 +1,92 @@
+"""Read a pair's key from a file name by a pattern such as ``*_RGB.JPG``, and suggest patterns for files without one."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from yolofuse.data.descriptor.flat_folders import IR_NAMES
+from yolofuse.data.descriptor.source import Source
+from yolofuse.data.problems import Problem
+
+_NUM_EXAMPLES = 3  # files that patterns are made from: one of them may be lonely
+_IR_WORDS = frozenset(name.lower() for names in IR_NAMES.values() for name in names)
+
+
+def key_of(name: str, pattern: str) -> str:
+    """Return what ``*`` stands for in a file's name, after its folder; empty if the name does not fit."""
+    folder, slash, file = name.rpartition("/")
+    start, _, end = pattern.partition("*")
+    if not file.startswith(start) or not file.endswith(end) or len(file) <= len(start) + len(end):
+        return ""
+    return folder + slash + file[len(start) : len(file) - len(end)]
+
+
+def advise_names(source: Source, rgb: Sequence[str], ir: Sequence[str], *, is_paired: bool) -> list[Problem]:
+    """Return a problem, with patterns to write, where a file is both images of a pair, or most files are not paired.
+
+    ``rgb`` and ``ir`` are the files that were found, below the root.
+    """
+    same = {*rgb} & {*ir}
+    if source.rgb is None or source.ir is None or (is_paired and not same):
+        return []
+    folders = source.rgb.relative_to(source.root), source.ir.relative_to(source.root)
+    of_rgb, of_ir = (
+        sorted(PurePosixPath(name).relative_to(folder).as_posix() for name in names)
+        for names, folder in zip((rgb, ir), folders, strict=True)
+    )
+    advice = suggest_patterns(*folders, (of_rgb, of_ir))
+    what = f"{len(same)} files are both the RGB and the IR image of a pair" if same else "most images have no partner"
+    if not same and not advice:
+        return []
+    return [Problem("names", source.where, f"{source.where}: {what}; {advice or 'name two folders, or patterns'}")]
+
+
+def suggest_patterns(rgb: Path, ir: Path, names: tuple[Sequence[str], Sequence[str]]) -> str:
+    """Return what to write so that most of the files in two folders become pairs; empty if no pattern does that.
+
+    Args:
+        rgb: Folder of the RGB images, below the root.
+        ir: Folder of the IR images; perhaps the same.
+        names: Paths of the files below both.
+    """
+    best: tuple[int, str, str] = (0, "", "")
+    for example in names[0][:: max(len(names[0]) // _NUM_EXAMPLES, 1)]:
+        for of_rgb, of_ir in _candidates(example, names[1]):
+            keys, ir_keys = ({key_of(name, p) for name in part} for p, part in zip((of_rgb, of_ir), names, strict=True))
+            count = len((keys & ir_keys) - {""})
+            is_one_file = rgb == ir and any(key_of(name, of_rgb) and key_of(name, of_ir) for name in names[0])
+            if count > best[0] and not is_one_file:
+                best = count, of_rgb, of_ir
+    count, of_rgb, of_ir = best
+    files_of_pair = 2 if rgb == ir else 1
+    if count < 2 or 2 * files_of_pair * count < min(map(len, names)):
+        return ""
+    if rgb == ir and _IR_WORDS & {*re.split("[^a-z]", of_rgb.lower())}:
+        of_rgb, of_ir = of_ir, of_rgb
+    return f'{count} pairs would be found with  rgb: "{(rgb / of_rgb).as_posix()}"  ir: "{(ir / of_ir).as_posix()}"'
+
+
+def _candidates(example: str, others: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield patterns by which a file pairs with those whose names start, or whose stems end, most like its own."""
+    one, paths = PurePosixPath(example), [PurePosixPath(other) for other in others if other != example]
+    starts = ((_shared(one.name, path.name), path.name) for path in paths)
+    for shared, name in heapq.nlargest(_NUM_EXAMPLES, starts):
+        if shared:
+            yield f"*{one.name[shared:]}", f"*{name[shared:]}"
+    ends = ((_shared(one.stem[::-1], path.stem[::-1]), path) for path in paths)
+    for shared, path in heapq.nlargest(_NUM_EXAMPLES, ends):
+        if shared:
+            yield f"{one.stem[:-shared]}*{one.suffix}", f"{path.stem[:-shared]}*{path.suffix}"
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how long a start two names share, without a word or number that goes on and the separator before it."""
+    length = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    start, rest = one[:length], (one[length : length + 1], other[length : length + 1])
+    for kind in ("[a-zA-Z]", "[0-9]"):
+        if any(re.match(kind, text) for text in rest):
+            start = re.sub(f"{kind}+$", "", start)
+    return len(start.rstrip("_-. "))
