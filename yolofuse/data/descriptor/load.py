@@ -207,7 +207,8 @@ class _SourceBuilder:
             links=self._guard.links,
         )
         if isinstance(given, schema.ManifestSource):
-            return (replace(source, manifest=given.manifest, manifest_split=given.split or split),)
+            columns = tuple(given.columns.items())
+            return (replace(source, manifest=given.manifest, columns=columns, manifest_split=given.split or split),)
         rgb, ir, labels = (_folder_and_pattern(path) for path in (given.rgb, given.ir, given.labels))
         folders = replace(source, rgb=rgb[0], ir=ir[0], labels=labels[0], patterns=(rgb[1], ir[1], labels[1]))
         return (replace(folders, keys_file=given.keys_file),)

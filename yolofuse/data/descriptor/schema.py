@@ -113,6 +113,13 @@ def _check_splits(splits: object) -> dict[str, Any]:
     return named
 
 
+def _check_columns(columns: dict[str, str]) -> dict[str, str]:
+    if len({*columns.values()}) < len(columns):
+        raise ValueError("a column is named twice")
+    return columns
+
+
+_Column = Literal["rgb", "ir", "label", "split", "key", "tags"]
 Folder = Annotated[Path | None, _path("folder")]  # None where the key is left out; null is refused
 _FolderOrPattern = Annotated[Path | None, BeforeValidator(_pattern)]
 File = Annotated[Path | None, _path("file")]
@@ -187,10 +194,11 @@ class FolderSource(Reading):
 
 
 class ManifestSource(Reading):
-    """A CSV or JSONL with a row per pair."""
+    """A CSV or JSONL with a row per pair; ``columns`` names those that are called otherwise than ours."""
 
     name: Text = ""
     manifest: File
+    columns: Annotated[dict[_Column, Text], AfterValidator(_check_columns)] = Field({})
     split: Text = ""
     coco: File = None
 

@@ -48,6 +48,7 @@ class Source:
     keys_file: Path | None = None  # a list of the pairs that belong to it; None: all
     list_folders: frozenset[str] = frozenset()  # only lines of that list in these folders, as written; empty: all
     manifest: Path | None = None  # a CSV or JSONL with a row per pair
+    columns: tuple[tuple[str, str], ...] = ()  # of the manifest: our name, and the name there
     manifest_split: str | None = None  # rows of this split belong to it
     frame: Modality = "rgb"  # in whose pixels labels and results are
     resize: Literal["equal", "stretch", "affine"] = "equal"  # stretch: the other image covers the whole frame

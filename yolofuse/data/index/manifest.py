@@ -15,12 +15,14 @@ from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
 from yolofuse.data.index.match_files import NO_FILE, FoundFile, Matches, PairNames, open_text
+from yolofuse.data.index.name_patterns import looks_like
 from yolofuse.data.problems import Problem, is_text, join_names, short_repr
 from yolofuse.data.strict_json import parse_json
 from yolofuse.errors import DataError
 
 _PATHS = ("rgb", "ir", "label")
 _OWN = frozenset({*_PATHS, "split", "tags", "key"})
+_SEPARATORS = (",", ";", "\t", "|")  # of a CSV
 _REST = "\0rest"  # key that the CSV reader puts cells beyond the header under
 _ABSENT = "\0absent"  # value of cells that a row lacks
 
@@ -30,7 +32,8 @@ def read_manifest(source: Source) -> Matches:
 
     A row belongs to the source if its ``split`` is the source's, or if the manifest has no such column. ``key``
     defaults to the path of the visible image, or of the only one, without extension. Any other column becomes a tag;
-    in a JSONL, ``tags`` may be a mapping, in a CSV ``name=value`` pairs with ``;`` between them.
+    in a JSONL, ``tags`` may be a mapping, in a CSV ``name=value`` pairs with ``;`` between them. A CSV's separator is
+    found in its header; ``columns`` of the source says what columns of other names are.
 
     Raises:
         DataError: If the manifest can't be read at all.
@@ -45,11 +48,11 @@ def read_manifest(source: Source) -> Matches:
     pairs: dict[str, tuple[FoundFile, FoundFile, FoundFile]] = {}
     tags: dict[str, Mapping[str, str]] = {}
     pool: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}  # many rows share few distinct tags
-    for line, row in rows(file):
+    for line, row in rows(file, dict(source.columns)):
         try:
             if _REST in row or _ABSENT in row.values():
                 kind = "more" if _REST in row else "fewer"
-                raise ValueError(f"{kind} cells than the header has columns; quote a cell that holds a comma")
+                raise ValueError(f"{kind} cells than the header has columns; quote a cell that holds a separator")
             if "split" in row and not _belongs_to_split(_cell(row, "split"), source.manifest_split or ""):
                 for names, column in zip(others, ("key", "rgb", "ir"), strict=True):
                     names.append(_cell(row, column) or os.path.splitext(_cell(row, "rgb"))[0])
@@ -59,6 +62,11 @@ def read_manifest(source: Source) -> Matches:
             files = _find_files(guard, row, source.allow_missing)
             key = _cell(row, "key") or os.path.splitext(files[0].name or files[1].name)[0]
             row_tags = _parse_tags(row)
+            dropped = [
+                name for name, value in row_tags.items() if value.lower().endswith(".txt") and "label" not in row
+            ]
+            if dropped and source.coco is None:
+                raise ValueError(f"{dropped[0]}: holds a label file; write columns: {{label: {dropped[0]}}}")
             if not all(map(is_text, (key, *row_tags, *row_tags.values()))):
                 raise ValueError("its key or a tag is not plain text")
             if key in pairs:
@@ -175,21 +183,35 @@ def _parse_tag(name: str, value: object) -> str:
     return str(value).strip()
 
 
-def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv_rows(file: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield line number and cells of each row, by our names of the columns; ``columns`` gives theirs for some."""
+    wanted = [columns.get(name, name) for name in ("rgb", "ir")]
     with open_text(file, "CSV") as stream:
-        reader = csv.DictReader(stream, restkey=_REST, restval=_ABSENT, strict=True)
+        first = stream.readline()
+        headers = {mark: next(csv.reader([first], delimiter=mark), []) for mark in _SEPARATORS}
+        mark = max(headers, key=lambda mark: (sum(name in headers[mark] for name in wanted), len(headers[mark])))
+        stream.seek(0)
+        reader = csv.DictReader(stream, restkey=_REST, restval=_ABSENT, strict=True, delimiter=mark)
         header = reader.fieldnames or []
-        twice = sorted({name for name in header if header.count(name) > 1})
+        names = [_our_name(name, columns) for name in header]
+        twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise DataError(f"{file}: column {join_names(twice)} is given twice")
-        absent = [name for name in ("rgb", "ir") if name not in header]
+        absent = [name for name in (*columns.values(), *wanted) if name not in header]
         if absent:
-            raise DataError(f"{file}: no column {' and '.join(absent)}; its columns are {join_names(header)}")
+            like = {kind: [name for name in header if looks_like(kind, name)] for kind in ("rgb", "ir")}
+            found = ", ".join(f"{kind}: {names[0] if len(names) == 1 else '...'}" for kind, names in like.items())
+            where = f"no column {' and '.join(dict.fromkeys(absent))}; its columns are {join_names(header)}"
+            raise DataError(f"{file}: {where}; write which are which, columns: {{{found}}}")
         for row in reader:
-            yield reader.line_num, row
+            yield reader.line_num, {_our_name(name, columns): value for name, value in row.items()}
 
 
-def _json_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _our_name(name: str, columns: Mapping[str, str]) -> str:
+    return next((ours for ours, theirs in columns.items() if theirs == name), name)
+
+
+def _json_rows(file: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with open_text(file, "JSON lines") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
@@ -200,7 +222,10 @@ def _json_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 raise DataError(f"{file}:{number}: not valid JSON ({error})") from None
             if not isinstance(row, dict):
                 raise DataError(f"{file}:{number}: expected an object {{rgb, ir, ...}} (got {type(row).__name__})")
-            yield number, row
+            renamed = {_our_name(name, columns): value for name, value in row.items()}
+            if len(renamed) < len(row):
+                raise DataError(f"{file}:{number}: columns names one for {join_names(columns)}, but it has that too")
+            yield number, renamed
 
 
 def tag_codes(tags: Sequence[Mapping[str, str]]) -> tuple[np.ndarray, tuple[Mapping[str, str], ...]]:

@@ -10,9 +10,16 @@ from pathlib import Path, PurePosixPath
 from yolofuse.data.descriptor.flat_folders import IR_NAMES
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.problems import Problem
+from yolofuse.types import Modality
 
 _NUM_EXAMPLES = 3  # files that patterns are made from: one of them may be lonely
 _IR_WORDS = frozenset(name.lower() for names in IR_NAMES.values() for name in names)
+
+
+def looks_like(modality: Modality, name: str) -> bool:
+    """Return whether the name of a folder or a column has a word that stands for a modality."""
+    words = {*re.split("[^a-z]", name.lower())}
+    return bool(words & _IR_WORDS) if modality == "ir" else bool(words & IR_NAMES.keys() and not words & _IR_WORDS)
 
 
 def key_of(name: str, pattern: str) -> str:
@@ -64,7 +71,7 @@ def suggest_patterns(rgb: Path, ir: Path, names: tuple[Sequence[str], Sequence[s
     files_of_pair = 2 if rgb == ir else 1
     if count < 2 or 2 * files_of_pair * count < min(map(len, names)):
         return ""
-    if rgb == ir and _IR_WORDS & {*re.split("[^a-z]", of_rgb.lower())}:
+    if rgb == ir and looks_like("ir", of_rgb):
         of_rgb, of_ir = of_ir, of_rgb
     return f'{count} pairs would be found with  rgb: "{(rgb / of_rgb).as_posix()}"  ir: "{(ir / of_ir).as_posix()}"'
 

@@ -122,3 +122,49 @@ def test_manifest__labels_of_two_kinds_are_refused(tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text(f"rgb,ir,label\n{row}\n")
     with pytest.raises(DataError, match="label: the labels of this source come from its COCO file"):
         pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv", "coco": "gt.json"}}))
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("renamed", [False, True])
+def test_manifest__separator_and_names_of_columns(tmp_path: Path, separator: str, renamed: bool) -> None:
+    expected = pairs_of(make_pairs(tmp_path, 2, 0))
+    names = {"rgb": "visible", "ir": "thermal", "label": "boxes", "split": "part"} if renamed else {}
+    lines = [[names.get(name, name) for name in ("rgb", "ir", "label", "split", "note")]]
+    lines += [[*row.values(), "train", '"fog; or, rain|\tno"'] for row in _rows(tmp_path, count=2)]
+    (tmp_path / "pairs.csv").write_text("".join(f"{separator.join(line)}\n" for line in lines))
+    part: dict[str, object] = {"manifest": "pairs.csv"} | ({"columns": names} if names else {})
+    pairs = pairs_of(write_descriptor(tmp_path, {"train": part}))
+    np.testing.assert_array_equal(pairs.scan.boxes_xywhn, expected.scan.boxes_xywhn)
+    assert [record.tags for record in pairs.records] == [{"note": "fog; or, rain|\tno"}] * 2
+
+
+def test_manifest__jsonl_with_other_names(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 2, 0)
+    rows = [{"vis": row["rgb"], "T": row["ir"], "label": row["label"]} for row in _rows(tmp_path, count=2)]
+    part = {"manifest": "pairs.jsonl", "columns": {"rgb": "vis", "ir": "T"}}
+    _write_jsonl(tmp_path / "pairs.jsonl", rows)
+    assert pairs_of(write_descriptor(tmp_path, {"train": part})).num_boxes == 2
+    _write_jsonl(tmp_path / "pairs.jsonl", [row | {"rgb": "x"} for row in rows])
+    with pytest.raises(DataError, match=r"pairs\.jsonl:1: columns names one for ir, rgb, but it has that too"):
+        pairs_of(write_descriptor(tmp_path, {"train": part}))
+
+
+@pytest.mark.parametrize(
+    ("header", "columns", "message"),
+    [
+        ("visible;thermal;label", {}, r"no column rgb and ir; .*; write .*, columns: \{rgb: visible, ir: thermal\}"),
+        ("a;b;label", {}, r"columns: \{rgb: \.\.\., ir: \.\.\.\}"),
+        ("rgb;ir;label", {"rgb": "visible"}, "no column visible; its columns are rgb, ir, label"),
+        ("rgb;visible;ir", {"ir": "visible"}, "column ir is given twice"),
+        ("rgb;ir;labels", {}, r"pairs\.csv:2: labels: holds a label file; write columns: \{label: labels\}"),
+        ("rgb;ir;label", {"rgb": "x", "ir": "x"}, "columns: a column is named twice"),
+        ("rgb;ir;label", {"labels": "x"}, "columns.labels"),
+    ],
+)
+def test_manifest__wrong_columns(tmp_path: Path, header: str, columns: dict[str, str], message: str) -> None:
+    make_pairs(tmp_path, 1, 0)
+    (row,) = _rows(tmp_path, count=1)
+    (tmp_path / "pairs.csv").write_text(f"{header}\n{';'.join(row.values())}\n")
+    part = {"manifest": "pairs.csv", "columns": columns}
+    with pytest.raises(DataError, match=message):
+        pairs_of(write_descriptor(tmp_path, {"train": part}))
