@@ -31,12 +31,14 @@ class PairFormat:
         ir_window: Thermal counts, as stored in the file, that become 0 and full scale; None where 8 bits are used
             as stored.
         bits: 8 or 16 per channel of the array.
+        stacked: Whether one file holds both images, as four channels.
     """
 
     frame: Modality = "rgb"
     affine: tuple[float, ...] | None = None
     ir_window: tuple[float, float] | None = None
     bits: Literal[8, 16] = 8
+    stacked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

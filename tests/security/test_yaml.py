@@ -84,6 +84,20 @@ def test_download__is_refused_and_not_run(
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("script", ["text", "bash", "url"])
+def test_download__of_another_tools_yaml_is_ignored_and_not_run(
+    tmp_path: Path, script: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marker = tmp_path / "marker"
+    make_pairs(tmp_path, 1, 0)
+    texts = {"text": _code(marker)["text"], "bash": f"bash -c 'touch {marker}'", "url": "http://127.0.0.1:9/x.zip"}
+    flat = {"names": ["person"], "train": "rgb/train", "train_labels": "labels/train", "download": texts[script]}
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump(flat))
+    assert data_cli.main(["check", "--data", str(tmp_path / "data.yaml"), "--out", str(tmp_path / "report")]) < 2
+    assert "ignored download (nothing is fetched or run)" in capsys.readouterr().out
+    assert not marker.exists()
+
+
 @pytest.mark.parametrize("command", [train_cli.main, probe_cli.main], ids=["train", "probe"])
 @pytest.mark.parametrize("key", ["activation", "yaml_file", "model", "base"])
 def test_model__accepts_no_model_yaml_of_the_user(

@@ -98,7 +98,7 @@ def measure(record: PairRecord) -> PairStats:
     low, high = np.percentile(ir, (1, 99))
     return PairStats(
         rgb_digest=_digest(record.rgb),
-        ir_digest=_digest(record.ir),
+        ir_digest=_digest(record.ir, b"ir" if record.format.stacked else b""),
         sky=float(np.median(luma[: max(len(luma) // 3, 1)])),
         rgb_std=float(luma.std()),
         ir_std=float(ir.std()),
@@ -114,9 +114,10 @@ def measure(record: PairRecord) -> PairStats:
     )
 
 
-def _digest(path: Path) -> bytes:
+def _digest(path: Path, part: bytes = b"") -> bytes:
+    """Return a hash of a file, or of the named part of it that is one of the images."""
     try:
-        return hashlib.sha256(path.read_bytes()).digest()
+        return hashlib.sha256(path.read_bytes() + part).digest()
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error})") from None
 
@@ -127,7 +128,7 @@ def _colour(pixels: ByteArray) -> float:
 
 def _ir_colour(record: PairRecord) -> float:
     """Measure the difference between the channels of the thermal file: 0 for a grey one with any number of channels."""
-    if record.format.ir_window is not None:
+    if record.format.ir_window is not None or record.format.stacked:
         return 0.0
     try:
         with open_image(record.ir) as image:

@@ -17,6 +17,7 @@ from yolofuse.data import collate
 from yolofuse.data.dataset import read_letterboxed, rect_hw
 from yolofuse.data.images.decode import inspect_image
 from yolofuse.data.images.read_pair import read_pair, to_bytes
+from yolofuse.data.images.stacked import inspect_stacked
 from yolofuse.distributed.ranks import pick_device
 from yolofuse.engine.evaluate_split import predict_batch
 from yolofuse.errors import ConfigError, DataError, WeightsError
@@ -111,6 +112,8 @@ class LoadedDetector:
         known = rgb or ir
         if known is None:
             raise DataError(f"pair {number}: has neither an RGB nor an IR file")
+        if pair_format.stacked and None not in (rgb, ir) and rgb != ir:
+            raise DataError(f"pair {number}: each training file held both images; give (file, file), or a pair_format")
         return PairRecord(
             image_id=number,
             key=known.stem,
@@ -129,7 +132,7 @@ def _size_hw(file: Path, modality: Modality, pair_format: PairFormat) -> tuple[i
     """Return height and width of an image, if it has the depth that the format expects."""
     if not file.exists():
         raise DataError(f"{file}: no such file")
-    info = inspect_image(file, verify=False)
+    info = inspect_stacked(file) if pair_format.stacked else inspect_image(file, verify=False)
     is_deep = modality == "ir" and pair_format.bits > 8
     if (info.bits > 8) != is_deep:
         expected = "16 or more" if is_deep else "8"

@@ -211,7 +211,9 @@ class _SourceBuilder:
             return (replace(source, manifest=given.manifest, columns=columns, manifest_split=given.split or split),)
         rgb, ir, labels = (_folder_and_pattern(path) for path in (given.rgb, given.ir, given.labels))
         folders = replace(source, rgb=rgb[0], ir=ir[0], labels=labels[0], patterns=(rgb[1], ir[1], labels[1]))
-        return (replace(folders, keys_file=given.keys_file),)
+        if given.stacked and window:
+            self.problems.append(f"{where}: rgbir: files of 8 bits are read as they are; ir_window does not apply")
+        return (replace(folders, keys_file=given.keys_file, stacked=given.stacked),)
 
     def _window(self, given: list[float] | schema.Percentiles | None) -> IrWindow | None:
         if isinstance(given, schema.Percentiles):

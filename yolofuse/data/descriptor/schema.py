@@ -188,6 +188,7 @@ class FolderSource(Reading):
     name: Text = ""
     rgb: _FolderOrPattern
     ir: _FolderOrPattern
+    stacked: bool = False  # set by rgbir
     labels: _FolderOrPattern = None
     coco: File = None
     keys_file: File = Field(None, alias="list")
@@ -222,6 +223,15 @@ def _check_keys(given: object) -> object:
         raise ValueError(f"{', '.join(clash)} and manifest exclude each other")
     if _kind_of(given) == "folders" and "split" in given:
         raise ValueError("split belongs to a manifest or a descriptor; for folders use list")
+    if "rgbir" in given:
+        if {"rgb", "ir", "manifest", "stacked"} & given.keys():
+            raise ValueError("rgbir, whose files hold both images, excludes rgb, ir and manifest")
+        both = given["rgbir"]
+        given = {key: value for key, value in given.items() if key != "rgbir"} | {
+            "rgb": both,
+            "ir": both,
+            "stacked": True,
+        }
     if _kind_of(given) == "folders" and ("labels" in given) == ("coco" in given):
         raise ValueError("needs one of labels and coco; they exclude each other")
     return given

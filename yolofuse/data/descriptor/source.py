@@ -42,6 +42,7 @@ class Source:
     prefix: str = ""  # put before each key, so that two sources may share stems
     rgb: Path | None = None  # folder of images; None with a manifest
     ir: Path | None = None
+    stacked: bool = False  # each file of ``rgb``, which is also ``ir``, holds both images as four channels
     labels: Path | None = None  # folder of YOLO txt files; None: labels are elsewhere
     patterns: tuple[str, str, str] = ("", "", "")  # of the names of RGB, IR and label files; empty: all
     coco: Path | None = None  # COCO JSON with the labels; None: labels are elsewhere

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 
 from yolofuse.data.images.decode import RawArray, decode, reduction_for
+from yolofuse.data.images.stacked import decode_stacked
+from yolofuse.errors import DataError
 from yolofuse.types import ByteArray, Modality, PairFormat, PairRecord, PixelArray
 
 PAD = 114
@@ -56,11 +58,14 @@ def read_pair(record: PairRecord, grid_hw: tuple[int, int] | None = None) -> Pix
     """
     target_hw = grid_hw or record.size_hw
     dtype = pixel_dtype(record.format)
-    bgr = np.zeros((*target_hw, 3), np.uint8) if record.missing == "rgb" else _on_grid(record, "rgb", target_hw)
+    stacked = _read_stacked(record) if record.format.stacked else None
+    bgr = (
+        np.zeros((*target_hw, 3), np.uint8) if record.missing == "rgb" else _on_grid(record, "rgb", target_hw, stacked)
+    )
     if record.missing == "ir":
         ir: PixelArray = np.zeros(target_hw, dtype)
     else:
-        ir = _to_depth(_on_grid(record, "ir", target_hw), record.format)
+        ir = _to_depth(_on_grid(record, "ir", target_hw, stacked), record.format)
     pixels: PixelArray = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA), np.uint8)
     if record.format.bits == 16:
         pixels = pixels.astype(np.uint16) * np.uint16(_STEPS_OF_8_BITS)
@@ -68,19 +73,26 @@ def read_pair(record: PairRecord, grid_hw: tuple[int, int] | None = None) -> Pix
     return pixels
 
 
-def _on_grid(record: PairRecord, modality: Modality, target_hw: tuple[int, int]) -> RawArray:
+def _read_stacked(record: PairRecord) -> ByteArray:
+    """Read the file that holds both images: (H, W, 4), B, G, R, IR."""
+    pixels = decode_stacked(record.rgb)
+    if pixels.shape[:2] != record.rgb_hw:
+        raise DataError(f"{record.rgb}: its size changed since it was paired; start again")
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA), np.uint8)
+
+
+def _on_grid(record: PairRecord, modality: Modality, target_hw: tuple[int, int], stacked: ByteArray | None) -> RawArray:
     """Read one modality, decoded no larger than needed, on the frame's grid of ``target_hw``."""
+    if stacked is not None:
+        part = np.ascontiguousarray(stacked[..., :3] if modality == "rgb" else stacked[..., 3])
+        factor = reduction_for(max(target_hw[0] / part.shape[0], target_hw[1] / part.shape[1]), record.rgb_hw)
+        return _resized(_resized(part, (part.shape[0] // factor, part.shape[1] // factor), cv2.INTER_AREA), target_hw)
     path, size_hw = (record.rgb, record.rgb_hw) if modality == "rgb" else (record.ir, record.ir_hw)
     affine = record.format.affine if modality != record.format.frame else None
     if affine is None:
         scale = max(target / side for target, side in zip(target_hw, size_hw, strict=True))
         pixels = decode(path, modality, reduction_for(scale, size_hw), size_hw)
-        if pixels.shape[:2] == target_hw:
-            return pixels
-        ratios = [side / target for side, target in zip(pixels.shape[:2], target_hw, strict=True)]
-        # Below a factor of two, bilinear is enough; a larger one, of a second camera with more pixels, needs the mean.
-        is_wide = min(ratios) >= 1 and max(ratios) > 2
-        return cv2.resize(pixels, target_hw[::-1], interpolation=cv2.INTER_AREA if is_wide else cv2.INTER_LINEAR)
+        return _resized(pixels, target_hw)
     frame_hw = record.size_hw
     shrink = np.diag([target_hw[1] / frame_hw[1], target_hw[0] / frame_hw[0], 1.0])
     matrix = shrink @ np.array([affine[:3], affine[3:], (0.0, 0.0, 1.0)])
@@ -92,6 +104,17 @@ def _on_grid(record: PairRecord, modality: Modality, target_hw: tuple[int, int])
     grey = _pad_in_file(pixels, record.format)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(pixels, centred, target_hw[::-1], flags=flags, borderValue=(grey,) * 4)
+
+
+def _resized(pixels: RawArray, target_hw: tuple[int, int], how: int | None = None) -> RawArray:
+    if pixels.shape[:2] == target_hw:
+        return pixels
+    ratios = [side / target for side, target in zip(pixels.shape[:2], target_hw, strict=True)]
+    # Below a factor of two, bilinear is enough; a larger one, of a second camera with more pixels, needs the mean.
+    is_wide = min(ratios) >= 1 and max(ratios) > 2
+    if how is None:
+        how = cv2.INTER_AREA if is_wide else cv2.INTER_LINEAR
+    return cv2.resize(pixels, target_hw[::-1], interpolation=how)
 
 
 def _pad_in_file(pixels: RawArray, pair_format: PairFormat) -> float:

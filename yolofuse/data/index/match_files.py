@@ -129,7 +129,7 @@ def match_folders(source: Source) -> Matches:
     guard = PathGuard(source.root, source.links)
     files = _FolderScanner(guard, problems)
     rgb = files.by_key(source.rgb, IMAGE_SUFFIXES, source.patterns[0])
-    ir = files.by_key(source.ir, IMAGE_SUFFIXES, source.patterns[1])
+    ir = rgb if source.stacked else files.by_key(source.ir, IMAGE_SUFFIXES, source.patterns[1])
     labels = files.by_key(source.labels, _LABEL_SUFFIXES, source.patterns[2]) if source.labels else {}
     if any(source.patterns[:2]) and not source.patterns[2]:
         labels = files.of_images(labels, *((rgb, source.rgb) if source.frame == "rgb" else (ir, source.ir)))
@@ -140,8 +140,9 @@ def match_folders(source: Source) -> Matches:
     pairs = {key: (rgb.get(key, NO_FILE), ir.get(key, NO_FILE), labels.get(key, NO_FILE)) for key in keys}
     matches = Matches.of(pairs, problems)
     has_lonely = source.keys_file is None and bool((rgb.keys() | ir.keys()) - keys)
-    names = ([file.name for file in found.values()] for found in (rgb, ir))
-    problems += advise_names(source, *names, is_paired=not has_lonely or 2 * len(keys) >= min(len(rgb), len(ir)))
+    if not source.stacked:
+        names = ([file.name for file in found.values()] for found in (rgb, ir))
+        problems += advise_names(source, *names, is_paired=not has_lonely or 2 * len(keys) >= min(len(rgb), len(ir)))
     if source.keys_file is not None:
         return _select_listed(source.keys_file, source.list_folders, matches, {**rgb, **ir}.keys())
     if not rgb and not ir:

@@ -267,7 +267,7 @@ def _format(source: Source, bits: Literal[8, 16], windows: Windows) -> PairForma
     counts = None
     if window is not None:
         counts = (window.low, window.high) if window.percentile_of is None else windows[window.name]
-    return PairFormat(source.frame, source.affine, counts, bits)
+    return PairFormat(source.frame, source.affine, counts, bits, source.stacked)
 
 
 def _fingerprint(table: PairTable, scan: ScanResult) -> str:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from yolofuse.data.descriptor.source import LEFT_OUT, Source
 from yolofuse.data.images.decode import ImageInfo, inspect_image, strict_decoding
+from yolofuse.data.images.stacked import inspect_stacked
 from yolofuse.data.index.coco_labels import read_coco
 from yolofuse.data.index.manifest import read_manifest
 from yolofuse.data.index.match_files import Matches, match_folders
@@ -147,13 +148,16 @@ def _scan_pair(source: Source, pair: _Pair, verify: bool) -> ScannedPair:
     if label is None:
         label = read_labels(pair.label_file, len(source.names)) if pair.label_file else LabelFile()
     infos: list[ImageInfo | None] = []
-    for path in (pair.rgb, pair.ir):
+    for path in (pair.rgb,) if source.stacked else (pair.rgb, pair.ir):
         try:
-            infos.append(inspect_image(path, verify) if path else None)
+            if path is None:
+                infos.append(None)
+            else:
+                infos.append(inspect_stacked(path) if source.stacked else inspect_image(path, verify))
         except DataError as error:
             infos.append(None)
             label.problems.append(Problem("unreadable", pair.key, str(error)))
-    rgb, ir = infos
+    rgb, ir = infos if len(infos) == 2 else infos * 2
     if pair.rgb is None or pair.ir is None:  # the missing image counts as one of the same size
         seen = rgb or ir
         rgb, ir = (seen and seen._replace(bits=8) if path is None else seen for path in (pair.rgb, pair.ir))
