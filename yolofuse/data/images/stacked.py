@@ -40,7 +40,13 @@ def decode_stacked(path: Path) -> ByteArray:
         with open_image(path) as image:
             refuse_too_large(path, image.size[::-1])
             is_raw = getattr(image, "tag_v2", {}).get(_EXTRA_SAMPLES) in _NOT_ALPHA
-            kind = "16 bits" if _DEEP in str(image.tile) else "several pages" if _num_pages(image) > 1 else image.mode
+            kind = (
+                "16 bits"
+                if _DEEP in str(getattr(image, "tile", ""))
+                else "several pages"
+                if _num_pages(image) > 1
+                else image.mode
+            )
             pixels = _decode_raw(path) if is_raw else np.asarray(image)
             if image.getexif().get(_ORIENTATION, 1) != 1:
                 kind = "a turned image"
@@ -57,4 +63,6 @@ def _num_pages(image: Image.Image) -> int:
 
 def _decode_raw(path: Path) -> ByteArray:
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise OSError("OpenCV can't decode it")
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA), np.uint8)

@@ -57,8 +57,8 @@ def files_signature(parts: Iterable[tuple[Source, Matches]]) -> str:
     for source, matches in parts:
         settings = (source.names, source.class_map, source.frame, source.resize, source.affine, source.ir_window)
         root = os.path.realpath(source.root)  # copies may have the same names, sizes and times
-        settings += ("stacked",) * source.stacked  # signatures of other sources stay as they were
-        digest.update(repr((root, source.prefix, *settings)).encode(errors="surrogateescape"))
+        stacked = ("stacked",) * source.stacked  # signatures of other sources stay as they were
+        digest.update(repr((root, source.prefix, *settings, *stacked)).encode(errors="surrogateescape"))
         for file in source.files():
             digest.update(f"{file.name}\0{stamp(file)}\n".encode(errors="surrogateescape"))
         for column in (matches.keys, matches.rgb, matches.ir, matches.labels):

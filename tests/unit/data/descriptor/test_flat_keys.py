@@ -78,7 +78,7 @@ def test_unknown_key__that_does_no_harm_is_named_and_ignored(
 )
 def test_harmful__is_refused(tmp_path: Path, content: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message.replace("?", r"\?")):
-        load_descriptor(_write(tmp_path, **content))
+        load_descriptor(_write(tmp_path, "", **content))
 
 
 @pytest.mark.parametrize("text", ["test:\n", "test: ''\n", "test: []\n", "path:\n", "test_ir:\ntest: # later\n"])

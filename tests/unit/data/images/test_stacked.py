@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +19,7 @@ _RGBIR = np.random.default_rng(0).integers(0, 256, (20, 24, 4), dtype=np.uint8)
 _SOURCE = {"rgbir": "both", "labels": "labels/train"}
 
 
-def _write(file: Path, extra_samples: int | None = None, **options: object) -> Path:
+def _write(file: Path, extra_samples: int | None = None, **options: Any) -> Path:
     Image.fromarray(_RGBIR).save(file, **options)
     if extra_samples is not None:  # what the fourth channel is, in the TIFF's entry of tag 338
         content = bytearray(file.read_bytes())
@@ -38,7 +40,7 @@ def _write(file: Path, extra_samples: int | None = None, **options: object) -> P
     ],
 )
 def test_decode_stacked__gives_the_channels_as_stored(
-    tmp_path: Path, name: str, extra_samples: int | None, options: dict[str, object]
+    tmp_path: Path, name: str, extra_samples: int | None, options: dict[str, Any]
 ) -> None:
     """None is multiplied or divided by the fourth, as transparency would be."""
     np.testing.assert_array_equal(decode_stacked(_write(tmp_path / name, extra_samples, **options)), _RGBIR)
@@ -55,15 +57,17 @@ def test_decode_stacked__refuses_other_files(tmp_path: Path) -> None:
     pages = [Image.fromarray(_RGBIR)] * 2
     exif = Image.Exif()
     exif[0x0112] = 6
-    for found, write in {
+    turned, cmyk = Image.fromarray(_RGBIR), Image.fromarray(_RGBIR, "CMYK")
+    writers: dict[str, Callable[[], object]] = {
         "found RGB": lambda: Image.fromarray(_RGBIR[..., :3]).save(file),
         "found L": lambda: Image.fromarray(_RGBIR[..., 0]).save(file),
         "found 16 bits": lambda: cv2.imwrite(str(file), _RGBIR.astype(np.uint16) * 257),
-        "found CMYK": lambda: Image.fromarray(_RGBIR, "CMYK").save(file, "TIFF"),
+        "found CMYK": lambda: cmyk.save(file, "TIFF"),
         "found several pages": lambda: pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:]),
-        "found a turned image": lambda: pages[0].save(file, exif=exif),
+        "found a turned image": lambda: turned.save(file, exif=exif),
         "can't be decoded": lambda: file.write_bytes(b"no image"),
-    }.items():
+    }
+    for found, write in writers.items():
         write()
         with pytest.raises(DataError, match=found):
             decode_stacked(file)
