@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from yolofuse.batch import PairedBatch
 from yolofuse.config import Config
 from yolofuse.config.parts import make_part
-from yolofuse.config.recipe import resolve_optimizer, resolve_recipe
+from yolofuse.config.recipe import resolve_optimizer, resolve_pool, resolve_recipe
 from yolofuse.data import EpochSampler, PairSet, TrainDataset, collate
 from yolofuse.data.augment.extra import AUGMENTATIONS
 from yolofuse.distributed.consensus import RankConsensus
@@ -28,6 +28,7 @@ from yolofuse.engine.dataloaders import (
     EvalLoader,
     TrainLoader,
     build_eval_loader,
+    cache_kind,
     cached_pixels,
     check_decoder,
     load_split,
@@ -125,13 +126,16 @@ def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any]
     if config.train.channels_last:
         detector.to(memory_format=torch.channels_last)
     config = _resolve_batch(config, detector, train_pairs, ranks)
+    cache = cache_kind(config, train_pairs, ranks)
+    if checkpoint is None and cache == "none" and config.train.cache == "auto":
+        config = resolve_pool(config, ranks.world)
     train = config.train
     ema = ModelEma(detector, decay=train.ema_decay, tau=train.ema_tau, keep_start=train.keep_start)
     _prepare_forward(detector, config, ranks)
     sampler = EpochSampler(
         len(train_pairs), train.batch, train.seed, ranks.rank, ranks.world, pool=train.augment.mosaic_pool
     )
-    reader = cached_pixels(config, train_pairs, ranks)
+    reader = cached_pixels(cache, config, train_pairs, ranks)
     dataset = TrainDataset(train_pairs, train.imgsz, train.augment, train.seed, reader)
     return TrainContext(
         config=config,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,10 +26,12 @@ from yolofuse.data.gpu.jpeg import require_decoder
 from yolofuse.data.gpu.tile_batch import TileDataset
 from yolofuse.data.index.pair_set import Windows
 from yolofuse.data.index.scan_cache import default_cache_dir
-from yolofuse.data.pixel_cache import PixelCache, disk_cache, ram_cache
+from yolofuse.data.pixel_cache import CacheKind, PixelCache, choose_cache, disk_cache, ram_cache
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.prefetcher import DevicePrefetcher
 from yolofuse.errors import ConfigError
+
+log = logging.getLogger("yolofuse")
 
 
 def load_split(config: Config, split: str, ranks: Ranks, ir_windows: Windows | None = None) -> PairSet:
@@ -83,12 +86,26 @@ def check_decoder(config: Config, ranks: Ranks) -> None:
     require_decoder()
 
 
-def cached_pixels(config: Config, pairs: PairSet, ranks: Ranks) -> PixelCache | None:
-    """Decode the training pairs once for all processes of a machine; None unless ``train.cache`` asks for it."""
+def cache_kind(config: Config, pairs: PairSet, ranks: Ranks) -> CacheKind:
+    """Return where the training pairs are kept; where ``train.cache`` is ``auto``, what suits every rank's machine."""
+    train = config.train
+    if train.cache != "auto":
+        return train.cache
+    if train.decode == "nvjpeg":
+        return "none"
+    kinds = ranks.gather(choose_cache(pairs, train.imgsz, _cache_dir(config) or default_cache_dir()))
+    kind: CacheKind = next(kind for kind in ("none", "disk", "ram") if kind in kinds)
+    if kind == "none" and ranks.is_main:
+        log.info("train.cache: neither memory nor disk has room; train.augment.mosaic_pool saves time instead")
+    return kind
+
+
+def cached_pixels(kind: CacheKind, config: Config, pairs: PairSet, ranks: Ranks) -> PixelCache | None:
+    """Decode the training pairs once for all processes of a machine; None for the kind ``none``."""
     imgsz, workers = config.train.imgsz, max(config.data.workers, 1)
-    if config.train.cache == "none":
+    if kind == "none":
         return None
-    if config.train.cache == "disk":
+    if kind == "disk":
         return disk_cache(pairs, imgsz, _cache_dir(config) or default_cache_dir(), workers)
     own = ram_cache(pairs, imgsz, workers) if ranks.local_rank == 0 else None
     host = socket.gethostname()

@@ -25,7 +25,7 @@ from yolofuse.data.dataloader import batch_loader
 from yolofuse.data.dataset import TrainDataset
 from yolofuse.data.images.lru_reader import Reader
 from yolofuse.data.index.pair_set import PairSet
-from yolofuse.data.pixel_cache import PixelCache, disk_cache, ram_cache
+from yolofuse.data.pixel_cache import PixelCache, choose_cache, disk_cache, ram_cache
 from yolofuse.data.sampler import EpochSampler
 from yolofuse.errors import DataError
 
@@ -218,3 +218,20 @@ def test_disk_cache__sparse_rest_of_a_killed_run_does_not_count_as_free_space(
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(DataError, match=r"but 0\.0 are free"):
         disk_cache(pairs, 64, tmp_path, 1)
+
+
+def test_choose__takes_memory_first_then_disk_then_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = pairs_of(make_pairs(tmp_path, 2, 0))
+    folder = tmp_path / "not" / "there"
+    size = pixel_cache._num_bytes(pairs, 64)
+    free = {"memory": 4 * size + 4, "disk": (1 << 30) + size + 4 * len(pairs)}
+    monkeypatch.setattr(pixel_cache, "available_memory", lambda: free["memory"])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": free["disk"]}))
+    assert choose_cache(pairs, 64, folder) == "ram"
+    free["memory"] -= 4
+    assert choose_cache(pairs, 64, folder) == "disk"
+    disk_cache(pairs, 64, folder, 1)
+    free["disk"] -= 1
+    assert choose_cache(pairs, 64, tmp_path / "other") == "none"
+    assert choose_cache(pairs, 64, folder) == "disk"  # it is there already
+    assert not (tmp_path / "other").exists()
