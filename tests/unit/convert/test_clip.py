@@ -56,7 +56,7 @@ def test_images__unreadable_and_of_other_sizes_are_named(tmp_path: Path) -> None
     with pytest.raises(DataError) as caught:
         prepare("llvip", src, tmp_path / "out")
     message = str(caught.value)
-    assert "infrared/train/010001.jpg: can't be read as an image" in message
+    assert "infrared/train/010001.jpg: can't be decoded, damaged or no image" in message
     assert "sizes of the pair differ (rgb 64x48, ir 32x24)" in message
     assert "010003.jpg: is 128x96, but its annotations are for 64x48" in message
 
