@@ -198,16 +198,17 @@ def _is_opaque(path: Path, image: ImageFile.ImageFile) -> bool:
             return False
         return image.convert("RGBA").getextrema()[3] == (255, 255)
     if image.format == "BMP":
-        offset, arguments = image.tile[0][2:4]
-        if "X" not in (order := str(arguments[0])):
+        _, _, offset, arguments = image.tile[0]
+        order = arguments[0] if isinstance(arguments, tuple) else ""
+        if "X" not in order:
             return True
         spare = np.fromfile(path, np.uint8, 4 * image.width * image.height, offset=offset)[order.index("X") :: 4]
-        return spare.size == 0 or (spare.min() == spare.max() and spare[0] in (0, 255))
+        return bool((spare == 0).all() or (spare == 255).all())
     if image.format == "TIFF" and _tags(image).get(_SAMPLES, 1) > len(image.getbands()):
         pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
         if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
             return False
-        return bool(pixels[..., 3].min() == np.iinfo(pixels.dtype).max)
+        return bool(pixels[..., 3].min() == (255 if pixels.dtype == np.uint8 else 65535))
     return True
 
 
