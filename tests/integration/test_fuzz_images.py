@@ -59,7 +59,7 @@ def _tiff(bits: int, photometric: int = 1, sample_format: int = 1, channels: int
 
 _TURNED = Image.Exif()
 _TURNED[0x0112] = 6  # EXIF orientation: rotated by 90 degrees
-_FLIPPED, _SMALLER = Image.fromarray(_NOISE[::-1]), Image.fromarray(_NOISE[:5, :7])
+_FLIPPED, _SMALLER, _SMALL_PAGE = (Image.fromarray(pixels) for pixels in (_NOISE[::-1], _NOISE[:5, :7], _NOISE[:5, :7]))
 
 READ: dict[str, bytes] = {
     "jpeg": _saved("RGB", "JPEG"),
@@ -102,7 +102,7 @@ REFUSED: dict[str, bytes] = {
     "tiff-signed-8": _coded(".tiff", np.int8),
     "tiff-signed-16": _coded(".tiff", np.int16),
     "tiff-32-bit-integers": _coded(".tiff", np.int32),
-    "tiff-pages": _saved("RGB", "TIFF", save_all=True, append_images=[_SMALLER]),
+    "tiff-pages": _saved("RGB", "TIFF", save_all=True, append_images=[_SMALL_PAGE]),
     "png-animated": _saved("RGB", "PNG", save_all=True, append_images=[_FLIPPED]),
     "webp-animated": _saved("RGB", "WEBP", save_all=True, append_images=[_FLIPPED]),
     "tiff-double": _coded(".tiff", np.float64),

@@ -196,7 +196,7 @@ def _is_opaque(path: Path, image: ImageFile.ImageFile) -> bool:
     if image.has_transparency_data:
         if image.mode.startswith("I"):  # a value of 16 bits that stands for transparent
             return False
-        return image.convert("RGBA").getextrema()[3] == (255, 255)
+        return image.convert("RGBA").getchannel("A").getextrema() == (255, 255)
     if image.format == "BMP":
         _, _, offset, arguments = image.tile[0]
         order = arguments[0] if isinstance(arguments, tuple) else ""
