@@ -13,6 +13,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 Modality = Literal["rgb", "ir"]
+Orientation = Literal["apply", "ignore"]
 FusionInit = Literal["average", "rgb", "ir", "scheme"]
 CHANNELS: Mapping[Modality, slice] = {"rgb": slice(0, 3), "ir": slice(3, 4)}
 """Channels of each modality in an array or a batch of pairs."""
@@ -31,12 +32,14 @@ class PairFormat:
         ir_window: Thermal counts, as stored in the file, that become 0 and full scale; None where 8 bits are used
             as stored.
         bits: 8 or 16 per channel of the array.
+        orientation: Whether an image that is stored turned or mirrored is read upright, as its EXIF says.
     """
 
     frame: Modality = "rgb"
     affine: tuple[float, ...] | None = None
     ir_window: tuple[float, float] | None = None
     bits: Literal[8, 16] = 8
+    orientation: Orientation = "apply"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,8 @@ class PairRecord:
         rgb: File of the visible image; the source's folder, which can't be read as an image, where it is missing.
         ir: File of the thermal image, likewise.
         label: YOLO txt file, or None where the pair has none (a background image, or labels from COCO JSON).
-        rgb_hw: Height and width of the visible file in pixels; those of the other file where it is missing.
-        ir_hw: Height and width of the thermal file in pixels.
+        rgb_hw: Height and width of the visible image in pixels, as it is read; those of the other where it is missing.
+        ir_hw: Height and width of the thermal image in pixels.
         format: Rules for reading the files; shared by all pairs of a source.
         tags: Labels for slices of the evaluation, such as ``{"daynight": "night"}``.
         missing: The camera that has no image of the scene, for which black stands; see ``data.missing``.

@@ -104,9 +104,9 @@ def _place_images(folder: Path, border: int, images: ImageMode, pair: KeptPair) 
 
 
 def _crop(original: Path, target: Path, border: int) -> None:
-    """Write an image without its border as JPEG; a grey image stays grey."""
+    """Write an image upright, without its border, as JPEG; a grey image stays grey."""
     try:
-        pixels = cv2.imdecode(np.fromfile(original, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels = cv2.imdecode(np.fromfile(original, np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
         if pixels is None:
             raise DataError(f"{original}: can't be decoded; unpack the data set again")
         if pixels.dtype != np.uint8:

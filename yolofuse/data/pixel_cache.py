@@ -26,7 +26,7 @@ from yolofuse.spacing import evenly_spaced
 from yolofuse.types import IntArray, PixelArray
 
 _log = logging.getLogger(__name__)
-_FORMAT = 3  # raise it whenever what is stored changes
+_FORMAT = 4  # raise it whenever what is stored changes
 _CHANNELS = 4
 _SPARE = 1 << 30  # bytes that must stay free beside a cache
 _SHARE = 0.25  # of the free memory that ``auto`` takes: workers, model and other jobs need some, too

@@ -21,6 +21,7 @@ ProblemKind = Literal[
     "unreadable",
     "bit-depth",
     "size-mismatch",
+    "orientation",
     "bad-label",
     "twin-box",
     "manifest",

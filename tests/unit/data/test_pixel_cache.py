@@ -17,7 +17,15 @@ import pytest
 import torch
 
 from tests.support.descriptors import folders, write_descriptor
-from tests.support.pairs import LabelledPair, make_pairs, pairs_of, record_calls, write_pair
+from tests.support.pairs import (
+    LabelledPair,
+    make_pairs,
+    pairs_of,
+    random_pair,
+    record_calls,
+    save_stored,
+    write_pair,
+)
 from yolofuse.batch import PairedBatch
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data import pixel_cache
@@ -176,6 +184,19 @@ def test_pixel_cache__of_a_copy_is_another(tmp_path: Path) -> None:
         caches.append(disk_cache(pairs_of(write_descriptor(tmp_path / name, {"train": folders()})), 64, tmp_path, 1))
     assert caches[0].path != caches[1].path
     assert (caches[1].read(0) == 200).all()
+
+
+def test_pixel_cache__follows_the_orientation(tmp_path: Path) -> None:
+    """Turned by 180 degrees, sizes are the same: only the setting tells one cache from the other."""
+    write_pair(tmp_path, "train", "pair", random_pair(0))
+    upright = random_pair(0)[0][..., ::-1]
+    save_stored(tmp_path / "rgb" / "train" / "pair.png", upright, 3)
+    found = {}
+    for setting in ("apply", "ignore"):
+        pairs = pairs_of(write_descriptor(tmp_path, {"train": folders()}, orientation=setting))
+        found[setting] = disk_cache(pairs, 96, tmp_path / "cache", 1).read(0)[..., :3]
+    np.testing.assert_array_equal(found["apply"], upright)
+    np.testing.assert_array_equal(found["ignore"], upright[::-1, ::-1])
 
 
 def _open_files() -> int:

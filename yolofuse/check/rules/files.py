@@ -33,11 +33,16 @@ _ADVICE: dict[str, tuple[str, str]] = {
 
 
 def check_files(split: Split, root: Path) -> list[Finding]:
-    """Return one error for each kind of problem that a split's files have; messages leave out the folder ``root``."""
+    """Return one error for each kind of problem that a split's files have, and a note where images are stored turned.
+
+    Messages leave out the folder ``root``.
+    """
     groups: dict[str, list[str]] = defaultdict(list)
     for problem in split.problems:
         groups[_kind(problem)].append(problem.text.replace(os.fspath(root) + os.sep, ""))
-    return [_finding(kind, texts, split.name) for kind, texts in groups.items()]
+    told = [problem.text.partition(": ")[2] for problem in split.warnings if problem.kind == "orientation"]
+    notes = [Finding("orientation", "note", split.name, text.replace(f"{root}{os.sep}", "")) for text in told]
+    return [*(_finding(kind, texts, split.name) for kind, texts in groups.items()), *notes]
 
 
 def _kind(problem: Problem) -> str:

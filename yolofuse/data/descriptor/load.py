@@ -154,9 +154,9 @@ class _SourceBuilder:
     def _sources(self, split: str, given: schema.AnySource, where: str, prefix: str) -> tuple[Source, ...]:
         if isinstance(given, schema.Include):
             return self._include(split, given, where, prefix)
-        frame, resize, window, tags = (
+        frame, resize, window, orientation, tags = (
             getattr(given if key in given.model_fields_set else self._content, key)
-            for key in ("frame", "resize", "ir_window", "tags")
+            for key in ("frame", "resize", "ir_window", "orientation", "tags")
         )
         affine = tuple(value for row in resize.affine for value in row) if isinstance(resize, schema.Affine) else None
         source = Source(
@@ -170,6 +170,7 @@ class _SourceBuilder:
             resize="affine" if affine else resize,
             affine=affine,
             ir_window=self._window(window),
+            orientation=orientation,
             tags=TagFile(tags.file, tags.key, tuple(tags.columns)) if tags else None,
             links=self._guard.links,
         )

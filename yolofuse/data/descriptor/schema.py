@@ -21,7 +21,7 @@ from pydantic import (
 from yolofuse.config.field_types import Section
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.problems import is_text
-from yolofuse.types import Modality
+from yolofuse.types import Modality, Orientation
 
 FLAT_SPLITS = ("train", "val", "test")
 
@@ -147,6 +147,9 @@ class Reading(_Section):
         _Counts | Percentiles | None,
         _expected("[low, high] in counts as stored, or {percentiles: [0.5, 99.5], split: train}, the lower one first"),
     ] = None
+    orientation: Annotated[
+        Orientation, _expected("apply (images are read upright, as their EXIF says) or ignore (as they are stored)")
+    ] = "apply"
     tags: Tags | None = None
 
 

@@ -267,7 +267,7 @@ def _format(source: Source, bits: Literal[8, 16], windows: Windows) -> PairForma
     counts = None
     if window is not None:
         counts = (window.low, window.high) if window.percentile_of is None else windows[window.name]
-    return PairFormat(source.frame, source.affine, counts, bits)
+    return PairFormat(source.frame, source.affine, counts, bits, source.orientation)
 
 
 def _fingerprint(table: PairTable, scan: ScanResult) -> str:
@@ -278,9 +278,12 @@ def _fingerprint(table: PairTable, scan: ScanResult) -> str:
     for array, layout in ((table.sizes_hw, "<i8"), (scan.offsets, "<i8"), (scan.class_ids, "<i8")):
         digest.update(array.astype(layout).tobytes())
     digest.update(scan.boxes_xywhn.astype("<f4").tobytes())
-    # Hashes of data sets without such regions, or with all images, stay as they were before these were read.
+    # Hashes of data sets without such regions, with upright and all images stay as they were before these were read.
     if scan.crowd.any():
         digest.update(scan.crowd.tobytes())
+    is_applied = np.array([form.orientation == "apply" for form in table.formats], bool)[table.source]
+    if (turns := np.where(is_applied[:, None], scan.orientation, 1)).any(where=turns > 1):
+        digest.update(turns.tobytes())
     if table.num_missing("rgb") or table.num_missing("ir"):
         digest.update("".join(str(record.missing) for record in table).encode())
     return digest.hexdigest()

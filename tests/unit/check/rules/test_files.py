@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.check_splits import measured_split
-from tests.support.pairs import make_pairs
+from tests.support.pairs import make_pairs, random_pair, save_stored
 from yolofuse.check.rules.files import check_files
 
 
@@ -33,3 +33,12 @@ def test_check_files__names_the_problem(tmp_path: Path, file: str, content: str 
     assert (found.kind, found.severity, found.count) == (kind, "error", 1)
     assert found.text.endswith("training refuses to start")
     assert str(tmp_path) not in found.examples[0]
+
+
+def test_images_stored_turned__are_a_note(tmp_path: Path) -> None:
+    descriptor = make_pairs(tmp_path, 2, 0)
+    save_stored(tmp_path / "rgb" / "train" / "train_001.png", random_pair(1)[0], 3)
+    (note,) = check_files(measured_split(descriptor, "train"), tmp_path)
+    assert (note.kind, note.severity) == ("orientation", "note")
+    assert note.text.startswith("1 visible and 0 thermal images are stored turned or mirrored (EXIF orientation), such")
+    assert " as rgb/train/train_001.png; they are read upright" in note.text

@@ -73,12 +73,20 @@ def test_flat_form__folder_called_images_above_the_root_is_left_alone(tmp_path: 
         ({"splits": {"train": {"rgb": "rgb/train", "labels": "labels/train"}}}, "splits.train.ir: is missing"),
         ({"splits": []}, "splits: expected"),
         ({"root": "nowhere"}, "no such folder"),
+        ({"orientation": "upright"}, "orientation: expected apply .* or ignore .*got 'upright'"),
         ({"tags": {"file": "none.csv", "key": "name", "columns": ["x"]}}, "tags.file: no such file"),
     ],
 )
 def test_mistake__is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_descriptor(_edit(make_pairs(tmp_path), **changes))
+
+
+def test_orientation__is_given_at_the_top_or_at_a_source(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 1, 1)
+    splits = {"train": folders(), "val": folders("val", orientation="apply")}
+    loaded = load_descriptor(write_descriptor(tmp_path, splits, orientation="ignore"))
+    assert [loaded.splits[split][0].orientation for split in splits] == ["ignore", "apply"]
 
 
 def test_mistakes__are_reported_all_at_once(tmp_path: Path) -> None:
