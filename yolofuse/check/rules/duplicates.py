@@ -11,11 +11,11 @@ import numpy as np
 from tqdm import tqdm
 
 from yolofuse.check.finding_images import draw_duplicates
-from yolofuse.check.findings import Finding, Severity, first_examples, plural, severity_by_share
+from yolofuse.check.findings import Finding, Severity, first_examples, severity_by_share
 from yolofuse.check.near_duplicates import nearest
 from yolofuse.check.pair_stats import Split
 from yolofuse.check.verify_duplicate import DuplicateKind, classify_duplicate
-from yolofuse.errors import DataError
+from yolofuse.errors import DataError, plural
 from yolofuse.spacing import evenly_spaced
 from yolofuse.types import FloatArray, IntArray, PairRecord
 

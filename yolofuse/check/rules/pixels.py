@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from yolofuse.check.finding_images import draw_pair
-from yolofuse.check.findings import Finding, Severity, first_examples, plural, severity_by_share
+from yolofuse.check.findings import Finding, Severity, first_examples, severity_by_share
 from yolofuse.check.pair_stats import PairStats, Split
+from yolofuse.errors import plural
 from yolofuse.types import PairRecord
 
 _COPY, _COPY_DETAIL = 0.975, 0.9

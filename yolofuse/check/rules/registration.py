@@ -13,11 +13,11 @@ from tqdm.contrib.concurrent import thread_map
 
 from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.check.finding_images import draw_shift
-from yolofuse.check.findings import Finding, ReportImage, Severity, first_examples, plural
+from yolofuse.check.findings import Finding, ReportImage, Severity, first_examples
 from yolofuse.check.measure_shift import WORK_SIDE, Shift, estimate_shift, shift_at_peak, shift_surface
 from yolofuse.check.pair_stats import Split
 from yolofuse.data.images.read_pair import fitted_hw, luma_and_ir, read_thumbnail
-from yolofuse.errors import DataError
+from yolofuse.errors import DataError, plural
 from yolofuse.spacing import evenly_spaced
 from yolofuse.types import ByteArray, FloatArray
 
