@@ -96,7 +96,7 @@ def ground_truth(
     images = [
         {
             "id": r.image_id,
-            "file_name": r.key + (r.ir if r.missing == "rgb" else r.rgb).suffix,
+            "file_name": r.frame_name,
             "width": r.size_hw[1],
             "height": r.size_hw[0],
         }
