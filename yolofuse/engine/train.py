@@ -74,7 +74,7 @@ def train(config: Config, *, resume: Resume = "never", force: bool = False, call
 def score_start(run: ActiveRun) -> None:
     """Evaluate the model before its first step and record that as epoch 0, which training has to beat."""
     metrics = evaluate_epoch(run, next_epoch=0)
-    row = {"epoch": 0.0, **_val_columns(metrics)}
+    row: dict[str, float | None] = {"epoch": 0, **_val_columns(metrics)}
     run.state.begin(row, metrics["AP"])
     if run.context.ranks.is_main:
         log.info("before training%s", _format_ap(row))

@@ -36,14 +36,14 @@ def check_boxes(split: Split, imgsz: int) -> list[Finding]:
     findings = [*_duplicate_boxes(split), *_crowded(split)]
     if over.any():
         text = f"reaching more than {_OVER_PX} px over the border; what lies outside is cut off"
-        advice = "clip them, and check that the labels belong to these images"
+        advice = "clip such boxes, and check that the labels belong to these images"
         findings.append(_finding(split, "box-over-border", boxes, pair_of, over, text, advice))
     if tiny.any():
         text = (
             f"with a side below {_MIN_SIDE:.0f} px, or below {_MIN_TRAIN_SIDE:.0f} px at imgsz {imgsz} (the smallest "
-            f"has {(shortest * shrink)[tiny].min():.1f} px there); a detector cannot learn them"
+            f"has {(shortest * shrink)[tiny].min():.1f} px there), too small for a detector to learn"
         )
-        findings.append(_finding(split, "tiny-box", boxes, pair_of, tiny, text, "raise imgsz, or remove them"))
+        findings.append(_finding(split, "tiny-box", boxes, pair_of, tiny, text, "raise imgsz, or remove such boxes"))
     return findings
 
 

@@ -88,7 +88,7 @@ _RULES = (
             not is_copy(stats) and not _is_dead(stats) and stats.rgb_colour <= _GREY and stats.ir_colour < _COLOURED
         ),
         "whose RGB file has no colour (a grey camera, or two thermal files)",
-        "look at them; without colour it can't be decided whether the modalities are swapped",
+        "look at such pairs; without colour it can't be decided whether the modalities are swapped",
         _format_colour,
         "warning",
     ),
@@ -104,14 +104,14 @@ _RULES = (
         "dead-ir",
         lambda stats: stats.ir_std < _DEAD_STD,
         "whose IR image is constant",
-        "remove them: a shutter was closed, or the file was written empty",
+        "remove such pairs: a shutter was closed, or the file was written empty",
         _format_std,
     ),
     _Rule(
         "dead-rgb",
         lambda stats: stats.rgb_std < _DEAD_STD,
         "whose RGB image is constant",
-        "remove them: the lens was covered, or the file was written empty",
+        "remove such pairs: the lens was covered, or the file was written empty",
         _format_std,
     ),
     _Rule(

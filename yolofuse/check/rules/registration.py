@@ -163,7 +163,7 @@ def _misaligned(split: Split, far: Sequence[MeasuredShift], num_certain: int) ->
     worst = sorted(far, key=lambda measured: -measured.shift.length)
     across, down = (np.array([getattr(m.shift, axis) for m in far]) for axis in ("dx", "dy"))
     is_constant = len(far) >= _MANY * num_certain and max(np.std(across), np.std(down)) < worst[0].tolerance / 2
-    advice = "register these pairs again, or remove them; a box fits one of the two images at most"
+    advice = "register such pairs again, or remove them; a box fits one of the two images at most"
     if is_constant and len(far) > 2:
         advice = f"all have the same shift: move IR by {-np.median(across):+.0f}, {-np.median(down):+.0f} px"
     severity: Severity = "error" if len(far) >= _MANY * num_certain else "warning"
