@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -74,6 +74,24 @@ class PairRecord:
     def size_hw(self) -> tuple[int, int]:
         """Return height and width of the frame in pixels, to which labels and results refer."""
         return self.rgb_hw if self.format.frame == "rgb" else self.ir_hw
+
+    @property
+    def frame_name(self) -> str:
+        """Return the name of the file whose pixels are the frame, to which results refer, in the form of ``key``.
+
+        A key is the path of the visible file below some folder, or of the thermal file where it is the only one; the
+        frame's name has as many folders. Where a key was chosen freely, it is the file's own name in the key's folder.
+        """
+        shown = "ir" if self.missing == "rgb" or (self.format.frame == "ir" and self.missing is None) else "rgb"
+        file = self.ir if shown == "ir" else self.rgb
+        keyed = self.ir if self.missing == "rgb" else self.rgb
+        key = PurePosixPath(self.key).parts
+        parts = keyed.with_suffix("").parts
+        shared = 0
+        while shared < min(len(key), len(parts)) and key[-1 - shared] == parts[-1 - shared]:
+            shared += 1
+        count = max(shared, 1)
+        return "/".join([*key[:-count], *file.parts[-count:]])
 
 
 @dataclass(slots=True)

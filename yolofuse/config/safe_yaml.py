@@ -1,8 +1,13 @@
-"""Parse untrusted YAML: no code, no repeated keys, no bombs, no control characters, and ``1e-3`` is a number."""
+"""Parse untrusted YAML: no code, no repeated keys, no bombs, no control characters; numbers are what they look like.
+
+``1e-3`` is a number; ``0640`` and ``1:30``, in YAML 1.1 the numbers 416 (octal) and 90 (base 60), are text, which any
+option that takes a number refuses by its name.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +21,12 @@ _MAX_DEPTH = 60
 _MAX_DIGITS = 400  # of a number
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Characters that move the cursor, recolour a terminal or reverse the order of letters; newlines and tabs are text."""
-_NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+_TEXT, _FLOAT = "tag:yaml.org,2002:str", "tag:yaml.org,2002:float"
+_NUMBERS = {"tag:yaml.org,2002:int", _FLOAT}
+ODD_NUMBER = re.compile(r"[-+]?(0o?[\d_]+|\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?)")
+"""Numbers of YAML 1.1 that nobody means: in octal or in base 60. They are left as text."""
+_EXPONENT = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
+"""Numbers that YAML 1.1 reads as text, for want of a point or a sign."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -26,20 +36,27 @@ class _Loader(yaml.SafeLoader):
             _refuse_bombs(node)
         return node
 
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        tag: str = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        return _TEXT if tag in _NUMBERS and ODD_NUMBER.fullmatch(value) else tag
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str | int) and key in seen:
-                raise _error_at(key_node, f"key '{key}' is given twice")
-            if isinstance(key, str | int):
+            if isinstance(key, Hashable):  # else PyYAML refuses it
+                if key in seen:  # 0, 0.0 and false are one key
+                    raise _error_at(key_node, f"key '{key}' is given twice")
                 seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(  # YAML 1.1 reads 1e-3, without a point, as a string
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that the loader would read as something else."""
+
+
+for _both in (_Loader, _Dumper):
+    _both.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+0123456789"))
 
 
 def _error_at(node: yaml.Node, problem: str) -> yaml.YAMLError:
@@ -70,6 +87,8 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple
             raise _error_at(node, "a control character; write plain text")
         if node.tag in _NUMBERS and len(node.value) > _MAX_DIGITS:
             raise _error_at(node, f"a number of {len(node.value)} characters")
+        if node.tag in _NUMBERS and ODD_NUMBER.fullmatch(node.value):  # by a tag of its own: !!int 0640
+            raise _error_at(node, f"{node.value}: neither octal nor base 60 is read; write it in decimal")
         return 1, 0
     if id(node) not in known:
         known[id(node)] = None
@@ -109,6 +128,11 @@ def parse_yaml(text: str) -> Any:
     except (RecursionError, ValueError, KeyError, AttributeError) as problem:
         # A date of month 99, "0b_" or "!!bool x": PyYAML's constructors raise exceptions of their own.
         raise yaml.YAMLError(str(problem)) from problem
+
+
+def dump_yaml(content: Any) -> str:
+    """Return a value as YAML text; :func:`parse_yaml` gives it back."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: Path, error: type[YolofuseError] = ConfigError) -> dict[str, Any]:

@@ -180,9 +180,10 @@ class TrainConfig(Section):
     """Also compute the loss of the averaged weights in each evaluation: columns ``val/box`` and so on of
     ``results.csv``, and dashed curves."""
     patience: Annotated[int, Field(ge=0)] = 50
-    """Stop at an evaluation that is this many epochs after the one with the best AP; 0: never."""
+    """Stop at an evaluation that is this many epochs after AP last rose; 0: never."""
     val_every: Annotated[int, Field(ge=0)] = 1
-    """Epochs between evaluations; the last epoch is always evaluated. 0: only the last."""
+    """Epochs between evaluations; the last epoch is always evaluated. 0: only the last, and the validation split may be
+    without a box."""
     save_every: Annotated[int, Field(ge=0)] = 0
     """Steps between checkpoints, besides the one at the end of each epoch; 0: not by steps."""
     save_minutes: NonNegative = 10.0

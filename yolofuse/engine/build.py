@@ -31,7 +31,7 @@ from yolofuse.engine.dataloaders import (
     cache_kind,
     cached_pixels,
     check_decoder,
-    load_split,
+    load_run_splits,
     windows_in,
 )
 from yolofuse.engine.early_checks import check_names, check_weights
@@ -109,8 +109,7 @@ def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any]
         YolofuseError: If config, data or weights are wrong.
     """
     _check_config(config, ranks, loads_weights=checkpoint is None)
-    train_pairs = load_split(config, config.data.train_split, ranks, windows_in(checkpoint or {}))
-    val_pairs = load_split(config, config.data.val_split, ranks, train_pairs.ir_windows)
+    train_pairs, val_pairs = load_run_splits(config, ranks, windows_in(checkpoint or {}))
     if checkpoint is None:
         start = build_start(with_fitted_anchors(config, train_pairs), train_pairs.names)
         config, detector, report, frozen = start.config, start.detector, start.report, start.frozen

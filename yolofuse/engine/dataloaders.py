@@ -29,7 +29,9 @@ from yolofuse.data.index.scan_cache import default_cache_dir
 from yolofuse.data.pixel_cache import CacheKind, PixelCache, choose_cache, disk_cache, ram_cache
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.prefetcher import DevicePrefetcher
-from yolofuse.errors import ConfigError
+from yolofuse.errors import ConfigError, DataError, listing, plural
+
+log = logging.getLogger("yolofuse")
 
 log = logging.getLogger("yolofuse")
 
@@ -66,6 +68,38 @@ def load_split(config: Config, split: str, ranks: Ranks, ir_windows: Windows | N
         return pairs
     ranks.barrier()
     return load()
+
+
+def load_run_splits(config: Config, ranks: Ranks, ir_windows: Windows | None = None) -> tuple[PairSet, PairSet]:
+    """Load the training and the validation split of a run.
+
+    Args: as of :func:`load_split`.
+
+    Raises:
+        DataError: If training has no box to learn from, or validation none to score by, unless ``train.val_every`` is
+            0.
+    """
+    data = config.data
+    train = load_split(config, data.train_split, ranks, ir_windows)
+    val = load_split(config, data.val_split, ranks, train.ir_windows)
+    of_classes = f" of {', '.join(data.classes)} (data.classes)" if data.classes else ""
+    labels = f"check its labels: yolofuse check --data {data.descriptor}"
+    problems = []
+    if not train.num_boxes:
+        problems.append(
+            f"{data.train_split}: no box{of_classes} in {plural(len(train), 'pair')}, so there is nothing to learn; "
+            f"{labels}, or train on another split with data.train_split"
+        )
+    if not val.num_boxes:
+        text = f"{data.val_split}: no box{of_classes} in {plural(len(val), 'pair')}, so there is nothing to score"
+        if config.train.val_every:
+            advice = "evaluate another split with data.val_split, or train without validation: train.val_every=0"
+            problems.append(f"{text}; {labels}, {advice}")
+        elif ranks.is_main:
+            log.warning("warning: %s: no epoch gets an AP, and best.pt will be that of the last one", text)
+    if problems:
+        raise DataError(listing(data.descriptor, problems))
+    return train, val
 
 
 def windows_in(checkpoint: Mapping[str, Any]) -> Windows:

@@ -16,7 +16,7 @@ from yolofuse.data.descriptor import schema
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import LEFT_OUT, DatasetDescriptor, IrWindow, Source, TagFile
 from yolofuse.data.problems import short_repr
-from yolofuse.errors import ConfigError, DataError, did_you_mean, listing
+from yolofuse.errors import ConfigError, DataError, did_you_mean, listing, plural
 
 _Content = schema.NativeYaml | schema.FlatYaml
 _Splits = dict[str, tuple[Source, ...]]
@@ -125,7 +125,7 @@ class _SourceBuilder:
         splits: _Splits = {}
         if content.nc not in (None, len(self._names)):
             self.problems.append(
-                f"nc: is {short_repr(content.nc)}, but names lists {len(self._names)} classes; drop nc"
+                f"nc: is {short_repr(content.nc)}, but names lists {plural(len(self._names), 'class')}; drop nc"
             )
         for split in schema.FLAT_SPLITS:
             rgb, ir, labels = (getattr(content, split + suffix) for suffix in ("", "_ir", "_labels"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -67,9 +68,10 @@ def _list_of_names(value: object) -> object:
     """Return names that are given as ``{0: name, 1: name}`` as a list."""
     if not isinstance(value, dict):
         return value
-    if set(value) != set(range(len(value))):
+    names = {int(key): name for key, name in value.items() if re.fullmatch(r"\d{1,9}", str(key))}  # 07 is text
+    if len(names) < len(value) or set(names) != set(range(len(names))):
         raise ValueError(f"keys must be 0 .. {len(value) - 1} without gaps")
-    return [value[index] for index in range(len(value))]
+    return [names[index] for index in range(len(names))]
 
 
 def _check_names(names: list[str]) -> list[str]:
@@ -104,7 +106,7 @@ _Links = Annotated[list[Text], _expected("a list of folders that links may lead 
 _Names = Annotated[
     list[Text],
     Field(min_length=1),
-    _expected("a list of class names, or {0: name, 1: name, ...}"),
+    _expected("a list of class names, or {0: name, 1: name, ...}; put names such as no, on or 12 in quotes"),
     BeforeValidator(_list_of_names),
     AfterValidator(_check_names),
 ]

@@ -17,7 +17,7 @@ from yolofuse.data.descriptor.source import IrWindow
 from yolofuse.data.images.decode import decode, inspect_image
 from yolofuse.data.index.scan import Parts
 from yolofuse.data.strict_json import parse_json
-from yolofuse.errors import DataError
+from yolofuse.errors import DataError, plural
 from yolofuse.files import save_json
 from yolofuse.spacing import evenly_spaced
 from yolofuse.types import IntArray, Orientation
@@ -62,7 +62,9 @@ def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[
         save_json(cache, {"signature": signature, "low": low, "high": high, "images": len(files)})
     except OSError as error:
         _log.warning("%s: cache can't be written (%s)", cache, error)
-    _log.info("ir_window: [%g, %g] counts, the percentiles of %d images (%s)", low, high, len(files), window.name)
+    _log.info(
+        "ir_window: [%g, %g] counts, the percentiles of %s (%s)", low, high, plural(len(files), "image"), window.name
+    )
     return low, high
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests.support.check_splits import measured_split
 from tests.support.pairs import make_pairs, random_pair, save_stored
 from yolofuse.check.rules.files import check_files
+from yolofuse.data.problems import Problem, ProblemKind
 
 
 @pytest.mark.parametrize(
@@ -42,3 +45,15 @@ def test_images_stored_turned__are_a_note(tmp_path: Path) -> None:
     assert (note.kind, note.severity) == ("orientation", "note")
     assert note.text.startswith("1 visible and 0 thermal images are stored turned or mirrored (EXIF orientation), such")
     assert " as rgb/train/train_001.png; they are read upright" in note.text
+
+
+def test_check_files__counts_in_whole_sentences(tmp_path: Path) -> None:
+    split = measured_split(make_pairs(tmp_path, 1, 0))
+    for count, ending in ((1, ""), (4, "s")):
+        problems = [Problem(kind, "x", "x") for kind in get_args(ProblemKind) for _ in range(count)]
+        texts = {found.kind: found.text for found in check_files(replace(split, problems=problems), tmp_path)}
+        assert texts["unpaired-rgb"].startswith(f"{count} RGB image{ending} without an IR partner;")
+        assert texts["unpaired-ir"].startswith(f"{count} IR image{ending} without an RGB partner;")
+        assert texts["bad-label"].startswith(f"{count} label line{ending} that can't be read;")
+        assert texts["no-images"].startswith(f"{count} source{ending} without a pair;")
+        assert texts["manifest"].startswith(f"{count} error{ending} of the manifest;")

@@ -89,6 +89,33 @@ def test_orientation__is_given_at_the_top_or_at_a_source(tmp_path: Path) -> None
     assert [loaded.splits[split][0].orientation for split in splits] == ["ignore", "apply"]
 
 
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ("[010, car]", ("010", "car")),
+        ("{00: a, 01: b}", ("a", "b")),
+        ("['no', '12']", ("no", "12")),
+        ("{0: a, 0.0: c}", "key '0.0' is given twice"),
+        ("{0: a, 00: c}", "names: keys must be 0 .. 1 without gaps"),
+        ("{no: a, yes: b}", "names: keys must be 0 .. 1 without gaps"),
+        ("{0.0: a, 1.0: b}", "names: keys must be 0 .. 1 without gaps"),
+        ("[yes, off]", "put names such as no, on or 12 in quotes"),
+        ("[1, 2]", "put names such as no, on or 12 in quotes"),
+    ],
+)
+def test_names__are_as_written_or_refused(tmp_path: Path, names: str, found: tuple[str, ...] | str) -> None:
+    descriptor = make_pairs(tmp_path, 1, 0)
+    text = descriptor.read_text().replace("  train:", "  007:").replace("  0: person\n", "")
+    descriptor.write_text(text.replace("names:\n", f"names: {names}\n"))
+    if isinstance(found, tuple):
+        loaded = load_descriptor(descriptor)
+        assert (loaded.names, list(loaded.splits)) == (found, ["007"])
+        return
+    with pytest.raises(DataError) as caught:
+        load_descriptor(descriptor)
+    assert found in str(caught.value)
+
+
 def test_mistakes__are_reported_all_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2 problems") as caught:
         load_descriptor(_edit(make_pairs(tmp_path), download="x", names=[]))
