@@ -53,11 +53,17 @@ def listing(where: str, problems: Sequence[str], noun: str = "problem") -> str:
     At most 20 are listed; the rest are counted, so that a broken data set does not flood the terminal.
     """
     count = len(problems)
-    lines = [f"{where}: {count} {noun}{'' if count == 1 else 's'}"]
+    lines = [f"{where}: {plural(count, noun)}"]
     lines += [f"  {problem}" for problem in problems[:_MAX_LISTED]]
     if count > _MAX_LISTED:
         lines.append(f"  ... and {count - _MAX_LISTED} more")
     return "\n".join(lines)
+
+
+def plural(count: int, noun: str, rest: str = "") -> str:
+    """Format a count with its noun and what follows it, such as "1 pair", "3 boxes" or "2 images without a label"."""
+    ending = "" if count == 1 else "es" if noun.endswith(("x", "s", "ch")) else "s"
+    return f"{count} {noun}{ending}{' ' + rest if rest else ''}"
 
 
 def closest(word: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:

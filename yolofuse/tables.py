@@ -59,7 +59,7 @@ def _aligned(rows: Sequence[Row], gap: str) -> list[str]:
 
 
 def _numeric(rows: Sequence[Row]) -> list[bool]:
-    """Return which columns hold only numbers, without the header; blank cells count as numbers."""
+    """Return which columns hold only numbers, without the header; blank cells and "-" count as numbers."""
     return [
         any(row[column] for row in rows[1:]) and all(_is_number(row[column]) for row in rows[1:])
         for column in range(len(rows[0]))
@@ -68,7 +68,7 @@ def _numeric(rows: Sequence[Row]) -> list[bool]:
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell.strip().rstrip("%").replace(",", "") or 0)
+        float(cell.strip().rstrip("%").replace(",", "").removeprefix("-") or 0)
     except ValueError:
         return False
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 Modality = Literal["rgb", "ir"]
+Orientation = Literal["apply", "ignore"]
 FusionInit = Literal["average", "rgb", "ir", "scheme"]
 CHANNELS: Mapping[Modality, slice] = {"rgb": slice(0, 3), "ir": slice(3, 4)}
 """Channels of each modality in an array or a batch of pairs."""
@@ -31,6 +32,7 @@ class PairFormat:
         ir_window: Thermal counts, as stored in the file, that become 0 and full scale; None where 8 bits are used
             as stored.
         bits: 8 or 16 per channel of the array.
+        orientation: Whether an image that is stored turned or mirrored is read upright, as its EXIF says.
         stacked: Whether one file holds both images, as four channels.
     """
 
@@ -38,6 +40,7 @@ class PairFormat:
     affine: tuple[float, ...] | None = None
     ir_window: tuple[float, float] | None = None
     bits: Literal[8, 16] = 8
+    orientation: Orientation = "apply"
     stacked: bool = False
 
 
@@ -51,8 +54,8 @@ class PairRecord:
         rgb: File of the visible image; the source's folder, which can't be read as an image, where it is missing.
         ir: File of the thermal image, likewise.
         label: YOLO txt file, or None where the pair has none (a background image, or labels from COCO JSON).
-        rgb_hw: Height and width of the visible file in pixels; those of the other file where it is missing.
-        ir_hw: Height and width of the thermal file in pixels.
+        rgb_hw: Height and width of the visible image in pixels, as it is read; those of the other where it is missing.
+        ir_hw: Height and width of the thermal image in pixels.
         format: Rules for reading the files; shared by all pairs of a source.
         tags: Labels for slices of the evaluation, such as ``{"daynight": "night"}``.
         missing: The camera that has no image of the scene, for which black stands; see ``data.missing``.
@@ -73,6 +76,24 @@ class PairRecord:
     def size_hw(self) -> tuple[int, int]:
         """Return height and width of the frame in pixels, to which labels and results refer."""
         return self.rgb_hw if self.format.frame == "rgb" else self.ir_hw
+
+    @property
+    def frame_name(self) -> str:
+        """Return the name of the file whose pixels are the frame, to which results refer, in the form of ``key``.
+
+        A key is the path of the visible file below some folder, or of the thermal file where it is the only one; the
+        frame's name has as many folders. Where a key was chosen freely, it is the file's own name in the key's folder.
+        """
+        shown = "ir" if self.missing == "rgb" or (self.format.frame == "ir" and self.missing is None) else "rgb"
+        file = self.ir if shown == "ir" else self.rgb
+        keyed = self.ir if self.missing == "rgb" else self.rgb
+        key = PurePosixPath(self.key).parts
+        parts = keyed.with_suffix("").parts
+        shared = 0
+        while shared < min(len(key), len(parts)) and key[-1 - shared] == parts[-1 - shared]:
+            shared += 1
+        count = max(shared, 1)
+        return "/".join([*key[:-count], *file.parts[-count:]])
 
 
 @dataclass(slots=True)

@@ -50,6 +50,7 @@ def repeat_pairs(pairs: PairSet, copies: int) -> PairSet:
         rgb_hw=np.tile(scan.rgb_hw, (copies, 1)),
         ir_hw=np.tile(scan.ir_hw, (copies, 1)),
         ir_bits=np.tile(scan.ir_bits, copies),
+        orientation=np.tile(scan.orientation, (copies, 1)),
         boxes_xywhn=np.tile(scan.boxes_xywhn, (copies, 1)),
         class_ids=np.tile(scan.class_ids, copies),
         crowd=np.tile(scan.crowd, copies),

@@ -20,7 +20,7 @@ from yolofuse.convert.coco_json import read_coco
 from yolofuse.convert.conversion_plan import ImageLabels, SourceBox
 from yolofuse.convert.output_folder import check_output
 from yolofuse.convert.source_folder import SourceFolder
-from yolofuse.data.images.decode import DECODE_ERRORS, open_image
+from yolofuse.data.images.header import DECODE_ERRORS, open_image
 from yolofuse.errors import DataError
 
 BOXES = "COCO files of LLVIP: DAMSDet's val.json and HR-DETR's train.json"

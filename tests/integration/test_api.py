@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import yolofuse
-from tests.support.pairs import make_pairs
+from tests.support.pairs import make_pairs, save_stored
 from tests.support.runs import write_config
 from yolofuse.data import EvalDataset, load_descriptor, load_pairs
 from yolofuse.engine.loaded_detector import LoadedDetector
@@ -82,6 +82,20 @@ def test_preprocess__pads_unequal_shapes_to_the_square_and_blackens_a_missing_ca
     assert batch.pixels[1, 3].max() == 0
     assert batch.pixels[1, :3].float().mean() > 0
     assert batch.sizes_hw.tolist() == [[64, 96], [96, 64]]
+
+
+def test_preprocess__shows_an_image_stored_turned_upright(tmp_path: Path, loaded: LoadedDetector) -> None:
+    make_pairs(tmp_path, 1, 1)
+    rgb, ir = _files(tmp_path, 0)
+    upright = loaded.preprocess([(rgb, ir)])
+    turned, upright_rgb = tmp_path / "turned.png", cv2.imread(str(rgb))
+    assert upright_rgb is not None
+    save_stored(turned, upright_rgb[..., ::-1], 6)
+    batch = loaded.preprocess([(turned, ir)])
+    assert torch.equal(batch.pixels, upright.pixels)
+    assert batch.sizes_hw.tolist() == [[64, 96]]
+    stored = loaded.preprocess([(turned, None)], PairFormat(orientation="ignore"))
+    assert stored.sizes_hw.tolist() == [[96, 64]]
 
 
 def test_preprocess__takes_the_window_of_training_and_refuses_another_depth(

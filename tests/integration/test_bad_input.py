@@ -53,6 +53,14 @@ def _no_images(root: Path) -> None:
             file.unlink()
 
 
+def _no_boxes(split: str) -> Damage:
+    def damage(root: Path) -> None:
+        for file in (root / "labels" / split).iterdir():
+            file.write_text("")
+
+    return damage
+
+
 DATA: dict[str, tuple[Damage, str]] = {
     "missing-ir": (_remove_partner, "no IR partner"),
     "missing-rgb": (_remove_rgb, "no RGB partner"),
@@ -63,6 +71,8 @@ DATA: dict[str, tuple[Damage, str]] = {
     "class-out-of-range": (_label("0 0.5 0.5 0.1 0.1\n7 0.5 0.5 0.1 0.1\n"), ".txt:2"),
     "nan": (_label("0 nan 0.5 0.1 0.1\n"), ".txt:1"),
     "no-images": (_no_images, "no images"),
+    "no-box-to-learn": (_no_boxes("train"), "train: no box in 4 pairs, so there is nothing to learn"),
+    "no-box-to-score": (_no_boxes("val"), "evaluate another split with data.val_split, or train without validation"),
 }
 
 
@@ -90,6 +100,11 @@ CONFIG: dict[str, tuple[list[str], str]] = {
     "imgsz": (["train.imgsz=650"], "train.imgsz: must be a multiple of 32 (got 650)"),
     "nan": (["train.lr0=.nan"], "train.lr0"),
     "unknown-split": (["data.train_split=trian"], "trian"),
+    "class-without-box": (["data.classes=[car]"], "train: no box of car (data.classes) in 6 pairs"),
+    "no-box-of-the-one": (
+        ["data.classes=[car]", "data.single_class=x"],
+        "val: no box of car (data.classes)",
+    ),
     "unknown-device": (["train.device=tpu9"], "train.device"),
     "freeze-nothing": (["train.freeze=[rbg.*]"], "'rbg.*' matches no parameter"),
     "freeze-all": (["train.freeze=['*']"], "nothing to train"),
@@ -110,9 +125,27 @@ CONFIG: dict[str, tuple[list[str], str]] = {
 @pytest.mark.parametrize("name", CONFIG)
 def test_config__mistake_is_reported_at_start(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     overrides, expected = CONFIG[name]
-    config = write_config(tmp_path)
+    descriptor = make_pairs(tmp_path / "data", 6, 3)
+    descriptor.write_text(descriptor.read_text().replace("0: person", "0: person\n  1: car"))
+    config = write_config(tmp_path, descriptor)
     assert train_cli.main(["--cfg", str(config), *overrides]) == 2
     assert expected in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_camera__a_split_whose_boxes_it_cannot_see_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The only labelled pair has no thermal image: nothing is left for a detector of that camera."""
+    descriptor = make_pairs(tmp_path / "data")
+    labels = sorted((tmp_path / "data" / "labels" / "train").iterdir())
+    for file in labels[1:]:
+        file.write_text("")
+    (tmp_path / "data" / "ir" / "train" / f"{labels[0].stem}.png").unlink()
+    config = write_config(tmp_path, descriptor)
+    words = ["data.missing=allow", "train.epochs=1"]
+    assert train_cli.main(["--cfg", str(config), *words, "model.streams=ir"]) == 2
+    assert "train: no box in 3 pairs, so there is nothing to learn" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -73,7 +73,6 @@ READ: dict[str, bytes] = {
     "png-grey-alpha": _saved("LA", "PNG"),
     "png-palette": _saved("P", "PNG", transparency=3),
     "png-rgba": _saved("RGBA", "PNG"),
-    "png-animated": _saved("RGB", "PNG", save_all=True, append_images=[_FLIPPED]),
     "png-16": _coded(".png", np.uint16),
     "png-16-rgb": _coded(".png", np.uint16, 3),
     "bmp": _saved("RGB", "BMP"),
@@ -85,16 +84,16 @@ READ: dict[str, bytes] = {
     "tiff-jpeg": _saved("RGB", "TIFF", compression="jpeg"),
     "tiff-fax": _saved("1", "TIFF", compression="group4"),
     "tiff-cmyk": _saved("CMYK", "TIFF"),
-    "tiff-pages": _saved("RGB", "TIFF", save_all=True, append_images=[_SMALL_PAGE]),
+    "tiff-turned": _saved("RGB", "TIFF", tiffinfo={0x0112: 6}),
     "tiff-16": _coded(".tiff", np.uint16),
     "tiff-float": _coded(".tiff", np.float32),
     "tiff-white-is-zero": _tiff(8, photometric=0),
     "webp": _saved("RGB", "WEBP"),
     "webp-lossless": _saved("RGBA", "WEBP", lossless=True),
-    "webp-animated": _saved("RGB", "WEBP", save_all=True, append_images=[_FLIPPED]),
+    "webp-turned": _saved("RGB", "WEBP", exif=_TURNED),
 }
 
-# PIL reads all of these, some by starting another program; OpenCV, which training uses, does not.
+# PIL reads all of these, some by starting another program; OpenCV, which training uses, does not, or only a part.
 REFUSED: dict[str, bytes] = {
     "tiff-zstd": _saved("RGB", "TIFF", compression="zstd"),
     "tiff-lzma": _saved("L", "TIFF", compression="lzma"),
@@ -103,6 +102,9 @@ REFUSED: dict[str, bytes] = {
     "tiff-signed-8": _coded(".tiff", np.int8),
     "tiff-signed-16": _coded(".tiff", np.int16),
     "tiff-32-bit-integers": _coded(".tiff", np.int32),
+    "tiff-pages": _saved("RGB", "TIFF", save_all=True, append_images=[_SMALL_PAGE]),
+    "png-animated": _saved("RGB", "PNG", save_all=True, append_images=[_FLIPPED]),
+    "webp-animated": _saved("RGB", "WEBP", save_all=True, append_images=[_FLIPPED]),
     "tiff-double": _coded(".tiff", np.float64),
     "gif": _saved("P", "GIF"),
     "ppm": _saved("RGB", "PPM"),
@@ -136,7 +138,7 @@ def _inspect_and_read(file: Path) -> None:
 def test_kind__is_read_at_its_size(tmp_path: Path, name: str) -> None:
     file = tmp_path / "a.png"  # the suffix does not matter
     file.write_bytes(READ[name])
-    assert inspect_image(file, verify=True)[:2] == _HW
+    assert inspect_image(file, verify=True)[:2] == (_HW[::-1] if "turned" in name else _HW)
     _inspect_and_read(file)
 
 

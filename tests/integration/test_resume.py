@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import yolofuse.engine.train as loop
+from tests.support.pairs import make_pairs
 from tests.support.processes import run_forked
 from tests.support.runs import same_tensors, train_without_plots, write_config
 from yolofuse.cli import train as cli
@@ -87,6 +88,30 @@ def test_resume__refuses_overrides_and_changed_data(tmp_path: Path, capsys: pyte
     label.write_text("0 0.5 0.5 0.25 0.25\n")
     assert cli.main(["--resume", str(run)]) == 2
     assert "training data changed" in capsys.readouterr().err
+
+
+def test_auto_resume__of_a_finished_run_asks_for_the_same_config_and_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path, train={"epochs": 1, "optimizer": "auto"})
+    run = train_without_plots(load_config(config))
+    finished = (run / "FINISHED").read_bytes()
+    moved, other = make_pairs(tmp_path / "moved", num_train=6, num_val=3), make_pairs(tmp_path / "other", num_train=5)
+    for words in ([], ["train.keep=7"], [f"data.descriptor={moved}"], ["train.optimizer=auto"]):
+        assert cli.main(["--cfg", str(config), "--auto-resume", *words]) == 0
+        assert "finished already" in capsys.readouterr().out
+    for word, change in (
+        ("train.epochs=2", "train.epochs: 1 when it was saved, 2 now"),
+        ("model.cut=late", "model.cut: mid when it was saved, late now"),
+        ("data.val_split=train", "data.val_split: val when it was saved, train now"),
+        (f"data.descriptor={other}", "the training data changed"),
+    ):
+        assert cli.main(["--cfg", str(config), "--auto-resume", word]) == 2
+        printed = capsys.readouterr()
+        assert f"holds a finished run of another config: 1 change\n  {change}" in printed.err
+        assert "choose another train.run" in printed.err
+        assert "finished already" not in printed.out
+    assert (run / "FINISHED").read_bytes() == finished
 
 
 def test_resume__without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

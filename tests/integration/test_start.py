@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 from functools import partial
@@ -21,10 +22,11 @@ from tests.support.processes import run_forked
 from tests.support.runs import REPO, write_config
 from tests.support.runs import train_without_plots as train
 from tests.support.weights import real_weights, single_stream_file
-from yolofuse.cli import probe, val
+from yolofuse.cli import collect, probe, val
 from yolofuse.cli import train as train_cli
 from yolofuse.config import load_config
 from yolofuse.engine import evaluate_split
+from yolofuse.engine.active_run import ActiveRun
 from yolofuse.weights import load_checkpoint
 
 _REAL = Path(os.environ.get("YOLOFUSE_REAL_DATA", REPO / ".." / "shared" / "data"))
@@ -83,21 +85,55 @@ def test_probe__tells_how_good_the_start_is(tmp_path: Path, capsys: pytest.Captu
         assert ("start" in json.loads((out / "probe.json").read_text())) == known
 
 
-def test_epoch_0__is_recorded_and_may_stay_the_best(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    config = load_config(_with_weights(tmp_path), ["train.lr0=1e-12", "train.patience=1", "train.epochs=5"])
-    with caplog.at_level("INFO", logger="yolofuse"):
-        run = train(config)
+def test_epoch_0__is_recorded_and_counts(tmp_path: Path) -> None:
+    run = train(load_config(_with_weights(tmp_path), ["train.lr0=1e-12", "train.patience=1", "train.epochs=5"]))
     rows = _rows(run)
     assert [row["epoch"] for row in rows] == ["0", "1"]  # patience counts from the start
     assert list(rows[0])[:2] == ["epoch", "train/box"]
     assert list(rows[0])[-3:] == ["val/AP", "val/AP50", "val/AP75"]
     assert rows[0]["train/box"] == rows[0]["lr"] == ""
     assert float(rows[0]["val/AP"]) >= 0
-    best = load_checkpoint(run / "weights" / "best.pt")
-    assert best["epoch"] == 0
-    assert "no epoch was better than the start: best.pt is the model before training" in caplog.text
+    assert rows[0]["val/AP"] == rows[1]["val/AP"]
+    assert load_checkpoint(run / "weights" / "best.pt")["epoch"] == 1  # of equals the newest
     saved = load_config(run / "config.yaml")
     assert (saved.train.recipe, saved.train.score_start, saved.train.freeze_bn) == ("finetune", True, True)
+
+
+def test_epoch_0__may_stay_the_best(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fall(run: ActiveRun, next_epoch: int | None = None) -> dict[str, float]:
+        return dict.fromkeys(("AP", "AP50", "AP75"), 0.5 if next_epoch == 0 else 0.4)
+
+    monkeypatch.setattr(loop, "evaluate_epoch", fall)
+    with caplog.at_level("INFO", logger="yolofuse"):
+        run = train(load_config(_with_weights(tmp_path), ["train.epochs=1"]))
+    assert load_checkpoint(run / "weights" / "best.pt")["epoch"] == 0
+    assert "no epoch was better than the start: best.pt is the model before training" in caplog.text
+
+
+def test_without_a_box_to_score__no_epoch_has_an_ap_and_best_is_the_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run without validation shows no -1, keeps its last weights as best, resumes, and is evaluated."""
+    config = _with_weights(tmp_path, train={"val_every": 0, "patience": 1, "epochs": 3})
+    for file in (tmp_path / "data" / "labels" / "val").iterdir():
+        file.write_text("")
+    run = tmp_path / "run"
+    assert train_cli.main(["--cfg", str(config)]) == 0
+    assert [(row["epoch"], row["val/AP"]) for row in _rows(run)] == [("0", ""), ("1", ""), ("2", ""), ("3", "")]
+    assert load_checkpoint(run / "weights" / "best.pt")["epoch"] == 3
+    printed = capsys.readouterr().out
+    assert "val: no box in 3 pairs, so there is nothing to score" in printed
+    assert "no epoch has an AP: best.pt is epoch 3" in printed
+    assert train_cli.main(["--resume", str(run)]) == 0
+    assert val.main(["--run", str(run), "val.blank=[rgb, ir]"]) == 0
+    assert probe.main(["--cfg", str(config), "--out", str(tmp_path / "probe")]) == 0
+    assert json.loads((tmp_path / "probe" / "probe.json").read_text())["start"]["AP"] is None
+    assert collect.main([str(run)]) == 0
+    printed = capsys.readouterr().out
+    assert "the split has no box: its AP is undefined" in printed
+    assert re.search(r"\s-1\b", printed) is None
 
 
 def test_epoch_0__is_left_out_on_request_and_from_scratch(tmp_path: Path) -> None:

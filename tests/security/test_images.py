@@ -11,7 +11,8 @@ import pytest
 from tests.support import attacks
 from tests.support.pairs import make_pairs, pairs_of
 from tests.support.runs import write_config
-from yolofuse.data.images.decode import MAX_PIXELS, inspect_image
+from yolofuse.data.images.decode import inspect_image
+from yolofuse.data.images.header import MAX_PIXELS
 from yolofuse.data.images.read_pair import read_pair
 from yolofuse.errors import DataError
 

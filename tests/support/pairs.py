@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.data.index.pair_set import PairSet, load_pairs
@@ -119,3 +120,33 @@ def real_data(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder}; set YOLOFUSE_REAL_DATA")
     return folder
+
+
+def exif_of(orientation: int) -> Image.Exif:
+    """Return the EXIF block of an image that is stored turned or mirrored, by EXIF's number."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def turned_back(upright: np.ndarray, orientation: int) -> np.ndarray:
+    """Return upright pixels as a file holds them that has this orientation, by EXIF's number."""
+    stored = {
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(upright, -1),
+    }
+    return np.ascontiguousarray(stored.get(orientation, upright))
+
+
+def save_stored(file: Path, upright: np.ndarray, orientation: int = 1) -> None:
+    """Save upright pixels, RGB or grey, as a camera does that stores them turned: other programs show them upright."""
+    by_suffix: dict[str, dict[str, Any]] = {".jpg": {"quality": 100, "subsampling": 0}, ".webp": {"lossless": True}}
+    options = by_suffix.get(file.suffix, {})
+    if orientation > 1:
+        options |= {"tiffinfo": {0x0112: orientation}} if file.suffix == ".tiff" else {"exif": exif_of(orientation)}
+    Image.fromarray(turned_back(upright, orientation)).save(file, **options)

@@ -12,6 +12,10 @@ def test_text_table__aligns_numbers_right_and_words_left() -> None:
     assert text_table(_ROWS).splitlines() == ["class      AP  share", "person    0.5    50%", "a|b     12.25"]
 
 
+def test_text_table__a_dash_is_a_missing_number() -> None:
+    assert text_table([["class", "AP"], ["car", "-"], ["bus", "0.25"]]).splitlines()[1] == "car       -"
+
+
 def test_markdown_table__escapes_bars_and_aligns_numbers() -> None:
     head, rule, first, second = markdown_table(_ROWS).splitlines()
     assert rule == "| --- | ---: | ---: |"

@@ -19,7 +19,7 @@ from yolofuse.check.rules.pixels import check_pixels
 from yolofuse.check.rules.registration import check_registration, measure_shifts
 from yolofuse.data import DatasetDescriptor
 from yolofuse.data.index.lenient_load import load_pairs_with_problems
-from yolofuse.errors import ConfigError, DataError, listing
+from yolofuse.errors import ConfigError, DataError, listing, plural
 
 _TRAIN = "train"
 
@@ -92,7 +92,7 @@ def _load_splits(descriptor: DatasetDescriptor, options: CheckOptions) -> tuple[
         stats, errors = measure_pairs(loaded.pairs.records, workers=options.workers, where=where)
         splits.append(Split(name, loaded.pairs, stats, loaded.problems, loaded.warnings))
         if errors:
-            text = f"{len(errors)} images could not be read a second time; is the disk failing?"
+            text = f"{plural(len(errors), 'pair')} could not be read a second time; is the disk failing?"
             examples = first_examples(errors)
             findings.append(Finding("unstable", "error", name, text, "", len(errors), len(stats), examples))
     return splits, findings

@@ -70,9 +70,3 @@ def severity_by_share(count: int, total: int) -> Severity:
 def first_examples(items: Sequence[str]) -> tuple[str, ...]:
     """Return the first few items, as examples of a finding."""
     return tuple(items[:_MAX_EXAMPLES])
-
-
-def plural(count: int, noun: str) -> str:
-    """Format a count with its noun, such as "1 pair", "2 pairs" or "3 boxes"."""
-    ending = "" if count == 1 else "es" if noun.endswith(("x", "s")) else "s"
-    return f"{count} {noun}{ending}"

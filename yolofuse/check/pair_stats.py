@@ -13,7 +13,8 @@ import numpy.typing as npt
 from tqdm.contrib.concurrent import thread_map
 
 from yolofuse.check.near_duplicates import dct_features
-from yolofuse.data.images.decode import decode, open_image, reduction_for
+from yolofuse.data.images.decode import decode, reduction_for
+from yolofuse.data.images.header import open_image
 from yolofuse.data.images.read_pair import fitted_hw, luma_and_ir, read_thumbnail
 from yolofuse.data.index.pair_set import PairSet
 from yolofuse.data.problems import Problem
@@ -137,7 +138,8 @@ def _ir_colour(record: PairRecord) -> float:
     except OSError as error:
         raise DataError(f"{record.ir}: can't be read ({error})") from None
     scale = THUMB_SIDE / max(record.ir_hw)
-    pixels = decode(record.ir, "rgb", reduction_for(scale, record.ir_hw), record.ir_hw)
+    reduction = reduction_for(scale, record.ir_hw)
+    pixels = decode(record.ir, "rgb", reduction, record.ir_hw, record.format.orientation)
     height, width = fitted_hw(record.ir_hw, THUMB_SIDE)
     return _colour(np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8))
 
@@ -145,7 +147,7 @@ def _ir_colour(record: PairRecord) -> float:
 def _levels(record: PairRecord) -> tuple[int, int, int]:
     if record.format.ir_window is None:
         return 0, 0, 0
-    counts = decode(record.ir, "ir", 1, record.ir_hw)
+    counts = decode(record.ir, "ir", 1, record.ir_hw, record.format.orientation)
     if counts.dtype != np.uint16:
         return 0, 0, 0
     used = np.unique(counts).astype(np.int64)

@@ -9,7 +9,8 @@ from collections import Counter
 import cv2
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from yolofuse.check.findings import SEVERITIES, Finding, Report, ReportImage, plural
+from yolofuse.check.findings import SEVERITIES, Finding, Report, ReportImage
+from yolofuse.errors import plural
 from yolofuse.tables import text_table
 
 _WIDTH = 110

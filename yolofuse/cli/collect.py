@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None, prog: str = "yolofuse collect") -> int:
 def _read_all(folders: Sequence[Path]) -> list[RunResults]:
     """Read the results of each run; one error lists all folders that hold no run or damaged files."""
     runs, problems = [], []
-    for folder in folders:
+    for folder in {folder.resolve(): folder for folder in folders}.values():  # one that is given twice counts once
         try:
             runs.append(read_run(folder))
         except (RunError, ConfigError) as error:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from yolofuse.cli.common import run_as_module, run_command
-from yolofuse.errors import DataError
+from yolofuse.errors import DataError, plural
 from yolofuse.eval.bootstrap import Difference, compare, shared_classes
 from yolofuse.eval.report import read_predictions
 from yolofuse.files import save_json
@@ -47,7 +47,8 @@ def main(argv: list[str] | None = None, prog: str = "yolofuse compare") -> int:
         print(_format(found))
         if any(len(truth["categories"]) < len(whole["categories"]) for whole, _ in both):
             print(f"\nof the classes that both have: {', '.join(c['name'] for c in truth['categories'])}")
-        print(f"\n95 % interval of B - A over {args.resamples} draws of {len(truth['images'])} images")
+        draws, images = plural(args.resamples, "draw"), plural(len(truth["images"]), "image")
+        print(f"\n95 % interval of B - A over {draws} of {images}")
         if args.out is not None:
             rows = {d.name: {"a": d.a, "b": d.b, "low": d.low, "high": d.high} for d in found}
             save_json(args.out, {"a": str(args.a), "b": str(args.b), "differences": rows}, indent=2)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from yolofuse.cli.common import run_as_module, run_command
-from yolofuse.errors import RunError, listing
+from yolofuse.errors import RunError, listing, plural
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.records import EVENTS_NAME, STATUS_NAME
 from yolofuse.run.status_summary import Interruption, RunSummary, summarise_run
@@ -64,11 +64,11 @@ def format_run(run: RunSummary, now: datetime) -> str:
     lines = [("state", _state_line(run, now)), *_progress_lines(run), ("checkpoint", _checkpoint_line(run, now))]
     if run.status is not None and run.status.best_ap is not None:
         lines.append(("best AP", f"{run.status.best_ap:.4f}"))
-    others = [_count(number, name.replace("_", " ")) for name, number in run.counts.items() if number]
+    others = [plural(number, name.replace("_", " ")) for name, number in run.counts.items() if number]
     if others:
         lines.append(("also", ", ".join(others)))
     if run.damaged:
-        lines.append(("note", f"{_count(run.damaged, 'line')} of {EVENTS_NAME} could not be read"))
+        lines.append(("note", f"{plural(run.damaged, 'line')} of {EVENTS_NAME} could not be read"))
     lines.append(("interrupted", _interruptions_line(run)))
     text = [_printable(str(run.folder)), *(f"  {name:<12} {value}" for name, value in lines)]
     hidden = len(run.interruptions) - _MAX_INTERRUPTIONS
@@ -82,7 +82,7 @@ def _checkpoint_line(run: RunSummary, now: datetime) -> str:
     if run.checkpoint is None:
         return "none yet"
     step = f"step {run.checkpoint.step}, " if run.checkpoint.step is not None else ""
-    behind = f", {_count(run.behind, 'step')} behind" if run.behind else ""
+    behind = f", {plural(run.behind, 'step')} behind" if run.behind else ""
     return f"{step}{format_duration((now - run.checkpoint.written).total_seconds())} ago{behind}"
 
 
@@ -98,7 +98,7 @@ def _state_line(run: RunSummary, now: datetime) -> str:
     status = run.status
     if status is None:
         return run.state
-    where = f" on {_printable(status.host)} (pid {status.pid}, {_count(status.world, 'rank')})"
+    where = f" on {_printable(status.host)} (pid {status.pid}, {plural(status.world, 'rank')})"
     age = format_duration((now - status.updated).total_seconds())
     return f"{run.state}{'; last seen' if run.state == 'stopped' else ''}{where}, {age} ago"
 
@@ -122,8 +122,8 @@ def _interruptions_line(run: RunSummary) -> str:
     if not run.interruptions:
         return "never"
     is_known = any(one.lost is not None for one in run.interruptions)
-    repeated = f"; {_count(run.lost, 'step')} repeated" if is_known else ""
-    return f"{_count(len(run.interruptions), 'time')}{repeated}"
+    repeated = f"; {plural(run.lost, 'step')} repeated" if is_known else ""
+    return f"{plural(len(run.interruptions), 'time')}{repeated}"
 
 
 def format_table(runs: Sequence[RunSummary]) -> str:
@@ -172,10 +172,6 @@ def _share_done(run: RunSummary) -> str:
     if run.state == "finished":
         return "100%"
     return f"{min(status.step / total, 1):.1%}" if status is not None and total else _NONE
-
-
-def _count(number: int | None, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _printable(text: str) -> str:

@@ -97,10 +97,11 @@ def _read_results(path: Path) -> tuple[int, dict[str, float]]:
     try:
         rows = list(csv.DictReader(_text(path).splitlines()))
         evaluated = [{name: float(row[f"val/{name}"]) for name in METRICS} for row in rows if row["val/AP"]]
+        scored = [metrics for metrics in evaluated if metrics["AP"] >= 0]  # yolofuse 0.1.0 wrote -1: nothing to find
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise RunError(f"{path}: not a run's results ({error!r})") from error
     trained = [row for row in rows if row["epoch"] != "0"]  # the model before training is epoch 0
-    return len(trained), max(evaluated, key=lambda metrics: metrics["AP"], default={})
+    return len(trained), max(reversed(scored), key=lambda metrics: metrics["AP"], default={})
 
 
 def _read_report(path: Path) -> dict[str, float]:
@@ -113,7 +114,7 @@ def _read_report(path: Path) -> dict[str, float]:
         ) from error
     if not all(map(math.isfinite, metrics.values())):
         raise RunError(f"{path}: a metric is not finite; delete it and evaluate again")
-    return metrics
+    return {name: value for name, value in metrics.items() if value >= 0}  # cocoapi writes -1: nothing to find
 
 
 def _text(path: Path) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from yolofuse.config.safe_yaml import ODD_NUMBER
 from yolofuse.errors import closest
 
 _Model = type[BaseModel]
@@ -78,7 +80,17 @@ def _message(details: ErrorDetails) -> str:
         return details["msg"].removeprefix("Value error, ")
     if details["type"] in {"model_type", "model_attributes_type", "dict_type"}:
         return "input should be a mapping of keys to values"
-    return (details["msg"][0].lower() + details["msg"][1:]).replace("valid tuple", "list")
+    text = (details["msg"][0].lower() + details["msg"][1:]).replace("valid tuple", "list")
+    return text + _how_to_write(details["type"], details["input"])
+
+
+def _how_to_write(kind: str, value: object) -> str:
+    """Return what to write where YAML has read a name as a truth value or a date, or left a number as text."""
+    if kind == "string_type" and isinstance(value, bool | date):
+        return "; put it in quotes (YAML reads yes, no, on and off as true or false)"
+    if kind in {"int_type", "float_type"} and isinstance(value, str) and ODD_NUMBER.fullmatch(value):
+        return f"; write {value.lstrip('0')}" if value.isdecimal() and value.strip("0") else "; write it in decimal"
+    return ""
 
 
 def _merge(messages: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from yolofuse.config.error_messages import format_errors
-from yolofuse.config.safe_yaml import parse_yaml, read_yaml
+from yolofuse.config.safe_yaml import dump_yaml, parse_yaml, read_yaml
 from yolofuse.config.schema import Config
 from yolofuse.errors import ConfigError, listing
 
@@ -40,7 +40,7 @@ def validate_config(raw: dict[str, Any], overrides: Sequence[str] = (), *, where
 
 def dump_config(config: Config) -> str:
     """Return the config as YAML text; loading it gives an equal config."""
-    return yaml.safe_dump(plain_config(config), sort_keys=False, allow_unicode=True)
+    return dump_yaml(plain_config(config))
 
 
 def plain_config(config: Config, *, only_set: bool = False) -> dict[str, Any]:

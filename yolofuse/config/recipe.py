@@ -6,6 +6,7 @@ import math
 from typing import Any, Literal
 
 from yolofuse.config.schema import Config
+from yolofuse.config.train_parts_schema import MAX_POOL
 
 RecipeName = Literal["finetune", "scratch"]
 
@@ -46,6 +47,9 @@ def adopt_resolved(config: Config, saved: Config) -> Config:
     if train.optimizer == "auto":
         names = ("optimizer", *sorted(_OF_OPTIMIZER - train.model_fields_set))
         adopted |= {name: getattr(saved.train, name) for name in names}
+    if train.cache == "auto" and "mosaic_pool" not in train.augment.model_fields_set:
+        pool = saved.train.augment.mosaic_pool
+        adopted["augment"] = train.augment.model_copy(update={"mosaic_pool": pool})
     if train.loss.box is None:
         adopted["loss"] = train.loss.model_copy(update={"box": saved.train.loss.box})
     of_head = ("head", "anchors", "branch_classes", "kept_classes") if model.head == "auto" else ()
@@ -71,6 +75,15 @@ def resolve_recipe(config: Config, *, knows_classes: bool) -> Config:
     if train.score_start == "auto":
         values["score_start"] = knows_classes
     return config.model_copy(update={"train": train.model_copy(update=values)})
+
+
+def resolve_pool(config: Config, world: int) -> Config:
+    """Return the config of a run of ``world`` processes without a cache, with a mosaic pool unless the user set one."""
+    augment = config.train.augment
+    if "mosaic_pool" in augment.model_fields_set or not augment.mosaic or config.train.decode == "nvjpeg":
+        return config
+    augment = augment.model_copy(update={"mosaic_pool": min(config.train.batch // world, MAX_POOL)})
+    return config.model_copy(update={"train": config.train.model_copy(update={"augment": augment})})
 
 
 def resolve_optimizer(config: Config, *, num_classes: int, num_pairs: int) -> Config:

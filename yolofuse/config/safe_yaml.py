@@ -1,8 +1,13 @@
-"""Parse untrusted YAML: no code, no repeated keys, no bombs, no control characters, and ``1e-3`` is a number."""
+"""Parse untrusted YAML: no code, no repeated keys, no bombs, no control characters; numbers are what they look like.
+
+``1e-3`` is a number; ``0640`` and ``1:30``, in YAML 1.1 the numbers 416 (octal) and 90 (base 60), are text, which any
+option that takes a number refuses by its name.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +21,14 @@ _MAX_DEPTH = 60
 _MAX_DIGITS = 400  # of a number
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Characters that move the cursor, recolour a terminal or reverse the order of letters; newlines and tabs are text."""
-_NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
-_STRING, _BOOL, _DATE = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "bool", "timestamp"))
-_NAMES_BELOW = {"names", "classes", "class_map"}  # keys whose values are names of classes
+_TEXT, _FLOAT = "tag:yaml.org,2002:str", "tag:yaml.org,2002:float"
+_NUMBERS = {"tag:yaml.org,2002:int", _FLOAT}
+_BOOL, _DATE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"
+_NAMES_IN = {"classes", "class_map"}  # mappings of names of classes; a list of names under such a key needs quotes
+ODD_NUMBER = re.compile(r"[-+]?(0o?[\d_]+|\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?)")
+"""Numbers of YAML 1.1 that nobody means: in octal or in base 60. They are left as text."""
+_EXPONENT = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
+"""Numbers that YAML 1.1 reads as text, for want of a point or a sign."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -28,23 +38,30 @@ class _Loader(yaml.SafeLoader):
             _refuse_bombs(node)
         return node
 
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        tag: str = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        return _TEXT if tag in _NUMBERS and ODD_NUMBER.fullmatch(value) else tag
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str | int) and key in seen:
-                raise _error_at(key_node, f"key '{key}' is given twice")
-            if isinstance(key, str | int):
+            if isinstance(key, Hashable):  # else PyYAML refuses it
+                if key in seen:  # 0, 0.0 and false are one key
+                    raise _error_at(key_node, f"key '{key}' is given twice")
                 seen.add(key)
         for key_node, value in node.value:
-            if key_node.value in _NAMES_BELOW:
+            if key_node.value == "names" or (key_node.value in _NAMES_IN and isinstance(value, yaml.MappingNode)):
                 _keep_as_text(value)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(  # YAML 1.1 reads 1e-3, without a point, as a string
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that the loader would read as something else."""
+
+
+for _both in (_Loader, _Dumper):
+    _both.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+0123456789"))
 
 
 def _keep_as_text(names: yaml.Node) -> None:
@@ -54,9 +71,9 @@ def _keep_as_text(names: yaml.Node) -> None:
     for item in names.value:
         key, value = item if isinstance(item, tuple) else (None, item)
         if key is not None and key.tag == _BOOL:
-            key.tag = _STRING
+            key.tag = _TEXT
         if value.tag in {_BOOL, _DATE, *_NUMBERS}:
-            value.tag = _STRING
+            value.tag = _TEXT
 
 
 def _error_at(node: yaml.Node, problem: str) -> yaml.YAMLError:
@@ -87,6 +104,8 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple
             raise _error_at(node, "a control character; write plain text")
         if node.tag in _NUMBERS and len(node.value) > _MAX_DIGITS:
             raise _error_at(node, f"a number of {len(node.value)} characters")
+        if node.tag in _NUMBERS and ODD_NUMBER.fullmatch(node.value):  # by a tag of its own: !!int 0640
+            raise _error_at(node, f"{node.value}: neither octal nor base 60 is read; write it in decimal")
         return 1, 0
     if id(node) not in known:
         known[id(node)] = None
@@ -126,6 +145,11 @@ def parse_yaml(text: str) -> Any:
     except (RecursionError, ValueError, KeyError, AttributeError) as problem:
         # A date of month 99, "0b_" or "!!bool x": PyYAML's constructors raise exceptions of their own.
         raise yaml.YAMLError(str(problem)) from problem
+
+
+def dump_yaml(content: Any) -> str:
+    """Return a value as YAML text; :func:`parse_yaml` gives it back."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: Path, error: type[YolofuseError] = ConfigError) -> dict[str, Any]:

@@ -180,9 +180,10 @@ class TrainConfig(Section):
     """Also compute the loss of the averaged weights in each evaluation: columns ``val/box`` and so on of
     ``results.csv``, and dashed curves."""
     patience: Annotated[int, Field(ge=0)] = 50
-    """Stop at an evaluation that is this many epochs after the one with the best AP; 0: never."""
+    """Stop at an evaluation that is this many epochs after AP last rose; 0: never."""
     val_every: Annotated[int, Field(ge=0)] = 1
-    """Epochs between evaluations; the last epoch is always evaluated. 0: only the last."""
+    """Epochs between evaluations; the last epoch is always evaluated. 0: only the last, and the validation split may be
+    without a box."""
     save_every: Annotated[int, Field(ge=0)] = 0
     """Steps between checkpoints, besides the one at the end of each epoch; 0: not by steps."""
     save_minutes: NonNegative = 10.0
@@ -202,15 +203,17 @@ class TrainConfig(Section):
     monitor_steps: Annotated[int, Field(ge=0)] = 100
     """Losses and gradient norms of this many first steps are written to ``first_steps.csv``, with warnings for
     anomalies; 0 disables that."""
-    cache: Literal["none", "ram", "disk"] = "none"
+    cache: Literal["auto", "none", "ram", "disk"] = "auto"
     """Keep every training pair decoded at training size (4 bytes per pixel, 8 for thermal images of more than 8 bits),
-    shared by workers and ranks: in memory, or in a file below ``data.cache_dir``. Batches stay the same to the byte."""
+    shared by workers and ranks: in memory, or in a file below ``data.cache_dir``. Batches stay the same to the byte.
+    ``auto``: in memory if they take less than a quarter of what is free, else on the disk if there is room, else a new
+    run sets ``augment.mosaic_pool`` to the batch of one process, unless you set it."""
     augment_on: Literal["loader", "device"] = "loader"
     """Where mosaic, geometry and photometry run: in the loader's workers, or in batches on the training device, with
     the same draws and the same geometry within a pixel. ``device`` is for GPUs that wait for their loader."""
     decode: Literal["cpu", "nvjpeg"] = "cpu"
     """Decoder of JPEG pairs. ``nvjpeg``: on the GPU, through torchvision; needs ``augment_on: device`` and
-    ``cache: none``."""
+    no cache."""
     sync_bn: bool = False
     """Compute batch statistics over all ranks."""
     loggers: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
@@ -270,8 +273,8 @@ class Config(Section):
         is_fused = self.model.streams == "both" and self.model.cut not in {"input", "decision"}
         if is_fused and self.init.fusion in {"rgb", "ir"} and part_name(self.model.fusion) == "add":
             raise ValueError(f"init.fusion: 'add' is always the average; for {self.init.fusion} use another fusion")
-        if self.train.decode == "nvjpeg" and (self.train.augment_on != "device" or self.train.cache != "none"):
-            raise ValueError("train.decode: nvjpeg needs train.augment_on: device and train.cache: none")
+        if self.train.decode == "nvjpeg" and (self.train.augment_on != "device" or self.train.cache in {"ram", "disk"}):
+            raise ValueError("train.decode: nvjpeg needs train.augment_on: device, and train.cache: auto or none")
         return self
 
     @property

@@ -8,13 +8,15 @@ from pydantic import Field
 
 from yolofuse.config.field_types import NonNegative, Part, Positive, Section, Unit
 
+MAX_POOL = 1024
+
 
 class AugmentConfig(Section):
     """Random augmentation of a training sample. Geometry is shared by both modalities; photometry is per modality."""
 
     mosaic: Unit = 1.0
     """Probability that a sample is a mosaic of four pairs."""
-    mosaic_pool: Annotated[int, Field(ge=0, le=1024)] = 0
+    mosaic_pool: Annotated[int, Field(ge=0, le=MAX_POOL)] = 0
     """0: the other pairs of a mosaic come from the whole set. N: from N neighbours in the epoch's random order, so that
     a worker decodes each pair once for several mosaics; best a divisor of the batch of one process."""
     degrees: Annotated[float, Field(ge=0, le=180)] = 0.0

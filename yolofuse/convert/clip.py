@@ -11,7 +11,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from yolofuse.convert.conversion_plan import Corners, Frame, Plan, SourceBox, SourcePair
 from yolofuse.convert.source_folder import SourceFolder
-from yolofuse.data.images.decode import DECODE_ERRORS, open_image, refuse_too_large
+from yolofuse.data.images.decode import inspect_image
 from yolofuse.errors import DataError
 
 _NUM_THREADS = 8
@@ -68,16 +68,11 @@ def _measure(pair: SourcePair) -> Sizes | str:
 
 
 def image_size(path: Path) -> SizeHW | str:
-    """Return height and width from the file's header, or an error message."""
+    """Return height and width of the upright image from the file's header, or an error message."""
     try:
-        with open_image(path) as image:
-            width, height = image.size
-        refuse_too_large(path, (height, width))
-    except DECODE_ERRORS as error:
-        return f"{path}: can't be read as an image ({error}); unpack the data set again"
+        return inspect_image(path, verify=False)[:2]
     except DataError as error:
         return str(error)
-    return height, width
 
 
 def _size_problem(plan: Plan, pair: SourcePair, sizes: Sizes, any_size: bool) -> str | None:

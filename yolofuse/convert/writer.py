@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-import yaml
 from tqdm import tqdm
 from tqdm.contrib.concurrent import thread_map
 
+from yolofuse.config.safe_yaml import dump_yaml
 from yolofuse.convert.clip import KeptPair
 from yolofuse.convert.coco_json import coco_text
 from yolofuse.convert.conversion_plan import LabelSet, Plan, SourceBox
@@ -104,9 +104,9 @@ def _place_images(folder: Path, border: int, images: ImageMode, pair: KeptPair) 
 
 
 def _crop(original: Path, target: Path, border: int) -> None:
-    """Write an image without its border as JPEG; a grey image stays grey."""
+    """Write an image upright, without its border, as JPEG; a grey image stays grey."""
     try:
-        pixels = cv2.imdecode(np.fromfile(original, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels = cv2.imdecode(np.fromfile(original, np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
         if pixels is None:
             raise DataError(f"{original}: can't be decoded; unpack the data set again")
         if pixels.dtype != np.uint8:
@@ -169,7 +169,7 @@ def _descriptor(plan: Plan, label_set: LabelSet, splits: list[str], options: Wri
     if plan.tag_columns:
         content["tags"] = {"file": "meta.csv", "key": "name", "columns": list(plan.tag_columns)}
     comments = "".join(f"# {' '.join(line.split())}\n" for line in options.head)
-    return comments + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return comments + dump_yaml(content)
 
 
 def _folders(split: str, label_set: LabelSet, label_format: LabelFormat) -> dict[str, str]:

@@ -11,7 +11,7 @@ import weakref
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -26,12 +26,14 @@ from yolofuse.spacing import evenly_spaced
 from yolofuse.types import IntArray, PixelArray
 
 _log = logging.getLogger(__name__)
-_FORMAT = 3  # raise it whenever what is stored changes
+_FORMAT = 4  # raise it whenever what is stored changes
 _CHANNELS = 4
 _SPARE = 1 << 30  # bytes that must stay free beside a cache
+_SHARE = 0.25  # of the free memory that ``auto`` takes: workers, model and other jobs need some, too
 _MIB, _GIB = 1 << 20, 1 << 30
 _CHUNK = 256  # pairs that are submitted to the threads at a time
 _CRC = np.dtype("<u4")
+CacheKind = Literal["none", "ram", "disk"]
 Checksums = np.ndarray[tuple[int], np.dtype[np.uint32]]
 _CHECKED = 64  # pairs of an existing cache whose checksums are compared
 
@@ -74,6 +76,16 @@ class PixelCache:
         self._map()
 
 
+def choose_cache(pairs: PairSet, longest: int, cache_dir: Path) -> CacheKind:
+    """Return where a split's pixels should be kept: memory if they take less than a quarter of what is free."""
+    size = _num_bytes(pairs, longest)
+    if size < available_memory() * _SHARE:
+        return "ram"
+    folder = next(path for path in (cache_dir, *cache_dir.parents) if path.is_dir())
+    fits = _is_valid(_cache_file(cache_dir, pairs, longest), pairs, longest)
+    return "disk" if fits or size + _num_checksum_bytes(pairs) + _SPARE <= shutil.disk_usage(folder).free else "none"
+
+
 def disk_cache(pairs: PairSet, longest: int, cache_dir: Path, workers: int) -> PixelCache:
     """Return the split's pixels from a file of the cache folder, and write it if it is missing.
 
@@ -85,7 +97,7 @@ def disk_cache(pairs: PairSet, longest: int, cache_dir: Path, workers: int) -> P
     Raises:
         DataError: If the disk has too little space, or an image can't be read.
     """
-    path = cache_dir / f"pixels-{_cache_key(pairs, longest)}.bin"
+    path = _cache_file(cache_dir, pairs, longest)
     try:
         make_cache_dir(cache_dir)
         part = Path(f"{path}.part")
@@ -142,7 +154,7 @@ def _require_space(kind: str, size: int, free: int, where: str) -> None:
 def _write_cache(partial: BinaryIO, folder: Path, pairs: PairSet, longest: int, workers: int) -> int:
     """Write pixels and checksums to a file of a folder; return its size in bytes."""
     num_pixel_bytes = _num_bytes(pairs, longest)
-    size = num_pixel_bytes + _CRC.itemsize * len(pairs)
+    size = num_pixel_bytes + _num_checksum_bytes(pairs)
     free = shutil.disk_usage(folder).free + os.fstat(partial.fileno()).st_blocks * 512
     _require_space("disk", size, free, f"on the disk of {folder}; set data.cache_dir to another")
     partial.truncate(0)
@@ -180,7 +192,7 @@ def _is_valid(path: Path, pairs: PairSet, longest: int) -> bool:
     offsets = _layout(pairs, longest)[1] * _dtype(pairs).itemsize
     try:
         with open_cached(path) as file:
-            if os.fstat(file.fileno()).st_size != offsets[-1] + _CRC.itemsize * len(pairs):
+            if os.fstat(file.fileno()).st_size != offsets[-1] + _num_checksum_bytes(pairs):
                 raise ValueError("its size is wrong")
             file.seek(int(offsets[-1]))
             checksums = np.frombuffer(file.read(), _CRC)
@@ -196,11 +208,11 @@ def _is_valid(path: Path, pairs: PairSet, longest: int) -> bool:
     return True
 
 
-def _cache_key(pairs: PairSet, longest: int) -> str:
-    """Hash all that the pixels depend on."""
+def _cache_file(cache_dir: Path, pairs: PairSet, longest: int) -> Path:
+    """Name a file by a hash of all that its pixels depend on."""
     windows = sorted(pairs.ir_windows.items())
     made_of = f"{_FORMAT} {pairs.files_hash} {pairs.fingerprint} {longest} {_dtype(pairs)} {windows}"
-    return hashlib.sha256(made_of.encode()).hexdigest()[:24]
+    return cache_dir / f"pixels-{hashlib.sha256(made_of.encode()).hexdigest()[:24]}.bin"
 
 
 def _dtype(pairs: PairSet) -> np.dtype[np.uint8] | np.dtype[np.uint16]:
@@ -211,6 +223,10 @@ def _layout(pairs: PairSet, longest: int) -> tuple[IntArray, IntArray]:
     """Return the size of each pair in pixels, and the offsets of its values: (N, 2), (N + 1,)."""
     sizes_hw = np.array([training_hw((height, width), longest) for height, width in pairs.sizes_hw.tolist()], np.int64)
     return sizes_hw, np.cumsum([0, *sizes_hw.prod(axis=1) * _CHANNELS], dtype=np.int64)
+
+
+def _num_checksum_bytes(pairs: PairSet) -> int:
+    return _CRC.itemsize * len(pairs)
 
 
 def _num_bytes(pairs: PairSet, longest: int) -> int:

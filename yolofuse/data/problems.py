@@ -22,6 +22,7 @@ ProblemKind = Literal[
     "unreadable",
     "bit-depth",
     "size-mismatch",
+    "orientation",
     "bad-label",
     "twin-box",
     "polygons",

@@ -127,7 +127,7 @@ def checkpoint_header(run: ActiveRun) -> dict[str, Any]:
         "ir_windows": {name: list(window) for name, window in context.train_pairs.ir_windows.items()},
         "formats": [asdict(pair_format) for pair_format in context.train_pairs.formats],
         "epoch": run.state.epoch,
-        "ap": run.state.best_ap,
+        "ap": run.state.best_ap if run.state.best_ap >= 0 else None,  # no score yet
     }
 
 

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from yolofuse.batch import PairedBatch
 from yolofuse.config import Config
 from yolofuse.config.parts import make_part
-from yolofuse.config.recipe import resolve_optimizer, resolve_recipe
+from yolofuse.config.recipe import resolve_optimizer, resolve_pool, resolve_recipe
 from yolofuse.data import EpochSampler, PairSet, TrainDataset, collate
 from yolofuse.data.augment.extra import AUGMENTATIONS
 from yolofuse.distributed.consensus import RankConsensus
@@ -28,9 +28,10 @@ from yolofuse.engine.dataloaders import (
     EvalLoader,
     TrainLoader,
     build_eval_loader,
+    cache_kind,
     cached_pixels,
     check_decoder,
-    load_split,
+    load_run_splits,
     windows_in,
 )
 from yolofuse.engine.early_checks import check_names, check_weights
@@ -108,8 +109,7 @@ def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any]
         YolofuseError: If config, data or weights are wrong.
     """
     _check_config(config, ranks, loads_weights=checkpoint is None)
-    train_pairs = load_split(config, config.data.train_split, ranks, windows_in(checkpoint or {}))
-    val_pairs = load_split(config, config.data.val_split, ranks, train_pairs.ir_windows)
+    train_pairs, val_pairs = load_run_splits(config, ranks, windows_in(checkpoint or {}))
     if checkpoint is None:
         start = build_start(with_fitted_anchors(config, train_pairs), train_pairs.names)
         config, detector, report, frozen = start.config, start.detector, start.report, start.frozen
@@ -125,13 +125,16 @@ def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any]
     if config.train.channels_last:
         detector.to(memory_format=torch.channels_last)
     config = _resolve_batch(config, detector, train_pairs, ranks)
+    cache = cache_kind(config, train_pairs, ranks)
+    if checkpoint is None and cache == "none" and config.train.cache == "auto":
+        config = resolve_pool(config, ranks.world)
     train = config.train
     ema = ModelEma(detector, decay=train.ema_decay, tau=train.ema_tau, keep_start=train.keep_start)
     _prepare_forward(detector, config, ranks)
     sampler = EpochSampler(
         len(train_pairs), train.batch, train.seed, ranks.rank, ranks.world, pool=train.augment.mosaic_pool
     )
-    reader = cached_pixels(config, train_pairs, ranks)
+    reader = cached_pixels(cache, config, train_pairs, ranks)
     dataset = TrainDataset(train_pairs, train.imgsz, train.augment, train.seed, reader)
     return TrainContext(
         config=config,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,10 +26,14 @@ from yolofuse.data.gpu.jpeg import require_decoder
 from yolofuse.data.gpu.tile_batch import TileDataset
 from yolofuse.data.index.pair_set import Windows
 from yolofuse.data.index.scan_cache import default_cache_dir
-from yolofuse.data.pixel_cache import PixelCache, disk_cache, ram_cache
+from yolofuse.data.pixel_cache import CacheKind, PixelCache, choose_cache, disk_cache, ram_cache
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.prefetcher import DevicePrefetcher
-from yolofuse.errors import ConfigError
+from yolofuse.errors import ConfigError, DataError, listing, plural
+
+log = logging.getLogger("yolofuse")
+
+log = logging.getLogger("yolofuse")
 
 
 def load_split(config: Config, split: str, ranks: Ranks, ir_windows: Windows | None = None) -> PairSet:
@@ -65,6 +70,38 @@ def load_split(config: Config, split: str, ranks: Ranks, ir_windows: Windows | N
     return load()
 
 
+def load_run_splits(config: Config, ranks: Ranks, ir_windows: Windows | None = None) -> tuple[PairSet, PairSet]:
+    """Load the training and the validation split of a run.
+
+    Args: as of :func:`load_split`.
+
+    Raises:
+        DataError: If training has no box to learn from, or validation none to score by, unless ``train.val_every`` is
+            0.
+    """
+    data = config.data
+    train = load_split(config, data.train_split, ranks, ir_windows)
+    val = load_split(config, data.val_split, ranks, train.ir_windows)
+    of_classes = f" of {', '.join(data.classes)} (data.classes)" if data.classes else ""
+    labels = f"check its labels: yolofuse check --data {data.descriptor}"
+    problems = []
+    if not train.num_boxes:
+        problems.append(
+            f"{data.train_split}: no box{of_classes} in {plural(len(train), 'pair')}, so there is nothing to learn; "
+            f"{labels}, or train on another split with data.train_split"
+        )
+    if not val.num_boxes:
+        text = f"{data.val_split}: no box{of_classes} in {plural(len(val), 'pair')}, so there is nothing to score"
+        if config.train.val_every:
+            advice = "evaluate another split with data.val_split, or train without validation: train.val_every=0"
+            problems.append(f"{text}; {labels}, {advice}")
+        elif ranks.is_main:
+            log.warning("warning: %s: no epoch gets an AP, and best.pt will be that of the last one", text)
+    if problems:
+        raise DataError(listing(data.descriptor, problems))
+    return train, val
+
+
 def windows_in(checkpoint: Mapping[str, Any]) -> Windows:
     """Return the thermal windows that a checkpoint was trained with."""
     return {name: (low, high) for name, (low, high) in checkpoint.get("ir_windows", {}).items()}
@@ -83,12 +120,26 @@ def check_decoder(config: Config, ranks: Ranks) -> None:
     require_decoder()
 
 
-def cached_pixels(config: Config, pairs: PairSet, ranks: Ranks) -> PixelCache | None:
-    """Decode the training pairs once for all processes of a machine; None unless ``train.cache`` asks for it."""
+def cache_kind(config: Config, pairs: PairSet, ranks: Ranks) -> CacheKind:
+    """Return where the training pairs are kept; where ``train.cache`` is ``auto``, what suits every rank's machine."""
+    train = config.train
+    if train.cache != "auto":
+        return train.cache
+    if train.decode == "nvjpeg":
+        return "none"
+    kinds = ranks.gather(choose_cache(pairs, train.imgsz, _cache_dir(config) or default_cache_dir()))
+    kind: CacheKind = next(kind for kind in ("none", "disk", "ram") if kind in kinds)
+    if kind == "none" and ranks.is_main:
+        log.info("train.cache: neither memory nor disk has room; train.augment.mosaic_pool saves time instead")
+    return kind
+
+
+def cached_pixels(kind: CacheKind, config: Config, pairs: PairSet, ranks: Ranks) -> PixelCache | None:
+    """Decode the training pairs once for all processes of a machine; None for the kind ``none``."""
     imgsz, workers = config.train.imgsz, max(config.data.workers, 1)
-    if config.train.cache == "none":
+    if kind == "none":
         return None
-    if config.train.cache == "disk":
+    if kind == "disk":
         return disk_cache(pairs, imgsz, _cache_dir(config) or default_cache_dir(), workers)
     own = ram_cache(pairs, imgsz, workers) if ranks.local_rank == 0 else None
     host = socket.gethostname()

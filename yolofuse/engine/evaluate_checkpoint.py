@@ -23,6 +23,7 @@ from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import DataError
 from yolofuse.eval.coco_backends import backend_version
 from yolofuse.eval.extra_metrics import METRICS
+from yolofuse.eval.limits import score_limits
 from yolofuse.eval.operating_point import ALL, operating_points
 from yolofuse.eval.provenance import environment
 from yolofuse.eval.report import EvalReport, Scalar, format_table, write_report
@@ -124,9 +125,15 @@ def _evaluate(
     settings = _settings(loaded, weights, config_name, split, pairs, ranks)
     coco = evaluation.ground_truth, evaluation.predictions
     points = operating_points(*coco)
-    extra = {name: float(METRICS[name](*coco)) for name in loaded.config.val.metrics}
     report = EvalReport(
-        evaluation.result, evaluation.slices, settings, evaluation.ms_per_pair, evaluation.blanked, points, extra
+        evaluation.result,
+        evaluation.slices,
+        settings,
+        evaluation.ms_per_pair,
+        evaluation.blanked,
+        points,
+        extra={name: float(METRICS[name](*coco)) for name in loaded.config.val.metrics},
+        limits=score_limits(pairs, loaded.config.val.max_det),
     )
     write_report(folder, report, evaluation.ground_truth, evaluation.predictions)
     confidence = points.best[ALL].confidence if ALL in points.best else 0.0

@@ -18,18 +18,19 @@ from yolofuse.engine.active_run import ActiveRun, position, write_marker
 from yolofuse.engine.artifacts import save_first_batches
 from yolofuse.engine.build import TrainContext, build_context
 from yolofuse.engine.callbacks import Callback, Ending
+from yolofuse.engine.dataloaders import load_split, windows_in
 from yolofuse.engine.diagnostics.profiler import Profile
 from yolofuse.engine.loggers import make_loggers
 from yolofuse.engine.preemption import StopRequest, stop_requests
 from yolofuse.engine.step import new_scaler, new_step_state
 from yolofuse.engine.watchdog import Watchdog
-from yolofuse.errors import RunStopped, YolofuseError
+from yolofuse.errors import RunError, RunStopped, YolofuseError, listing
 from yolofuse.files import save_json
 from yolofuse.run.checkpointer import AsyncCheckpointer, newest_checkpoint
 from yolofuse.run.events import append_event, describe_last_exit
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.lock import run_lock
-from yolofuse.run.resume_check import check_resumable
+from yolofuse.run.resume_check import check_resumable, config_changes, data_changes
 from yolofuse.run.status_writer import StatusWriter
 from yolofuse.run.train_state import RESTORED, TrainState, restore
 from yolofuse.weights import load_checkpoint
@@ -53,7 +54,7 @@ def open_run(
         callbacks: Called on rank 0 while the run trains.
 
     Raises:
-        YolofuseError: If config, data, weights or run folder are wrong.
+        YolofuseError: If config, data, weights or run folder are wrong, or the finished run is another one.
         RunStopped: If the block was ended by a signal; the run is saved.
     """
     folder = RunFolder(config.run_dir)
@@ -63,6 +64,7 @@ def open_run(
         callbacks = [*make_loggers(config), *callbacks] if ranks.is_main else []
         was_started = ranks.from_main(folder.config.exists())
         if resume == "auto" and not force and ranks.from_main(folder.finished.exists()):
+            _check_same(folder, config, ranks)
             log.info("%s: finished already", folder.path)
             yield None
             return
@@ -73,6 +75,26 @@ def open_run(
         stack.enter_context(run.profile)
         stack.enter_context(run.watchdog.watching())
         yield from _record_exit(run, callbacks)
+
+
+def _check_same(folder: RunFolder, config: Config, ranks: Ranks) -> None:
+    """Check that a finished run is the one that a config asks for; data in another place is read and compared.
+
+    Raises:
+        RunError: If config or training data are others.
+    """
+    saved = ranks.run_on_main(folder.load_config)
+    config = adopt_resolved(config, saved)
+    changes = config_changes(saved, config)
+    if (config.data.descriptor, config.data.root) != (saved.data.descriptor, saved.data.root):
+        path, _ = ranks.run_on_main(lambda: newest_checkpoint(folder))
+        content = load_checkpoint(path, needs=("data_hash",)) if path is not None else {"data_hash": ""}
+        pairs = load_split(config, config.data.train_split, ranks, windows_in(content))
+        changes += data_changes(content, pairs.fingerprint)
+    if changes:
+        head = listing(f"{folder.path}: holds a finished run of another config", changes, "change")
+        advice = "choose another train.run, undo the change, or train it further with --auto-resume --force"
+        raise RunError(f"{head}\n  {advice}")
 
 
 def _start(folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, stop: StopRequest) -> ActiveRun:

@@ -132,7 +132,10 @@ def _size_hw(file: Path, modality: Modality, pair_format: PairFormat) -> tuple[i
     """Return height and width of an image, if it has the depth that the format expects."""
     if not file.exists():
         raise DataError(f"{file}: no such file")
-    info = inspect_stacked(file) if pair_format.stacked else inspect_image(file, verify=False)
+    if pair_format.stacked:
+        info = inspect_stacked(file)
+    else:
+        info = inspect_image(file, verify=False, orientation=pair_format.orientation)
     is_deep = modality == "ir" and pair_format.bits > 8
     if (info.bits > 8) != is_deep:
         expected = "16 or more" if is_deep else "8"

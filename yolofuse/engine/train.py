@@ -74,9 +74,10 @@ def train(config: Config, *, resume: Resume = "never", force: bool = False, call
 def score_start(run: ActiveRun) -> None:
     """Evaluate the model before its first step and record that as epoch 0, which training has to beat."""
     metrics = evaluate_epoch(run, next_epoch=0)
-    run.state.begin({"epoch": 0, **_val_columns(metrics)}, metrics.get("AP", -1.0))
+    row: dict[str, float | None] = {"epoch": 0, **_val_columns(metrics)}
+    run.state.begin(row, metrics["AP"])
     if run.context.ranks.is_main:
-        log.info("before training  AP %.4f, AP50 %.4f", metrics["AP"], metrics["AP50"])
+        log.info("before training%s", _format_ap(row))
         run.checkpointer.save_best(checkpoint_header(run) | {"ema": run.context.ema.ema.state_dict()})
     run.save()
     if run.context.ranks.is_main:
@@ -85,7 +86,7 @@ def score_start(run: ActiveRun) -> None:
         callback.on_epoch(run, run.state.history[-1])
 
 
-def _val_columns(metrics: Mapping[str, float]) -> dict[str, float | None]:
+def _val_columns(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
     return {f"val/{name}": metrics.get(name) for name in dict.fromkeys((*_METRICS, *metrics))}
 
 
@@ -167,8 +168,10 @@ def _is_evaluated(run: ActiveRun) -> bool:
     return epoch == config.epochs or (config.val_every > 0 and epoch % config.val_every == 0)
 
 
-def evaluate_epoch(run: ActiveRun, next_epoch: int | None = None) -> dict[str, float]:
+def evaluate_epoch(run: ActiveRun, next_epoch: int | None = None) -> dict[str, float | None]:
     """Evaluate the EMA, while the training loader's workers begin with the next epoch; return AP and loss terms.
+
+    AP is None where it is undefined, because the split has no box: that is no score.
 
     Args:
         run: The run.
@@ -208,14 +211,14 @@ def evaluate_epoch(run: ActiveRun, next_epoch: int | None = None) -> dict[str, f
     result, losses = found
     for callback in run.callbacks:
         callback.on_evaluation(run, result)
-    metrics = result.metrics()
-    return {name: metrics[name] for name in _METRICS} | losses
+    scores = result.scores()
+    return {name: scores[name] for name in _METRICS} | losses
 
 
-def finish_epoch(run: ActiveRun, row: dict[str, float | None], metrics: Mapping[str, float]) -> None:
+def finish_epoch(run: ActiveRun, row: dict[str, float | None], metrics: Mapping[str, float | None]) -> None:
     """Record the epoch, with its evaluation if there was one, and save.
 
-    ``best`` goes first: a kill between the two must not lose it.
+    ``best`` goes first: a kill between the two must not lose it. Where no epoch has a score, it is the last one's.
     """
     context, state = run.context, run.state
     row |= _val_columns(metrics)
@@ -224,7 +227,8 @@ def finish_epoch(run: ActiveRun, row: dict[str, float | None], metrics: Mapping[
     if context.ranks.is_main:
         left = run.status.eta_s("training", state) if run.status is not None else None
         log.info("epoch %d/%d  %s%s", state.epoch, context.config.train.epochs, _format_row(row), _time(row, left))
-        if state.best_epoch == state.epoch:
+        is_last = state.epoch == context.config.train.epochs
+        if state.best_epoch == state.epoch or (is_last and state.best_ap < 0):
             run.checkpointer.save_best(checkpoint_header(run) | {"ema": context.ema.ema.state_dict()})
     run.save()
     if context.ranks.is_main:
@@ -235,10 +239,12 @@ def finish_epoch(run: ActiveRun, row: dict[str, float | None], metrics: Mapping[
 
 def _format_row(row: dict[str, float | None]) -> str:
     text = ", ".join(f"{k.removeprefix('train/')} {v:.3f}" for k, v in row.items() if k.startswith("train/") and v)
-    if row["val/AP"] is not None:
-        text += f"  AP {row['val/AP']:.4f}, AP50 {row['val/AP50']:.4f}"
     waited = row["data_wait"] or 0.0
-    return text + (f"  waited {waited:.0%} for data" if waited > _WAIT_WORTH_LOGGING else "")
+    return text + _format_ap(row) + (f"  waited {waited:.0%} for data" if waited > _WAIT_WORTH_LOGGING else "")
+
+
+def _format_ap(row: Mapping[str, float | None]) -> str:
+    return "" if row["val/AP"] is None else f"  AP {row['val/AP']:.4f}, AP50 {row['val/AP50']:.4f}"
 
 
 def _time(row: Mapping[str, float | None], left_s: float | None) -> str:
@@ -258,12 +264,13 @@ def _finish(run: ActiveRun) -> None:
         write_marker(run, folder.finished)
         run.write_status("finished")
         run.log_event("finished")
-        if not state.best_epoch and state.history[0]["epoch"] == 0:
-            log.info("no epoch was better than the start: best.pt is the model before training")
-        log.info(
-            "best AP %.4f at epoch %d; run in %s; evaluate it: val_dual.py --run %s",
-            *(state.best_ap, state.best_epoch, folder.path, folder.path),
-        )
+        if state.best_ap < 0:
+            best = f"no epoch has an AP: best.pt is epoch {state.epoch}"
+        else:
+            best = f"best AP {state.best_ap:.4f} at epoch {state.best_epoch}"
+            if not state.best_epoch and state.history[0]["epoch"] == 0:
+                log.info("no epoch was better than the start: best.pt is the model before training")
+        log.info("%s; run in %s; evaluate it: val_dual.py --run %s", best, folder.path, folder.path)
     run.context.ranks.barrier()
 
 

@@ -51,6 +51,10 @@ class CocoResult:
         """Return the twelve metrics by name."""
         return {name: getattr(self, name) for name in METRICS}
 
+    def scores(self) -> dict[str, float | None]:
+        """Return the twelve metrics by name, None where one is undefined: that is no score."""
+        return {name: None if value < 0 else value for name, value in self.metrics().items()}
+
     def as_json(self) -> dict[str, Any]:
         """Return all fields as plain JSON values."""
         return {**asdict(self), "per_class": {n: {"AP": ap, "AP50": ap50} for n, (ap, ap50) in self.per_class.items()}}
@@ -92,7 +96,7 @@ def ground_truth(
     images = [
         {
             "id": r.image_id,
-            "file_name": r.key + (r.ir if r.missing == "rgb" else r.rgb).suffix,
+            "file_name": r.frame_name,
             "width": r.size_hw[1],
             "height": r.size_hw[0],
         }

@@ -23,14 +23,12 @@ from pycocotools.cocoeval import COCOeval
 
 from yolofuse.config.schema import CocoBackend
 from yolofuse.errors import ConfigError
+from yolofuse.eval.limits import MAX_COUNTED
 from yolofuse.extras import install_line
 
 Row = Mapping[str, Any]
 
 _PACKAGES: Mapping[CocoBackend, str] = {"pycocotools": "pycocotools", "faster": "faster-coco-eval"}
-
-_MAX_DETS = 100
-"""cocoapi evaluates the best detections of each image and class up to this number; it never matches the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +277,7 @@ def _best_positions(
     is_start[1:] = (groups[:, 1:] != groups[:, :-1]).any(axis=0)
     starts = np.flatnonzero(is_start)
     ranks = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-    return np.sort(order[ranks < _MAX_DETS])
+    return np.sort(order[ranks < MAX_COUNTED])
 
 
 def _index(dataset: dict[str, Any]) -> COCO:

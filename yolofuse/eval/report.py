@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from yolofuse.errors import DataError
+from yolofuse.errors import DataError, plural
 from yolofuse.eval.coco import METRICS, CocoJson, CocoResult
+from yolofuse.eval.limits import MAX_COUNTED
 from yolofuse.eval.operating_point import ALL, OperatingPoints
 from yolofuse.files import save_json, save_text
 from yolofuse.tables import markdown_table, text_table
@@ -18,6 +19,7 @@ from yolofuse.types import Modality
 Scalar = str | int | float | bool | None
 
 _DIGITS = 4
+_UNDEFINED = "-"
 _SLICE_METRICS = ("AP", "AP50", "AP75", "AR100")
 
 
@@ -33,15 +35,17 @@ class EvalReport:
     blanked: Mapping[Modality, CocoResult] = field(default_factory=dict)  # with the images of one camera black
     points: OperatingPoints | None = None  # precision, recall, F1 and confusions
     extra: Mapping[str, float] = field(default_factory=dict)  # further metrics, by ``val.metrics``
+    limits: Sequence[str] = ()  # what the metrics do not show
 
     def as_json(self) -> dict[str, Any]:
-        """Return all fields as plain JSON values at full precision."""
+        """Return all fields as plain JSON values at full precision; undefined metrics are -1, as in cocoapi."""
         return {
             **self.result.as_json(),
             "ms_per_pair": self.ms_per_pair,
             "blanked": {name: result.as_json() for name, result in self.blanked.items()},
             **({} if self.points is None else self.points.as_json()),
             "extra": dict(self.extra),
+            "limits": list(self.limits),
             "slices": {name: result.as_json() for name, result in self.slices.items()},
             "settings": dict(self.settings),
         }
@@ -78,17 +82,21 @@ def read_predictions(folder: Path) -> tuple[CocoJson, list[dict[str, Any]]]:
 
 def format_table(report: EvalReport) -> str:
     """Format the metrics for a terminal: the twelve, then classes, then slices."""
-    return "\n\n".join([_summary(report), *map(text_table, _tables(report))])
+    return "\n\n".join(
+        [_summary(report), *map(text_table, _tables(report)), *(f"warning: {text}" for text in report.limits)]
+    )
 
 
 def format_markdown(report: EvalReport) -> str:
     """Format metrics and settings as a Markdown page that reads well as plain text too."""
     blocks = ["# Evaluation", _summary(report), *map(markdown_table, _tables(report))]
+    blocks += [f"- {text}" for text in report.limits]
     if report.settings:
         rows = [[name, "" if value is None else str(value)] for name, value in report.settings.items()]
         blocks += ["## Settings", markdown_table([["setting", "value"], *rows])]
     blocks.append(
-        "AP and AR are cocoapi's, 0..1, with at most 100 detections per image and class. -1: nothing to find."
+        f"AP and AR are cocoapi's, 0..1, with at most {MAX_COUNTED} detections per image and class. "
+        f"{_UNDEFINED}: nothing to find."
     )
     if report.points is not None:
         blocks.append(
@@ -99,7 +107,7 @@ def format_markdown(report: EvalReport) -> str:
 
 def _summary(report: EvalReport) -> str:
     speed = "" if report.ms_per_pair is None else f", {report.ms_per_pair:.1f} ms per pair"
-    return f"{report.result.num_images} pairs, {report.result.num_boxes} boxes{speed}"
+    return f"{plural(report.result.num_images, 'pair')}, {plural(report.result.num_boxes, 'box')}{speed}"
 
 
 def _tables(report: EvalReport) -> list[list[list[str]]]:
@@ -139,4 +147,4 @@ def _class_table(report: EvalReport) -> list[list[str]]:
 
 
 def _digits(value: float) -> str:
-    return "-1" if value == -1 else f"{value:.{_DIGITS}f}"
+    return _UNDEFINED if value == -1 else f"{value:.{_DIGITS}f}"

@@ -56,6 +56,23 @@ def code_fingerprint() -> dict[str, str]:
     }
 
 
+def config_changes(saved: Config, config: Config) -> list[str]:
+    """Return the options that differ and change what a run computes, each with both values."""
+    before, after = flat_options(saved), flat_options(config)
+    return [
+        f"{key}: {before.get(key)} when it was saved, {after.get(key)} now"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and key not in _MAY_CHANGE
+    ]
+
+
+def data_changes(content: Mapping[str, Any], data_hash: str) -> list[str]:
+    """Return a line if the training data is other than that of a checkpoint."""
+    if content["data_hash"] == data_hash:
+        return []
+    return ["the training data changed: other images, labels or classes than when the run started"]
+
+
 def check_resumable(
     path: Path, content: Mapping[str, Any], config: Config, data_hash: str, *, force: bool = False
 ) -> list[str]:
@@ -64,14 +81,8 @@ def check_resumable(
     Raises:
         RunError: If config, data or code changed, without ``force``.
     """
-    before, after = flat_options(validate_config(content["config"], where=str(path))), flat_options(config)
-    changes = [
-        f"{key}: {before.get(key)} when it was saved, {after.get(key)} now"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key not in _MAY_CHANGE
-    ]
-    if content["data_hash"] != data_hash:
-        changes.append("the training data changed: other images, labels or classes than when the run started")
+    changes = config_changes(validate_config(content["config"], where=str(path)), config)
+    changes += data_changes(content, data_hash)
     known, now = content.get("code", {}), code_fingerprint()
     changes += [
         f"{name}: {known[name]} when it was saved, {now[name]} now"

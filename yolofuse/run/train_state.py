@@ -26,25 +26,26 @@ class TrainState:
     step: int = 0  # batches used since the start
     last_update: int = 0  # step after which the weights last changed
     last_save: int = 0  # step after which ``last.pt`` was saved
-    best_ap: float = -1.0  # -1 before the first evaluation
-    best_epoch: int = 0  # its epoch, counted from 1; 0 before the first evaluation, and for the start
+    best_ap: float = -1.0  # -1 before the first score
+    best_epoch: int = 0  # its epoch, counted from 1, the newest of equals; 0 before the first score, and for the start
     loss_sums: list[dict[str, float]] = field(default_factory=list)  # for each rank, over the current epoch's batches
     history: History = field(default_factory=list)  # a row per finished epoch
     skipped: list[int] = field(default_factory=list)  # steps to skip: their loss or gradients were not finite
     rollbacks: int = 0  # to a checkpoint, because of such steps
 
-    def begin(self, row: dict[str, float | None], ap: float) -> None:
-        """Record the evaluation before the first step: its row of results and its AP."""
+    def begin(self, row: dict[str, float | None], ap: float | None) -> None:
+        """Record the evaluation before the first step: its row of results and its AP, None where it is undefined."""
         self.history.append(row)
-        self.best_ap, self.best_epoch = ap, 0
+        if ap is not None:
+            self.best_ap, self.best_epoch = ap, 0
 
     def finish_epoch(self, row: dict[str, float | None], ap: float | None) -> None:
-        """Close the current epoch with its row of results and, if it was evaluated, its AP."""
+        """Close the current epoch with its row of results and, if it was evaluated and has one, its AP."""
         self.epoch += 1
         self.epoch_step = 0
         self.loss_sums = []
         self.history.append(row)
-        if ap is not None and (ap > self.best_ap or self.best_ap < 0):
+        if ap is not None and ap >= self.best_ap:
             self.best_ap, self.best_epoch = ap, self.epoch
 
     def sums_of(self, rank: int, world: int) -> dict[str, float]:
@@ -54,10 +55,15 @@ class TrainState:
         return mean_sums(self.loss_sums)
 
     def is_stale(self, patience: int) -> bool:
-        """Return whether AP has not risen for ``patience`` epochs (0: never), at the last epoch that was evaluated."""
-        ago = (number for number, row in enumerate(reversed(self.history)) if row.get("val/AP") is not None)
-        last_evaluated = self.epoch - next(ago, self.epoch)
-        return patience > 0 and last_evaluated - self.best_epoch >= patience
+        """Return whether AP has not risen for ``patience`` epochs (0: never), at the last epoch that has a score."""
+        scores = [
+            (self.epoch - ago, ap) for ago, row in enumerate(reversed(self.history))
+            if (ap := row.get("val/AP")) is not None and ap >= 0  # yolofuse 0.1.0 wrote -1 where there is no box
+        ]  # fmt: skip
+        if not scores or not patience:
+            return False
+        rose_at, _ = max(scores, key=lambda score: (score[1], -score[0]))
+        return scores[0][0] - rose_at >= patience
 
 
 def mean_sums(sums: list[dict[str, float]]) -> dict[str, float]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from yolofuse.check.findings import Finding, first_examples, plural, severity_by_share, worst_first
+from yolofuse.check.findings import Finding, first_examples, severity_by_share, worst_first
 
 
 def test_severity_by_share__one_percent_is_an_error() -> None:
@@ -20,10 +18,3 @@ def test_worst_first__keeps_the_order_within_a_severity() -> None:
 
 def test_first_examples__are_few() -> None:
     assert first_examples([str(number) for number in range(100)]) == tuple(str(number) for number in range(8))
-
-
-@pytest.mark.parametrize(
-    ("count", "noun", "text"), [(1, "box", "1 box"), (2, "box", "2 boxes"), (0, "pair", "0 pairs")]
-)
-def test_plural(count: int, noun: str, text: str) -> None:
-    assert plural(count, noun) == text

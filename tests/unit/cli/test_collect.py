@@ -34,6 +34,13 @@ def test_collect__tabulates_differing_options_progress_and_means_over_seeds(
     assert capsys.readouterr().out == out[1].read_text()
 
 
+def test_collect__a_folder_that_is_given_twice_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (write_run(tmp_path, seed, ap) for seed, ap in ((0, 0.3), (1, 0.5)))
+    assert collect.main([str(first), str(second), f"{first}/", str(first / ".." / first.name)]) == 0
+    mean = capsys.readouterr().out.splitlines()[-1]
+    assert [cell.strip() for cell in mean.split("|")][1:3] == ["mean of 2", "0 1"]
+
+
 def test_collect__all_errors_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path, 0, 0.3)
     save_text(run / "results.csv", "a\n1\n")

@@ -41,6 +41,16 @@ def test_read_run__a_killed_run_counts_until_it_was_last_seen(tmp_path: Path) ->
     assert (results.wall_s, results.busy_s, results.interruptions) == (70 * 60, 15 * 60, 1)
 
 
+def test_read_run__an_undefined_ap_is_no_result_and_of_equals_the_newest_is_best(tmp_path: Path) -> None:
+    run = write_run(tmp_path, 0, 0.3)
+    save_text(run / "eval-val" / "report.json", '{"AP": -1.0, "AP50": -1.0}')
+    save_text(run / "results.csv", "epoch,val/AP,val/AP50\n1,-1,-1\n2,-1,-1\n")  # as of yolofuse 0.1.0
+    results = read_run(run)
+    assert (results.epochs, results.best, results.evaluations) == (2, {}, {"eval-val": {}})
+    save_text(run / "results.csv", "epoch,val/AP,val/AP50\n1,0.2,0.3\n2,0.2,0.4\n3,,\n")
+    assert read_run(run).best == {"AP": 0.2, "AP50": 0.4}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

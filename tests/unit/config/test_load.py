@@ -65,6 +65,43 @@ def test_override__is_read_as_yaml(tmp_path: Path) -> None:
     assert part_options(config.model.fusion) == {"reduction": 8}
 
 
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("train.imgsz=0640", "train.imgsz: input should be a valid integer; write 640 (got '0640')"),
+        ("train.epochs=010", "train.epochs: input should be a valid integer; write 10 (got '010')"),
+        ("train.epochs=0o17", "train.epochs: input should be a valid integer; write it in decimal (got '0o17')"),
+        ("train.save_minutes=1:30", "train.save_minutes: input should be a valid number; write it in decimal"),
+        ("train.nominal_batch=08", "train.nominal_batch: input should be a valid integer; write 8 (got '08')"),
+        ("model.cut=010", "or a valid integer; write 10 (got '010')"),
+        ("data.val_split=no", "data.val_split: input should be a valid string; put it in quotes"),
+        ("data.classes=[car, on]", "data.classes.1: input should be a valid string; put it in quotes"),
+        ("train.run=2024-05-01", "train.run: input should be a valid string; put it in quotes"),
+    ],
+)
+def test_number__that_yaml_reads_as_another_is_refused_by_name(tmp_path: Path, word: str, message: str) -> None:
+    """In a file and on the command line alike: 0640 is octal in YAML 1.1, and 1:30 is base 60."""
+    key, _, value = word.partition("=")
+    section, _, option = key.partition(".")
+    sections = {"data": {"descriptor": "x.yaml"}, "train": {"run": "r"}}
+    plain = yaml.safe_dump(sections)
+    sections.setdefault(section, {})[option] = "HERE"
+    in_file = yaml.safe_dump(sections).replace("HERE", value)
+    for text, words in ((plain, [word]), (in_file, [])):
+        with pytest.raises(ConfigError) as caught:
+            load_config(write(tmp_path, text), words)
+        assert message in str(caught.value)
+
+
+def test_text__that_looks_like_a_number_stays_as_written(tmp_path: Path) -> None:
+    words = ["train.run=010", "data.val_split=1:30", "data.single_class=007"]
+    config = load_config(write(tmp_path, "data: {descriptor: x.yaml}\ntrain: {run: r}"), words)
+    assert (config.train.run, config.data.val_split, config.data.single_class) == ("010", "1:30", "007")
+    assert load_config(write(tmp_path, dump_config(config))) == config
+    config = load_config(write(tmp_path, "data: {descriptor: x.yaml}\ntrain: {run: r, epochs: 1_000}"))
+    assert config.train.epochs == 1000
+
+
 def test_paths__become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, "data: {descriptor: sets/x.yaml}\ntrain: {run: r}")
     monkeypatch.chdir(tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from yolofuse.config import Config
 from yolofuse.config.load import plain_config, validate_config
-from yolofuse.config.recipe import FINETUNE, adopt_resolved, resolve_optimizer, resolve_recipe
+from yolofuse.config.recipe import FINETUNE, adopt_resolved, resolve_optimizer, resolve_pool, resolve_recipe
 
 
 def _config(train: dict[str, Any] | None = None, model: dict[str, Any] | None = None) -> Config:
@@ -77,3 +77,21 @@ def test_optimizer__auto_follows_recipe_and_length(
 def test_optimizer__that_is_named_stays() -> None:
     config = _config({"recipe": "scratch"})
     assert resolve_optimizer(config, num_classes=2, num_pairs=10) == config
+
+
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        ({}, 8),
+        ({"batch": 10_000}, 1024),
+        ({"augment": {"mosaic_pool": 0}}, 0),
+        ({"augment": {"mosaic_pool": 3}}, 3),
+        ({"augment": {"mosaic": 0.0}}, 0),
+        ({"decode": "nvjpeg", "augment_on": "device"}, 0),
+    ],
+)
+def test_pool__is_the_batch_of_a_process_unless_given(train: dict[str, Any], expected: int) -> None:
+    config = _config({"batch": 16, **train})
+    resolved = resolve_pool(config, 2)
+    assert resolved.train.augment.mosaic_pool == expected
+    assert adopt_resolved(config, resolved).train == resolved.train

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from yolofuse.config.safe_yaml import parse_yaml, read_yaml
+from yolofuse.config.safe_yaml import dump_yaml, parse_yaml, read_yaml
 from yolofuse.errors import ConfigError, DataError
 
 
@@ -17,9 +17,39 @@ def test_parse__reads_exponents_as_numbers(text: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0640", "0640"),  # 416 in YAML 1.1
+        ("-010", "-010"),  # -8
+        ("1:30", "1:30"),  # 90
+        ("1:30.5", "1:30.5"),  # 90.5
+        ("0o17", "0o17"),
+        ("{010: 1}", {"010": 1}),
+        ("1_000", 1000),
+        ("0x10", 16),
+        ("01.5", 1.5),
+        ("0", 0),
+        ("[yes, off]", [True, False]),
+    ],
+)
+def test_parse__numbers_are_what_they_look_like_or_text(text: str, value: object) -> None:
+    parsed = parse_yaml(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize("text", ["1e3", "0640", "1:30", "0o17", "1_000", "yes", "2001-01-01", "~", "a: b", "é"])
+def test_dump__text_comes_back_as_text(text: str) -> None:
+    assert parse_yaml(dump_yaml({"a": text})) == {"a": text}
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{a: 1, a: 2}", "key 'a' is given twice"),
+        ("{0: a, 0.0: c}", "key '0.0' is given twice"),
+        ("{1: a, yes: c}", "key 'True' is given twice"),
+        ("!!int 0640", "write it in decimal"),
         ("&a [*a]", "contains itself"),
         ("!!bool x", "'x'"),
         ("2001-99-99", "month"),

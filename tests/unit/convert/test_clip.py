@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support.convert_trees import image, labels, llvip, pixels, record, text, voc
+from tests.support.pairs import save_stored
 from yolofuse.convert import prepare
 from yolofuse.errors import DataError
 
@@ -56,7 +58,7 @@ def test_images__unreadable_and_of_other_sizes_are_named(tmp_path: Path) -> None
     with pytest.raises(DataError) as caught:
         prepare("llvip", src, tmp_path / "out")
     message = str(caught.value)
-    assert "infrared/train/010001.jpg: can't be read as an image" in message
+    assert "infrared/train/010001.jpg: can't be decoded, damaged or no image" in message
     assert "sizes of the pair differ (rgb 64x48, ir 32x24)" in message
     assert "010003.jpg: is 128x96, but its annotations are for 64x48" in message
 
@@ -65,4 +67,13 @@ def test_any_size__takes_boxes_as_pixels_of_the_image(tmp_path: Path) -> None:
     src = llvip(tmp_path / "src")
     voc(src / "Annotations" / "010001.xml", [("person", 16, 12, 48, 36)], size_wh=(999, 999))
     prepare("llvip", src, tmp_path / "out", any_size=True)
+    assert labels(tmp_path / "out", "labels/train/010001.txt") == [[0, 0.5, 0.5, 0.5, 0.5]]
+
+
+def test_boxes__of_an_image_stored_turned_are_shares_of_the_upright_one(tmp_path: Path) -> None:
+    src = llvip(tmp_path / "src")
+    for kind in ("visible", "infrared"):
+        save_stored(src / kind / "train" / "010001.jpg", np.zeros((48, 64, 3), np.uint8), 6)
+    voc(src / "Annotations" / "010001.xml", [("person", 16, 12, 48, 36)])
+    prepare("llvip", src, tmp_path / "out")
     assert labels(tmp_path / "out", "labels/train/010001.txt") == [[0, 0.5, 0.5, 0.5, 0.5]]

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.convert_sources import dronevehicle, polygon
 from tests.support.convert_trees import descriptor, image, labels, pixels, record
+from tests.support.pairs import save_stored
 from yolofuse.convert import prepare
 from yolofuse.errors import DataError
 
@@ -39,6 +40,19 @@ def test_dronevehicle__border_is_cut_and_both_labels_are_kept(tmp_path: Path) ->
     assert descriptor(out, "data_rgb.yaml")["splits"]["train"]["labels"] == "labels_rgb/train"
     left_out = {reason: found["count"] for reason, found in record(out)["left_out"].items()}
     assert left_out == {"boxes of class '*'": 1, "objects without a polygon or a box": 1}
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_dronevehicle__images_stored_turned_are_cut_upright(tmp_path: Path, orientation: int) -> None:
+    src = dronevehicle(tmp_path / "src", polygon("car", 200, 200, 220, 200, 220, 230, 200, 230), "")
+    upright = np.full((712, 840, 3), 40, np.uint8)
+    upright[112:144, 112:144] = 220  # near the top left, also of what is cut
+    save_stored(src / "train" / "trainimg" / "00001.jpg", upright, orientation)
+    prepare("dronevehicle", src, tmp_path / "out")
+    cut = cv2.imread(str(tmp_path / "out" / "images" / "train" / "00001.jpg"))
+    assert cut is not None
+    assert cut.shape == (512, 640, 3)
+    np.testing.assert_allclose(cut, upright[100:-100, 100:-100], atol=12)
 
 
 def test_dronevehicle__images_cut_before_are_refused(tmp_path: Path) -> None:

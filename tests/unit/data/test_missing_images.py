@@ -45,7 +45,7 @@ def test_missing__is_counted_told_and_black(tmp_path: Path, caplog: pytest.LogCa
     pairs = _load(_without_some(tmp_path))
     assert [record.missing for record in pairs.records] == [None, "ir", "rgb", None]
     assert pairs.num_missing == {"rgb": 1, "ir": 1}
-    assert "of 4 pairs, 1 have no visible and 1 no thermal image" in caplog.text
+    assert "black stands for 1 pair without a visible and 1 without a thermal image" in caplog.text
     assert [len(pairs.labels(index)[1]) for index in range(4)] == [1, 1, 1, 1]
     for index in range(4):
         record = pairs.records[index]

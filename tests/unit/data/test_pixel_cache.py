@@ -17,7 +17,15 @@ import pytest
 import torch
 
 from tests.support.descriptors import folders, write_descriptor
-from tests.support.pairs import LabelledPair, make_pairs, pairs_of, record_calls, write_pair
+from tests.support.pairs import (
+    LabelledPair,
+    make_pairs,
+    pairs_of,
+    random_pair,
+    record_calls,
+    save_stored,
+    write_pair,
+)
 from yolofuse.batch import PairedBatch
 from yolofuse.config.schema import AugmentConfig
 from yolofuse.data import pixel_cache
@@ -25,7 +33,7 @@ from yolofuse.data.dataloader import batch_loader
 from yolofuse.data.dataset import TrainDataset
 from yolofuse.data.images.lru_reader import Reader
 from yolofuse.data.index.pair_set import PairSet
-from yolofuse.data.pixel_cache import PixelCache, disk_cache, ram_cache
+from yolofuse.data.pixel_cache import PixelCache, choose_cache, disk_cache, ram_cache
 from yolofuse.data.sampler import EpochSampler
 from yolofuse.errors import DataError
 
@@ -178,6 +186,19 @@ def test_pixel_cache__of_a_copy_is_another(tmp_path: Path) -> None:
     assert (caches[1].read(0) == 200).all()
 
 
+def test_pixel_cache__follows_the_orientation(tmp_path: Path) -> None:
+    """Turned by 180 degrees, sizes are the same: only the setting tells one cache from the other."""
+    write_pair(tmp_path, "train", "pair", random_pair(0))
+    upright = random_pair(0)[0][..., ::-1]
+    save_stored(tmp_path / "rgb" / "train" / "pair.png", upright, 3)
+    found = {}
+    for setting in ("apply", "ignore"):
+        pairs = pairs_of(write_descriptor(tmp_path, {"train": folders()}, orientation=setting))
+        found[setting] = disk_cache(pairs, 96, tmp_path / "cache", 1).read(0)[..., :3]
+    np.testing.assert_array_equal(found["apply"], upright)
+    np.testing.assert_array_equal(found["ignore"], upright[::-1, ::-1])
+
+
 def _open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -218,3 +239,20 @@ def test_disk_cache__sparse_rest_of_a_killed_run_does_not_count_as_free_space(
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(DataError, match=r"but 0\.0 are free"):
         disk_cache(pairs, 64, tmp_path, 1)
+
+
+def test_choose__takes_memory_first_then_disk_then_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = pairs_of(make_pairs(tmp_path, 2, 0))
+    folder = tmp_path / "not" / "there"
+    size = pixel_cache._num_bytes(pairs, 64)
+    free = {"memory": 4 * size + 4, "disk": (1 << 30) + size + 4 * len(pairs)}
+    monkeypatch.setattr(pixel_cache, "available_memory", lambda: free["memory"])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": free["disk"]}))
+    assert choose_cache(pairs, 64, folder) == "ram"
+    free["memory"] -= 4
+    assert choose_cache(pairs, 64, folder) == "disk"
+    disk_cache(pairs, 64, folder, 1)
+    free["disk"] -= 1
+    assert choose_cache(pairs, 64, tmp_path / "other") == "none"
+    assert choose_cache(pairs, 64, folder) == "disk"  # it is there already
+    assert not (tmp_path / "other").exists()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.coco_cases import evaluate
 from yolofuse.eval.coco import METRICS, ground_truth, prediction_rows
-from yolofuse.types import Detections, FloatArray, IntArray, PairRecord
+from yolofuse.types import Detections, FloatArray, IntArray, Modality, PairFormat, PairRecord
 
 NAMES = ("person", "car")
 SIZE_HW = (200, 400)
@@ -22,6 +22,30 @@ def record(image_id: int, key: str, **tags: str) -> PairRecord:
     return PairRecord(
         image_id, key, Path("rgb") / f"{key}.png", Path("ir") / f"{key}.jpg", None, SIZE_HW, SIZE_HW, tags=tags
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "rgb", "ir", "frame", "missing", "name"),
+    [
+        ("0001", "images/0001.jpg", "imagesIR/0001.png", "rgb", None, "0001.jpg"),
+        ("0001", "images/0001.jpg", "imagesIR/0001.png", "ir", None, "0001.png"),
+        ("night/a/0001", "images/a/0001.jpg", "imagesIR/a/0001.png", "ir", None, "night/a/0001.png"),
+        ("0001", "images/0001.jpg", "imagesIR", "ir", "ir", "0001.jpg"),
+        ("0001", "images", "imagesIR/0001.png", "rgb", "rgb", "0001.png"),
+        ("visible/0001", "visible/0001.jpg", "thermal/7.tiff", "ir", None, "thermal/7.tiff"),  # a manifest's key
+        ("visible/0001", "visible/0001.jpg", "thermal/7.tiff", "rgb", None, "visible/0001.jpg"),
+        ("DJI_0001", "DJI_0001_RGB.JPG", "DJI_0001_T.tiff", "ir", None, "DJI_0001_T.tiff"),
+        ("a.b", "x/a.b.jpg", "y/a.b.png", "ir", None, "a.b.png"),
+    ],
+)
+def test_ground_truth__names_the_file_that_its_sizes_and_boxes_are_of(
+    key: str, rgb: str, ir: str, frame: Modality, missing: Modality | None, name: str
+) -> None:
+    files, sizes = (Path("/d") / rgb, Path("/d") / ir), ((100, 200), (30, 40))
+    pair = PairRecord(1, key, *files, None, *sizes, PairFormat(frame), missing=missing)
+    (image,) = ground_truth([pair], lambda _: label(), NAMES)["images"]
+    assert image["file_name"] == name
+    assert (image["width"], image["height"]) == ((200, 100) if frame == "rgb" else (40, 30))
 
 
 def label(*boxes: tuple[float, float, float, float, int]) -> tuple[FloatArray, IntArray]:

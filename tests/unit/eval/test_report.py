@@ -50,9 +50,16 @@ def test_format_table__shows_figures_classes_and_slices() -> None:
     lines = format_table(REPORT).splitlines()
     assert lines[0] == "41 pairs, 360 boxes, 12.3 ms per pair"
     assert lines[2].split() == list(METRICS[:6])
-    assert lines[3].split()[:4] == ["0.1235", "0.1335", "0.1435", "-1"]
-    assert ["car", "-1", "-1"] in [line.split() for line in lines]
+    assert lines[3].split()[:4] == ["0.1235", "0.1335", "0.1435", "-"]
+    assert ["car", "-", "-"] in [line.split() for line in lines]
     assert any(line.split()[:4] == ["daynight=night", "41", "360", "0.1000"] for line in lines)
+
+
+def test_report__says_what_its_metrics_do_not_show() -> None:
+    report = replace(REPORT, limits=["no box, so no AP: car"])
+    assert format_table(report).endswith("\n\nwarning: no box, so no AP: car")
+    assert "\n- no box, so no AP: car\n" in format_markdown(report)
+    assert report.as_json()["limits"] == ["no box, so no AP: car"]
 
 
 def test_format_markdown__holds_the_same_tables_and_the_settings() -> None:
@@ -61,7 +68,7 @@ def test_format_markdown__holds_the_same_tables_and_the_settings() -> None:
     assert "| class  |     AP |   AP50 |\n| --- | ---: | ---: |\n| person | 0.1235 | 0.7000 |" in page
     assert "| daynight=day   |    41 |   360 | 0.2000 |" in page
     assert "## Settings" in page
-    assert page.endswith("-1: nothing to find.\n")
+    assert page.endswith("-: nothing to find.\n")
 
 
 def test_points__stand_beside_the_classes_and_in_the_json(tmp_path: Path) -> None:
@@ -70,7 +77,7 @@ def test_points__stand_beside_the_classes_and_in_the_json(tmp_path: Path) -> Non
     report = replace(REPORT, points=points)
     rows = [line.split() for line in format_table(report).splitlines()]
     assert ["person", "0.1235", "0.7000", "0.5000", "1.0000", "0.6667", "0.250"] in rows
-    assert ["car", "-1", "-1"] in rows
+    assert ["car", "-", "-"] in rows
     assert ["all", "classes", "0.1235", "0.1335", "0.5000", "1.0000", "0.6667", "0.250"] in rows
     assert "gives the best F1" in format_markdown(report)
     saved = report.as_json()

@@ -13,7 +13,7 @@ def test_train_state__keeps_the_best_epoch_and_is_stale_after_patience() -> None
     for ap in (0.2, None, 0.3, 0.3, 0.1):
         state.finish_epoch({"val/AP": ap}, ap)
     assert (state.epoch, state.epoch_step, state.loss_sums, len(state.history)) == (5, 0, [], 5)
-    assert (state.best_ap, state.best_epoch) == (0.3, 3)
+    assert (state.best_ap, state.best_epoch) == (0.3, 4)  # the newest of equals, but AP rose last in epoch 3
     assert [state.is_stale(patience) for patience in (0, 2, 3)] == [False, True, False]
 
 
@@ -32,6 +32,20 @@ def test_train_state__an_ap_of_zero_is_better_than_none() -> None:
     state = TrainState()
     state.finish_epoch({}, 0.0)
     assert (state.best_ap, state.best_epoch) == (0.0, 1)
+
+
+def test_train_state__an_undefined_ap_is_no_score() -> None:
+    """Neither -1, as yolofuse 0.1.0 wrote it, nor None ends a run, hides a score or counts for patience."""
+    state = TrainState()
+    state.begin({"val/AP": None}, None)
+    for _ in range(9):
+        state.finish_epoch({"val/AP": None}, None)
+        assert not state.is_stale(1)
+    assert (state.best_ap, state.best_epoch) == (-1.0, 0)
+    old = TrainState(epoch=9, history=[{"val/AP": -1.0}] * 9)
+    assert not old.is_stale(1)
+    old.finish_epoch({"val/AP": 0.0}, 0.0)
+    assert (old.best_ap, old.best_epoch, old.is_stale(1)) == (0.0, 10, False)
 
 
 def test_sums_of__are_the_mean_if_the_number_of_ranks_changed() -> None:

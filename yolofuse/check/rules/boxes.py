@@ -6,8 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from yolofuse.check.finding_images import draw_boxes
-from yolofuse.check.findings import Finding, ReportImage, first_examples, plural
+from yolofuse.check.findings import Finding, ReportImage, first_examples
 from yolofuse.check.pair_stats import Split
+from yolofuse.errors import plural
+from yolofuse.eval.limits import crowded_classes
 from yolofuse.types import FloatArray, IntArray
 
 _OVER_PX = 1.5
@@ -31,17 +33,17 @@ def check_boxes(split: Split, imgsz: int) -> list[Finding]:
     shrink = np.minimum(imgsz / sizes_wh.max(axis=1), 1.0)
     shortest = sides.min(axis=1)
     tiny = (shortest < _MIN_SIDE) | (shortest * shrink < _MIN_TRAIN_SIDE)
-    findings = _duplicate_boxes(split)
+    findings = [*_duplicate_boxes(split), *_crowded(split)]
     if over.any():
         text = f"reaching more than {_OVER_PX} px over the border; what lies outside is cut off"
-        advice = "clip them, and check that the labels belong to these images"
+        advice = "clip such boxes, and check that the labels belong to these images"
         findings.append(_finding(split, "box-over-border", boxes, pair_of, over, text, advice))
     if tiny.any():
         text = (
             f"with a side below {_MIN_SIDE:.0f} px, or below {_MIN_TRAIN_SIDE:.0f} px at imgsz {imgsz} (the smallest "
-            f"has {(shortest * shrink)[tiny].min():.1f} px there); a detector cannot learn them"
+            f"has {(shortest * shrink)[tiny].min():.1f} px there), too small for a detector to learn"
         )
-        findings.append(_finding(split, "tiny-box", boxes, pair_of, tiny, text, "raise imgsz, or remove them"))
+        findings.append(_finding(split, "tiny-box", boxes, pair_of, tiny, text, "raise imgsz, or remove such boxes"))
     return findings
 
 
@@ -100,6 +102,12 @@ def _duplicate_boxes(split: Split) -> list[Finding]:
         for kind, keys, text, advice in found
         if keys
     ]
+
+
+def _crowded(split: Split) -> list[Finding]:
+    """Find classes with more objects in an image than cocoapi counts."""
+    advice = "cut such images into tiles, or don't compare AP with that of other sets"
+    return [Finding("crowded", "warning", split.name, text, advice) for text in crowded_classes(split.pairs)]
 
 
 def _pairwise_iou(boxes_xywhn: FloatArray) -> npt.NDArray[np.float64]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from yolofuse.check.findings import Finding, plural
+from yolofuse.check.findings import Finding
 from yolofuse.check.pair_stats import Split
+from yolofuse.errors import plural
 from yolofuse.types import IntArray
 
 _RARE_SHARE, _RARE_COUNT = 0.02, 20
@@ -36,20 +37,19 @@ def check_classes(train: Split, others: Sequence[Split]) -> list[Finding]:
     unseen = [name for name, here, there in zip(names, counts, elsewhere, strict=True) if not here and there]
     unused = [name for name, here, there in zip(names, counts, elsewhere, strict=True) if not here and not there]
     if unseen:
-        text = f"{', '.join(unseen)}: in other splits, but never in {train.name}; it can't be learnt"
-        advice = "move pairs, or drop the class"
+        text = f"{', '.join(unseen)}: in other splits, but never in {train.name}: nothing to learn from"
+        advice = "move pairs, or drop what has none from names"
         findings.append(Finding("class-unseen", "error", train.name, text, advice, len(unseen), len(names)))
     if unused:
         text = f"{', '.join(unused)}: named by the descriptor, but without a single box"
-        advice = "drop the class from names"
+        advice = "drop what has none from names"
         findings.append(Finding("class-unused", "warning", "all", text, advice, len(unused), len(names)))
     for split in others:
         missing = [
-            name for name, learnt, tested in zip(names, counts, class_counts(split), strict=True)
-            if learnt and not tested
-        ]  # fmt: skip
+            name for name, tested in zip(names, class_counts(split), strict=True) if not tested and name not in unused
+        ]
         if missing:
-            text, advice = f"{', '.join(missing)}: never in {split.name}; its AP says nothing about it", "move pairs"
+            text, advice = f"{', '.join(missing)}: never in {split.name}, so AP says nothing of that", "move pairs"
             findings.append(Finding("class-untested", "warning", split.name, text, advice, len(missing), len(names)))
     return [*findings, *_frequencies(train, counts)]
 
@@ -64,8 +64,8 @@ def _frequencies(train: Split, counts: IntArray) -> Iterator[Finding]:
         if count > 0 and (count < _RARE_SHARE * total or count < _RARE_COUNT)
     ]  # fmt: skip
     if rare:
-        text = f"of {plural(total, 'box')}: {', '.join(rare)}; its AP will be mostly chance"
-        advice = "collect more of it, and don't rely on its AP"
+        text = f"of {plural(total, 'box')}: {', '.join(rare)}; AP of so few is mostly chance"
+        advice = "collect more, and don't rely on that AP"
         yield Finding("class-rare", "warning", train.name, text, advice, len(rare), len(names))
     used = counts[counts > 0]
     if used.max() >= _IMBALANCE * used.min():

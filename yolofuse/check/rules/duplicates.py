@@ -11,11 +11,11 @@ import numpy as np
 from tqdm import tqdm
 
 from yolofuse.check.finding_images import draw_duplicates
-from yolofuse.check.findings import Finding, Severity, first_examples, plural, severity_by_share
+from yolofuse.check.findings import Finding, Severity, first_examples, severity_by_share
 from yolofuse.check.near_duplicates import nearest
 from yolofuse.check.pair_stats import Split
 from yolofuse.check.verify_duplicate import DuplicateKind, classify_duplicate
-from yolofuse.errors import DataError
+from yolofuse.errors import DataError, plural
 from yolofuse.spacing import evenly_spaced
 from yolofuse.types import FloatArray, IntArray, PairRecord
 
@@ -44,7 +44,7 @@ def find_leaks(train: Split, other: Split) -> list[Finding]:
     exact = list(_equal_files(train, other))
     copies, views, num_checked = _similar_pairs(train, other, skip={duplicate.other.key for duplicate in exact})
     splits, total, near_total = (train, other), len(other.pairs), num_checked + len(exact)
-    advice = "remove them from one split: metrics on images seen in training measure memorisation"
+    advice = "keep such pairs in one split: metrics on images seen in training measure memorisation"
     findings = []
     if exact:
         text = f"of {other.name} with a file that is also in {train.name}, byte for byte"
@@ -80,11 +80,11 @@ def find_duplicates(split: Split, sample: int) -> list[Finding]:
     for kind, repeats, modality in (("frozen-rgb", of_rgb, "RGB"), ("frozen-ir", of_ir, "IR")):
         if repeats:
             text = f"whose {modality} file is that of an earlier pair, but not the other"
-            advice = "the camera hung, or files were mixed up: remove them"
+            advice = "the camera hung, or files were mixed up: remove such pairs"
             findings.append(_finding(kind, None, splits, text, advice, repeats, total))
     copies, num_checked = _near_duplicates(split, sample)
     if copies:
-        text = f"of {num_checked} checked that hardly differ from another of {split.name}"
+        text = f"of {num_checked} checked, hardly different from another of {split.name}"
         advice = "probably frames of a fixed camera; every n-th would be enough"
         findings.append(_finding("near-twins", "note", splits, text, advice, copies, num_checked, num_drawn=1))
     return findings

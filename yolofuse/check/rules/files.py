@@ -7,38 +7,48 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from yolofuse.check.findings import Finding, first_examples, plural
+from yolofuse.check.findings import Finding, first_examples
 from yolofuse.check.pair_stats import Split
 from yolofuse.data.problems import Problem
+from yolofuse.errors import plural
 
-_ADVICE: dict[str, tuple[str, str]] = {
-    "unpaired-rgb": ("RGB image without an IR partner", "add the IR file, or remove the RGB file"),
-    "unpaired-ir": ("IR image without an RGB partner", "add the RGB file, or remove the IR file"),
-    "outside": ("link that points outside the data set", "name its folder under links in the descriptor, or remove it"),
-    "unreadable": ("image that can't be decoded", "fetch it again, or remove the pair"),
-    "size-mismatch": ("pair whose sizes differ", "bring both to one size, or set resize in the descriptor"),
-    "names": ("source whose files pair by no name", "write the patterns of the message"),
-    "same-stem": ("image with the stem of another", "keep one of the two"),
-    "orphan-label": ("label without an image", "remove the label, or find its image"),
-    "class-id": ("label line with a class that does not exist", "fix the id, or the descriptor's names"),
-    "box-outside": ("box with its centre or size outside the image", "divide by the image's size; fix the line"),
-    "bad-label": ("label line that can't be read", "write 'class x y w h', normalised to 0..1"),
-    "bit-depth": ("pair whose bit depth does not fit", "use one depth in a source; give deep images an ir_window"),
-    "missing-file": ("file that is listed but not there", "fix the list, or add the file"),
-    "no-images": ("folder or list without a pair", "fix the descriptor's paths"),
-    "tags": ("error of the tags", "fix the tag file"),
-    "manifest": ("error of the manifest", "fix its rows"),
-    "list": ("error of the list", "fix its lines"),
-    "coco": ("error of the COCO file", "fix its records"),
+_ADVICE: dict[str, tuple[str, str, str]] = {  # the noun that is counted, what follows it, advice
+    "unpaired-rgb": ("RGB image", "without an IR partner", "add the IR file, or remove the RGB file"),
+    "unpaired-ir": ("IR image", "without an RGB partner", "add the RGB file, or remove the IR file"),
+    "outside": (
+        "link",
+        "that points outside the data set",
+        "name its folder under links in the descriptor",
+    ),
+    "unreadable": ("image", "that can't be decoded", "fetch it again, or remove the pair"),
+    "size-mismatch": ("pair", "whose sizes differ", "bring both to one size, or set resize in the descriptor"),
+    "names": ("source", "whose files pair by no name", "write the patterns of the message"),
+    "same-stem": ("image", "with the stem of another", "keep one of the two"),
+    "orphan-label": ("label", "without an image", "remove the label, or find its image"),
+    "class-id": ("label line", "with a class that does not exist", "fix the id, or the descriptor's names"),
+    "box-outside": ("box", "with its centre or size outside the image", "divide by the image's size; fix the line"),
+    "bad-label": ("label line", "that can't be read", "write 'class x y w h', normalised to 0..1"),
+    "bit-depth": ("pair", "whose bit depth does not fit", "use one depth in a source; give deep images an ir_window"),
+    "missing-file": ("file", "that is listed but not there", "fix the list, or add the file"),
+    "no-images": ("source", "without a pair", "fix the descriptor's paths"),
+    "tags": ("error", "of the tags", "fix the tag file"),
+    "manifest": ("error", "of the manifest", "fix its rows"),
+    "list": ("error", "of the list", "fix its lines"),
+    "coco": ("error", "of the COCO file", "fix its records"),
 }
 
 
 def check_files(split: Split, root: Path) -> list[Finding]:
-    """Return one error for each kind of problem that a split's files have; messages leave out the folder ``root``."""
+    """Return one error for each kind of problem that a split's files have, and a note where images are stored turned.
+
+    Messages leave out the folder ``root``.
+    """
     groups: dict[str, list[str]] = defaultdict(list)
     for problem in split.problems:
         groups[_kind(problem)].append(problem.text.replace(os.fspath(root) + os.sep, ""))
-    return [_finding(kind, texts, split.name) for kind, texts in groups.items()]
+    told = [problem.text.partition(": ")[2] for problem in split.warnings if problem.kind == "orientation"]
+    notes = [Finding("orientation", "note", split.name, text.replace(f"{root}{os.sep}", "")) for text in told]
+    return [*(_finding(kind, texts, split.name) for kind, texts in groups.items()), *notes]
 
 
 def _kind(problem: Problem) -> str:
@@ -51,7 +61,6 @@ def _kind(problem: Problem) -> str:
 
 
 def _finding(kind: str, texts: Sequence[str], where: str) -> Finding:
-    what, advice = _ADVICE.get(kind, ("problem of kind " + kind, "see the messages"))
-    head, _, rest = what.partition(" ")
-    text = f"{plural(len(texts), head)}{' ' + rest if rest else ''}; training refuses to start"
+    noun, rest, advice = _ADVICE.get(kind, ("problem", f"of kind {kind}", "see the messages"))
+    text = f"{plural(len(texts), noun, rest)}; training refuses to start"
     return Finding(kind, "error", where, text, advice, count=len(texts), examples=first_examples(texts))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from yolofuse.check.finding_images import draw_pair
-from yolofuse.check.findings import Finding, Severity, first_examples, plural, severity_by_share
+from yolofuse.check.findings import Finding, Severity, first_examples, severity_by_share
 from yolofuse.check.pair_stats import PairStats, Split
+from yolofuse.errors import plural
 from yolofuse.types import PairRecord
 
 _COPY, _COPY_DETAIL = 0.975, 0.9
@@ -87,7 +88,7 @@ _RULES = (
             not is_copy(stats) and not _is_dead(stats) and stats.rgb_colour <= _GREY and stats.ir_colour < _COLOURED
         ),
         "whose RGB file has no colour (a grey camera, or two thermal files)",
-        "look at them; without colour it can't be decided whether the modalities are swapped",
+        "look at such pairs; without colour it can't be decided whether the modalities are swapped",
         _format_colour,
         "warning",
     ),
@@ -103,14 +104,14 @@ _RULES = (
         "dead-ir",
         lambda stats: stats.ir_std < _DEAD_STD,
         "whose IR image is constant",
-        "remove them: a shutter was closed, or the file was written empty",
+        "remove such pairs: a shutter was closed, or the file was written empty",
         _format_std,
     ),
     _Rule(
         "dead-rgb",
         lambda stats: stats.rgb_std < _DEAD_STD,
         "whose RGB image is constant",
-        "remove them: the lens was covered, or the file was written empty",
+        "remove such pairs: the lens was covered, or the file was written empty",
         _format_std,
     ),
     _Rule(

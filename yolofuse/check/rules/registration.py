@@ -13,11 +13,11 @@ from tqdm.contrib.concurrent import thread_map
 
 from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.check.finding_images import draw_shift
-from yolofuse.check.findings import Finding, ReportImage, Severity, first_examples, plural
+from yolofuse.check.findings import Finding, ReportImage, Severity, first_examples
 from yolofuse.check.measure_shift import WORK_SIDE, Shift, estimate_shift, shift_at_peak, shift_surface
 from yolofuse.check.pair_stats import Split
 from yolofuse.data.images.read_pair import fitted_hw, luma_and_ir, read_thumbnail
-from yolofuse.errors import DataError
+from yolofuse.errors import DataError, plural
 from yolofuse.spacing import evenly_spaced
 from yolofuse.types import ByteArray, FloatArray
 
@@ -163,7 +163,7 @@ def _misaligned(split: Split, far: Sequence[MeasuredShift], num_certain: int) ->
     worst = sorted(far, key=lambda measured: -measured.shift.length)
     across, down = (np.array([getattr(m.shift, axis) for m in far]) for axis in ("dx", "dy"))
     is_constant = len(far) >= _MANY * num_certain and max(np.std(across), np.std(down)) < worst[0].tolerance / 2
-    advice = "register these pairs again, or remove them; a box fits one of the two images at most"
+    advice = "register such pairs again, or remove them; a box fits one of the two images at most"
     if is_constant and len(far) > 2:
         advice = f"all have the same shift: move IR by {-np.median(across):+.0f}, {-np.median(down):+.0f} px"
     severity: Severity = "error" if len(far) >= _MANY * num_certain else "warning"

@@ -20,7 +20,7 @@ from yolofuse.data.descriptor.flat_keys import FLAT_SPLITS, tidy_keys
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import LEFT_OUT, DatasetDescriptor, IrWindow, Source, TagFile
 from yolofuse.data.problems import short_repr
-from yolofuse.errors import ConfigError, DataError, did_you_mean, listing
+from yolofuse.errors import ConfigError, DataError, did_you_mean, listing, plural
 
 _Content = schema.NativeYaml | schema.FlatYaml
 _Splits = dict[str, tuple[Source, ...]]
@@ -145,7 +145,7 @@ class _SourceBuilder:
         splits: _Splits = {}
         if content.nc not in (None, len(self._names)):
             self.problems.append(
-                f"nc: is {short_repr(content.nc)}, but names lists {len(self._names)} classes; drop nc"
+                f"nc: is {short_repr(content.nc)}, but names lists {plural(len(self._names), 'class')}; drop nc"
             )
         finder = FlatFolders(self._guard, self.notes, self.problems)
         for split in FLAT_SPLITS:
@@ -187,9 +187,9 @@ class _SourceBuilder:
     def _sources(self, split: str, given: schema.AnySource, where: str, prefix: str) -> tuple[Source, ...]:
         if isinstance(given, schema.Include):
             return self._include(split, given, where, prefix)
-        frame, resize, window, tags = (
+        frame, resize, window, orientation, tags = (
             getattr(given if key in given.model_fields_set else self._content, key)
-            for key in ("frame", "resize", "ir_window", "tags")
+            for key in ("frame", "resize", "ir_window", "orientation", "tags")
         )
         affine = tuple(value for row in resize.affine for value in row) if isinstance(resize, schema.Affine) else None
         source = Source(
@@ -203,6 +203,7 @@ class _SourceBuilder:
             resize="affine" if affine else resize,
             affine=affine,
             ir_window=self._window(window),
+            orientation=orientation,
             tags=TagFile(tags.file, tags.key, tuple(tags.columns)) if tags else None,
             links=self._guard.links,
         )

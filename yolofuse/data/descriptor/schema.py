@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,7 @@ from pydantic import (
 from yolofuse.config.field_types import Section
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.problems import is_text
-from yolofuse.types import Modality
+from yolofuse.types import Modality, Orientation
 
 
 def _expected(text: str) -> WrapValidator:
@@ -90,9 +91,10 @@ def _list_of_names(value: object) -> object:
     """Return names that are given as ``{0: name, 1: name}`` as a list."""
     if not isinstance(value, dict):
         return value
-    if set(value) != set(range(len(value))):
+    names = {int(key): name for key, name in value.items() if re.fullmatch(r"\d{1,9}", str(key))}  # 07 is text
+    if len(names) < len(value) or set(names) != set(range(len(names))):
         raise ValueError(f"keys must be 0 .. {len(value) - 1} without gaps, as the numbers in labels are")
-    return [value[index] for index in range(len(value))]
+    return [names[index] for index in range(len(names))]
 
 
 def _check_names(names: list[str]) -> list[str]:
@@ -179,6 +181,9 @@ class Reading(_Section):
         _Counts | Percentiles | None,
         _expected("[low, high] in counts as stored, or {percentiles: [0.5, 99.5], split: train}, the lower one first"),
     ] = None
+    orientation: Annotated[
+        Orientation, _expected("apply (images are read upright, as their EXIF says) or ignore (as they are stored)")
+    ] = "apply"
     tags: Tags | None = None
 
 

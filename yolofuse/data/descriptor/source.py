@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from yolofuse.types import Modality
+from yolofuse.types import Modality, Orientation
 
 LEFT_OUT = -1
 """In ``Source.class_map``: a class whose boxes are not used."""
@@ -55,6 +55,7 @@ class Source:
     resize: Literal["equal", "stretch", "affine"] = "equal"  # stretch: the other image covers the whole frame
     affine: tuple[float, ...] | None = None  # for resize: affine, as in PairFormat
     ir_window: IrWindow | None = None
+    orientation: Orientation = "apply"  # apply: images are read upright; ignore: as they are stored
     window_sources: tuple[Source, ...] = ()  # those whose thermal images percentiles are computed over
     tags: TagFile | None = None
     links: tuple[Path, ...] = ()  # folders outside the root that links in it may lead to

@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from yolofuse.data.images.decode import reduction_for
+from yolofuse.data.images.header import exif_orientation
 from yolofuse.errors import ConfigError, DataError, listing
 from yolofuse.types import ByteArray, PairRecord
 
 _START = b"\xff\xd8"
 _FRAMES = frozenset({0xC0, 0xC2})  # baseline and progressive: what nvJPEG reads
-_SCAN, _ADOBE = 0xDA, 0xEE
+_SCAN, _EXIF, _ADOBE = 0xDA, 0xE1, 0xEE
 _CHUNK_PIXELS = 1 << 25  # of files that are decoded at once; as floats they take 0.5 GiB
 
 
@@ -55,8 +56,8 @@ def require_decoder() -> None:
 def read_encoded(record: PairRecord) -> tuple[ByteArray, ByteArray] | None:
     """Return the bytes of both files, or None where a device may decode them to other pixels than OpenCV.
 
-    That is so for files that are no JPEG, or one of another kind than 8-bit YCbCr (or, thermal, grey), and for pairs
-    that are registered, windowed or without one of the images.
+    That is so for files that are no JPEG, or one of another kind than 8-bit YCbCr (or, thermal, grey), or turned,
+    and for pairs that are registered, windowed or without one of the images.
 
     Raises:
         DataError: If a file is gone, or of another size than when it was paired.
@@ -72,7 +73,7 @@ def read_encoded(record: PairRecord) -> tuple[ByteArray, ByteArray] | None:
         except OSError as error:
             raise DataError(f"{path}: can't be read ({error})") from None
         header = _read_header(encoded.tobytes())
-        if header is None or header[1] not in allowed:
+        if header is None or header[1] not in allowed or (header[2] != 1 and form.orientation == "apply"):
             return None
         if header[0] != expected_hw:
             raise DataError(f"{path}: its size changed since it was paired; start again")
@@ -80,9 +81,9 @@ def read_encoded(record: PairRecord) -> tuple[ByteArray, ByteArray] | None:
     return both[0], both[1]
 
 
-def _read_header(encoded: bytes) -> tuple[tuple[int, int], int] | None:
-    """Return (height, width) and number of channels of a grey or YCbCr JPEG of 8 bits; None for all else."""
-    at = len(_START)
+def _read_header(encoded: bytes) -> tuple[tuple[int, int], int, int] | None:
+    """Return stored (height, width), channels and orientation of a grey or YCbCr JPEG of 8 bits; None for all else."""
+    at, orientation = len(_START), 1
     if not encoded.startswith(_START):
         return None
     while at + 4 <= len(encoded) and encoded[at] == 0xFF:
@@ -94,11 +95,13 @@ def _read_header(encoded: bytes) -> tuple[tuple[int, int], int] | None:
         # An Adobe segment with transform 0, or channels named R, G, B, mean that colours were not converted to YCbCr.
         if marker == _SCAN or (marker == _ADOBE and body[:5] == b"Adobe" and body[11:12] == b"\0"):
             return None
+        if marker == _EXIF and body.startswith(b"Exif"):
+            orientation = exif_orientation(body)
         if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:  # a frame; those three are tables
             height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
             channels = body[6:][::3]
             supported = marker in _FRAMES and body[:1] == b"\x08" and height and channels != b"RGB"
-            return ((height, width), len(channels)) if supported else None
+            return ((height, width), len(channels), orientation) if supported else None
         at += 4 + len(body)
     return None
 
@@ -163,7 +166,7 @@ def _resize(pixels: Tensor, target_hw: tuple[int, int]) -> Tensor:
 
 
 def _decode_files(encoded: list[Tensor], mode: str, device: torch.device, paths: Sequence[Path]) -> list[Tensor]:
-    """Decode files, uint8 (C, H, W) each, and name those that are damaged. EXIF orientation is ignored, as everywhere.
+    """Decode files, uint8 (C, H, W) each, as stored, and name those that are damaged.
 
     Raises:
         DataError: If files can't be decoded.

@@ -91,13 +91,13 @@ def _on_grid(record: PairRecord, modality: Modality, target_hw: tuple[int, int],
     affine = record.format.affine if modality != record.format.frame else None
     if affine is None:
         scale = max(target / side for target, side in zip(target_hw, size_hw, strict=True))
-        pixels = decode(path, modality, reduction_for(scale, size_hw), size_hw)
+        pixels = decode(path, modality, reduction_for(scale, size_hw), size_hw, record.format.orientation)
         return _resized(pixels, target_hw)
     frame_hw = record.size_hw
     shrink = np.diag([target_hw[1] / frame_hw[1], target_hw[0] / frame_hw[0], 1.0])
     matrix = shrink @ np.array([affine[:3], affine[3:], (0.0, 0.0, 1.0)])
     reduction = reduction_for(float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))), size_hw)
-    pixels = decode(path, modality, reduction, size_hw)
+    pixels = decode(path, modality, reduction, size_hw, record.format.orientation)
     back = np.linalg.inv(matrix @ np.diag([reduction, reduction, 1.0]))
     # Coordinates are areas, and warpAffine counts pixel centres as whole numbers.
     centred = back[:2] @ np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]]) - [[0, 0, 0.5], [0, 0, 0.5]]

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from yolofuse.data.images.decode import DECODE_ERRORS, ImageInfo, open_image, refuse_too_large
+from yolofuse.data.images.decode import ImageInfo
+from yolofuse.data.images.header import DECODE_ERRORS, open_image, refuse_too_large
 from yolofuse.errors import DataError
 from yolofuse.types import ByteArray
 

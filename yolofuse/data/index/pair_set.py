@@ -28,7 +28,7 @@ from yolofuse.data.index.scan_result import ScanResult
 from yolofuse.data.index.tags import load_tags
 from yolofuse.data.index.thermal_window import percentile_window
 from yolofuse.data.problems import Problem
-from yolofuse.errors import DataError, listing
+from yolofuse.errors import DataError, listing, plural
 from yolofuse.types import FloatArray, IntArray, Modality, PairFormat, PairRecord
 
 _log = logging.getLogger(__name__)
@@ -87,8 +87,14 @@ class PairSet:
     @property
     def num_backgrounds(self) -> int:
         """Number of pairs without a box to detect."""
-        of_pair = np.repeat(np.arange(len(self)), np.diff(self.scan.offsets))
-        return len(self) - len(np.unique(of_pair[~self.scan.crowd]))
+        return len(self) - len(np.unique(self.class_counts()[0]))
+
+    def class_counts(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Count the boxes to detect by pair and class: positions, class ids and counts (M,), none of them 0."""
+        kept = ~self.scan.crowd
+        of_pair = np.repeat(np.arange(len(self)), np.diff(self.scan.offsets))[kept]
+        keys, counts = np.unique(of_pair * len(self.names) + self.scan.class_ids[kept], return_counts=True)
+        return keys // len(self.names), keys % len(self.names), counts
 
 
 def load_pairs(
@@ -141,11 +147,11 @@ def load_pairs(
         raise DataError(listing(where, [*map(str, tag_problems)]))
     windows = compute_windows(chosen, cache_dir, ir_windows or {})
     pair_set = build_pair_set(descriptor.names, chosen, result, tags, windows)
-    counts = (len(pair_set), pair_set.num_boxes, pair_set.num_backgrounds)
-    _log.info("%s: %d pairs, %d boxes, %d backgrounds", where, *counts)
+    counts = {"pair": len(pair_set), "box": pair_set.num_boxes, "background": pair_set.num_backgrounds}
+    _log.info("%s: %s", where, ", ".join(plural(count, noun) for noun, count in counts.items()))
     if missing := pair_set.num_missing:
-        numbers = (len(pair_set), missing["rgb"], missing["ir"])
-        _log.warning("%s: of %d pairs, %d have no visible and %d no thermal image; it is black", where, *numbers)
+        numbers = (plural(missing["rgb"], "pair"), missing["ir"])
+        _log.warning("%s: black stands for %s without a visible and %d without a thermal image", where, *numbers)
     return pair_set
 
 
@@ -171,7 +177,7 @@ def _with_image(parts: Parts, modality: Modality, where: str) -> Parts:
     """Return the pairs that have an image of a camera, and tell how many have not."""
     have = np.concatenate([matches.has(modality) for _, matches in parts])
     if not have.all():
-        _log.warning("%s: %d pairs without an %s image are left out", where, int((~have).sum()), modality)
+        _log.warning("%s: left out: %s", where, plural(int((~have).sum()), "pair", f"without an {modality} image"))
     return select_pairs(parts, np.flatnonzero(have))
 
 
@@ -188,7 +194,7 @@ def _log_warnings(warnings: Sequence[str], where: str) -> None:
     for warning in warnings[:_MAX_WARNED]:
         _log.warning("%s", warning)
     if len(warnings) > _MAX_WARNED:
-        _log.warning("%s: ... and %d more warnings", where, len(warnings) - _MAX_WARNED)
+        _log.warning("%s: ... and %d more", where, len(warnings) - _MAX_WARNED)
 
 
 def collect_tags(parts: Parts) -> tuple[list[Mapping[str, str]], list[Problem]]:
@@ -267,7 +273,7 @@ def _format(source: Source, bits: Literal[8, 16], windows: Windows) -> PairForma
     counts = None
     if window is not None:
         counts = (window.low, window.high) if window.percentile_of is None else windows[window.name]
-    return PairFormat(source.frame, source.affine, counts, bits, source.stacked)
+    return PairFormat(source.frame, source.affine, counts, bits, source.orientation, source.stacked)
 
 
 def _fingerprint(table: PairTable, scan: ScanResult) -> str:
@@ -278,9 +284,12 @@ def _fingerprint(table: PairTable, scan: ScanResult) -> str:
     for array, layout in ((table.sizes_hw, "<i8"), (scan.offsets, "<i8"), (scan.class_ids, "<i8")):
         digest.update(array.astype(layout).tobytes())
     digest.update(scan.boxes_xywhn.astype("<f4").tobytes())
-    # Hashes of data sets without such regions, or with all images, stay as they were before these were read.
+    # Hashes of data sets without such regions, with upright and all images stay as they were before these were read.
     if scan.crowd.any():
         digest.update(scan.crowd.tobytes())
+    is_applied = np.array([form.orientation == "apply" for form in table.formats], bool)[table.source]
+    if (turns := np.where(is_applied[:, None], scan.orientation, 1)).any(where=turns > 1):
+        digest.update(turns.tobytes())
     if table.num_missing("rgb") or table.num_missing("ir"):
         digest.update("".join(str(record.missing) for record in table).encode())
     return digest.hexdigest()

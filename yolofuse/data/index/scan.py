@@ -20,7 +20,7 @@ from yolofuse.data.index.scan_result import ScanColumns, ScannedPair, ScanResult
 from yolofuse.data.index.yolo_labels import LabelFile, read_labels
 from yolofuse.data.problems import Problem, ProblemKind
 from yolofuse.errors import DataError
-from yolofuse.types import IntArray
+from yolofuse.types import IntArray, Orientation
 
 Parts = Sequence[tuple[Source, Matches]]
 """The sources of a split, each with its pairs."""
@@ -95,6 +95,7 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
                     bad.add(position)
             columns.add(chunk)
     result = columns.result(verify)
+    turned = _count_turned(chosen, result.orientation, where)
     start = 0
     for source, kept in chosen:
         mixed = _find_mixed_depths(source, kept, result.ir_bits[start : start + len(kept)])
@@ -102,7 +103,7 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
         bad |= {start + position for position, _ in mixed}
         start += len(kept)
     good = np.array([i for i in range(start) if i not in bad], np.int64)
-    found = [*warnings.values()]
+    found = [*turned, *warnings.values()]
     if polygons:
         text = f"{where}: {sum(polygons)} polygons in {len(polygons)} label files are used as the boxes around them"
         found.insert(0, Problem("polygons", where, text))
@@ -153,14 +154,18 @@ def _scan_pair(source: Source, pair: _Pair, verify: bool) -> ScannedPair:
             if path is None:
                 infos.append(None)
             else:
-                infos.append(inspect_stacked(path) if source.stacked else inspect_image(path, verify))
+                infos.append(
+                    inspect_stacked(path) if source.stacked else inspect_image(path, verify, source.orientation)
+                )
         except DataError as error:
             infos.append(None)
             label.problems.append(Problem("unreadable", pair.key, str(error)))
     rgb, ir = infos if len(infos) == 2 else infos * 2
     if pair.rgb is None or pair.ir is None:  # the missing image counts as one of the same size
         seen = rgb or ir
-        rgb, ir = (seen and seen._replace(bits=8) if path is None else seen for path in (pair.rgb, pair.ir))
+        rgb, ir = (
+            seen and seen._replace(bits=8, orientation=1) if path is None else seen for path in (pair.rgb, pair.ir)
+        )
         if source.affine is not None and _lacks_frame(source, pair):
             text = f"{pair.key}: no {source.frame} image, in whose pixels the labels are; remove the other image"
             label.problems.append(Problem("missing-file", pair.key, text))
@@ -180,11 +185,12 @@ def _lacks_frame(source: Source, pair: _Pair) -> bool:
 
 def _find_mismatches(source: Source, rgb: ImageInfo, ir: ImageInfo) -> Iterator[tuple[ProblemKind, str]]:
     if source.resize == "equal" and rgb[:2] != ir[:2]:
-        yield (
-            "size-mismatch",
-            f"sizes differ: rgb {rgb.width}x{rgb.height}, ir {ir.width}x{ir.height}; if both show the same field of "
-            "view, set resize: stretch and the image that the labels belong to, frame: rgb or ir",
+        advice = _fits_when_turned(source, ir[:2], rgb) or _fits_when_turned(source, rgb[:2], ir)
+        advice = advice or (
+            "if both show the same field of view, set resize: stretch and the image that the labels belong to, frame: "
+            "rgb or ir"
         )
+        yield "size-mismatch", f"sizes differ: rgb {rgb.width}x{rgb.height}, ir {ir.width}x{ir.height}; {advice}"
     if rgb.bits > 8:
         yield "bit-depth", f"the visible image has {rgb.bits} bits per channel; only 8 are read, convert it"
     if ir.bits > 8 and source.ir_window is None:
@@ -195,6 +201,16 @@ def _find_mismatches(source: Source, rgb: ImageInfo, ir: ImageInfo) -> Iterator[
         )
 
 
+def _fits_when_turned(source: Source, size_hw: tuple[int, int], info: ImageInfo) -> str:
+    """Return what to do if an image has a size only when its orientation is read the other way; else an empty text."""
+    if info.orientation < 5 or size_hw != info[1::-1]:
+        return ""
+    now, other = ("upright", "ignore") if source.orientation == "apply" else ("as stored", "apply")
+    return (
+        f"an image that is stored turned (EXIF orientation {info.orientation}) is read {now}: set orientation: {other}"
+    )
+
+
 def _check_stated_size(source: Source, pair: _Pair, rgb: ImageInfo, ir: ImageInfo, label: LabelFile) -> None:
     """Compare the frame with the size that a COCO file states, which its boxes are relative to."""
     frame, other = (rgb, ir) if source.frame == "rgb" else (ir, rgb)
@@ -202,7 +218,9 @@ def _check_stated_size(source: Source, pair: _Pair, rgb: ImageInfo, ir: ImageInf
         return
     height, width = pair.stated_hw
     difference = f"{pair.key}: {source.coco} says {width}x{height}, but the frame is {frame.width}x{frame.height}"
-    if pair.stated_hw == other[:2]:
+    if advice := _fits_when_turned(source, pair.stated_hw, frame):
+        label.problems.append(Problem("coco", pair.key, f"{difference}; {advice}"))
+    elif pair.stated_hw == other[:2]:
         other_frame = "ir" if source.frame == "rgb" else "rgb"
         label.problems.append(
             Problem("coco", pair.key, f"{difference}; it is the size of the other image: set frame: {other_frame}")
@@ -224,6 +242,31 @@ def _map_classes(source: Source, label: LabelFile) -> None:
     label.class_ids[:] = [source.class_map[label.class_ids[i]] for i in kept]
     label.boxes_xywhn[:] = [label.boxes_xywhn[i] for i in kept]
     label.crowd[:] = [label.crowd[i] for i in kept]
+
+
+def _count_turned(parts: Parts, orientation: np.ndarray, where: str) -> list[Problem]:
+    """Return a warning about the images of a split that are stored turned, one for each way in which they are read."""
+    if not (orientation > 1).any():
+        return []
+    both = [(source, pair) for source, matches in parts for pair in zip(matches.rgb, matches.ir, strict=True)]
+    files = [(source, name) for source, pair in both for name in pair]
+    found: dict[Orientation, list[int]] = {}
+    for position in np.flatnonzero(orientation > 1).tolist():  # RGB and IR in turn
+        found.setdefault(files[position][0].orientation, []).append(position)
+    warnings = []
+    for setting, positions in found.items():
+        source, name = files[positions[0]]
+        num_ir = sum(position % 2 for position in positions)
+        text = (
+            f"{where}: {len(positions) - num_ir} visible and {num_ir} thermal images are stored turned or mirrored "
+            f"(EXIF orientation), such as {source.root / name}; "
+        )
+        if setting == "apply":
+            text += "they are read upright; if labels are in pixels as stored, set orientation: ignore"
+        else:
+            text += "they are read as stored (orientation: ignore)"
+        warnings.append(Problem("orientation", where, text))
+    return warnings
 
 
 def _find_mixed_depths(source: Source, matches: Matches, ir_bits: np.ndarray) -> list[tuple[int, Problem]]:

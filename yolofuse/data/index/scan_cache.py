@@ -24,7 +24,7 @@ from yolofuse.data.strict_json import parse_json
 from yolofuse.files import replacing
 from yolofuse.types import IntArray
 
-_FORMAT = 3  # increase it when the content of a scan or its storage changes
+_FORMAT = 4  # increase it when the content of a scan or its storage changes
 # All that libraries raise for an archive with a wrong byte: encrypted, of an unknown method, absurdly large, ...
 _DAMAGE = (
     *(OSError, ValueError, KeyError, EOFError, IndexError, TypeError, AttributeError, OverflowError, MemoryError),
@@ -34,6 +34,7 @@ _DTYPES = {
     "rgb_hw": np.int32,
     "ir_hw": np.int32,
     "ir_bits": np.uint8,
+    "orientation": np.uint8,
     "boxes_xywhn": np.float32,
     "class_ids": np.int64,
     "crowd": np.bool_,
@@ -55,7 +56,8 @@ def files_signature(parts: Iterable[tuple[Source, Matches]]) -> str:
     """Return a hash over name, size and time of every file that a split depends on, and over how it is read."""
     digest = hashlib.sha256(f"{_FORMAT}\n".encode())
     for source, matches in parts:
-        settings = (source.names, source.class_map, source.frame, source.resize, source.affine, source.ir_window)
+        read_by = (source.frame, source.resize, source.affine, source.ir_window, source.orientation)
+        settings = (source.names, source.class_map, *read_by)
         root = os.path.realpath(source.root)  # copies may have the same names, sizes and times
         stacked = ("stacked",) * source.stacked  # signatures of other sources stay as they were
         digest.update(repr((root, source.prefix, *settings, *stacked)).encode(errors="surrogateescape"))

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from yolofuse.data.images.decode import MAX_PIXELS, ImageInfo
+from yolofuse.data.images.decode import ImageInfo
+from yolofuse.data.images.header import MAX_PIXELS
 from yolofuse.data.index.yolo_labels import LabelFile
 from yolofuse.types import FloatArray, IntArray
 
@@ -19,6 +20,7 @@ class ScanResult:
     rgb_hw: IntArray  # int32 (N, 2), pixels
     ir_hw: IntArray  # int32 (N, 2), pixels
     ir_bits: np.ndarray  # uint8 (N,): 8, 16 or 32
+    orientation: np.ndarray  # uint8 (N, 2), of RGB and IR file by EXIF's number: 1 upright, 2..8 turned or mirrored
     boxes_xywhn: FloatArray  # float32 (M, 4), all boxes of all pairs one after another
     class_ids: IntArray  # int64 (M,)
     crowd: np.ndarray  # bool (M,): regions to ignore
@@ -34,6 +36,7 @@ class ScanResult:
             rgb_hw=self.rgb_hw[positions],
             ir_hw=self.ir_hw[positions],
             ir_bits=self.ir_bits[positions],
+            orientation=self.orientation[positions],
             boxes_xywhn=self.boxes_xywhn[kept],
             class_ids=self.class_ids[kept],
             crowd=self.crowd[kept],
@@ -48,6 +51,7 @@ class ScanResult:
             (sizes_hw >= 1).all()
             and (sizes_hw.prod(axis=1) <= MAX_PIXELS).all()
             and np.isin(self.ir_bits, (8, 16, 32)).all()
+            and np.isin(self.orientation, range(1, 9)).all()
             and ((self.boxes_xywhn >= 0) & (self.boxes_xywhn <= 1)).all()
             and ((self.class_ids >= 0) & (self.class_ids < num_classes)).all()
         )
@@ -56,7 +60,7 @@ class ScanResult:
         """Return whether the arrays fit each other and a split of ``num_pairs``."""
         num_boxes = int(self.offsets[-1]) if len(self.offsets) else -1
         return (
-            self.rgb_hw.shape == self.ir_hw.shape == (num_pairs, 2)
+            self.rgb_hw.shape == self.ir_hw.shape == self.orientation.shape == (num_pairs, 2)
             and self.ir_bits.shape == (num_pairs,)
             and self.offsets.shape == (num_pairs + 1,)
             and bool((np.diff(self.offsets, prepend=0) >= 0).all())
@@ -96,11 +100,12 @@ class ScanColumns:
 
     def result(self, verified: bool) -> ScanResult:
         """Return the arrays of all pairs."""
-        infos = np.concatenate([np.zeros((0, 6), np.int32), *self.infos])
+        infos = np.concatenate([np.zeros((0, 8), np.int32), *self.infos])
         return ScanResult(
             rgb_hw=infos[:, 0:2].copy(),
-            ir_hw=infos[:, 3:5].copy(),
-            ir_bits=infos[:, 5].astype(np.uint8),
+            ir_hw=infos[:, 4:6].copy(),
+            ir_bits=infos[:, 6].astype(np.uint8),
+            orientation=infos[:, [3, 7]].astype(np.uint8),
             boxes_xywhn=np.concatenate([np.zeros((0, 4), np.float32), *self.boxes]),
             class_ids=np.concatenate([np.zeros(0, np.int64), *self.class_ids]),
             crowd=np.concatenate([np.zeros(0, bool), *self.crowd]),

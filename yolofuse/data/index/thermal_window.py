@@ -17,15 +17,15 @@ from yolofuse.data.descriptor.source import IrWindow
 from yolofuse.data.images.decode import decode, inspect_image
 from yolofuse.data.index.scan import Parts
 from yolofuse.data.strict_json import parse_json
-from yolofuse.errors import DataError
+from yolofuse.errors import DataError, plural
 from yolofuse.files import save_json
 from yolofuse.spacing import evenly_spaced
-from yolofuse.types import IntArray
+from yolofuse.types import IntArray, Orientation
 
 _log = logging.getLogger(__name__)
 _MAX_IMAGES = 2000  # evenly spaced; with more, only the last digit of the percentiles changes
 _PIXELS_EACH = 4096
-_FORMAT = 2
+_FORMAT = 3
 _MAX_BYTES = 4096  # of the cache
 
 
@@ -38,7 +38,7 @@ def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[
     Raises:
         DataError: If an image can't be read, or all pixels are equal.
     """
-    paths = [source.root / name for source, matches in parts for name in matches.ir if name]
+    paths = [(source.root / name, source.orientation) for source, matches in parts for name in matches.ir if name]
     stamps = np.concatenate([matches.stamps[matches.has("ir"), 1] for _, matches in parts])
     positions = evenly_spaced(len(paths), _MAX_IMAGES)
     files = [paths[i] for i in positions]
@@ -48,7 +48,7 @@ def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[
     if cached is not None:
         return cached
     with ThreadPoolExecutor(4) as pool:
-        sampled = pool.map(_sample_pixels, files)
+        sampled = pool.map(_sample_pixels, *zip(*files, strict=True))
         bar = tqdm(sampled, "thermal window", len(files), unit="image", delay=3, disable=None)
         values = np.concatenate(list(bar))
     low, high = (float(value) for value in np.nanpercentile(values, [window.low, window.high]))
@@ -62,20 +62,22 @@ def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[
         save_json(cache, {"signature": signature, "low": low, "high": high, "images": len(files)})
     except OSError as error:
         _log.warning("%s: cache can't be written (%s)", cache, error)
-    _log.info("ir_window: [%g, %g] counts, the percentiles of %d images (%s)", low, high, len(files), window.name)
+    _log.info(
+        "ir_window: [%g, %g] counts, the percentiles of %s (%s)", low, high, plural(len(files), "image"), window.name
+    )
     return low, high
 
 
-def _sample_pixels(file: Path) -> np.ndarray:
-    info = inspect_image(file, verify=False)
+def _sample_pixels(file: Path, orientation: Orientation) -> np.ndarray:
+    info = inspect_image(file, verify=False, orientation=orientation)
     step = max(math.isqrt(info.height * info.width // _PIXELS_EACH), 1)
     grid = slice(step // 2, None, step)  # centres of cells: the outermost lines of a sensor may be dead
-    return decode(file, "ir", 1, info[:2])[grid, grid].ravel().astype(np.float32)
+    return decode(file, "ir", 1, info[:2], orientation)[grid, grid].ravel().astype(np.float32)
 
 
-def _signature(window: IrWindow, files: Sequence[Path], stamps: IntArray) -> str:
+def _signature(window: IrWindow, files: Sequence[tuple[Path, Orientation]], stamps: IntArray) -> str:
     digest = hashlib.sha256(f"{_FORMAT} {window.low} {window.high}\n".encode())
-    digest.update("\n".join(map(str, files)).encode(errors="surrogateescape"))
+    digest.update("\n".join(f"{file} {orientation}" for file, orientation in files).encode(errors="surrogateescape"))
     digest.update(np.ascontiguousarray(stamps, "<i8").tobytes())
     return digest.hexdigest()
 

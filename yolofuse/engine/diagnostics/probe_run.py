@@ -11,6 +11,7 @@ from yolofuse.engine.build import TrainContext, build_context
 from yolofuse.engine.diagnostics.init_probe import Probe, probe
 from yolofuse.engine.diagnostics.probe_plot import save_probe_plot
 from yolofuse.engine.evaluate_split import evaluate_split
+from yolofuse.errors import plural
 from yolofuse.files import save_json
 from yolofuse.tables import text_table
 
@@ -38,21 +39,17 @@ def probe_run(config: Config, folder: Path, *, modules: bool = False, num_batche
     return result
 
 
-def _score_start(context: TrainContext) -> dict[str, float]:
+def _score_start(context: TrainContext) -> dict[str, float | None]:
     """Evaluate the model as it is loaded, where training would do so; return the metrics, or nothing."""
     if context.config.train.score_start is not True:
         return {}
     evaluation = evaluate_split(context.ema.ema, context.val_pairs, context.config, context.ranks, with_slices=False)
     assert evaluation is not None  # a single process
-    metrics = evaluation.result.metrics()
-    log.info(
-        "before training: AP %.4f, AP50 %.4f on the %d pairs of %s",
-        metrics["AP"],
-        metrics["AP50"],
-        len(context.val_pairs),
-        context.config.data.val_split,
-    )
-    return metrics
+    scores = evaluation.result.scores()
+    if scores["AP"] is not None:
+        where = f"the {plural(len(context.val_pairs), 'pair')} of {context.config.data.val_split}"
+        log.info("before training: AP %.4f, AP50 %.4f on %s", scores["AP"], scores["AP50"], where)
+    return scores
 
 
 def _title(config: Config) -> str:

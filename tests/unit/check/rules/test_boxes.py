@@ -21,15 +21,16 @@ from yolofuse.check.rules.boxes import check_boxes, flat_boxes
         (["0 0.5 0.5 0.2 0.2", "1 0.501 0.5 0.2 0.2"], ["two-classes"]),
         (["0 0.5 0.5 0.2 0.2", "0 0.5 0.5 0.2 0.2"], ["twin-box"]),
         ([], ["no-boxes"]),
+        ([f"1 {0.05 + i % 11 * 0.08:.2f} {0.05 + i // 11 * 0.08:.2f} 0.06 0.06" for i in range(101)], ["crowded"]),
     ],
-    ids=["good", "over the border", "tiny", "nearly twice", "two classes", "exactly twice", "none"],
+    ids=["good", "over the border", "tiny", "nearly twice", "two classes", "exactly twice", "none", "crowded"],
 )
 def test_check_boxes__names_the_error(tmp_path: Path, lines: list[str], kinds: list[str]) -> None:
     descriptor = make_pairs(tmp_path, 1, 0, names=["person", "car"])
     (tmp_path / "labels" / "train" / "train_000.txt").write_text("".join(f"{line}\n" for line in lines))
     findings = check_boxes(measured_split(descriptor), imgsz=64)
     assert [finding.kind for finding in findings] == kinds
-    assert all("train_000" in finding.examples[0] for finding in findings if finding.kind != "no-boxes")
+    assert all("train_000" in finding.examples[0] for finding in findings if finding.examples)
 
 
 def test_flat_boxes__belong_to_their_pairs(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_unknown_key__that_does_no_harm_is_named_and_ignored(
         ({"thermal": "train/imagesIR"}, "thermal: unknown key that names files; write train, train_ir, train_labels"),
         ({"extra": ["train/imagesIR"]}, "extra: unknown key that names files"),
         ({"kpt_shape": [17, 2]}, "kpt_shape: labels of key points are not read"),
-        ({"nc": 2}, "nc: is 2, but names lists 1 classes"),
+        ({"nc": 2}, "nc: is 2, but names lists 1 class"),
         ({"val": "../none/images"}, "val: leaves the root"),
         ({"train": 3}, "train: expected the path of a folder, of a .txt list of images, or several of them"),
         ({"test": "train/images", "test_ir": "none"}, "test_ir: no such folder"),

@@ -73,12 +73,47 @@ def test_flat_form__folder_called_images_above_the_root_is_left_alone(tmp_path: 
         ({"splits": {"train": {"rgb": "rgb/train", "labels": "labels/train"}}}, "splits.train.ir: is missing"),
         ({"splits": []}, "splits: expected"),
         ({"root": "nowhere"}, "no such folder"),
+        ({"orientation": "upright"}, "orientation: expected apply .* or ignore .*got 'upright'"),
         ({"tags": {"file": "none.csv", "key": "name", "columns": ["x"]}}, "tags.file: no such file"),
     ],
 )
 def test_mistake__is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_descriptor(_edit(make_pairs(tmp_path), **changes))
+
+
+def test_orientation__is_given_at_the_top_or_at_a_source(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 1, 1)
+    splits = {"train": folders(), "val": folders("val", orientation="apply")}
+    loaded = load_descriptor(write_descriptor(tmp_path, splits, orientation="ignore"))
+    assert [loaded.splits[split][0].orientation for split in splits] == ["ignore", "apply"]
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ("[010, car]", ("010", "car")),
+        ("{00: a, 01: b}", ("a", "b")),
+        ("['no', '12']", ("no", "12")),
+        ("{0: a, 0.0: c}", "key '0.0' is given twice"),
+        ("{0: a, 00: c}", "names: keys must be 0 .. 1 without gaps"),
+        ("{no: a, yes: b}", "names: keys must be 0 .. 1 without gaps"),
+        ("{0.0: a, 1.0: b}", "names: keys must be 0 .. 1 without gaps"),
+        ("[yes, off]", ("yes", "off")),
+        ("[1, 2]", ("1", "2")),
+    ],
+)
+def test_names__are_as_written_or_refused(tmp_path: Path, names: str, found: tuple[str, ...] | str) -> None:
+    descriptor = make_pairs(tmp_path, 1, 0)
+    text = descriptor.read_text().replace("  train:", "  007:").replace("  0: person\n", "")
+    descriptor.write_text(text.replace("names:\n", f"names: {names}\n"))
+    if isinstance(found, tuple):
+        loaded = load_descriptor(descriptor)
+        assert (loaded.names, list(loaded.splits)) == (found, ["007"])
+        return
+    with pytest.raises(DataError) as caught:
+        load_descriptor(descriptor)
+    assert found in str(caught.value)
 
 
 def test_mistakes__are_reported_all_at_once(tmp_path: Path) -> None:

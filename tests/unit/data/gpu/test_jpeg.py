@@ -11,6 +11,7 @@ import torch
 import torchvision
 from PIL import Image
 
+from tests.support.descriptors import folders, write_descriptor
 from tests.support.gpu_batches import (
     CPU,
     IMGSZ,
@@ -25,7 +26,7 @@ from tests.support.gpu_batches import (
     smooth,
     tiles_of,
 )
-from tests.support.pairs import LabelledPair, make_pairs, pairs_of, real_data
+from tests.support.pairs import LabelledPair, exif_of, make_pairs, pairs_of, real_data
 from yolofuse.data.dataset import TrainDataset
 from yolofuse.data.descriptor.load import load_descriptor
 from yolofuse.data.gpu.augment_batch import augment_batch
@@ -161,16 +162,16 @@ def test_read_encoded__skips_registered_and_windowed_pairs(jpeg_pairs: PairSet, 
     assert read_encoded(replace(record, format=changed)) is None
 
 
-def test_nvjpeg__ignores_exif_orientation(tmp_path: Path) -> None:
-    descriptor = make_pairs(tmp_path, 1, 0, pair_at=smooth, suffixes=(".jpg", ".jpg"))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # rotated by 90 degrees
+@pytest.mark.parametrize("orientation", ["apply", "ignore"])
+def test_nvjpeg__leaves_images_that_must_be_turned_to_the_cpu(tmp_path: Path, orientation: str) -> None:
+    make_pairs(tmp_path, 1, 0, pair_at=smooth, suffixes=(".jpg", ".jpg"))
     for kind in ("rgb", "ir"):
         file = tmp_path / kind / "train" / "train_000.jpg"
-        Image.open(file).save(file, exif=exif, quality=95)
+        Image.open(file).save(file, exif=exif_of(6), quality=95)
+    descriptor = write_descriptor(tmp_path, {"train": folders()}, orientation=orientation)
     dataset = TrainDataset(pairs_of(descriptor), IMGSZ, augmentation(), seed=1)
     batch = tiles_of(dataset, keys_of(mosaic=False, num=1), "nvjpeg")
-    assert len(batch.encoded_pairs) == 1
+    assert len(batch.encoded_pairs) == (orientation == "ignore")
     assert levels_apart(augment_batch(batch, CPU, IMGSZ), composed_of(dataset, keys_of(False, num=1))).mean() < 0.5
 
 

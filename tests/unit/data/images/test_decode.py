@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ImageFile
 
-from yolofuse.data.images import decode as decode_module
+from yolofuse.data.images import header
 from yolofuse.data.images.decode import decode, inspect_image, reduction_for, strict_decoding
 from yolofuse.errors import DataError
 
@@ -28,7 +28,7 @@ def _write(file: Path, dtype: type[np.generic] = np.uint8, channels: int = 3) ->
 def test_inspect_image__returns_size_and_depth(tmp_path: Path, name: str, dtype: type[np.generic], bits: int) -> None:
     file = _write(tmp_path / name, dtype, channels=1)
     for verify in (False, True):
-        assert inspect_image(file, verify) == (*_HW, bits)
+        assert inspect_image(file, verify) == (*_HW, bits, 1)
     assert decode(file, "ir", 1, _HW).dtype == dtype
 
 
@@ -48,7 +48,7 @@ def test_strict_decoding__restores_the_setting_of_others(monkeypatch: pytest.Mon
 
 
 def test_inspect_image__too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_module, "MAX_PIXELS", _HW[0] * _HW[1] - 1)
+    monkeypatch.setattr(header, "MAX_PIXELS", _HW[0] * _HW[1] - 1)
     with pytest.raises(DataError, match=re.escape("a.png: 40x24")):
         inspect_image(_write(tmp_path / "a.png"), verify=False)
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from tests.support.descriptors import COCO_SOURCE, folders, write_coco, write_counts, write_descriptor
-from tests.support.pairs import make_pairs, pairs_of, random_pair, write_pair
-from yolofuse.data.images.decode import inspect_image
+from tests.support.pairs import exif_of, make_pairs, pairs_of, random_pair, save_stored, write_pair
+from yolofuse.data.images.read_pair import read_pair
 from yolofuse.errors import DataError
 
 
@@ -81,26 +81,56 @@ def test_truncated_jpeg__is_found_even_where_pil_is_lenient(tmp_path: Path, monk
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
-def test_exif_orientation__is_ignored(tmp_path: Path) -> None:
-    descriptor = make_pairs(tmp_path, 1, 0, suffixes=(".jpg", ".png"))
-    file = tmp_path / "rgb" / "train" / "train_000.jpg"
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn
-    with Image.open(file) as image:
-        image.save(file, exif=exif)
-    record = pairs_of(descriptor).records[0]
-    assert record.size_hw == (64, 96)
-    assert inspect_image(file, verify=True) == (64, 96, 8)
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
+def test_pair_stored_turned__is_read_as_the_upright_one(tmp_path: Path, suffix: str, orientation: int) -> None:
+    bgr, ir, _ = random_pair(0)
+    for key in ("pair", "upright"):
+        write_pair(tmp_path, "train", key, random_pair(0))
+    for kind, pixels in (("rgb", bgr[..., ::-1]), ("ir", ir)):
+        file = tmp_path / kind / "train" / "pair.png"
+        file.unlink()
+        save_stored(file.with_suffix(suffix), pixels, orientation)
+    pairs = pairs_of(write_descriptor(tmp_path, {"train": folders()}))
+    pair, upright = (read_pair(record) for record in pairs.records)
+    assert pairs.records[0].size_hw == (64, 96)
+    np.testing.assert_allclose(pair.astype(int), upright.astype(int), atol=5 if suffix == ".jpg" else 0)
+    half = read_pair(pairs.records[0], (32, 48))
+    np.testing.assert_allclose(half.astype(int), read_pair(pairs.records[1], (32, 48)).astype(int), atol=3)
 
 
-@pytest.mark.parametrize("orientation", [2, 3, 6])
-def test_tiff__with_an_orientation_is_refused(tmp_path: Path, orientation: int) -> None:
-    write_pair(tmp_path, "train", "pair", random_pair(0))
-    (tmp_path / "ir" / "train" / "pair.png").unlink()
-    pixels = np.random.default_rng(0).integers(0, 255, (64, 96), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "ir" / "train" / "pair.tiff", tiffinfo={274: orientation})
-    with pytest.raises(DataError, match=rf"pair\.tiff: stored turned or mirrored \(TIFF orientation {orientation}\)"):
+def test_images_stored_turned__are_told_once_per_split_and_may_be_read_as_stored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    descriptor = make_pairs(tmp_path, 3, 0)
+    before = pairs_of(descriptor).fingerprint
+    for number in (0, 1):
+        save_stored(tmp_path / "rgb" / "train" / f"train_00{number}.png", random_pair(number)[0][..., ::-1], 3)
+    hashes = {before, pairs_of(descriptor).fingerprint}
+    assert len(hashes) == 2  # other pixels are learnt
+    caplog.clear()
+    pairs_of(descriptor)  # from the cache
+    told = [record.getMessage() for record in caplog.records if "EXIF orientation" in record.getMessage()]
+    assert len(told) == 1
+    assert "2 visible and 0 thermal images are stored turned or mirrored (EXIF orientation), such as" in told[0]
+    assert "train_000.png; they are read upright; if labels are in pixels as stored, set orientation: ignore" in told[0]
+    pairs = pairs_of(write_descriptor(tmp_path, {"train": folders()}, orientation="ignore"))
+    assert "read as stored (orientation: ignore)" in caplog.text
+    assert pairs.fingerprint == before
+    assert pairs.formats[0].orientation == "ignore"
+    stored = cv2.imread(str(pairs.records[0].rgb), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    np.testing.assert_array_equal(read_pair(pairs.records[0])[..., 2::-1], stored)
+
+
+def test_quarter_turn__that_fits_nothing_names_the_option(tmp_path: Path) -> None:
+    write_pair(tmp_path, "train", "0001", random_pair(0))
+    file = tmp_path / "rgb" / "train" / "0001.png"
+    Image.open(file).save(file, exif=exif_of(6))
+    with pytest.raises(DataError, match=r"rgb 64x96, ir 96x64; .*EXIF orientation 6.* set orientation: ignore"):
         pairs_of(write_descriptor(tmp_path, {"train": folders()}))
+    write_coco(tmp_path / "gt.json", {1: "0001.png"}, size_hw=(64, 96))
+    with pytest.raises(DataError, match=r"says 96x64, but the frame is 64x96; .* set orientation: ignore"):
+        pairs_of(write_descriptor(tmp_path, {"train": COCO_SOURCE}, resize="stretch"))
 
 
 def test_coco__of_turned_images_is_refused_and_of_scaled_ones_reported(
