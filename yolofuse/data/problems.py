@@ -18,6 +18,8 @@ ProblemKind = Literal[
     "unpaired-ir",
     "same-stem",
     "orphan-label",
+    "foreign-label",
+    "service-folder",
     "unreadable",
     "bit-depth",
     "size-mismatch",
