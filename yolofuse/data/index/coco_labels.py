@@ -11,7 +11,7 @@ import numpy as np
 
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.index.coco_records import CocoBox, CocoRecords, Id
-from yolofuse.data.index.match_files import KeyIndex, Matches, open_text
+from yolofuse.data.index.match_files import KeyIndex, Matches, PairNames, open_text
 from yolofuse.data.index.yolo_labels import SMALLEST_SIDE, LabelFile
 from yolofuse.data.problems import Problem
 from yolofuse.data.strict_json import parse_json
@@ -89,22 +89,25 @@ def _match_images(
     records: CocoRecords, matches: Matches, report: Callable[[str], None]
 ) -> dict[Id, tuple[int, tuple[int, int]]]:
     """Return the position of the pair of each image by id, with the size (height, width) that the file states."""
-    index, elsewhere = KeyIndex(matches), KeyIndex(matches.others)
+    everywhere = [
+        [*own, *others] for own, others in zip((matches.keys, matches.rgb, matches.ir), matches.others, strict=True)
+    ]
+    index = KeyIndex(PairNames(*everywhere))
     found: dict[Id, tuple[int, tuple[int, int]]] = {}
     taken: set[int] = set()
     for image_id, image in records.images.items():
-        position, name = index.find(image.file_name), f"{image.where}: {image.file_name}"
-        if position is None and elsewhere.find(image.file_name) is not None:
+        positions, name = index.find_all(image.file_name), f"{image.where}: {image.file_name}"
+        if positions and min(positions) >= len(matches):
             continue  # a pair of another split, in a file for all of them
-        if position is None:
+        if len(positions) != 1:
             report(f"{name}: matches no pair, or more than one")
-        elif position in taken:
+        elif positions[0] in taken:
             report(f"{name} is given twice")
         elif image.size_hw is None:
             report(f"{name}: expected width and height in pixels, which place its boxes")
         else:
-            taken.add(position)
-            found[image_id] = (position, image.size_hw)
+            taken.add(positions[0])
+            found[image_id] = (positions[0], image.size_hw)
     return found
 
 

@@ -16,15 +16,13 @@ import numpy as np
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
-from yolofuse.data.problems import UNPRINTABLE_NAME, Problem, ProblemKind, is_text, join_names
+from yolofuse.data.index.skipped_files import FOREIGN_SUFFIXES, report_skipped
+from yolofuse.data.problems import UNPRINTABLE_NAME, Problem, is_text, join_names
 from yolofuse.errors import DataError
 from yolofuse.files import is_hidden
 from yolofuse.types import IntArray, Modality
 
 _LABEL_SUFFIXES = frozenset({".txt"})
-FOREIGN_SUFFIXES = frozenset({".xml", ".json"})
-"""Of labels in other formats, which labelling tools write among or instead of YOLO text files."""
-
 _CLASS_LIST = "classes.txt"  # labelling tools leave it among the labels
 MAX_TEXT_BYTES = 1 << 30
 """Of a file that lists pairs or labels; the largest COCO file in use is half of that."""
@@ -149,7 +147,9 @@ def match_folders(source: Source) -> Matches:
     matches = Matches.of(pairs, problems)
     if source.keys_file is not None:
         matches = _select_listed(source.keys_file, matches, {**rgb, **ir}.keys())
-    _report_skipped(source, matches, files)
+    labels_of = dict(zip(matches.keys, matches.labels, strict=True))
+    lost, matches.warnings = report_skipped(source, labels_of, files.foreign, files.skipped)
+    matches.problems += lost
     if source.keys_file is not None:
         return matches
     if not rgb and not ir:
@@ -165,23 +165,6 @@ def match_folders(source: Source) -> Matches:
         text = f"{source.root / labels[key].name}: label without an image in {source.rgb}"
         problems.append(Problem("orphan-label", key, text))
     return matches
-
-
-def _report_skipped(source: Source, matches: Matches, files: _FolderScanner) -> None:
-    """Report labels of another format, an error where a pair has no others, and folders that are not read."""
-    foreign = dict(files.foreign)
-    for key, name in zip(matches.keys, matches.labels, strict=True):
-        if not name and key in foreign:
-            text = f"{source.root / foreign.pop(key)}: not read, and there is no .txt; convert it, or add an empty .txt"
-            matches.problems.append(Problem("foreign-label", key, text))
-
-    def warn(kind: ProblemKind, what: str, names: Collection[str]) -> None:
-        if names:
-            text = f"{source.where}: {len(names)} {what}, such as {join_names(sorted(names)[:3])}"
-            matches.warnings.append(Problem(kind, source.where, text))
-
-    warn("foreign-label", "files beside the .txt labels are not read", foreign.values())
-    warn("service-folder", "service folders, which hold no data, are not read", files.skipped)
 
 
 def _select_listed(file: Path, matches: Matches, lonely: Collection[str]) -> Matches:
