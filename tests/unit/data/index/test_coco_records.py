@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.coco_cases import evaluate, row
 from tests.support.descriptors import COCO_SOURCE
 from tests.support.pairs import make_pairs, pairs_of
 from yolofuse.convert.coco_json import read_coco
 from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.errors import DataError
+from yolofuse.eval.coco import ground_truth
 
 _BOX = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [8, 8, 24, 16]}
 
@@ -35,7 +37,7 @@ def _counts(root: Path, content: str) -> list[tuple[int, int]]:
     descriptor = make_pairs(root, 1, 0, extra={"splits": {"train": COCO_SOURCE}})
     (root / "gt.json").write_text(content)
     source = SourceFolder(root)
-    [image] = read_coco(source, root / "gt.json").images or [None]
+    images = read_coco(source, root / "gt.json").images
     errors, counts = [*source.problems], []
     try:
         pairs = pairs_of(descriptor)
@@ -45,9 +47,8 @@ def _counts(root: Path, content: str) -> list[tuple[int, int]]:
     assert len(errors) in (0, 2), f"one reader alone refuses it: {errors}"
     if errors:
         raise DataError("\n---\n".join(errors))
-    assert image is not None
-    ignored = sum(obj.ignore for obj in image.objects)
-    return [*counts, (len(image.objects) - ignored, ignored)]
+    ignored = sum(obj.ignore for obj in images[0].objects)
+    return [*counts, (len(images[0].objects) - ignored, ignored)]
 
 
 @pytest.mark.parametrize(
@@ -109,3 +110,15 @@ def test_mistake__is_refused_with_its_place_by_both_readers(tmp_path: Path, cont
     with pytest.raises(DataError) as caught:
         _counts(tmp_path, content)
     assert [message in errors for errors in str(caught.value).split("\n---\n")] == [True, True]
+
+
+@pytest.mark.parametrize("flag", ["iscrowd", "ignore"])
+def test_ignore__counts_neither_way_in_the_evaluation(tmp_path: Path, flag: str) -> None:
+    descriptor = make_pairs(tmp_path, 1, 0, extra={"splits": {"train": COCO_SOURCE}})
+    region = {**_BOX, "id": 2, "bbox": [50, 30, 40, 30], flag: 1}
+    (tmp_path / "gt.json").write_text(json.dumps(_document(annotations=[_BOX, region])))
+    pairs = pairs_of(descriptor)
+    truth = ground_truth(pairs.records, pairs.labels, pairs.names, pairs.ignored)
+    rows = [row(1, 1, [8.0, 8.0, 24.0, 16.0], 0.5), row(1, 1, [60.0, 35.0, 10.0, 10.0], 0.9)]
+    result = evaluate(truth, rows)
+    assert (result.num_boxes, result.AP, result.AP50) == pytest.approx((1, 1.0, 1.0))
