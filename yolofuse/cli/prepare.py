@@ -59,4 +59,4 @@ def _run(own_options: Sequence[str], args: argparse.Namespace) -> None:
     print(prepared.descriptor)
     if empty := prepared.empty_splits():
         why = "made, but not fit for training: look for the labels; prepared.json says what was left out"
-        raise DataError(listing(f"{prepared.descriptor}: {why}", empty, "split without a box"))
+        raise DataError(listing(f"{prepared.descriptor}: {why}", empty))

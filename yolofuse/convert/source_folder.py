@@ -18,6 +18,7 @@ from yolofuse.files import is_hidden
 
 MIB = 1 << 20
 _NUM_EXAMPLES = 10
+_SERVICE = "service folders, which hold no data"
 
 
 class SourceFolder:
@@ -139,8 +140,8 @@ class SourceFolder:
                 continue
             for path in entries:
                 if is_hidden(path.name):
-                    if not path.name.startswith("."):
-                        self.leave_out("service folders, which hold no data", str(path))
+                    if not path.name.startswith(".") and str(path) not in self._left_out.get(_SERVICE, ()):
+                        self.leave_out(_SERVICE, str(path))
                     continue
                 try:
                     mode = path.stat().st_mode

@@ -175,9 +175,7 @@ def compare_sizes(
         elif not is_like and (width > height) != (frame_w > frame_h):
             report(i, "labelled on rotated images? Rotate the boxes, or store the images as labelled")
         elif not is_like:
-            report(
-                i, "no scaling turns one into the other; use the images that it was made for, or stretch its boxes too"
-            )
+            report(i, "no scaling turns one into the other; use the images that it was made for, or its own file")
         else:
             scaled.append(i)
     if not scaled:
