@@ -10,6 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+_SERVICE_FOLDERS = frozenset(
+    {"@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "__macosx"}
+    | {"lost+found", "thumbnails", "thumbs"}
+)
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is no data: its name starts with a dot, or a storage system keeps it for itself.
+
+    Such folders hold thumbnails, deleted files and resource forks, under the names of images.
+    """
+    return name.startswith(".") or name.lower() in _SERVICE_FOLDERS
+
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:

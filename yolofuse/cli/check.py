@@ -13,6 +13,8 @@ from yolofuse.files import save_text
 
 FINDINGS = 1
 """Exit code for a finding that makes training pointless or its metrics wrong."""
+NO_BOXES = 2
+"""Exit code for a split without a box: most often the descriptor names the wrong labels."""
 
 
 def add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,7 +24,8 @@ def add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="report what is wrong with a paired data set",
         description=(
             "Read a paired data set and report what is wrong with it: files, labels, boxes, modalities, registration, "
-            f"copies across splits. Exit code 0: ready to train; {FINDINGS}: fix first; 2: wrong command or descriptor."
+            f"copies across splits. Exit code 0: ready to train; {FINDINGS}: fix first; "
+            f"{NO_BOXES}: wrong command or descriptor, or a split without a box."
         ),
     )
     parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="the data set's descriptor")
@@ -53,4 +56,6 @@ def run_check(args: argparse.Namespace) -> int:
         page = args.out / "check.html"
         save_text(page, format_html(report))
         print(f"page: {page}")
+    if any(finding.kind == "no-boxes" for finding in report.findings):
+        return NO_BOXES
     return 0 if report.may_train else FINDINGS

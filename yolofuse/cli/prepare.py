@@ -10,6 +10,7 @@ from pathlib import Path
 
 from yolofuse.convert import FORMATS, ClassChoice, comma_list, prepare
 from yolofuse.convert.formats import Format
+from yolofuse.errors import DataError, listing
 
 
 def add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -56,3 +57,6 @@ def _run(own_options: Sequence[str], args: argparse.Namespace) -> None:
         force=args.force,
     )
     print(prepared.descriptor)
+    if empty := prepared.empty_splits():
+        why = "made, but not fit for training: look for the labels; prepared.json says what was left out"
+        raise DataError(listing(f"{prepared.descriptor}: {why}", empty))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, TypeGuard
+from pathlib import Path
+from typing import Any
 
 from yolofuse.convert.clip import KeptPair
 from yolofuse.convert.conversion_plan import Frame, ImageLabels, SourceObject
 from yolofuse.convert.source_folder import MIB, SourceFolder
-from yolofuse.data.problems import is_number, is_text, short_repr
+from yolofuse.data.index.coco_records import CocoRecords
 from yolofuse.data.strict_json import parse_json
 
 _MAX_BYTES = 1024 * MIB
-Report = Callable[[str, str], None]  # of an error: where, what
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +26,27 @@ class CocoFile:
 
 
 def read_coco(source: SourceFolder, path: Path) -> CocoFile:
-    """Return the valid records of a file; ``iscrowd`` makes an ignore region. Errors become problems of the source."""
-    document = read_json(source, path, _MAX_BYTES)
-    if document is None:
-        return CocoFile()
-    if not isinstance(document, dict):
-        source.problems.append(f"{path}: expected {{images, annotations, categories}} (got {type(document).__name__})")
-        return CocoFile()
-    parts: dict[str, list[Any]] = {}
-    for key in ("images", "annotations", "categories"):
-        part = document.get(key)
-        if not isinstance(part, list):
-            source.problems.append(f"{path}: {key}: expected a list (got {type(part).__name__})")
-            return CocoFile()
-        parts[key] = part
+    """Return the valid records of a file; ``iscrowd`` and ``ignore`` make an ignore region.
 
-    def report(where: str, what: str) -> None:
-        source.problems.append(f"{path}: {where}: {what}")
-
-    names, images = _categories(parts["categories"], report), _images(parts["images"], report)
-    _add_annotations(parts["annotations"], images, names, path, report)
-    return CocoFile(list(images.values()), tuple(dict.fromkeys(names.values())))
+    Errors become problems of the source.
+    """
+    num_problems, document = len(source.problems), read_json(source, path, _MAX_BYTES)
+    if len(source.problems) > num_problems:
+        return CocoFile()
+    try:
+        records = CocoRecords(document, lambda text: source.problems.append(f"{path}: {text}"))
+    except ValueError as error:
+        source.problems.append(f"{path}: {error}")
+        return CocoFile()
+    images = {}
+    for image_id, image in records.images.items():
+        size_wh = (image.size_hw[1], image.size_hw[0]) if image.size_hw else None
+        images[image_id] = ImageLabels(size_wh, file_name=image.file_name)
+    for image_id, box in records.boxes(images):
+        x, y, width, height = box.xywh
+        name, corners = records.names[box.category_id], (x, y, x + width, y + height)
+        images[image_id].objects.append(SourceObject(name, corners, f"{path}: {box.where}", box.is_ignored))
+    return CocoFile([*images.values()], tuple(dict.fromkeys(records.names.values())))
 
 
 def read_json(source: SourceFolder, path: Path, max_bytes: int = 64 * MIB) -> Any:
@@ -58,74 +57,10 @@ def read_json(source: SourceFolder, path: Path, max_bytes: int = 64 * MIB) -> An
     try:
         return parse_json(content)
     except json.JSONDecodeError as error:
-        source.problems.append(f"{path}:{error.lineno}: not valid JSON ({error.msg})")
+        source.problems.append(f"{path}:{error.lineno}: not valid JSON ({error.msg}, column {error.colno})")
     except ValueError as error:
         source.problems.append(f"{path}: not valid JSON ({error})")
     return None
-
-
-def _categories(given: list[Any], report: Report) -> dict[int, str]:
-    names: dict[int, str] = {}
-    for number, record in enumerate(given):
-        where = f"categories[{number}]"
-        number_id, name = (record.get("id"), record.get("name")) if isinstance(record, dict) else (None, None)
-        if not _is_int(number_id) or not _is_name(name):
-            report(where, "expected {id: whole number, name: text}")
-        elif number_id in names:
-            report(where, f"id {number_id} is not unique")
-        else:
-            names[number_id] = name.strip()
-    return names
-
-
-def _images(given: list[Any], report: Report) -> dict[Any, ImageLabels]:
-    images: dict[Any, ImageLabels] = {}
-    for number, record in enumerate(given):
-        where = f"images[{number}]"
-        file_name = record.get("file_name") if isinstance(record, dict) else None
-        image_id = record.get("id") if isinstance(record, dict) else None
-        name = file_name.replace("\\", "/") if _is_name(file_name) else ""
-        if not PurePosixPath(name).name or not isinstance(image_id, int | str):
-            report(where, "expected {id: , file_name: text}")
-        elif image_id in images:
-            report(where, f"id {image_id} is not unique")
-        else:
-            width, height = record.get("width"), record.get("height")
-            known = is_number(width) and is_number(height) and width > 0 and height > 0
-            size_wh = (int(width), int(height)) if known else None
-            images[image_id] = ImageLabels(size_wh, file_name=name)
-    return images
-
-
-def _add_annotations(
-    given: list[Any], images: dict[Any, ImageLabels], names: dict[int, str], path: Path, report: Report
-) -> None:
-    for number, record in enumerate(given):
-        where = f"annotations[{number}]"
-        if not isinstance(record, dict):
-            report(where, f"expected a mapping (got {type(record).__name__})")
-            continue
-        image_id, category, bbox = (record.get(key) for key in ("image_id", "category_id", "bbox"))
-        if not isinstance(image_id, int | str) or image_id not in images:
-            report(where, f"image_id {short_repr(image_id)} is not among the images")
-        elif not _is_int(category) or category not in names:
-            report(where, f"category_id {short_repr(category)} is not among the categories")
-        elif not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)):
-            report(where, f"bbox: expected 4 numbers [x, y, w, h] (got {short_repr(bbox)})")
-        else:
-            x, y, width, height = map(float, bbox)
-            box = (x, y, x + width, y + height)
-            ignore = record.get("iscrowd", 0) in (1, True)
-            name = names[int(category)]
-            images[image_id].objects.append(SourceObject(name, box, f"{path}: {where}", ignore))
-
-
-def _is_name(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and bool(value.strip()) and is_text(value)
-
-
-def _is_int(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def coco_text(names: Sequence[str], pairs: Sequence[KeptPair], frame: Frame, label_set: int) -> str:

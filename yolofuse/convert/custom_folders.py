@@ -6,22 +6,22 @@ divided by rule: ranked by the SHA-256 of ``"<seed>:<key>"``, the first share is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal, TypeVar
+from typing import Literal
 
 from yolofuse.convert.classes import ClassChoice, ClassTable
 from yolofuse.convert.clip import image_size
 from yolofuse.convert.coco_json import CocoFile, read_coco
 from yolofuse.convert.conversion_plan import Frame, ImageLabels, LabelSet, Plan, SourceObject, SourcePair
+from yolofuse.convert.match_labels import assign_labels, refuse_foreign
 from yolofuse.convert.source_folder import ImagePair, SourceFolder, pair_folders
 from yolofuse.convert.val_split import split_by_hash
 from yolofuse.convert.voc import read_voc
 from yolofuse.data.index.yolo_labels import read_labels
 
 Unlabelled = Literal["error", "background", "leave-out"]
-T = TypeVar("T")
 _SPLIT = "{split}"
 
 
@@ -45,18 +45,15 @@ _Labelled = tuple[str, ImagePair, ImageLabels]
 def plan_voc(
     source: SourceFolder, choice: ClassChoice, *, xml: str, unlabelled: Unlabelled = "error", **folders: object
 ) -> Plan:
-    """Return the pairs with their VOC files, found by the same path below ``xml`` or by a unique name.
+    """Return the pairs with their VOC files, found by the same path below ``xml``, the end of a path or a unique name.
 
     ``folders`` are the fields of ``FolderLayout``. The classes are by default all in the files, sorted.
     """
     layout = FolderLayout(**folders)  # type: ignore[arg-type]  # the command line's options
     found: list[_Labelled] = []
-    for split, pairs in _pairs_by_split(source, layout):
-        find = _files(source, xml, split, ".xml")
-        for pair in pairs:
-            path = find(pair.key)
-            if path is not None or _keeps_unlabelled(source, pair, unlabelled):
-                found.append((split, pair, read_voc(source, path) if path else ImageLabels()))
+    for split, pair, path in _with_files(source, layout, xml, ".xml"):
+        if path is not None or _keeps_unlabelled(source, pair, unlabelled):
+            found.append((split, pair, read_voc(source, path) if path else ImageLabels()))
     names = sorted({obj.name for _, _, image in found for obj in image.objects if obj.name})
     return _plan(source, choice, layout, names, found)
 
@@ -70,28 +67,25 @@ def plan_coco(
     """
     layout = FolderLayout(**folders)  # type: ignore[arg-type]  # the command line's options
     found: list[_Labelled] = []
-    files: dict[Path, CocoFile] = {}
-    for split, pairs in _pairs_by_split(source, layout):
-        path = source.find_file(json.replace(_SPLIT, split))
+    files: list[CocoFile] = []
+    for where, members in _by_place(source, layout, json):
+        path = source.find_file(where)
         if path is None:
             continue
-        if path not in files:
-            files[path] = read_coco(source, path)
-        find = _finder({str(PurePosixPath(image.file_name).with_suffix("")): image for image in files[path].images})
-        for pair in pairs:
-            image = find(pair.key)
-            if image is not None or _keeps_unlabelled(source, pair, unlabelled):
-                found.append((split, pair, image or ImageLabels()))
-    listed = {image.file_name for _, _, image in found}
-    for file in files.values():
-        for image in file.images:
-            if image.file_name not in listed:
-                source.leave_out("records of the COCO file without a pair", image.file_name)
-    return _plan(source, choice, layout, dict.fromkeys(name for file in files.values() for name in file.names), found)
+        files.append(read_coco(source, path))
+        images = ((str(PurePosixPath(image.file_name).with_suffix("")), image) for image in files[-1].images)
+        assigned = assign_labels(source, where, [pair for _, pair in members], images)
+        for i, (split, pair) in enumerate(members):
+            if i in assigned or _keeps_unlabelled(source, pair, unlabelled):
+                found.append((split, pair, assigned.get(i) or ImageLabels()))
+    used = {id(image) for _, _, image in found}
+    for image in (image for file in files for image in file.images if id(image) not in used):
+        source.leave_out("records of the COCO file without a pair", image.file_name)
+    return _plan(source, choice, layout, dict.fromkeys(name for file in files for name in file.names), found)
 
 
 def plan_yolo(source: SourceFolder, choice: ClassChoice, *, labels: str, **folders: object) -> Plan:
-    """Return the pairs with YOLO text labels of the same path; a pair without a file is background.
+    """Return the pairs with YOLO text labels, found as VOC files are; a pair without a file is background.
 
     ``folders`` are the fields of ``FolderLayout``. The classes are required, since the files hold only numbers.
     """
@@ -102,13 +96,10 @@ def plan_yolo(source: SourceFolder, choice: ClassChoice, *, labels: str, **folde
         )
         return Plan((), [])
     found: list[_Labelled] = []
-    for split, pairs in _pairs_by_split(source, layout):
-        find = _files(source, labels, split, ".txt")
-        for pair in pairs:
-            path = find(pair.key)
-            image = pair.rgb if layout.frame == "rgb" else pair.ir
-            objects = _yolo_objects(source, path, image, choice.classes) if path else []
-            found.append((split, pair, ImageLabels(None, objects)))
+    for split, pair, path in _with_files(source, layout, labels, ".txt"):
+        image = pair.rgb if layout.frame == "rgb" else pair.ir
+        objects = _yolo_objects(source, path, image, choice.classes) if path else []
+        found.append((split, pair, ImageLabels(None, objects)))
     return _plan(source, choice, layout, (), found)
 
 
@@ -130,24 +121,27 @@ def _yolo_objects(source: SourceFolder, path: Path, image: Path, names: Sequence
     return objects
 
 
-def _finder(by_path: Mapping[str, T]) -> Callable[[str], T | None]:
-    """Return a function that finds values by path without suffix, or by file name where that is unique."""
-    by_name: dict[str, list[T]] = {}
-    for path, value in by_path.items():
-        by_name.setdefault(PurePosixPath(path).name, []).append(value)
-
-    def find(key: str) -> T | None:
-        if key in by_path:
-            return by_path[key]
-        named = by_name.get(PurePosixPath(key).name, [])
-        return named[0] if len(named) == 1 else None
-
-    return find
+def _with_files(
+    source: SourceFolder, layout: FolderLayout, place: str, suffix: str
+) -> Iterator[tuple[str, ImagePair, Path | None]]:
+    """Yield each split's pairs with their label files below a folder; None for a pair without one."""
+    for where, members in _by_place(source, layout, place):
+        folder = source.find_folder(where)
+        if folder is not None:
+            pairs = [pair for _, pair in members]
+            found = assign_labels(source, where, pairs, source.labels(folder, suffix).items())
+            refuse_foreign(source, folder, suffix, pairs, found)
+            yield from ((split, pair, found.get(i)) for i, (split, pair) in enumerate(members))
 
 
-def _files(source: SourceFolder, name: str, split: str, suffix: str) -> Callable[[str], Path | None]:
-    folder = source.find_folder(name.replace(_SPLIT, split))
-    return _finder(source.files(folder, (suffix,)) if folder else {})
+def _by_place(
+    source: SourceFolder, layout: FolderLayout, place: str
+) -> Iterable[tuple[str, list[tuple[str, ImagePair]]]]:
+    """Return the pairs, each with its split, by the place of their labels, which all splits may share."""
+    places: dict[str, list[tuple[str, ImagePair]]] = {}
+    for split, pairs in _pairs_by_split(source, layout):
+        places.setdefault(place.replace(_SPLIT, split), []).extend((split, pair) for pair in pairs)
+    return places.items()
 
 
 def _pairs_by_split(source: SourceFolder, layout: FolderLayout) -> Iterator[tuple[str, list[ImagePair]]]:

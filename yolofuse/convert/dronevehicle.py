@@ -56,7 +56,7 @@ def _split(source: SourceFolder, table: ClassTable, split: str) -> list[SourcePa
     labels = [source.find_folder(f"{split}/{split}{part}") for part in _FOLDERS]
     if rgb is None or ir is None or None in labels:
         return []
-    files = [source.files(folder, (".xml",)) for folder in labels if folder is not None]
+    files = [source.labels(folder, ".xml") for folder in labels if folder is not None]
     pairs = []
     for pair in pair_folders(source, rgb, ir):
         missing = [folder for folder, found in zip(labels, files, strict=True) if pair.key not in found]

@@ -34,7 +34,7 @@ def plan_flir_aligned(source: SourceFolder, choice: ClassChoice) -> Plan:
     if images is None or annotations is None:
         return Plan(table.names, [])
     found = source.images(images)
-    files = source.files(annotations, (".xml",))
+    files = source.labels(annotations, ".xml")
     pairs = []
     for split, name in _LISTS.items():
         file = source.find_file(name, f"ImageSets/Main/{name}")

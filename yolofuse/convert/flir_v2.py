@@ -58,7 +58,9 @@ class _Part:
         self.images = source.images(self.folder)
         file = source.find_file(f"{name}/coco.json") if annotated else None
         if file is not None:
-            self.records = {image.stem: image for image in read_coco(source, file).images}
+            for image in read_coco(source, file).images:
+                if self.records.setdefault(image.stem, image) is not image:
+                    source.problems.append(f"{file}: two records are named {image.stem}; keep one")
 
 
 def _parts(source: SourceFolder, rgb: str, thermal: str) -> tuple[_Part, _Part] | None:

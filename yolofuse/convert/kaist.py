@@ -25,6 +25,7 @@ from yolofuse.convert.classes import ClassChoice
 from yolofuse.convert.conversion_plan import Frame, LabelSet, Plan, SourceBox, SourceObject, SourcePair
 from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.convert.val_split import VAL_SHARE, choose_groups
+from yolofuse.files import is_hidden
 
 _TRAIN = tuple(f"set{number:02d}" for number in range(6))
 _TEST = tuple(f"set{number:02d}" for number in range(6, 12))
@@ -122,7 +123,7 @@ def _find_images(source: SourceFolder, steps: dict[str, int]) -> list[_Image]:
             source.warnings.append(f"no folder {set_name}: it is left out")
             continue
         for folder in sorted(path for path in (base / set_name).iterdir() if path.is_dir()):
-            images += _video(source, folder, f"{set_name}/{folder.name}", step)
+            images += [] if is_hidden(folder.name) else _video(source, folder, f"{set_name}/{folder.name}", step)
     return images
 
 

@@ -37,7 +37,7 @@ def plan_llvip(source: SourceFolder, choice: ClassChoice, *, val_scenes: Sequenc
         source.problems.append(f"--val-scenes: no scene {', '.join(unknown)}; train has {', '.join(sorted(sizes))}")
     if not chosen:
         source.warnings.append("train has one scene, so nothing is held out as val; choose nothing by looking at test")
-    files = source.files(annotations, (".xml",)) if annotations else {}
+    files = source.labels(annotations, ".xml") if annotations else {}
     pairs = []
     splits = (
         ("train", [pair for pair in images["train"] if _scene(pair.key) not in chosen]),

@@ -25,7 +25,7 @@ def plan_m3fd(source: SourceFolder, choice: ClassChoice, *, seed: int = 0, val_s
     table = ClassTable(source, choice, NAMES)
     if rgb is None or ir is None or folder is None:
         return Plan(table.names, [])
-    files = source.files(folder, (".xml",))
+    files = source.labels(folder, ".xml")
     pairs = []
     for split, found in split_by_hash(source, pair_folders(source, rgb, ir), seed, val_share):
         for pair in found:

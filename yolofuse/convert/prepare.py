@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from yolofuse.convert.classes import ClassChoice
 from yolofuse.convert.clip import KeptPair, clip_plan
@@ -31,6 +32,16 @@ class Prepared:
     descriptor: Path  # its ``data.yaml``
     is_new: bool  # False if it existed already, made of the same source with the same options
     record: Mapping[str, Json]  # content of ``prepared.json``
+
+    def empty_splits(self) -> list[str]:
+        """Return a message for each split without a single box."""
+        counts: Any = self.record["counts"]
+        return [
+            f"{split}: none of its {found['pairs']} pairs has a box in {labels}"
+            for labels, splits in counts.items()
+            for split, found in splits.items()
+            if not found["boxes"]
+        ]
 
 
 def prepare(
@@ -69,6 +80,7 @@ def prepare(
     known, choice, options = FORMATS[format_name], choice or ClassChoice(), options or {}
     label_format = label_format or known.label_format
     plan = known.plan(source, choice, **options)
+    source.report_unused()
     if not plan.pairs and not source.problems:
         source.problems.append("no pairs found; is --src the folder that the format's help describes?")
     source.check()
@@ -134,10 +146,11 @@ def _is_up_to_date(out: Path, files: Sequence[str], record: Mapping[str, Json]) 
 
 
 def _log_result(out: Path, source: SourceFolder, record: Mapping[str, Json]) -> None:
-    for warning in source.warnings[:_MAX_WARNED]:
+    warnings = source.all_warnings()
+    for warning in warnings[:_MAX_WARNED]:
         _log.warning(warning)
-    if len(source.warnings) > _MAX_WARNED:
-        _log.warning("... and %d more warnings in %s", len(source.warnings) - _MAX_WARNED, out / PREPARED)
+    if len(warnings) > _MAX_WARNED:
+        _log.warning("... and %d more warnings in %s", len(warnings) - _MAX_WARNED, out / PREPARED)
     for reason, (count, examples) in source.left_out().items():
         _log.warning("left out: %d %s; first %s", count, reason, examples[0])
     counts = record["counts"]
@@ -146,4 +159,5 @@ def _log_result(out: Path, source: SourceFolder, record: Mapping[str, Json]) -> 
         assert isinstance(splits, dict)
         for split, found in splits.items():
             assert isinstance(found, dict)
-            _log.info("%s [%s, %s]: %s pairs, %s boxes", out, split, labels, found["pairs"], found["boxes"])
+            numbers = (found["pairs"], found["boxes"], found["backgrounds"])
+            _log.info("%s [%s, %s]: %s pairs, %s boxes, %s backgrounds", out, split, labels, *numbers)

@@ -59,7 +59,7 @@ def make_record(
         },
         "boxes_cut_at_the_border": num_clipped,
         "left_out": _left_out(source),
-        "warnings": [*source.warnings],
+        "warnings": [*source.all_warnings()],
         **plan.facts,
     }
     if options["images"] == "link" and not plan.border:

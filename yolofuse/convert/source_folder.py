@@ -14,9 +14,11 @@ from tqdm import tqdm
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
 from yolofuse.data.problems import UNPRINTABLE_NAME, is_text
 from yolofuse.errors import DataError, listing
+from yolofuse.files import is_hidden
 
 MIB = 1 << 20
 _NUM_EXAMPLES = 10
+_SERVICE = "service folders, which hold no data"
 
 
 class SourceFolder:
@@ -34,7 +36,10 @@ class SourceFolder:
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self._left_out: dict[str, list[str]] = {}
+        self._oddities: dict[str, list[str]] = {}
         self._digests: dict[str, str] = {}
+        self._labels: set[Path] = set()
+        self._walked: dict[Path, list[Path]] = {}
         self._more_roots: list[Path] = []
         self._bar = tqdm(desc="reading annotations", unit="file", delay=1, disable=None)
 
@@ -88,7 +93,9 @@ class SourceFolder:
         """Return the files below a folder by relative path without suffix, sorted; two of one stem are a problem."""
         allowed = frozenset(suffixes)
         found: dict[str, Path] = {}
-        for path in sorted(self._walk(folder)):
+        if folder not in self._walked:
+            self._walked[folder] = sorted(self._walk(folder))
+        for path in self._walked[folder]:
             if path.suffix.lower() not in allowed:
                 continue
             if not is_text(str(path)):
@@ -99,6 +106,19 @@ class SourceFolder:
                 self.problems.append(f"{path}: same stem as {found[key].name}; keep one")
             found.setdefault(key, path)
         return found
+
+    def labels(self, folder: Path, suffix: str) -> dict[str, Path]:
+        """Return ``files`` that each belong to one image; ``report_unused`` counts those that were not read."""
+        found = self.files(folder, (suffix,))
+        found.pop("classes", None)  # labelling tools leave a list of classes among the labels
+        self._labels.update(found.values())
+        return found
+
+    def report_unused(self) -> None:
+        """Record as left out the label files that belong to no pair."""
+        for path in sorted(self._labels):
+            if self.name_of(path) not in self._digests:
+                self.leave_out("label files without a pair", str(path))
 
     def _walk(self, folder: Path) -> Iterator[Path]:
         """Yield the files below a folder that are not hidden, following links into each real folder once.
@@ -114,11 +134,15 @@ class SourceFolder:
                 continue
             visited.add(real)
             try:
-                entries = [path for path in current.iterdir() if not path.name.startswith(".")]
+                entries = list(current.iterdir())
             except OSError as error:
                 self.problems.append(f"{current}: can't be listed ({error.strerror}); check its permissions")
                 continue
             for path in entries:
+                if is_hidden(path.name):
+                    if not path.name.startswith(".") and str(path) not in self._left_out.get(_SERVICE, ()):
+                        self.leave_out(_SERVICE, str(path))
+                    continue
                 try:
                     mode = path.stat().st_mode
                 except OSError as error:
@@ -142,6 +166,8 @@ class SourceFolder:
             self.problems.append(f"{path}: can't be read ({error.strerror}); check the path")
             return None
         self._bar.update()
+        if path in self._labels and self.name_of(path) in self._digests:
+            self.problems.append(f"{path}: may belong to two images of this name; name them differently")
         self._digests[self.name_of(path)] = hashlib.sha256(content).hexdigest()
         return content
 
@@ -159,6 +185,15 @@ class SourceFolder:
             if path.is_relative_to(root):
                 return f"{number}:{path.relative_to(root).as_posix()}"
         return path.as_posix()
+
+    def warn(self, oddity: str, what: str) -> None:
+        """Record something odd that was read nevertheless; all of a kind become one warning with a count."""
+        self._oddities.setdefault(oddity, []).append(what)
+
+    def all_warnings(self) -> list[str]:
+        """Return the warnings, those of ``warn`` last."""
+        counted = [f"{len(what)} {oddity}; first {what[0]}" for oddity, what in sorted(self._oddities.items())]
+        return [*self.warnings, *counted]
 
     def leave_out(self, reason: str, what: str) -> None:
         """Record something that will not be in the prepared data set."""

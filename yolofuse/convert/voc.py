@@ -16,8 +16,9 @@ _POLYGON = tuple(f"{axis}{corner}" for corner in range(1, 5) for axis in "xy")
 def read_voc(source: SourceFolder, path: Path) -> ImageLabels:
     """Return the objects of one file. Corners are used as published, without shifting them by a pixel.
 
-    A polygon becomes its upright hull; an object with neither polygon nor box has ``xyxy`` None. Errors of the file
-    become problems of the source.
+    Corners of a box that are swapped are put in order, and counted as a warning of the source. A polygon becomes its
+    upright hull; an object with neither polygon nor box has ``xyxy`` None. Errors of the file become problems of the
+    source.
     """
     result = ImageLabels()
     content = source.read(path)
@@ -36,11 +37,14 @@ def read_voc(source: SourceFolder, path: Path) -> ImageLabels:
         result.size_wh = _size(source, path, size)
     for node in root.all("object"):
         try:
-            xyxy = _corners(node)
+            given = _corners(node)
         except XmlError as error:
             source.problems.append(f"{path}:{error.line}: {error}")
             continue
         name = node.first("name")
+        xyxy = given and _in_order(given)
+        if xyxy != given:
+            source.warn("boxes have swapped corners; read as the boxes between them", f"{path}:{node.line} {given}")
         result.objects.append(SourceObject(name.text.strip() if name else "", xyxy, f"{path}:{node.line}"))
     return result
 
@@ -65,6 +69,11 @@ def _corners(node: Node) -> Corners | None:
     values = [_number(polygon, tag) for tag in _POLYGON]
     xs, ys = values[::2], values[1::2]
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def _in_order(corners: Corners) -> Corners:
+    x0, y0, x1, y1 = corners
+    return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
 
 
 def _number(node: Node, tag: str) -> float:

@@ -6,7 +6,7 @@ import math
 import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from yolofuse.config.safe_yaml import CONTROL
 
@@ -19,6 +19,8 @@ ProblemKind = Literal[
     "names",
     "same-stem",
     "orphan-label",
+    "foreign-label",
+    "service-folder",
     "unreadable",
     "bit-depth",
     "size-mismatch",
@@ -83,6 +85,6 @@ def join_names(names: Iterable[str]) -> str:
     return text[:_MAX_CHARS] or "none"
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Return whether a value of an untrusted JSON is a finite number of a plausible size; ``true`` is none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15 and math.isfinite(value)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.descriptors import COCO_SOURCE, write_coco, write_descriptor
 from tests.support.pairs import make_pairs
 from yolofuse.cli.check import add_check
 from yolofuse.errors import ConfigError, YolofuseError
@@ -31,6 +32,29 @@ def test_check__exits_1_with_an_error(tmp_path: Path) -> None:
     data = make_pairs(tmp_path / "data", 3, 1)
     next((tmp_path / "data" / "ir" / "train").iterdir()).unlink()
     assert _run("--data", data, "--splits", "train") == 1
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_check__exits_2_where_a_split_has_no_box(
+    tmp_path: Path, split: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_pairs(tmp_path / "data", 3, 1)
+    for file in (tmp_path / "data" / "labels" / split).iterdir():
+        file.rename(file.with_suffix(".xml"))
+    assert _run("--data", data) == 2
+    text = capsys.readouterr().out
+    assert f"no-boxes [{split}] no pair has a box" in text
+    assert f"foreign-label [{split}] {3 if split == 'train' else 1} image" in text
+
+
+def test_check__shows_what_the_loader_warns_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_pairs(tmp_path, 2, 0)
+    write_coco(tmp_path / "gt.json", {1: "train_000.png", 2: "train_001.png"}, size_hw=(128, 192))
+    data = write_descriptor(tmp_path, {"train": COCO_SOURCE})
+    assert _run("--data", data) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "warning coco [train] 1 warning about the COCO file" in text
+    assert "gt.json gives other sizes than 2 of 2 images have, such as 192x128 for 96x64; its boxes are scaled" in text
 
 
 @pytest.mark.parametrize(

@@ -74,3 +74,15 @@ def test_command_line__options_of_every_format_reach_it(tmp_path: Path, options:
     (tmp_path / "src").mkdir()
     with pytest.raises(DataError, match=r"no (folder|file|pairs|such folder)"):
         _command(*options, "--src", str(tmp_path / "src"), "--out", str(tmp_path / "out"))
+
+
+def test_command_line__a_split_without_a_box_is_an_error(tmp_path: Path) -> None:
+    src = _pairs(tmp_path / "src", "train/a", "train/b", "val/c")
+    for name in ("train/a", "train/b"):
+        voc(src / "xml" / f"{name}.xml", [("van", 1, 2, 3, 4)])
+    voc(src / "xml" / "val" / "c.xml", [])
+    folders = ("--rgb", "rgb/{split}", "--ir", "ir/{split}", "--xml", "xml/{split}", "--splits", "train,val")
+    for _ in range(2):  # also where the folder is up to date
+        with pytest.raises(DataError, match="val: none of its 1 pairs has a box in labels"):
+            _command("voc", "--src", str(src), "--out", str(tmp_path / "out"), *folders)
+        assert record(tmp_path / "out")["counts"]["labels"]["train"]["boxes"] == 2

@@ -31,13 +31,13 @@ def test_coco__a_broken_file_is_named(tmp_path: Path, content: str, message: str
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (('"bbox": [1, 2, 3, 4]', '"bbox": [1, 2, 3]'), "annotations[0]: bbox: expected 4 numbers"),
-        (('"bbox": [1, 2, 3, 4]', '"bbox": [1, 2, 3, "4"]'), "annotations[0]: bbox: expected 4 numbers"),
-        (('"bbox": [1, 2, 3, 4]', '"bbox": [1, 2, 3, 1e999]'), "annotations[0]: bbox: expected 4 numbers"),
-        (('"category_id": 1', '"category_id": 9'), "annotations[0]: category_id 9 is not among the categories"),
-        (('"image_id": 0', '"image_id": 7'), "annotations[0]: image_id 7 is not among the images"),
-        (('"file_name": "a.jpg"', '"file_name": 5'), "images[0]: expected {id: , file_name: text}"),
-        (('"name": "car"', '"name": ""'), "categories[0]: expected {id: whole number, name: text}"),
+        (('"bbox": [1, 2, 3, 4]', '"bbox": [1, 2, 3]'), "annotations[0]: bbox: expected [x, y, width, height]"),
+        (('"bbox": [1, 2, 3, 4]', '"bbox": [1, 2, 3, "4"]'), "annotations[0]: bbox: expected [x, y, width, height]"),
+        (('"bbox": [1, 2, 3, 4]', '"bbox": [1, 2, 3, 1e999]'), "annotations[0]: bbox: expected [x, y, width, height]"),
+        (('"category_id": 1', '"category_id": 9'), "annotations[0]: category_id: no category has it (got 9)"),
+        (('"image_id": 0', '"image_id": 7'), "annotations[0]: image_id: no image has it (got 7)"),
+        (('"file_name": "a.jpg"', '"file_name": 5'), "images[0]: expected id and file_name (got 0, 5)"),
+        (('"name": "car"', '"name": ""'), "categories[0]: expected {id, name}"),
     ],
 )
 def test_coco__a_broken_record_is_named(tmp_path: Path, change: tuple[str, str], message: str) -> None:

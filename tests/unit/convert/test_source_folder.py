@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.convert_trees import text
+from tests.support.convert_trees import image, text
 from yolofuse.convert import prepare
 from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.errors import DataError
@@ -24,3 +24,13 @@ def test_source__a_missing_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no folder Annotations or annotations; is --src"):
         prepare("llvip", tmp_path / "empty", tmp_path / "out")
+
+
+def test_service_folders__hold_no_files_and_are_counted_once(tmp_path: Path) -> None:
+    for folder in ("@eaDir", "__MACOSX", ".thumbnails"):
+        image(tmp_path / "rgb" / folder / "a.png" / "thumb.jpg")
+    image(tmp_path / "rgb" / "a.png")
+    source = SourceFolder(tmp_path)
+    assert [list(source.images(folder)) for folder in (source.root / "rgb", source.root)] == [["a"], ["rgb/a"]]
+    [(reason, (count, _))] = source.left_out().items()
+    assert (reason, count) == ("service folders, which hold no data", 2)

@@ -58,3 +58,13 @@ def test_voc__objects_sizes_and_lines(tmp_path: Path) -> None:
     assert [(obj.name, obj.xyxy) for obj in found.objects] == [("car", (1, 2, 3.5, 4)), ("a b", (5, 6, 7, 8))]
     assert [obj.where.rpartition(":")[2] for obj in found.objects] == ["3", "4"]
     assert source.problems == []
+
+
+@pytest.mark.parametrize("corners", [(20, 5, 10, 9), (10, 9, 20, 5), (20, 9, 10, 5)], ids=["x", "y", "both"])
+def test_voc__swapped_corners_are_put_in_order_and_counted(tmp_path: Path, corners: tuple[int, int, int, int]) -> None:
+    source = SourceFolder(tmp_path)
+    found = read_voc(source, voc(tmp_path / "a.xml", [("car", *corners), ("car", 1, 2, 3, 4), ("car", *corners)]))
+    assert [obj.xyxy for obj in found.objects] == [(10, 5, 20, 9), (1, 2, 3, 4), (10, 5, 20, 9)]
+    [warning] = source.all_warnings()
+    assert warning.startswith("2 boxes have swapped corners; read as the boxes between them; first ")
+    assert "a.xml:3 " in warning

@@ -1,4 +1,4 @@
-"""Check files and label lines: problems with which training refuses to start."""
+"""Check files and label lines: problems with which training refuses to start, and warnings that it logs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from yolofuse.check.findings import Finding, first_examples
+from yolofuse.check.findings import Finding, Severity, first_examples
 from yolofuse.check.pair_stats import Split
 from yolofuse.data.problems import Problem
 from yolofuse.errors import plural
@@ -25,6 +25,7 @@ _ADVICE: dict[str, tuple[str, str, str]] = {  # the noun that is counted, what f
     "names": ("source", "whose files pair by no name", "write the patterns of the message"),
     "same-stem": ("image", "with the stem of another", "keep one of the two"),
     "orphan-label": ("label", "without an image", "remove the label, or find its image"),
+    "foreign-label": ("image", "whose labels are of a format that is not read", "convert them: yolofuse prepare voc"),
     "class-id": ("label line", "with a class that does not exist", "fix the id, or the descriptor's names"),
     "box-outside": ("box", "with its centre or size outside the image", "divide by the image's size; fix the line"),
     "bad-label": ("label line", "that can't be read", "write 'class x y w h', normalised to 0..1"),
@@ -36,19 +37,28 @@ _ADVICE: dict[str, tuple[str, str, str]] = {  # the noun that is counted, what f
     "list": ("error", "of the list", "fix its lines"),
     "coco": ("error", "of the COCO file", "fix its records"),
 }
+_WARNED: dict[str, tuple[str, str, str]] = {
+    "foreign-label": ("source", "with files among its labels that are not read", "move them elsewhere"),
+    "service-folder": ("source", "with service folders, which are left out", "remove them, if they are no data"),
+    "coco": ("warning", "about the COCO file", "check that it belongs to these images and classes"),
+}
+_NOTED = {"orientation", "polygons"}  # said in whole sentences
 
 
 def check_files(split: Split, root: Path) -> list[Finding]:
-    """Return one error for each kind of problem that a split's files have, and a note where images are stored turned.
+    """Return a finding for each kind of problem, which is an error, and of warning that a split's files have.
 
-    Messages leave out the folder ``root``.
+    Messages leave out the folder ``root``. Boxes that are given twice are left to ``check_boxes``.
     """
-    groups: dict[str, list[str]] = defaultdict(list)
-    for problem in split.problems:
-        groups[_kind(problem)].append(problem.text.replace(os.fspath(root) + os.sep, ""))
-    told = [problem.text.partition(": ")[2] for problem in split.warnings if problem.kind == "orientation"]
-    notes = [Finding("orientation", "note", split.name, text.replace(f"{root}{os.sep}", "")) for text in told]
-    return [*(_finding(kind, texts, split.name) for kind, texts in groups.items()), *notes]
+    findings = []
+    found: tuple[tuple[Severity, Sequence[Problem]], ...] = (("error", split.problems), ("warning", split.warnings))
+    for severity, given in found:
+        groups: dict[str, list[str]] = defaultdict(list)
+        for problem in given:
+            if problem.kind != "twin-box":
+                groups[_kind(problem)].append(problem.text.replace(os.fspath(root) + os.sep, ""))
+        findings += [_finding(kind, texts, split.name, severity) for kind, texts in groups.items()]
+    return findings
 
 
 def _kind(problem: Problem) -> str:
@@ -60,7 +70,10 @@ def _kind(problem: Problem) -> str:
     return "box-outside" if "must lie in 0..1" in problem.text else "bad-label"
 
 
-def _finding(kind: str, texts: Sequence[str], where: str) -> Finding:
-    noun, rest, advice = _ADVICE.get(kind, ("problem", f"of kind {kind}", "see the messages"))
-    text = f"{plural(len(texts), noun, rest)}; training refuses to start"
-    return Finding(kind, "error", where, text, advice, count=len(texts), examples=first_examples(texts))
+def _finding(kind: str, texts: Sequence[str], where: str, severity: Severity) -> Finding:
+    if kind in _NOTED:
+        return Finding(kind, "note", where, "; ".join(text.partition(": ")[2] for text in texts))
+    known = _ADVICE if severity == "error" else _WARNED
+    noun, rest, advice = known.get(kind, (severity, f"of kind {kind}", "see the messages"))
+    text = plural(len(texts), noun, rest) + ("; training refuses to start" if severity == "error" else "")
+    return Finding(kind, severity, where, text, advice, count=len(texts), examples=first_examples(texts))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from yolofuse.data.descriptor.source import Source
-from yolofuse.data.index.match_files import KeyIndex, Matches, open_text
+from yolofuse.data.index.coco_records import CocoBox, CocoRecords, Id
+from yolofuse.data.index.match_files import KeyIndex, Matches, PairNames, open_text
 from yolofuse.data.index.yolo_labels import SMALLEST_SIDE, LabelFile
-from yolofuse.data.problems import Problem, is_number, is_text, short_repr
+from yolofuse.data.problems import Problem
 from yolofuse.data.strict_json import parse_json
 from yolofuse.errors import DataError
+from yolofuse.types import IntArray
 
 _SLACK = 1.0  # px that a box may extend beyond the image without a warning
 
@@ -25,147 +29,174 @@ class CocoLabels:
     labels: list[LabelFile]  # one per listed pair
     sizes_hw: list[tuple[int, int]]  # height and width that the file states for each, in pixels
     problems: list[Problem]  # images that match no pair, boxes without an image, and so on
+    warnings: list[Problem]  # boxes of categories that are left out
 
 
 def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
     """Read the labels of a source's pairs; pairs that the file does not list do not belong to the source.
 
     Images are found by ``file_name``: path below the images' folder, path below the root, or bare name. Categories are
-    matched by name. ``iscrowd`` boxes become regions to ignore.
+    matched by name. ``iscrowd`` and ``ignore`` boxes become regions to ignore.
 
     Raises:
         DataError: If the file is no COCO JSON at all.
     """
-    document = _read_document(file)
     problems: list[Problem] = []
 
     def report(text: str) -> None:
         problems.append(Problem("coco", str(file), f"{file}: {text}"))
 
-    classes = _map_categories(document["categories"], source.names, report)
-    index, elsewhere = KeyIndex(matches), KeyIndex(matches.others)
-    by_position: dict[int, tuple[LabelFile, tuple[int, int]]] = {}
-    by_image: dict[Any, int] = {}
-    for number, image in enumerate(document["images"]):
-        try:
-            image_id, name, size_hw = _parse_image(image)
-        except ValueError as error:
-            report(f"images[{number}]: {error}")
-            continue
-        found = index.find(name)
-        if found is None and elsewhere.find(name) is not None:
-            continue  # a pair of another split, in a file for all of them
-        if found is None:
-            report(f"images[{number}]: {name}: matches no pair, or more than one")
-        elif image_id in by_image or found in by_position:
-            report(f"images[{number}]: {name} or its id {image_id} is given twice")
-        else:
-            by_image[image_id] = found
-            by_position[found] = (LabelFile(), size_hw)
-    known_ids = {image.get("id") for image in document["images"] if isinstance(image, dict) and _is_id(image.get("id"))}
-    seen: set[tuple[object, ...]] = set()
-    for number, annotation in enumerate(document["annotations"]):
-        try:
-            image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
-            if not _is_id(image_id) or image_id not in known_ids:
-                raise ValueError(f"image_id: no image has it (got {short_repr(image_id)})")
-            if image_id not in by_image:  # its image was already reported
-                continue
-            label, size_hw = by_position[by_image[image_id]]
-            _add_box(annotation, classes, size_hw, label, f"{file}: annotations[{number}]", seen)
-        except ValueError as error:
-            report(f"annotations[{number}]: {error}")
-    positions = sorted(by_position)
-    if not positions and not problems:
-        problems.append(Problem("no-images", str(file), f"{file}: lists no pair of {source.where}"))
-    labels, sizes_hw = [by_position[i][0] for i in positions], [by_position[i][1] for i in positions]
-    return CocoLabels(positions, labels, sizes_hw, problems)
-
-
-def _read_document(file: Path) -> dict[str, Any]:
     with open_text(file, "JSON") as stream:
         try:
             document = parse_json(stream.read())
         except ValueError as error:
             raise DataError(f"{file}: not valid JSON ({error})") from None
-    if not isinstance(document, dict) or any(
-        not isinstance(document.get(key), list) for key in ("images", "annotations", "categories")
-    ):
-        raise DataError(f"{file}: no COCO ground truth: expected lists under images, annotations and categories")
-    return document
-
-
-def _map_categories(
-    categories: list[Any], names: tuple[str, ...], report: Callable[[str], None]
-) -> Mapping[Any, int | None]:
-    """Return the class of each category id, matched by name; None for a category that the data set does not have."""
-    classes: dict[Any, int | None] = {}
-    for number, category in enumerate(categories):
-        category_id = category.get("id") if isinstance(category, dict) else None
-        name = category.get("name") if isinstance(category, dict) else None
-        if not _is_id(category_id) or not isinstance(name, str) or category_id in classes:
-            report(f"categories[{number}]: expected {{id, name}} with a unique id")
+    try:
+        records = CocoRecords(document, report)
+    except ValueError as error:
+        raise DataError(f"{file}: {error}") from None
+    class_ids = {name.strip(): class_id for class_id, name in enumerate(source.names)}
+    if not class_ids.keys() & set(records.names.values()):
+        report(f"none of its categories is among names ({', '.join(source.names)}); use the same spelling")
+    by_image = _match_images(records, matches, report)
+    labels = {position: LabelFile() for position, _ in by_image.values()}
+    seen: set[tuple[object, ...]] = set()
+    left_out: Counter[str] = Counter()
+    for image_id, box in records.boxes(by_image):
+        name = records.names[box.category_id]
+        if name not in class_ids:
+            left_out[name] += 1
             continue
-        classes[category_id] = names.index(name) if name in names else None
-    if all(class_id is None for class_id in classes.values()):
-        report(f"none of its categories is among names ({', '.join(names)}); use the same spelling")
-    return classes
+        position, size_hw = by_image[image_id]
+        try:
+            _add_box(box, (image_id, class_ids[name]), size_hw, labels[position], f"{file}: {box.where}", seen)
+        except ValueError as error:
+            report(f"{box.where}: {error}")
+    if not by_image and not problems:
+        problems.append(Problem("no-images", str(file), f"{file}: lists no pair of {source.where}"))
+    unknown = [f"category {name!r} is not among names; its {n} boxes are left out" for name, n in left_out.items()]
+    found = sorted(by_image.values())
+    return CocoLabels(
+        positions=[position for position, _ in found],
+        labels=[labels[position] for position, _ in found],
+        sizes_hw=[size_hw for _, size_hw in found],
+        problems=problems,
+        warnings=[Problem("coco", str(file), f"{file}: {text}") for text in unknown],
+    )
 
 
-def _is_id(value: object) -> bool:
-    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, str) and is_text(value))
-
-
-def _parse_image(image: Any) -> tuple[Any, str, tuple[int, int]]:
-    if not isinstance(image, dict):
-        raise ValueError(f"expected an object (got {type(image).__name__})")
-    name: Any = image.get("file_name")
-    width: Any = image.get("width")
-    height: Any = image.get("height")
-    if not isinstance(name, str) or not name or not is_text(name) or not _is_id(image.get("id")):
-        raise ValueError(f"expected id and file_name (got {short_repr(image.get('id'))}, {short_repr(name)})")
-    if not is_number(width) or not is_number(height) or not (1 <= width < 1e6 and 1 <= height < 1e6):
-        raise ValueError(f"{name}: expected width and height in pixels (got {short_repr(width)}, {short_repr(height)})")
-    return image["id"], name, (int(height), int(width))
+def _match_images(
+    records: CocoRecords, matches: Matches, report: Callable[[str], None]
+) -> dict[Id, tuple[int, tuple[int, int]]]:
+    """Return the position of the pair of each image by id, with the size (height, width) that the file states."""
+    everywhere = [
+        [*own, *others] for own, others in zip((matches.keys, matches.rgb, matches.ir), matches.others, strict=True)
+    ]
+    index = KeyIndex(PairNames(*everywhere))
+    found: dict[Id, tuple[int, tuple[int, int]]] = {}
+    taken: set[int] = set()
+    for image_id, image in records.images.items():
+        positions, name = index.find_all(image.file_name), f"{image.where}: {image.file_name}"
+        if positions and min(positions) >= len(matches):
+            continue  # a pair of another split, in a file for all of them
+        if len(positions) != 1:
+            report(f"{name}: matches no pair, or more than one")
+        elif positions[0] in taken:
+            report(f"{name} is given twice")
+        elif image.size_hw is None:
+            report(f"{name}: expected width and height in pixels, which place its boxes")
+        else:
+            taken.add(positions[0])
+            found[image_id] = (positions[0], image.size_hw)
+    return found
 
 
 def _add_box(
-    annotation: dict[str, Any],
-    classes: Mapping[Any, int | None],
+    box: CocoBox,
+    owner: tuple[Id, int],
     size_hw: tuple[int, int],
     label: LabelFile,
     where: str,
     seen: set[tuple[object, ...]],
 ) -> None:
-    """Add a box, clipped to its image, unless it is in ``seen``. Raises ValueError, saying what is wrong."""
-    category = annotation.get("category_id")
-    if not _is_id(category) or category not in classes:
-        raise ValueError(f"category_id: no category has it (got {short_repr(category)})")
-    class_id = classes[category]
-    box = annotation.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        raise ValueError(f"bbox: expected [x, y, width, height] in pixels (got {short_repr(box)})")
-    x, y, width, height = map(float, box)
+    """Add a box of an image and a class, clipped, unless it is in ``seen``. Raises ValueError, saying what is wrong."""
+    x, y, width, height = box.xywh
     if width <= 0 or height <= 0:
-        raise ValueError(f"bbox: width and height must be above 0 (got {short_repr(box)})")
-    if class_id is None:  # a category that is not among the names is left out, with one warning
-        if (category,) not in seen:
-            text = f"{where.partition(': ')[0]}: category {category!r} is not among names; its boxes are left out"
-            label.warnings.append(Problem("coco", text, text))
-            seen.add((category,))
-        return
+        raise ValueError(f"bbox: width and height must be above 0 (got {list(box.xywh)})")
     image_h, image_w = size_hw
     x0, y0, x1, y1 = max(x, 0.0), max(y, 0.0), min(x + width, float(image_w)), min(y + height, float(image_h))
     if x1 - x0 < SMALLEST_SIDE * image_w or y1 - y0 < SMALLEST_SIDE * image_h:
-        raise ValueError(f"bbox: {box} lies outside its image of {image_w}x{image_h}")
+        raise ValueError(f"bbox: {list(box.xywh)} lies outside its image of {image_w}x{image_h}")
     if max(x0 - x, y0 - y, x + width - x1, y + height - y1) > _SLACK:
-        text = f"{where}: bbox {box} extends beyond its image of {image_w}x{image_h}; the part inside is used"
-        label.warnings.append(Problem("coco", where, text))
+        text = f"bbox {list(box.xywh)} extends beyond its image of {image_w}x{image_h}; the part inside is used"
+        label.warnings.append(Problem("coco", where, f"{where}: {text}"))
     box_xywhn = ((x0 + x1) / 2 / image_w, (y0 + y1) / 2 / image_h, (x1 - x0) / image_w, (y1 - y0) / image_h)
-    is_crowd = bool(annotation.get("iscrowd", 0))
-    box_key = (annotation["image_id"], box_xywhn, class_id, is_crowd)
+    box_key = (*owner, box_xywhn, box.is_ignored)
     if box_key in seen:
         label.warnings.append(Problem("twin-box", where, f"{where}: the same box is given twice; one is used"))
         return
     seen.add(box_key)
-    label.add(class_id, box_xywhn, is_crowd)
+    label.add(owner[1], box_xywhn, box.is_ignored)
+
+
+def turn_advice(source: Source, orientation: int) -> str:
+    """Return what to do about an image whose size fits only when its EXIF orientation is read the other way."""
+    now, other = ("upright", "ignore") if source.orientation == "apply" else ("as stored", "apply")
+    return f"an image that is stored turned (EXIF orientation {orientation}) is read {now}: set orientation: {other}"
+
+
+def compare_sizes(
+    source: Source,
+    keys: Sequence[str],
+    stated_hw: Sequence[tuple[int, int]],
+    actual_hw: tuple[IntArray, IntArray],
+    usable: np.ndarray,
+    orientation: IntArray,
+) -> tuple[list[tuple[int, Problem]], list[Problem]]:
+    """Compare the sizes that a COCO file states, which its boxes are relative to, with those of the frames.
+
+    Boxes are scaled where one resizing of the whole set explains the sizes: by one factor, or to one longer or shorter
+    side. Otherwise the file belongs to other images.
+
+    Shapes:
+        stated_hw, and of actual_hw those of the visible and of the thermal images: (N, 2); usable: (N,), whether the
+        size of a frame is known. orientation: (N,), EXIF's of the frames.
+
+    Returns:
+        Errors with the position of their pair, and a warning with the number of pairs whose boxes are scaled.
+    """
+    frames, others = actual_hw if source.frame == "rgb" else actual_hw[::-1]
+    problems: list[tuple[int, Problem]] = []
+    scaled: list[int] = []
+
+    def report(i: int, why: str) -> None:
+        (height, width), (frame_h, frame_w) = stated_hw[i], frames[i].tolist()
+        text = f"{keys[i]}: {source.coco} says {width}x{height}, but the frame is {frame_w}x{frame_h}; {why}"
+        problems.append((i, Problem("coco", keys[i], text)))
+
+    for i in np.flatnonzero(usable & (frames != np.array(stated_hw)).any(axis=1)).tolist():
+        (height, width), (frame_h, frame_w) = stated_hw[i], frames[i].tolist()
+        is_like = abs(width * frame_h - height * frame_w) <= max(width, height, frame_w, frame_h)  # up to rounding
+        if orientation[i] > 4 and (height, width) == (frame_w, frame_h):  # a quarter turn
+            report(i, turn_advice(source, orientation[i]))
+        elif [height, width] == others[i].tolist():
+            report(i, f"it is the size of the other image: set frame: {'ir' if source.frame == 'rgb' else 'rgb'}")
+        elif not is_like and (width > height) != (frame_w > frame_h):
+            report(i, "labelled on rotated images? Rotate the boxes, or store the images as labelled")
+        elif not is_like:
+            report(i, "no scaling turns one into the other; use the images that it was made for, or its own file")
+        else:
+            scaled.append(i)
+    if not scaled:
+        return problems, []
+    stated, frame = np.array(stated_hw)[scaled], frames[scaled]
+    sides, longest = np.sort(frame, axis=1), stated.max(axis=1)
+    one_factor = ((sides[:, 1] - 1) / longest).max() <= ((sides[:, 1] + 1) / longest).min()
+    if not one_factor and (np.ptp(sides, axis=0) > 1).all():
+        for i in scaled:
+            report(i, "and it is off by other factors for other images; are these the images that it was made for?")
+        return problems, []
+    (height, width), (frame_h, frame_w) = stated[0].tolist(), frame[0].tolist()
+    text = f"{source.coco} gives other sizes than {len(scaled)} of {len(keys)} images have, such as {width}x{height} "
+    text += f"for {frame_w}x{frame_h}; its boxes are scaled"
+    return problems, [Problem("coco", source.where, text)]

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TextIO
 
@@ -18,8 +18,10 @@ from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
 from yolofuse.data.index.name_patterns import advise_names, key_of
+from yolofuse.data.index.skipped_files import FOREIGN_SUFFIXES, report_skipped
 from yolofuse.data.problems import UNPRINTABLE_NAME, Problem, is_text, join_names
 from yolofuse.errors import DataError
+from yolofuse.files import is_hidden
 from yolofuse.types import IntArray, Modality
 
 _LABEL_SUFFIXES = frozenset({".txt"})
@@ -59,6 +61,7 @@ class Matches:
     tags: list[Mapping[str, str]]  # of each pair, from a manifest; empty without one
     problems: list[Problem]  # images without a partner, labels without an image, and so on
     others: PairNames  # pairs that belong to other splits, according to a list or a manifest
+    warnings: list[Problem] = field(default_factory=list)  # oddities that need no fix, such as folders that are skipped
 
     @classmethod
     def of(cls, pairs: Mapping[str, tuple[FoundFile, FoundFile, FoundFile]], problems: list[Problem]) -> Matches:
@@ -83,7 +86,8 @@ class Matches:
         columns = (self.keys, self.rgb, self.ir, self.labels)
         keys, rgb, ir, labels = ([column[i] for i in positions] for column in columns)
         tags = [self.tags[i] for i in positions] if self.tags else []
-        return Matches(keys, rgb, ir, labels, self.stamps[list(positions)], tags, self.problems, self.others)
+        stamps = self.stamps[list(positions)]
+        return Matches(keys, rgb, ir, labels, stamps, tags, self.problems, self.others, self.warnings)
 
 
 class KeyIndex:
@@ -93,7 +97,9 @@ class KeyIndex:
     """
 
     def __init__(self, names: PairNames | Matches) -> None:
-        self._by_key = {key: i for i, key in enumerate(names.keys)}
+        self._by_key: dict[str, list[int]] = {}
+        for i, key in enumerate(names.keys):
+            self._by_key.setdefault(key, []).append(i)
         self._by_last: dict[str, list[tuple[int, str]]] = {}
         for i, paths in enumerate(zip(names.rgb, names.ir, strict=True)):
             for stem in {os.path.splitext(path)[0] for path in paths if path}:
@@ -101,6 +107,11 @@ class KeyIndex:
 
     def find(self, name: str) -> int | None:
         """Return the position of the pair, or None if the name matches no pair or more than one."""
+        found = self.find_all(name)
+        return found[0] if len(found) == 1 else None
+
+    def find_all(self, name: str) -> Sequence[int]:
+        """Return the positions of all pairs that a name may mean."""
         path = PurePosixPath(name.replace("\\", "/")).as_posix()  # drops a leading ./
         stem, suffix = os.path.splitext(path)
         for given in (path, stem) if suffix.lower() in IMAGE_SUFFIXES | _LABEL_SUFFIXES else (path,):
@@ -108,8 +119,8 @@ class KeyIndex:
                 return self._by_key[given]
             found = {i for i, known in self._by_last.get(given.rpartition("/")[2], ()) if _is_path_suffix(given, known)}
             if found:
-                return found.pop() if len(found) == 1 else None
-        return None
+                return sorted(found)
+        return ()
 
 
 def _is_path_suffix(one: str, other: str) -> bool:
@@ -144,7 +155,12 @@ def match_folders(source: Source) -> Matches:
         names = ([file.name for file in found.values()] for found in (rgb, ir))
         problems += advise_names(source, *names, is_paired=not has_lonely or 2 * len(keys) >= min(len(rgb), len(ir)))
     if source.keys_file is not None:
-        return _select_listed(source.keys_file, source.list_folders, matches, {**rgb, **ir}.keys())
+        matches = _select_listed(source.keys_file, source.list_folders, matches, {**rgb, **ir}.keys())
+    labels_of = dict(zip(matches.keys, matches.labels, strict=True))
+    lost, matches.warnings = report_skipped(source, labels_of, files.foreign, files.skipped)
+    matches.problems += lost
+    if source.keys_file is not None:
+        return matches
     if not rgb and not ir:
         text = f"no images in {source.rgb} and {source.ir}; known are {' '.join(sorted(IMAGE_SUFFIXES))}"
         problems.append(Problem("no-images", str(source.rgb), text))
@@ -212,6 +228,8 @@ class _FolderScanner:
     def __init__(self, guard: PathGuard, problems: list[Problem]) -> None:
         self.guard = guard
         self.problems = problems
+        self.foreign: dict[str, str] = {}  # labels of another format, by key: path below the root
+        self.skipped: set[str] = set()  # service folders, below the root
 
     def by_key(self, folder: Path, suffixes: Collection[str], pattern: str = "") -> dict[str, FoundFile]:
         """Return files with one of the suffixes by their key: what a pattern says, or the path without suffix."""
@@ -220,6 +238,8 @@ class _FolderScanner:
         prefix = "" if below_root == "." else below_root + "/"
         for name, size, mtime_ns in self._walk(folder):
             stem, suffix = os.path.splitext(name)
+            if suffixes is _LABEL_SUFFIXES and suffix.lower() in FOREIGN_SUFFIXES:
+                self.foreign[stem] = prefix + name
             is_broken = size < 0
             may_hold_images = is_broken and not suffix  # probably a folder
             if name == _CLASS_LIST or (suffix.lower() not in suffixes and not may_hold_images):
@@ -272,12 +292,16 @@ class _FolderScanner:
             visited.add(real)
             try:
                 with os.scandir(current) as scan:
-                    entries = [entry for entry in scan if not entry.name.startswith(".")]
+                    entries = list(scan)
             except OSError as error:
                 text = f"{current!r}: can't be listed ({error.strerror}); check its permissions"
                 self.problems.append(Problem("unreadable", current, text))
                 continue
             for entry in entries:
+                if is_hidden(entry.name):
+                    if not entry.name.startswith("."):
+                        self.skipped.add(os.path.relpath(entry.path, self.guard.root))
+                    continue
                 try:
                     status = entry.stat()
                 except OSError:

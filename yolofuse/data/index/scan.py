@@ -13,7 +13,7 @@ from tqdm import tqdm
 from yolofuse.data.descriptor.source import LEFT_OUT, Source
 from yolofuse.data.images.decode import ImageInfo, inspect_image, strict_decoding
 from yolofuse.data.images.stacked import inspect_stacked
-from yolofuse.data.index.coco_labels import read_coco
+from yolofuse.data.index.coco_labels import compare_sizes, read_coco, turn_advice
 from yolofuse.data.index.manifest import read_manifest
 from yolofuse.data.index.match_files import Matches, match_folders
 from yolofuse.data.index.scan_result import ScanColumns, ScannedPair, ScanResult
@@ -64,7 +64,6 @@ class _Pair:
     ir: Path | None
     label_file: Path | None
     label: LabelFile | None
-    stated_hw: tuple[int, int] | None
 
 
 def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
@@ -79,10 +78,12 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
     polygons: list[int] = []
     bad: set[int] = set()
     chosen: list[tuple[Source, Matches]] = []
+    sizes: list[Sequence[tuple[int, int]]] = []
     listed: list[IntArray] = []
     offset = 0
     for source, matches in parts:
-        pairs, positions = _pairs_of(source, matches, problems)
+        pairs, positions, stated = _pairs_of(source, matches, problems, warnings)
+        sizes.append(stated)
         listed.append(positions + offset)
         offset += len(matches)
         chosen.append((source, matches.only(positions.tolist())))
@@ -97,10 +98,18 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
     result = columns.result(verify)
     turned = _count_turned(chosen, result.orientation, where)
     start = 0
-    for source, kept in chosen:
-        mixed = _find_mixed_depths(source, kept, result.ir_bits[start : start + len(kept)])
-        problems += [problem for _, problem in mixed]
-        bad |= {start + position for position, _ in mixed}
+    for (source, kept), stated in zip(chosen, sizes, strict=True):
+        rows = slice(start, start + len(kept))
+        wrong = _find_mixed_depths(source, kept, result.ir_bits[rows])
+        if stated:
+            usable = kept.has(source.frame) & ~np.isin(np.arange(rows.start, rows.stop), [*bad])
+            column = 0 if source.frame == "rgb" else 1
+            actual_hw = (result.rgb_hw[rows], result.ir_hw[rows])
+            unlike, scaled = compare_sizes(source, kept.keys, stated, actual_hw, usable, result.orientation[rows, column])
+            wrong += unlike
+            warnings |= {warning.text: warning for warning in scaled}
+        problems += [problem for _, problem in wrong]
+        bad |= {start + position for position, _ in wrong}
         start += len(kept)
     good = np.array([i for i in range(start) if i not in bad], np.int64)
     found = [*turned, *warnings.values()]
@@ -110,24 +119,28 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
     return Scan(chosen, np.concatenate(listed), result, good, problems, found)
 
 
-def _pairs_of(source: Source, matches: Matches, problems: list[Problem]) -> tuple[list[_Pair], IntArray]:
-    """Return a source's pairs with the labels from its COCO file, and their positions among all that match."""
+def _pairs_of(
+    source: Source, matches: Matches, problems: list[Problem], warnings: dict[str, Problem]
+) -> tuple[list[_Pair], IntArray, Sequence[tuple[int, int]]]:
+    """Return a source's pairs with their labels, their positions among all that match, and sizes by its COCO file."""
     problems += matches.problems
+    warnings |= {warning.text: warning for warning in matches.warnings}
     positions = np.arange(len(matches))
     labels: list[LabelFile | None] = [None] * len(matches)
-    stated: list[tuple[int, int] | None] = [None] * len(matches)
+    stated: Sequence[tuple[int, int]] = ()
     if source.coco is not None:
         coco = read_coco(source.coco, source, matches)
         problems += coco.problems
         positions = np.array(coco.positions, np.int64)
-        labels, stated = list(coco.labels), list(coco.sizes_hw)
+        warnings |= {warning.text: warning for warning in coco.warnings}
+        labels, stated = list(coco.labels), coco.sizes_hw
     root = source.root
     pairs = []
-    for i, label, size_hw in zip(positions.tolist(), labels, stated, strict=True):
+    for i, label in zip(positions.tolist(), labels, strict=True):
         names = (matches.rgb[i], matches.ir[i], matches.labels[i] if source.coco is None else "")
         rgb, ir, file = (root / name if name else None for name in names)
-        pairs.append(_Pair(matches.keys[i], rgb, ir, file, label, size_hw))
-    return pairs, positions
+        pairs.append(_Pair(matches.keys[i], rgb, ir, file, label))
+    return pairs, positions, stated
 
 
 def _scan_pairs(
@@ -173,7 +186,6 @@ def _scan_pair(source: Source, pair: _Pair, verify: bool) -> ScannedPair:
         label.problems += [
             Problem(kind, pair.key, f"{pair.key}: {text}") for kind, text in _find_mismatches(source, rgb, ir)
         ]
-        _check_stated_size(source, pair, rgb, ir, label)
     _map_classes(source, label)
     return ScannedPair(rgb, ir, label)
 
@@ -205,33 +217,7 @@ def _fits_when_turned(source: Source, size_hw: tuple[int, int], info: ImageInfo)
     """Return what to do if an image has a size only when its orientation is read the other way; else an empty text."""
     if info.orientation < 5 or size_hw != info[1::-1]:
         return ""
-    now, other = ("upright", "ignore") if source.orientation == "apply" else ("as stored", "apply")
-    return (
-        f"an image that is stored turned (EXIF orientation {info.orientation}) is read {now}: set orientation: {other}"
-    )
-
-
-def _check_stated_size(source: Source, pair: _Pair, rgb: ImageInfo, ir: ImageInfo, label: LabelFile) -> None:
-    """Compare the frame with the size that a COCO file states, which its boxes are relative to."""
-    frame, other = (rgb, ir) if source.frame == "rgb" else (ir, rgb)
-    if pair.stated_hw is None or pair.stated_hw == frame[:2] or _lacks_frame(source, pair):
-        return
-    height, width = pair.stated_hw
-    difference = f"{pair.key}: {source.coco} says {width}x{height}, but the frame is {frame.width}x{frame.height}"
-    if advice := _fits_when_turned(source, pair.stated_hw, frame):
-        label.problems.append(Problem("coco", pair.key, f"{difference}; {advice}"))
-    elif pair.stated_hw == other[:2]:
-        other_frame = "ir" if source.frame == "rgb" else "rgb"
-        label.problems.append(
-            Problem("coco", pair.key, f"{difference}; it is the size of the other image: set frame: {other_frame}")
-        )
-    elif (width > height) != (frame.width > frame.height):
-        text = f"{difference}; labelled on rotated images? Rotate the boxes, or store the images as labelled"
-        label.problems.append(Problem("coco", pair.key, text))
-    else:
-        text = f"{source.coco} gives other sizes than the images have, such as {width}x{height} for "
-        text += f"{frame.width}x{frame.height}; its boxes are scaled"
-        label.warnings.append(Problem("coco", pair.key, text))
+    return turn_advice(source, info.orientation)
 
 
 def _map_classes(source: Source, label: LabelFile) -> None:

@@ -84,3 +84,52 @@ def test_names__with_its_own_folders_are_the_pair(tmp_path: Path, name: str) -> 
     write_pair(tmp_path, "train", "0001", random_pair(0))
     write_coco(tmp_path / "gt.json", {1: name})
     assert len(pairs_of(write_descriptor(tmp_path, {"train": {"rgb": "rgb", "ir": "ir", "coco": "gt.json"}}))) == 1
+
+
+@pytest.mark.parametrize("folder", ["@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN", ".thumbnails", "thumbnails"])
+@pytest.mark.parametrize("form", ["folders", "list"])
+def test_service_folders__hold_no_pairs(
+    tmp_path: Path, folder: str, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_pairs(tmp_path, 2, 0)
+    (tmp_path / "train.txt").write_text("train_000\ntrain_001\n")
+    for kind in ("rgb", "ir"):
+        shutil.copytree(tmp_path / kind / "train", tmp_path / "copy" / kind)
+        shutil.copytree(tmp_path / "copy" / kind, tmp_path / kind / "train" / "seq" / folder)
+    (tmp_path / "rgb" / "train" / "._train_000.png").touch()
+    more = {"list": "train.txt"} if form == "list" else {}
+    pairs = pairs_of(write_descriptor(tmp_path, {"train": folders(**more)}))
+    assert [record.key for record in pairs.records] == ["train_000", "train_001"]
+    is_told = f"2 service folders, which hold no data, are not read, such as ir/train/seq/{folder}" in caplog.text
+    assert is_told == (not folder.startswith("."))
+
+
+def test_labels_of_another_format__are_refused_where_there_is_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    descriptor = make_pairs(tmp_path, 3, 0)
+    folder = tmp_path / "labels" / "train"
+    for name in ("train_001.xml", "train_002.json", "lonely.xml"):
+        (folder / name).write_text("<annotation/>")
+    assert len(pairs_of(descriptor)) == 3
+    text = "3 files beside the .txt labels are not read, such as labels/train/lonely.xml, labels/train/train_001.xml"
+    assert text in caplog.text
+    for stem in ("train_000", "train_001", "train_002"):
+        (folder / f"{stem}.txt").unlink()
+    with pytest.raises(DataError, match="2 problems") as caught:
+        pairs_of(descriptor)
+    assert "labels/train/train_001.xml: not read, and there is no .txt; convert it" in str(caught.value)
+    assert "labels/train/train_002.json: not read" in str(caught.value)
+
+
+def test_names__of_a_file_for_all_splits_are_of_one_split_alone(tmp_path: Path) -> None:
+    for index, folder in enumerate(("set00", "set01")):
+        write_pair(tmp_path, "train", f"{folder}/0001", random_pair(index))
+    (tmp_path / "train.txt").write_text("set00/0001\n")
+    source = {"rgb": "rgb/train", "ir": "ir/train", "coco": "gt.json", "list": "train.txt"}
+    descriptor = write_descriptor(tmp_path, {"train": source})
+    write_coco(tmp_path / "gt.json", {1: "set00/0001.png", 2: "set01/0001.png"})
+    assert pairs_of(descriptor).num_boxes == 1
+    write_coco(tmp_path / "gt.json", {1: "0001.png"})  # of set00, which is listed, or of set01?
+    with pytest.raises(DataError, match=r"images\[0\]: 0001\.png: matches no pair, or more than one"):
+        pairs_of(descriptor)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import zlib
 from collections.abc import Callable
@@ -144,6 +145,56 @@ def test_coco__of_turned_images_is_refused_and_of_scaled_ones_reported(
     write_coco(tmp_path / "gt.json", {1: "0001.png"}, size_hw=(128, 192))
     assert len(pairs_of(descriptor)) == 1
     assert "its boxes are scaled" in caplog.text
+
+
+SIZES: dict[str, tuple[list[tuple[int, int]], list[tuple[int, int]], str]] = {
+    "another shape": ([(64, 96)], [(96, 128)], "says 128x96, but the frame is 96x64; no scaling turns one into"),
+    "same side": ([(64, 96)], [(72, 96)], "says 96x72, but the frame is 96x64; no scaling turns one into"),
+    "exchanged": ([(32, 48), (64, 96)], [(64, 96), (32, 48)], "2 problems.*off by other factors for other images"),
+}
+
+
+@pytest.mark.parametrize(("sizes_hw", "stated_hw", "message"), SIZES.values(), ids=SIZES.keys())
+def test_coco_sizes_of_other_files__are_refused(
+    tmp_path: Path, sizes_hw: list[tuple[int, int]], stated_hw: list[tuple[int, int]], message: str
+) -> None:
+    descriptor = _coco_with_sizes(tmp_path, sizes_hw, stated_hw)
+    with pytest.raises(DataError, match=rf"(?s){message}"):
+        pairs_of(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("sizes_hw", "stated_hw", "num_scaled"),
+    [
+        ([(64, 96), (48, 64)], [(64, 96), (48, 64)], 0),
+        ([(64, 96), (48, 64)], [(128, 192), (96, 128)], 2),
+        ([(64, 96), (63, 96)], [(128, 192), (127, 193)], 2),
+        ([(64, 96), (54, 96)], [(128, 192), (1080, 1920)], 2),
+        ([(64, 96), (48, 64)], [(64, 96), (96, 128)], 1),
+    ],
+    ids=["equal", "one-factor", "rounded", "to-one-side", "some"],
+)
+def test_coco_sizes__that_one_resizing_explains_are_scaled_and_counted(
+    tmp_path: Path,
+    sizes_hw: list[tuple[int, int]],
+    stated_hw: list[tuple[int, int]],
+    num_scaled: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert pairs_of(_coco_with_sizes(tmp_path, sizes_hw, stated_hw)).num_boxes == 2
+    assert (f"gives other sizes than {num_scaled} of 2 images have" in caplog.text) == (num_scaled > 0)
+
+
+def _coco_with_sizes(root: Path, sizes_hw: list[tuple[int, int]], stated_hw: list[tuple[int, int]]) -> Path:
+    """Write pairs of these sizes and a COCO file that states others; return the descriptor."""
+    for number, size_hw in enumerate(sizes_hw):
+        write_pair(root, "train", f"000{number}", random_pair(number, size_hw))
+    write_coco(root / "gt.json", {number: f"000{number}.png" for number in range(len(sizes_hw))})
+    document = json.loads((root / "gt.json").read_text())
+    for image, (height, width) in zip(document["images"], stated_hw, strict=True):
+        image.update(width=width, height=height)
+    (root / "gt.json").write_text(json.dumps(document))
+    return write_descriptor(root, {"train": COCO_SOURCE})
 
 
 def test_coco_sizes_of_the_other_modality__ask_for_its_frame(tmp_path: Path) -> None:

@@ -1,0 +1,38 @@
+"""Report what is in a source's folders and is not read: labels of other formats, and service folders."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from yolofuse.data.descriptor.source import Source
+from yolofuse.data.problems import Problem, ProblemKind, join_names
+
+FOREIGN_SUFFIXES = frozenset({".xml", ".json"})
+"""Of labels in other formats, which labelling tools write among or instead of YOLO text files."""
+
+
+def report_skipped(
+    source: Source, labels: Mapping[str, str], foreign: Mapping[str, str], folders: Collection[str]
+) -> tuple[list[Problem], list[Problem]]:
+    """Return errors and warnings: an error for each pair whose only labels are foreign, a warning for the rest.
+
+    Args:
+        source: The source.
+        labels: Label file of each pair by its key; empty where there is none.
+        foreign: Label files of other formats below the root, by key.
+        folders: Service folders below the root.
+    """
+    lost = [key for key, name in labels.items() if not name and key in foreign]
+    why = "not read, and there is no .txt; convert it, or add an empty .txt"
+    problems = [Problem("foreign-label", key, f"{source.root / foreign[key]}: {why}") for key in lost]
+    beside = [foreign[key] for key in foreign.keys() - lost]
+    warnings: list[Problem] = []
+    found: tuple[tuple[ProblemKind, str, Collection[str]], ...] = (
+        ("foreign-label", "files beside the .txt labels are not read", beside),
+        ("service-folder", "service folders, which hold no data, are not read", folders),
+    )
+    for kind, what, names in found:
+        if names:
+            text = f"{source.where}: {len(names)} {what}, such as {join_names(sorted(names)[:3])}"
+            warnings.append(Problem(kind, source.where, text))
+    return problems, warnings
