@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from yolofuse.config.field_types import (
     AbsolutePath,
+    FolderName,
     ImageSize,
     NonNegative,
     Part,
@@ -108,7 +109,7 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """The training loop."""
 
-    run: str
+    run: FolderName
     """Folder of the run. One that holds a run is refused, never overwritten."""
     recipe: Literal["auto", "finetune", "scratch"] = "auto"
     """Values of the options that are not given: ``finetune`` keeps what the weights know, ``scratch`` is for a new

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolofuse.errors import DataError
+from yolofuse.files import read_regular
 
 PREPARED = "prepared.json"
 MADE_BY = "yolofuse prepare"
@@ -133,7 +134,7 @@ def _may_replace(folder: Path) -> bool:
     if not any(folder.iterdir()):
         return True
     try:
-        made_by = json.loads((folder / PREPARED).read_bytes()).get("made_by")
+        made_by = json.loads(read_regular(folder / PREPARED)).get("made_by")
     except (OSError, ValueError, AttributeError, RecursionError):
         return folder.name.endswith(".partial") and [path.name for path in folder.iterdir()] == [PREPARED]
     return bool(made_by == MADE_BY)

@@ -127,7 +127,7 @@ class LoadedDetector:
 
 def _size_hw(file: Path, modality: Modality, pair_format: PairFormat) -> tuple[int, int]:
     """Return height and width of an image, if it has the depth that the format expects."""
-    if not file.exists():
+    if not file.is_file():  # a pipe would be waited for
         raise DataError(f"{file}: no such file")
     info = inspect_image(file, verify=False)
     is_deep = modality == "ir" and pair_format.bits > 8

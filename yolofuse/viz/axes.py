@@ -6,6 +6,10 @@ matplotlib is imported inside the functions: it takes about a second, which only
 from __future__ import annotations
 
 import io
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+log = logging.getLogger("yolofuse")
+
 BLUE, LIGHT_BLUE, ORANGE, GREEN, PURPLE, BROWN = "#1b5e8c", "#6aaed6", "#e07b39", "#2f9e6e", "#7b4fa3", "#8c564b"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, BROWN)
 """Colours of several lines or bars in one plot, in this order."""
@@ -31,12 +37,35 @@ _SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
 def new_figure(width: float, height: float, dpi: int) -> Figure:
     """Create an empty figure that belongs to no window; width and height are in inches."""
+    _import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib also where MPLBACKEND names a backend that is not installed here, such as a notebook's."""
+    try:
+        import matplotlib
+    except ValueError:
+        backend = os.environ.pop("MPLBACKEND", None)
+        try:
+            import matplotlib  # noqa: F401
+        finally:
+            if backend is not None:
+                os.environ["MPLBACKEND"] = backend
+
+
+@contextmanager
+def drawing(path: Path) -> Iterator[None]:
+    """Turn any error of the block, which draws ``path``, into a warning: nothing depends on an image."""
+    try:
+        yield
+    except Exception as error:  # a font, a backend, a full disk: whatever a library of drawing may raise
+        log.warning("warning: %s: could not be drawn (%s: %s)", path, type(error).__name__, error)
 
 
 def style_axes(axes: Axes, title: str, *, xlabel: str = "", ylabel: str = "", grid: bool = True) -> None:
