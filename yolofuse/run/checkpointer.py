@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from yolofuse.config import load_config
+from yolofuse.config.load import validate_config
 from yolofuse.errors import DamagedError, RunError, WeightsError
 from yolofuse.run.folder import RunFolder, checkpoint_step
 from yolofuse.run.resume_check import difference_of_run
@@ -155,6 +156,18 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path | None, list[str]]:
         log.warning("warning: %s; %s is used instead", "; ".join(problems), chosen.name)
         _link(chosen, folder.last)
     return chosen, problems
+
+
+def restore_config(folder: RunFolder) -> None:
+    """Write a lost ``config.yaml`` again from the newest intact checkpoint, if there is one: each has a copy."""
+    for path in [*folder.checkpoints(), folder.last]:
+        try:
+            config = load_checkpoint(path, needs=("config",))["config"]
+        except WeightsError:  # an older one may be intact
+            continue
+        folder.write_config(validate_config(config, where=str(path)))
+        log.warning("warning: %s: was missing, and is written again from %s", folder.config, path.name)
+        return
 
 
 def _check_checkpoint(folder: RunFolder, path: Path) -> str:

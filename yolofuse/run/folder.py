@@ -78,7 +78,7 @@ class RunFolder:
             raise RunError(f"train.run: {str(self.path)!r} is {shared[str(place)]}; name a folder of the run's own")
         folder = next(path for path in (place, *place.parents) if path.exists())
         if not folder.is_dir():
-            raise RunError(f"train.run: {folder} is a file; name a folder")
+            raise RunError(f"train.run: {self.path}: {folder} is a file; name a folder")
         if folder == place:
             self._refuse_foreign_files(place)
 
