@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 import logging
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -47,16 +48,18 @@ def new_figure(width: float, height: float, dpi: int) -> Figure:
 
 
 def _import_matplotlib() -> None:
-    """Import matplotlib also where MPLBACKEND names a backend that is not installed here, such as a notebook's."""
+    """Import matplotlib also where MPLBACKEND names a backend that it does not know, such as a notebook's."""
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
     try:
         import matplotlib
-    except ValueError:
-        backend = os.environ.pop("MPLBACKEND", None)
-        try:
-            import matplotlib  # noqa: F401
-        finally:
-            if backend is not None:
-                os.environ["MPLBACKEND"] = backend
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with suppress(ValueError):  # it is of no use here, but a notebook draws other figures
+            matplotlib.rcParams["backend"] = backend
 
 
 @contextmanager
