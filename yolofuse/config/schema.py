@@ -110,7 +110,8 @@ class TrainConfig(Section):
     """The training loop."""
 
     run: FolderName
-    """Folder of the run. One that holds a run is refused, never overwritten."""
+    """Folder of the run. One that holds a run, or other files than job scripts and their logs, is refused, never
+    overwritten."""
     recipe: Literal["auto", "finetune", "scratch"] = "auto"
     """Values of the options that are not given: ``finetune`` keeps what the weights know, ``scratch`` is for a new
     head. ``auto``: ``finetune`` if the weights' head scores a class of the data. A run's config.yaml has the values."""

@@ -88,8 +88,8 @@ class RunFolder:
         Raises:
             RunError: If one is a link.
         """
-        for path in sorted(self.path.iterdir()):
-            if path.is_symlink() and path.is_dir():
+        for path in sorted(self.path.rglob("*")):
+            if path.is_symlink() and path.is_dir() and not path.resolve().is_relative_to(self.path.resolve()):
                 raise RunError(
                     f"{path}: a link to {os.path.realpath(path)}, but a run writes into its own folder only; "
                     "replace it by a folder"
