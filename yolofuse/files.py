@@ -30,7 +30,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def open_own(path: Path, flags: int = _READ) -> int:
-    """Open a file that only this package writes, by the ``flags`` of ``os.open``; return its descriptor.
+    """Open a file that only this package writes, by the ``flags`` of ``os.open`` (not O_TRUNC); return its descriptor.
 
     Others may have placed something under its name: nothing is read or written through a link to another file.
 

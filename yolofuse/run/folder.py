@@ -20,7 +20,9 @@ if TYPE_CHECKING:  # ``status`` must start fast
 History = list[dict[str, float | None]]
 
 _CHECKPOINT = re.compile(r"step_(\d{8}|[1-9]\d{8,11})\.pt")  # as RunFolder.checkpoint writes it
-_BEFORE_A_RUN = re.compile(r"\..*|submitted\.yaml|split_batches\.json|.*\.(log|out|err)")
+_BEFORE_A_RUN = re.compile(
+    r"\..*|submitted\.yaml|split_batches\.json|.*\.(log|out|err|sh|sbatch|slurm|pbs|[oe]\d+)|.*(log|stdout|stderr)(\.txt)?"
+)
 """Files that may lie in the folder when its run starts: hidden ones such as the lock, and those of job scripts."""
 _MAX_NAMED = 3
 
@@ -66,16 +68,16 @@ class RunFolder:
         Raises:
             RunError: If a run was started there already, it holds files that are not a run's, or can't be a run's own.
         """
-        if self.config.exists():
-            raise RunError(
-                f"{self.path}: holds a run already; resume it with --resume {self.path}, or choose another train.run: "
-                f"{self._free_name()} is free"
-            )
         place = Path(os.path.realpath(self.path))
         shared = {"/": "the whole file system", os.path.realpath(os.path.expanduser("~")): "your home folder"}  # noqa: PTH111
         shared[os.getcwd()] = "the working directory"  # noqa: PTH109
         if str(place) in shared:
             raise RunError(f"train.run: {str(self.path)!r} is {shared[str(place)]}; name a folder of the run's own")
+        if self.config.exists():
+            raise RunError(
+                f"{self.path}: holds a run already; resume it with --resume {self.path}, or choose another train.run: "
+                f"{self._free_name()} is free"
+            )
         folder = next(path for path in (place, *place.parents) if path.exists())
         if not folder.is_dir():
             raise RunError(f"train.run: {self.path}: {folder} is a file; name a folder")
@@ -112,8 +114,9 @@ class RunFolder:
 
     def _free_name(self) -> Path:
         """Return the folder's name with the next free number: ``mid``, ``mid-2``, ``mid-3``."""
-        stem = re.sub(r"-\d+$", "", self.path.name)
-        names = (self.path.with_name(f"{stem}-{number}") for number in count(2))
+        path = self.path if self.path.name.strip(".") else Path(os.path.realpath(self.path))
+        stem = re.sub(r"-\d+$", "", path.name)
+        names = (path.with_name(f"{stem}-{number}") for number in count(2))
         return next(path for path in names if not path.exists())
 
     def create(self, config: Config) -> None:

@@ -53,7 +53,8 @@ def run_lock(folder: Path) -> Iterator[None]:
             "warning: %s: this file system has no locks (%s); make sure that no second job uses this run", path, error
         )
     try:
-        with os.fdopen(open_own(path, os.O_WRONLY | os.O_TRUNC), "w", encoding="utf-8") as stream:
+        with os.fdopen(open_own(path, os.O_WRONLY), "w", encoding="utf-8") as stream:
+            stream.truncate()
             json.dump(_owner(), stream)
         yield
     finally:

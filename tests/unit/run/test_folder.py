@@ -81,7 +81,18 @@ def test_write_results__blank_where_there_is_no_value(folder: RunFolder) -> None
     "names",
     [
         [],
-        [".lock", "submitted.yaml", "split_batches.json", "slurm-123.out", "logs/job.err", "train-7.log", ".nfs0001"],
+        [
+            ".lock",
+            "submitted.yaml",
+            "split_batches.json",
+            "slurm-123.out",
+            "logs/job.err",
+            "job.o77",
+            "log.txt",
+            "run.sbatch",
+            "train-7.log",
+            ".nfs0001",
+        ],
         ["weights/.step_00000000.pt.0123abcd.part"],
     ],
     ids=["empty", "job-scripts", "killed-before-its-config"],
@@ -115,16 +126,19 @@ def test_check_unused__refuses_a_folder_of_somebody(folder: RunFolder, name: str
     assert not folder.config.exists()
 
 
-@pytest.mark.parametrize("place", [".", "here/..", "~", "/", "file", "file/run"])
+@pytest.mark.parametrize("place", [".", "here/..", "..", "~", "/", "file", "file/run"])
 def test_check_unused__refuses_what_is_no_folder_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
+    (tmp_path / "config.yaml").touch()  # a user's own
     (tmp_path / "file").touch()
     path = Path(place).expanduser()
-    with pytest.raises(RunError, match=r"train\.run: .*(the working directory|home folder|whole file|is a file)"):
+    with pytest.raises(
+        RunError, match=r"train\.run: .*(the working directory|home folder|whole file|is a file)|holds files"
+    ):
         RunFolder(path).check_unused()
 
 
