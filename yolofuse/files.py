@@ -1,15 +1,23 @@
-"""Write files atomically: a reader finds the old content or the new, never a part."""
+"""Open and write files safely: none that is not a regular file, and each written whole or not at all."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from yolofuse.errors import ConfigError
+
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.part")
+_READ = os.O_RDONLY
+_HEAD_BYTES = 1 << 16
 _SERVICE_FOLDERS = frozenset(
     {"@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "__macosx"}
     | {"lost+found", "thumbnails", "thumbs"}
@@ -22,6 +30,101 @@ def is_hidden(name: str) -> bool:
     Such folders hold thumbnails, deleted files and resource forks, under the names of images.
     """
     return name.startswith(".") or name.lower() in _SERVICE_FOLDERS
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file that somebody named, for reading; links are followed, but no pipe or device is waited for.
+
+    Raises:
+        OSError: If it is missing, or leads to no regular file.
+    """
+    return os.fdopen(_open(path, _READ), "rb")
+
+
+def open_own(path: Path, flags: int = _READ) -> int:
+    """Open a file that only this package writes, by the ``flags`` of ``os.open`` (not O_TRUNC); return its descriptor.
+
+    Others may have placed something under its name: nothing is read or written through a link to another file.
+
+    Raises:
+        OSError: If it is missing, a link, a pipe or a device, or has a second name.
+    """
+    descriptor = _open(path, flags | os.O_NOFOLLOW)
+    if os.fstat(descriptor).st_nlink > 1:
+        os.close(descriptor)
+        raise OSError(
+            errno.EMLINK, "no plain file: it has a second name (a hard link); replace it by a copy", str(path)
+        )
+    return descriptor
+
+
+def _open(path: Path, flags: int) -> int:
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno == errno.ELOOP and path.is_symlink():
+            raise OSError(
+                errno.ELOOP, "no plain file but a link, which is not followed; remove it", str(path)
+            ) from None
+        if error.errno == errno.ENXIO:  # a pipe without a reader, or a socket
+            raise OSError(errno.ENXIO, "no plain file; remove it", str(path)) from None
+        raise
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(code, "is a folder" if stat.S_ISDIR(mode) else "no plain file; remove it", str(path))
+    return descriptor
+
+
+def read_regular(path: Path) -> str:
+    """Return the text of a file, which is opened by :func:`open_regular`."""
+    with open_regular(path) as stream:
+        return stream.read().decode()
+
+
+def check_output_folder(folder: Path, marker: str, sign: str) -> None:
+    """Check that a command may write into a folder: it is new, empty, or was written by the same command before.
+
+    Args:
+        folder: Where the command is about to write.
+        marker: Name of the first file that it writes.
+        sign: Text near the start of that file, by which it is recognised.
+
+    Raises:
+        ConfigError: If it is a file, or holds somebody's files.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out: {folder} is a file; name a folder")
+    found = sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.exists() else []
+    if found and not _starts_with(folder / marker, sign):
+        named = ", ".join(found[:3]) + (" ..." if len(found) > 3 else "")
+        raise ConfigError(f"--out: {folder}: holds files of something else ({named}); name another folder")
+
+
+def check_output_file(path: Path, sign: str) -> None:
+    """Check that a command may write a file: it is new, empty, or was written by the same command before.
+
+    Raises:
+        ConfigError: If it is somebody's.
+    """
+    if os.path.lexists(path) and not (path.is_file() and not path.stat().st_size) and not _starts_with(path, sign):
+        raise ConfigError(f"--out: {path}: is a file of something else, which is not overwritten; name another one")
+
+
+def _starts_with(path: Path, sign: str) -> bool:
+    try:
+        with open_regular(path) as stream:
+            return sign.encode() in stream.read(_HEAD_BYTES)
+    except OSError:
+        return False
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Delete what kills during :func:`replacing` have left in a folder."""
+    for path in folder.glob(".*.part"):
+        if _PARTIAL.fullmatch(path.name) and (path.is_file() or path.is_symlink()):
+            path.unlink()
 
 
 @contextmanager

@@ -29,6 +29,12 @@ def _probe(config: Path, out: Path, *arguments: str) -> dict[str, Any]:
     return content
 
 
+def test_probe__leaves_somebodys_folder_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path)
+    assert probe_cli.main(["--cfg", str(config), "--out", str(tmp_path)]) == 2
+    assert "holds files of something else (config.yaml" in capsys.readouterr().err
+
+
 def test_probe__default_is_healthy_and_zeros_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(tmp_path, train={"batch": 4})
     assert probe_cli.main(["--cfg", str(config)]) == 0

@@ -1,13 +1,22 @@
-"""Atomic writes."""
+"""Files that are opened only if they are regular, atomic writes, and whose files may be replaced."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from yolofuse.files import save_json
+from yolofuse.errors import ConfigError
+from yolofuse.files import (
+    check_output_file,
+    check_output_folder,
+    open_own,
+    open_regular,
+    remove_partial_files,
+    save_json,
+)
 
 
 def test_save_json__a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -20,3 +29,90 @@ def test_save_json__a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="folder"):
         save_json(tmp_path / "folder", {})
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["figures.json", "folder"]
+
+
+def _place(folder: Path, kind: str) -> Path:
+    """Put a thing of a kind under a name; a link or a second name leads to ``folder/theirs``."""
+    theirs, path = folder / "theirs", folder / "file"
+    theirs.write_bytes(b"theirs")
+    match kind:
+        case "file":
+            path.write_bytes(b"theirs")
+        case "link":
+            path.symlink_to(theirs)
+        case "dangling":
+            path.symlink_to(folder / "nothing")
+        case "second name":
+            path.hardlink_to(theirs)
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "folder":
+            path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("kind", ["dangling", "pipe", "device", "folder"])
+def test_open_regular__refuses_what_never_ends_and_does_not_wait(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(OSError, match=r"No such file|no plain file|is a folder"):
+        open_regular(_place(tmp_path, kind))
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "second name"])
+def test_open_regular__follows_what_a_user_may_have_linked(tmp_path: Path, kind: str) -> None:
+    with open_regular(_place(tmp_path, kind)) as stream:
+        assert stream.read() == b"theirs"
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY | os.O_CREAT, os.O_RDWR | os.O_APPEND | os.O_CREAT])
+@pytest.mark.parametrize("kind", ["link", "dangling", "second name", "pipe", "device", "folder"])
+def test_open_own__never_leads_to_another_file(tmp_path: Path, kind: str, flags: int) -> None:
+    path = _place(tmp_path, kind)
+    with pytest.raises(OSError, match=r"no plain file|is a folder|Is a directory"):
+        open_own(path, flags)
+    assert (tmp_path / "theirs").read_bytes() == b"theirs"
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "accepted"),
+    [
+        ({}, True),
+        ({".DS_Store": ""}, True),
+        ({"page.html": "<title>Ours", "chart.png": ""}, True),
+        ({"page.html": "<title>Theirs"}, False),
+        ({"chart.png": ""}, False),
+    ],
+    ids=["empty", "hidden", "ours", "same-name", "theirs"],
+)
+def test_check_output_folder__holds_nothing_of_others(tmp_path: Path, files: dict[str, str], accepted: bool) -> None:
+    out = tmp_path / "out"
+    check_output_folder(out, "page.html", "<title>Ours")  # a new one
+    out.mkdir()
+    for name, text in files.items():
+        (out / name).write_text(text)
+    if accepted:
+        check_output_folder(out, "page.html", "<title>Ours")
+        return
+    with pytest.raises(ConfigError, match="holds files of something else"):
+        check_output_folder(out, "page.html", "<title>Ours")
+
+
+def test_check_output_file__is_new_or_empty_or_ours(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    for text in (None, "", "run,interruptions\n"):
+        if text is not None:
+            path.write_text(text)
+        check_output_file(path, "interruptions")
+    path.write_text("my own notes")
+    with pytest.raises(ConfigError, match="not overwritten"):
+        check_output_file(path, "interruptions")
+
+
+def test_remove_partial_files__leaves_those_of_others(tmp_path: Path) -> None:
+    for name in (".step_00000001.pt.0123abcd.part", ".mine.part", "film.part"):
+        (tmp_path / name).touch()
+    (tmp_path / ".folder.0123abcd.part").mkdir()
+    remove_partial_files(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".folder.0123abcd.part", ".mine.part", "film.part"]

@@ -8,8 +8,7 @@ from pathlib import Path
 from yolofuse.check.check import CheckOptions, check_dataset
 from yolofuse.check.report import format_html, format_text
 from yolofuse.data.descriptor.load import load_descriptor
-from yolofuse.errors import ConfigError
-from yolofuse.files import save_text
+from yolofuse.files import check_output_folder, save_text
 
 FINDINGS = 1
 """Exit code for a finding that makes training pointless or its metrics wrong."""
@@ -48,8 +47,8 @@ def run_check(args: argparse.Namespace) -> int:
     """Print the table, write the page, return the exit code."""
     splits = tuple(name.strip() for name in args.splits.split(",") if name.strip()) if args.splits else ()
     options = CheckOptions(splits, args.sample, args.imgsz, args.workers)
-    if args.out is not None and args.out.exists() and not args.out.is_dir():
-        raise ConfigError(f"--out: {args.out} is a file; name a folder")
+    if args.out is not None:
+        check_output_folder(args.out, "check.html", "<title>Check of ")
     report = check_dataset(load_descriptor(args.data, args.root), options)
     print(format_text(report))
     if args.out is not None:

@@ -10,7 +10,7 @@ from yolofuse.cli.common import run_as_module, run_command
 from yolofuse.errors import DataError, plural
 from yolofuse.eval.bootstrap import Difference, compare, shared_classes
 from yolofuse.eval.report import read_predictions
-from yolofuse.files import save_json
+from yolofuse.files import check_output_file, save_json
 from yolofuse.tables import text_table
 
 _FEW_IMAGES = 10
@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None, prog: str = "yolofuse compare") -> int:
         parser.error("--resamples: must be at least 1")
 
     def command() -> None:
+        if args.out is not None:
+            check_output_file(args.out, '"differences":')
         folders = [_folder(path) for path in (args.a, args.b)]
         for folder in folders:
             _warn_if_older(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None, prog: str = "yolofuse init") -> int:
 def _write(folder: Path) -> None:
     source, target = _templates(), folder / "configs"
     files = sorted(file.relative_to(source) for file in source.rglob("*.yaml"))
-    taken = [str(target / file) for file in files if (target / file).exists()]
+    taken = [str(target / file) for file in files if os.path.lexists(target / file)]
     if taken:
         raise ConfigError(listing("these files exist and are not overwritten; name another folder", taken))
     for file in files:

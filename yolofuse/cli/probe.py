@@ -8,7 +8,7 @@ from pathlib import Path
 from yolofuse.cli.common import Parser, run_as_module, run_command
 from yolofuse.config import load_config
 from yolofuse.engine.early_checks import check_early
-from yolofuse.errors import ConfigError
+from yolofuse.files import check_output_folder
 
 _FINDINGS = 1
 
@@ -33,8 +33,7 @@ def main(argv: list[str] | None = None, prog: str = "yolofuse probe") -> int:
     def command() -> None:
         config = load_config(args.cfg, overrides)
         folder = args.out or Path(f"{config.train.run.rstrip('/')}-probe")
-        if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"--out: {folder} is a file; name a folder")
+        check_output_folder(folder, "probe.json", '"verdict":')
         check_early(config)
         from yolofuse.engine.diagnostics.probe_run import probe_run  # loads torch: no error of the config waits for it
 

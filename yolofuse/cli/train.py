@@ -47,7 +47,12 @@ def main(argv: list[str] | None = None, prog: str = "train_dual.py") -> int:
                 f"--resume uses the run's own config; leave out {' '.join(overrides)}, or resume as another run with "
                 "--force"
             )
-        _train(RunFolder(args.resume).load_config(overrides), "always", args.force)
+        folder = RunFolder(args.resume)
+        if not folder.config.exists() and folder.checkpoints():
+            from yolofuse.run.checkpointer import restore_config
+
+            restore_config(folder)
+        _train(folder.load_config(overrides), "always", args.force)
 
     return run_command(command)
 

@@ -14,6 +14,7 @@ from typing import Any
 from yolofuse.cluster.sweep import SUBMITTED_NAME
 from yolofuse.config.load import flat_options, load_config
 from yolofuse.errors import RunError
+from yolofuse.files import read_regular
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.records import LIFECYCLE_EVENTS, TERMINAL_EVENTS, RunStatus, read_events
 from yolofuse.run.status_summary import summarise_run
@@ -121,7 +122,7 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise RunError(f"{path}: larger than {_MAX_BYTES >> 20} MiB, so not a run's")
-        return path.read_text(encoding="utf-8")
+        return read_regular(path)
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from error
 

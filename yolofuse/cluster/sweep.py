@@ -135,8 +135,11 @@ def _wrong_options(runs: Sequence[SweepRun], world: int) -> list[str]:
 def _used_folders(runs: Sequence[SweepRun]) -> list[str]:
     problems = []
     for run in runs:
-        if RunFolder(run.folder).config.exists():
-            problems.append(f"{run.folder}: holds a run already; resume it with --resume, or choose another train.run")
-        elif run.frozen.exists():
+        try:
+            RunFolder(run.folder).check_unused()
+        except RunError as error:
+            problems.append(str(error))
+            continue
+        if run.frozen.exists():
             problems.append(f"{run.folder}: a job was submitted already; if it is not in squeue any more, use --resume")
     return problems

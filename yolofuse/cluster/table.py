@@ -10,6 +10,7 @@ from typing import Any
 
 from yolofuse.cluster.run_results import METRICS, RunResults
 from yolofuse.errors import ConfigError
+from yolofuse.files import check_output_file
 from yolofuse.tables import csv_text, markdown_table
 
 _SEED_OPTIONS = {"train.run", "train.seed", "init.seed"}
@@ -45,14 +46,15 @@ FORMATS: Mapping[str, Callable[[Sequence[Row]], str]] = {".csv": csv_text, ".md"
 
 
 def check_outputs(paths: Sequence[Path]) -> None:
-    """Check that each file's suffix names a format.
+    """Check that each file's suffix names a format, and that it is no file of something else.
 
     Raises:
-        ConfigError: If one does not.
+        ConfigError: If not.
     """
     for path in paths:
         if path.suffix not in FORMATS:
             raise ConfigError(f"{path}: end the name in {' or '.join(FORMATS)}, which names the format")
+        check_output_file(path, "interruptions")  # a column of every table
 
 
 def _differing_options(runs: Sequence[RunResults]) -> list[str]:

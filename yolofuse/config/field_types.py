@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,8 +26,19 @@ def _absolute(value: str) -> str:
     return str(Path(value).expanduser().absolute())
 
 
+def _own_folder(value: str) -> str:
+    if not value.strip():
+        raise ValueError("name a folder of the run's own, such as runs/first")
+    expanded = os.path.expanduser(value)  # noqa: PTH111  Path would also drop a slash at the end
+    if expanded.startswith("~"):
+        raise ValueError(f"no home folder {value.split('/')[0]}")
+    return expanded
+
+
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 """A path, made absolute relative to the working directory."""
+FolderName = Annotated[str, AfterValidator(_own_folder)]
+"""The path of a folder that is written to; ``~`` is the user's home."""
 Moderate = Annotated[float, Field(ge=-1e6, le=1e6), AfterValidator(_finite)]
 NonNegative = Annotated[float, Field(ge=0), AfterValidator(_finite)]
 Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from yolofuse.errors import ConfigError, YolofuseError
+from yolofuse.files import open_regular
 
 MAX_BYTES = 1 << 20
 _MAX_VALUES = 100_000  # with every alias expanded: ten lines can otherwise expand to more than fits in memory
@@ -160,8 +161,8 @@ def read_yaml(path: Path, error: type[YolofuseError] = ConfigError) -> dict[str,
         error: What to raise when it is missing, too large, not YAML, a bomb, or not a mapping.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)  # no more: a device file may not end
+        with open_regular(path) as file:
+            text = file.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
             raise error(f"{path}: larger than 1 MiB; a config or descriptor is smaller")
         content = parse_yaml(text.decode("utf-8"))

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from yolofuse.config.field_types import (
     AbsolutePath,
+    FolderName,
     ImageSize,
     NonNegative,
     Part,
@@ -108,8 +109,9 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """The training loop."""
 
-    run: str
-    """Folder of the run. One that holds a run is refused, never overwritten."""
+    run: FolderName
+    """Folder of the run. One that holds a run, or other files than job scripts and their logs, is refused, never
+    overwritten."""
     recipe: Literal["auto", "finetune", "scratch"] = "auto"
     """Values of the options that are not given: ``finetune`` keeps what the weights know, ``scratch`` is for a new
     head. ``auto``: ``finetune`` if the weights' head scores a class of the data. A run's config.yaml has the values."""

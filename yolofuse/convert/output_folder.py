@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolofuse.errors import DataError
+from yolofuse.files import read_regular
 
 PREPARED = "prepared.json"
 MADE_BY = "yolofuse prepare"
+_WRITTEN = re.compile(r"prepared\.json|meta\.csv|data.*\.yaml|images|imagesIR|(labels|annotations).*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,10 @@ def check_output(out: Path, originals: Sequence[Path]) -> OutputFolder:
             raise DataError(f"--out {path}: the originals lie in it ({original}); name a folder elsewhere")
     if not _may_replace(path):
         raise DataError(f"--out {path}: holds files, but no {PREPARED} of yolofuse; name another folder")
+    if path.is_dir() and (added := sorted(entry.name for entry in path.iterdir() if not _is_written_here(entry))):
+        raise DataError(
+            f"--out {path}: replacing it would delete {added[0]!r}, which no conversion made; move it elsewhere"
+        )
     for hidden in (folder.partial, folder.old):
         if not _may_replace(hidden):
             raise DataError(f"{hidden}: in the way, and not left by a conversion; move it elsewhere")
@@ -133,10 +140,15 @@ def _may_replace(folder: Path) -> bool:
     if not any(folder.iterdir()):
         return True
     try:
-        made_by = json.loads((folder / PREPARED).read_bytes()).get("made_by")
+        made_by = json.loads(read_regular(folder / PREPARED)).get("made_by")
     except (OSError, ValueError, AttributeError, RecursionError):
         return folder.name.endswith(".partial") and [path.name for path in folder.iterdir()] == [PREPARED]
     return bool(made_by == MADE_BY)
+
+
+def _is_written_here(path: Path) -> bool:
+    """Return whether an entry of a prepared folder has a name that a conversion gives it, or is a hidden file."""
+    return bool(_WRITTEN.fullmatch(path.name)) or (path.name.startswith(".") and not path.is_dir())
 
 
 def _empty(folder: Path) -> None:

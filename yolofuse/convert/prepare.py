@@ -18,7 +18,7 @@ from yolofuse.convert.output_folder import PREPARED, build_folder, check_output,
 from yolofuse.convert.prepared_record import make_record, recorded_options
 from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.convert.writer import ImageMode, LabelFormat, WriteOptions, descriptor_name, expected_files, write_tree
-from yolofuse.files import save_json
+from yolofuse.files import read_regular, save_json
 
 _MAX_WARNED = 5
 _IGNORED = "ignore regions, which YOLO text files can't say (--to coco keeps them)"
@@ -135,9 +135,9 @@ def _count_ignore_regions(source: SourceFolder, pairs: Sequence[KeptPair]) -> No
 def _is_up_to_date(out: Path, files: Sequence[str], record: Mapping[str, Json]) -> bool:
     """Return whether the folder was made of the same source and options, and still has all its files."""
     try:
-        if json.loads((out / PREPARED).read_text(encoding="utf-8")) != record:
+        if json.loads(read_regular(out / PREPARED)) != record:
             return False
-    except (FileNotFoundError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return False
     missing = [name for name in files if not (out / name).is_file()]
     if missing:

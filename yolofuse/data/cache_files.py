@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import BinaryIO
+
+from yolofuse.files import open_own
 
 
 def make_cache_dir(folder: Path) -> None:
@@ -17,9 +18,9 @@ def open_cached(path: Path) -> BinaryIO:
     """Open a cache file for reading.
 
     Raises:
-        OSError: If it is missing, or no regular file: a link, a pipe, a device.
+        OSError: If it is missing, or no regular file with one name: a link, a pipe, a device.
     """
-    return os.fdopen(_require_regular(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), path), "rb")
+    return os.fdopen(open_own(path), "rb")
 
 
 def open_partial(path: Path) -> BinaryIO:
@@ -28,14 +29,4 @@ def open_partial(path: Path) -> BinaryIO:
     Raises:
         OSError: If its name is that of a link, a pipe or a device, whose target is not overwritten.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
-    return os.fdopen(_require_regular(descriptor, path), "r+b")
-
-
-def _require_regular(descriptor: int, path: Path) -> int:
-    """Return the descriptor of a regular file with one name; close any other and refuse it."""
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # a hard link may share somebody's own file
-        os.close(descriptor)
-        raise OSError(f"{path} is no plain file; remove it")
-    return descriptor
+    return os.fdopen(open_own(path, os.O_RDWR | os.O_CREAT), "r+b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 from yolofuse.base_models import resolve_base
@@ -10,6 +11,7 @@ from yolofuse.config.field_types import part_name, part_options
 from yolofuse.config.parts import check_name
 from yolofuse.data.augment.extra import AUGMENTATIONS
 from yolofuse.data.descriptor.load import configured_descriptor
+from yolofuse.data.descriptor.source import DatasetDescriptor
 from yolofuse.engine.loggers import check_loggers
 from yolofuse.engine.loss_terms import LOSS_TERMS
 from yolofuse.errors import ConfigError, WeightsError
@@ -21,7 +23,7 @@ def check_early(config: Config) -> None:
     """Check a config's names, and that its files are there, before a run is started.
 
     Raises:
-        ConfigError: As of :func:`check_names`.
+        ConfigError: As of :func:`check_names`, or if the run's folder lies among the images.
         DataError: If the descriptor is wrong, or names folders that are not there.
         WeightsError: As of :func:`check_weights`.
     """
@@ -31,7 +33,15 @@ def check_early(config: Config) -> None:
 
         check_fusion(config.model)
     check_weights(config)
-    configured_descriptor(config.data)
+    _check_place(config.run_dir.absolute(), configured_descriptor(config.data))
+
+
+def _check_place(run: Path, descriptor: DatasetDescriptor) -> None:
+    """Refuse a run's folder inside a folder of images, among which the run's own would be counted."""
+    for source in chain.from_iterable(descriptor.splits.values()):
+        inside = [folder for folder in (source.rgb, source.ir, source.labels) if folder and run.is_relative_to(folder)]
+        if inside:
+            raise ConfigError(f"train.run: {run} lies in {inside[0]}, a folder of the data set; name one elsewhere")
 
 
 def check_names(config: Config) -> None:

@@ -20,15 +20,17 @@ from yolofuse.engine.dataloaders import load_split, windows_in
 from yolofuse.engine.evaluate_split import Evaluation, evaluate_split
 from yolofuse.engine.loaded_detector import LoadedDetector, load_detector
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
-from yolofuse.errors import DataError
+from yolofuse.errors import DataError, RunError
 from yolofuse.eval.coco_backends import backend_version
 from yolofuse.eval.extra_metrics import METRICS
 from yolofuse.eval.limits import score_limits
-from yolofuse.eval.operating_point import ALL, operating_points
+from yolofuse.eval.operating_point import ALL, OperatingPoints, operating_points
 from yolofuse.eval.provenance import environment
-from yolofuse.eval.report import EvalReport, Scalar, format_table, write_report
+from yolofuse.eval.report import REPORT_NAME, SIGN, EvalReport, Scalar, format_table, write_report
+from yolofuse.files import check_output_folder
 from yolofuse.run.folder import RunFolder
 from yolofuse.spacing import evenly_spaced
+from yolofuse.viz.axes import drawing
 from yolofuse.viz.evaluation import save_evaluation_plot
 from yolofuse.viz.pairs import PairView, save_prediction_image
 from yolofuse.weights import file_sha256
@@ -62,7 +64,9 @@ def evaluate_start(config: Config, *, split: str | None = None, out: Path | None
         out: Folder of the report; by default ``RUN-untrained/eval-SPLIT`` beside the run's folder.
     """
     split = split or config.data.val_split
+    folder = out or Path(f"{config.run_dir}-untrained") / f"eval-{split}"
     with join_ranks(config.train.device) as ranks:
+        _check_output(ranks, folder, out)
         train_pairs = load_split(config, config.data.train_split, ranks)
         pairs = load_split(config, split, ranks, train_pairs.ir_windows)
         start = build_start(with_fitted_anchors(config, train_pairs), train_pairs.names)
@@ -76,7 +80,6 @@ def evaluate_start(config: Config, *, split: str | None = None, out: Path | None
             {"epoch": 0, "data_hash": train_pairs.fingerprint},
             train_pairs.formats,
         )
-        folder = out or Path(f"{config.run_dir}-untrained") / f"eval-{split}"
         return _evaluate(loaded, pairs, Path(source) if source else None, "as given", split, folder, ranks)
 
 
@@ -94,15 +97,27 @@ def evaluate_checkpoint(
     loaded = load_detector(weights, overrides)
     config = loaded.config
     split = split or config.data.val_split
+    folder = out or _report_folder(weights, split, loaded)
     with join_ranks(config.train.device) as ranks:
+        _check_output(ranks, folder, out)
         pairs = load_split(config, split, ranks, _windows(loaded))
         if pairs.names != loaded.names:
             raise DataError(
                 f"{config.data.descriptor}: its classes are {', '.join(pairs.names)}, but {weights} knows "
                 f"{', '.join(loaded.names)}; give both the same names in the same order"
             )
-        folder = out or _report_folder(weights, split, loaded)
         return _evaluate(loaded, pairs, weights, _config_name(weights), split, folder, ranks)
+
+
+def _check_output(ranks: Ranks, folder: Path, given: Path | None) -> None:
+    """Check before minutes of evaluation that the folder holds nothing else than a report, and stays in its run."""
+
+    def check() -> None:
+        if given is None and folder.is_symlink():  # in a run that somebody sent
+            raise RunError(f"{folder}: a link out of the run; remove it, or name a folder with --out")
+        check_output_folder(folder, REPORT_NAME, SIGN)
+
+    ranks.run_on_main(check)
 
 
 def _evaluate(
@@ -135,19 +150,33 @@ def _evaluate(
         extra={name: float(METRICS[name](*coco)) for name in loaded.config.val.metrics},
         limits=score_limits(pairs, loaded.config.val.max_det),
     )
-    write_report(folder, report, evaluation.ground_truth, evaluation.predictions)
+    log.info("%s\n", format_table(report))
+    try:
+        write_report(folder, report, evaluation.ground_truth, evaluation.predictions)
+    except OSError as error:
+        raise RunError(
+            f"{folder}: the report cannot be written ({error.strerror}); its metrics are printed above; write it "
+            "elsewhere with --out FOLDER"
+        ) from error
+    _draw(pairs, evaluation, points, folder)
+    log.info("report in %s", folder)
+    return EvalOutcome(report, evaluation)
+
+
+def _draw(pairs: PairSet, evaluation: Evaluation, points: OperatingPoints, folder: Path) -> None:
+    """Draw the curves, and some pairs with what was found in them."""
     confidence = points.best[ALL].confidence if ALL in points.best else 0.0
     title = f"what was found, from score {confidence:.3f} on"
-    save_evaluation_plot(points.curves, points.confusion, points.names, title, folder / "curves.png")
+    with drawing(folder / "curves.png"):
+        save_evaluation_plot(points.curves, points.confusion, points.names, title, folder / "curves.png")
     drawn = evenly_spaced(len(pairs), _DRAWN)
-    save_prediction_image(
-        [view_pair(pairs, i) for i in drawn],
-        [evaluation.detections[i] for i in drawn],
-        pairs.names,
-        folder / "predictions.jpg",
-    )
-    log.info("%s\n\nreport in %s", format_table(report), folder)
-    return EvalOutcome(report, evaluation)
+    with drawing(folder / "predictions.jpg"):
+        save_prediction_image(
+            [view_pair(pairs, i) for i in drawn],
+            [evaluation.detections[i] for i in drawn],
+            pairs.names,
+            folder / "predictions.jpg",
+        )
 
 
 def view_pair(pairs: PairSet, index: int) -> PairView:

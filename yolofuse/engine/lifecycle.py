@@ -25,7 +25,8 @@ from yolofuse.engine.preemption import StopRequest, stop_requests
 from yolofuse.engine.step import new_scaler, new_step_state
 from yolofuse.engine.watchdog import Watchdog
 from yolofuse.errors import RunError, RunStopped, YolofuseError, listing
-from yolofuse.files import save_json
+from yolofuse.files import remove_partial_files, save_json
+from yolofuse.run.best_weights import restore_best
 from yolofuse.run.checkpointer import AsyncCheckpointer, newest_checkpoint
 from yolofuse.run.events import append_event, describe_last_exit
 from yolofuse.run.folder import RunFolder
@@ -142,13 +143,17 @@ def _resume(
     last_exit = describe_last_exit(folder.path) if ranks.is_main else {}
     scaler = new_scaler(context)
     state = TrainState() if content is None or path is None else restore_context(context, scaler, path, content)
+    best = ranks.run_on_main(lambda: restore_best(folder, state))
+    if best is not None:
+        problems = [*problems, f"{folder.best.name} was lost"]
+        state.best_ap, state.best_epoch = best
     run = _assemble(folder, context, state, scaler, stop, stack)
     _report_resume(run, last_exit, problems, changes)
     if changes:  # so that config.yaml and the checkpoint describe the run as it is from now on
         ranks.run_on_main(lambda: folder.write_config(context.config))
-        if content is not None:
-            run.save()
-            ranks.run_on_main(run.checkpointer.flush)
+    if content is not None and (changes or best):
+        run.save()
+        ranks.run_on_main(run.checkpointer.flush)
     ranks.barrier()  # rank 0 reads every rank's stacks before their watchdogs overwrite them
     if content is None:
         _write_initial_artifacts(run)
@@ -159,8 +164,9 @@ def _acquire_run_folder(folder: RunFolder, stack: ExitStack) -> None:
     """Lock a run's folder, and remove what a kill during a write has left."""
     if folder.path.is_dir():
         stack.enter_context(run_lock(folder.path))
-        for part in [*folder.path.glob(".*.part"), *folder.last.parent.glob(".*.part")]:
-            part.unlink()
+        folder.refuse_linked_folders()
+        for parent in (folder.path, folder.last.parent):
+            remove_partial_files(parent)
 
 
 def restore_context(

@@ -130,7 +130,7 @@ class LoadedDetector:
 
 def _size_hw(file: Path, modality: Modality, pair_format: PairFormat) -> tuple[int, int]:
     """Return height and width of an image, if it has the depth that the format expects."""
-    if not file.exists():
+    if not file.is_file():  # a pipe would be waited for
         raise DataError(f"{file}: no such file")
     if pair_format.stacked:
         info = inspect_stacked(file)

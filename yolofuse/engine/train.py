@@ -24,8 +24,10 @@ from yolofuse.engine.optim import freeze_batchnorm_statistics
 from yolofuse.engine.recover import end_job_out_of_memory, recover
 from yolofuse.engine.step import rescale, train_step
 from yolofuse.errors import RunError
+from yolofuse.run.best_weights import require_best
 from yolofuse.run.train_state import LossMeter, mean_sums
 from yolofuse.tables import format_duration
+from yolofuse.viz.axes import drawing
 from yolofuse.viz.curves import save_curves
 
 log = logging.getLogger("yolofuse")
@@ -260,7 +262,9 @@ def _finish(run: ActiveRun) -> None:
         run.checkpointer.flush()
         if state.epoch < config.epochs:
             log.info("stopped: AP has not risen for %d epochs", config.patience)
-        save_curves(state.history, folder.curves)
+        require_best(folder, state)
+        with drawing(folder.curves):
+            save_curves(state.history, folder.curves)
         write_marker(run, folder.finished)
         run.write_status("finished")
         run.log_event("finished")

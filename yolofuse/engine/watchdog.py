@@ -35,7 +35,10 @@ class Watchdog:
     def watching(self) -> Iterator[Watchdog]:
         """Watch as long as the block lasts."""
         if self._patience:
-            self._file = self._path.open("w", encoding="utf-8")
+            self._path.unlink(
+                missing_ok=True
+            )  # never written through: it may be a link, in a folder that somebody sent
+            self._file = self._path.open("x", encoding="utf-8")
         try:
             self._arm(_FIRST * self._patience)
             yield self

@@ -12,12 +12,15 @@ from yolofuse.errors import DataError, plural
 from yolofuse.eval.coco import METRICS, CocoJson, CocoResult
 from yolofuse.eval.limits import MAX_COUNTED
 from yolofuse.eval.operating_point import ALL, OperatingPoints
-from yolofuse.files import save_json, save_text
+from yolofuse.files import read_regular, save_json, save_text
 from yolofuse.tables import markdown_table, text_table
 from yolofuse.types import Modality
 
 Scalar = str | int | float | bool | None
 
+REPORT_NAME = "report.json"
+SIGN = '"AP":'
+"""Text by which a report is recognised."""
 _DIGITS = 4
 _UNDEFINED = "-"
 _SLICE_METRICS = ("AP", "AP50", "AP75", "AR100")
@@ -54,14 +57,14 @@ class EvalReport:
 def write_report(
     folder: Path, report: EvalReport, ground_truth: CocoJson, predictions: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Write ground_truth.json, predictions.json, report.json and report.md into ``folder``.
+    """Write report.json, report.md, ground_truth.json and predictions.json into ``folder``.
 
-    The first two are plain COCO files: cocoapi alone, run on them, reproduces every digit of the report.
+    The last two are plain COCO files: cocoapi alone, run on them, reproduces every digit of the report.
     """
+    save_json(folder / REPORT_NAME, report.as_json(), indent=2)  # first: it marks the folder as ours
+    save_text(folder / "report.md", format_markdown(report))
     save_json(folder / "ground_truth.json", ground_truth)
     save_json(folder / "predictions.json", list(predictions))
-    save_json(folder / "report.json", report.as_json(), indent=2)
-    save_text(folder / "report.md", format_markdown(report))
 
 
 def read_predictions(folder: Path) -> tuple[CocoJson, list[dict[str, Any]]]:
@@ -72,8 +75,7 @@ def read_predictions(folder: Path) -> tuple[CocoJson, list[dict[str, Any]]]:
     """
     try:
         truth, predictions = (
-            json.loads((folder / name).read_text(encoding="utf-8"))
-            for name in ("ground_truth.json", "predictions.json")
+            json.loads(read_regular(folder / name)) for name in ("ground_truth.json", "predictions.json")
         )
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}: cannot read the evaluation ({error}); write it again with val_dual.py") from error

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolofuse.errors import DamagedError, RunError
-from yolofuse.run.folder import RunFolder
-from yolofuse.weights import save_checkpoint, verify_checksum
+from yolofuse.config import load_config
+from yolofuse.config.load import validate_config
+from yolofuse.errors import DamagedError, RunError, WeightsError
+from yolofuse.run.folder import RunFolder, checkpoint_step
+from yolofuse.run.resume_check import difference_of_run
+from yolofuse.weights import has_checksum, load_checkpoint, save_checkpoint, verify_checksum
 
 log = logging.getLogger("yolofuse")
 
@@ -102,7 +105,10 @@ class AsyncCheckpointer:
         path = self._folder.checkpoint(step)
         save_checkpoint(path, content)
         _link(path, self._folder.last)
-        for old in self._folder.checkpoints()[self._keep :]:
+        earlier = [
+            old for old in self._folder.checkpoints() if (checkpoint_step(old) or 0) < step and has_checksum(old)
+        ]
+        for old in earlier[self._keep - 1 :]:  # those of later steps, and what has no checksum, are not of this run
             old.unlink()
 
 
@@ -115,37 +121,83 @@ def snapshot(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def newest_checkpoint(folder: RunFolder) -> tuple[Path | None, list[str]]:
-    """Find a run's newest intact checkpoint and describe the damaged newer ones; None if there is none yet.
+    """Find a run's newest checkpoint that can be used and describe the newer ones; None if there is none yet.
 
-    Damaged checkpoints are renamed to ``*.damaged``, so that they are neither tried again nor lost. For rank 0 only.
+    Damaged checkpoints are renamed to ``*.damaged`` and those of other runs to ``*.other-run``, so that they are
+    neither tried again nor lost; one that cannot be read keeps its name. For rank 0 only.
 
     Raises:
-        DamagedError: If there are checkpoints, but none is intact.
+        DamagedError: If there are checkpoints, or best weights, but no checkpoint can be used.
     """
     problems: list[str] = []
+    others: list[tuple[Path, str]] = []
+    chosen: Path | None = None
     for path in [*folder.checkpoints(), folder.last]:
-        if not path.exists():
-            continue
         try:
-            unsealed = path == folder.last and zipfile.is_zipfile(path)  # older versions wrote it without checksum
-            if not verify_checksum(path) and not unsealed:
-                raise DamagedError(f"{path}: damaged: its end is missing")
+            if not os.path.lexists(path):
+                continue
+            difference = _check_checkpoint(folder, path)
         except DamagedError as error:
-            damaged = path.with_name(f"{path.name}.damaged")
-            path.replace(damaged)
-            problems.append(f"{error} (kept as {damaged.name})")
+            problems.append(f"{error} (kept as {_set_aside(path, 'damaged')})")
+        except WeightsError as error:
+            problems.append(str(error))
+        else:
+            if not difference:
+                chosen = path
+                break
+            others.append((path, difference))
+    if chosen is None and others:  # the run's own config was changed, which is for check_resumable to report
+        chosen = others.pop(0)[0]
+        others = []
+    problems += [f"{path}: of another run: {why} (kept as {_set_aside(path, 'other-run')})" for path, why in others]
+    if chosen is None:
+        _refuse_to_start_again(folder, problems)
+    elif problems:
+        log.warning("warning: %s; %s is used instead", "; ".join(problems), chosen.name)
+        _link(chosen, folder.last)
+    return chosen, problems
+
+
+def restore_config(folder: RunFolder) -> None:
+    """Write a lost ``config.yaml`` again from the newest intact checkpoint, if there is one: each has a copy."""
+    for path in [*folder.checkpoints(), folder.last]:
+        try:
+            config = load_checkpoint(path, needs=("config",))["config"]
+        except WeightsError:  # an older one may be intact
             continue
-        if problems:
-            log.warning("warning: %s; %s is used instead", "; ".join(problems), path.name)
-            _link(path, folder.last)
-        return path, problems
-    lost = sorted(path.name for path in folder.last.parent.glob("*.pt.damaged"))
-    if problems or lost:
+        folder.write_config(validate_config(config, where=str(path)))
+        log.warning("warning: %s: was missing, and is written again from %s", folder.config, path.name)
+        return
+
+
+def _check_checkpoint(folder: RunFolder, path: Path) -> str:
+    """Check that a checkpoint is intact; return how its config differs if another run has saved it, else "".
+
+    Raises:
+        DamagedError: If it is damaged.
+        WeightsError: If it cannot be read.
+    """
+    if not verify_checksum(path) and not (path == folder.last and zipfile.is_zipfile(path)):
+        raise DamagedError(f"{path}: damaged: its end is missing")  # only older versions wrote last.pt without checksum
+    if not folder.config.is_file():
+        return ""
+    config = load_checkpoint(path).get("config")
+    return "" if config is None else difference_of_run(config, load_config(folder.config), folder.path)
+
+
+def _set_aside(path: Path, why: str) -> str:
+    """Rename a file, so that it is neither used nor lost; return its new name."""
+    return path.replace(path.with_name(f"{path.name}.{why}")).name
+
+
+def _refuse_to_start_again(folder: RunFolder, problems: Sequence[str]) -> None:
+    """Refuse to train a run from its start over what is left of its weights."""
+    left = sorted(path.name for path in folder.last.parent.glob("*.pt*") if path.suffix in {".pt", ".damaged"})
+    if problems or left:
         raise DamagedError(
-            f"{folder.path}: no checkpoint of the run is intact: {'; '.join(problems or lost)}; start a new run, or "
-            "delete the *.damaged files to train this one from its start"
+            f"{folder.path}: no checkpoint of the run is intact: {'; '.join(problems or left)}; start a new run, or "
+            "move what is in its weights folder elsewhere to train this one from its start"
         )
-    return None, []
 
 
 def _link(path: Path, name: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from yolofuse.errors import RunError
+from yolofuse.files import open_own
 from yolofuse.run.records import (
     EVENTS_NAME,
     LIFECYCLE_EVENTS,
@@ -73,7 +74,7 @@ def describe_last_exit(folder: Path) -> dict[str, Any]:
 
 
 def _append_line(path: Path, line: bytes) -> None:
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    handle = open_own(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         size = os.fstat(handle).st_size
         if size and os.pread(handle, 1, size - 1) != b"\n":

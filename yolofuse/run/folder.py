@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolofuse.errors import RunError
-from yolofuse.files import save_json, save_text
+from yolofuse.files import read_regular, save_json, save_text
 from yolofuse.tables import csv_text
 
 if TYPE_CHECKING:  # ``status`` must start fast
@@ -18,7 +19,12 @@ if TYPE_CHECKING:  # ``status`` must start fast
 
 History = list[dict[str, float | None]]
 
-_CHECKPOINT = re.compile(r"step_(\d{1,12})\.pt")
+_CHECKPOINT = re.compile(r"step_(\d{8}|[1-9]\d{8,11})\.pt")  # as RunFolder.checkpoint writes it
+_BEFORE_A_RUN = re.compile(
+    r"\..*|submitted\.yaml|split_batches\.json|.*\.(log|out|err|sh|sbatch|slurm|pbs|[oe]\d+)|.*(log|stdout|stderr)(\.txt)?"
+)
+"""Files that may lie in the folder when its run starts: hidden ones such as the lock, and those of job scripts."""
+_MAX_NAMED = 3
 
 
 def checkpoint_step(path: Path) -> int | None:
@@ -57,21 +63,60 @@ class RunFolder:
         return self.path / f"stacks-rank{rank}.txt"
 
     def check_unused(self) -> None:
-        """Check that the folder holds no run yet, before minutes are spent on checking data.
+        """Check that a run may be started in the folder, before minutes are spent on checking data.
 
         Raises:
-            RunError: If a run was started there already.
+            RunError: If a run was started there already, it holds files that are not a run's, or can't be a run's own.
         """
+        place = Path(os.path.realpath(self.path))
+        shared = {"/": "the whole file system", os.path.realpath(os.path.expanduser("~")): "your home folder"}  # noqa: PTH111
+        shared[os.getcwd()] = "the working directory"  # noqa: PTH109
+        if str(place) in shared:
+            raise RunError(f"train.run: {str(self.path)!r} is {shared[str(place)]}; name a folder of the run's own")
         if self.config.exists():
             raise RunError(
                 f"{self.path}: holds a run already; resume it with --resume {self.path}, or choose another train.run: "
                 f"{self._free_name()} is free"
             )
+        folder = next(path for path in (place, *place.parents) if path.exists())
+        if not folder.is_dir():
+            raise RunError(f"train.run: {self.path}: {folder} is a file; name a folder")
+        if folder == place:
+            self._refuse_foreign_files(place)
+
+    def refuse_linked_folders(self) -> None:
+        """Refuse a run, which somebody else may have sent, one of whose folders leads elsewhere.
+
+        Raises:
+            RunError: If one is a link.
+        """
+        for path in sorted(self.path.rglob("*")):
+            if path.is_symlink() and path.is_dir() and not path.resolve().is_relative_to(self.path.resolve()):
+                raise RunError(
+                    f"{path}: a link to {os.path.realpath(path)}, but a run writes into its own folder only; "
+                    "replace it by a folder"
+                )
+
+    def _refuse_foreign_files(self, place: Path) -> None:
+        """Refuse a folder that is not marked as a run's by its config, and that holds other files than job scripts'."""
+        if not os.access(place, os.R_OK | os.X_OK):
+            raise RunError(f"train.run: {place}: cannot be listed; check its permissions")
+        files = (path for path in place.rglob("*") if path.is_symlink() or not path.is_dir())
+        foreign = (str(path.relative_to(place)) for path in files if not _BEFORE_A_RUN.fullmatch(path.name))
+        found = list(islice(foreign, _MAX_NAMED + 1))
+        if not found:
+            return
+        advice = f"choose another train.run: {self._free_name()} is free"
+        if self.checkpoints() or self.last.exists():
+            advice = f"put that file back, write it again from a checkpoint by --resume {self.path}, or {advice}"
+        named = ", ".join(sorted(found)[:_MAX_NAMED]) + (" ..." if len(found) > _MAX_NAMED else "")
+        raise RunError(f"{self.path}: holds files ({named}), but no config.yaml that marks it as a run's; {advice}")
 
     def _free_name(self) -> Path:
         """Return the folder's name with the next free number: ``mid``, ``mid-2``, ``mid-3``."""
-        stem = re.sub(r"-\d+$", "", self.path.name)
-        names = (self.path.with_name(f"{stem}-{number}") for number in count(2))
+        path = self.path if self.path.name.strip(".") else Path(os.path.realpath(self.path))
+        stem = re.sub(r"-\d+$", "", path.name)
+        names = (path.with_name(f"{stem}-{number}") for number in count(2))
         return next(path for path in names if not path.exists())
 
     def create(self, config: Config) -> None:
@@ -122,10 +167,10 @@ class RunFolder:
         Raises:
             RunError: If the file that holds the number is damaged.
         """
-        if not self.split_batches.exists():
-            return 1
         try:
-            parts = json.loads(self.split_batches.read_text(encoding="utf-8"))["parts"]
+            parts = json.loads(read_regular(self.split_batches))["parts"]
+        except FileNotFoundError:
+            return 1
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{self.split_batches}: cannot be read ({error}); delete it to start with whole batches"

@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import Timeout, UnixFileLock
 
 from yolofuse.errors import RunError
+from yolofuse.files import open_own
 from yolofuse.run.records import utc_now
 
 log = logging.getLogger("yolofuse")
@@ -30,10 +31,14 @@ def run_lock(folder: Path) -> Iterator[None]:
     On a file system without locks the block runs without one, after a warning.
 
     Raises:
-        RunError: If another process holds it.
+        RunError: If another process holds it, or the file is none of a run.
     """
     path = folder / LOCK_NAME
     lock = _kernel_lock(path)
+    try:  # a folder that somebody sent may have a link or a pipe by that name
+        os.close(open_own(path, os.O_RDWR | os.O_CREAT))
+    except OSError as error:
+        raise RunError(f"{path}: cannot be locked ({error.strerror}); check it, or start a new run") from error
     try:
         lock.acquire(timeout=_TIMEOUT_S, poll_interval=0.1)
     except Timeout as error:
@@ -48,7 +53,9 @@ def run_lock(folder: Path) -> Iterator[None]:
             "warning: %s: this file system has no locks (%s); make sure that no second job uses this run", path, error
         )
     try:
-        path.write_text(json.dumps(_owner()), encoding="utf-8")
+        with os.fdopen(open_own(path, os.O_WRONLY), "w", encoding="utf-8") as stream:
+            stream.truncate()
+            json.dump(_owner(), stream)
         yield
     finally:
         lock.release()
@@ -57,14 +64,13 @@ def run_lock(folder: Path) -> Iterator[None]:
 def is_locked(folder: Path) -> bool:
     """Return whether a process on this machine, or on one that shares its locks, is working on a run."""
     path = folder / LOCK_NAME
-    if not path.is_file():
-        return False
     try:
+        os.close(open_own(path))
         with _kernel_lock(path).acquire(blocking=False):
             return False
     except Timeout:
         return True
-    except OSError:  # no permission, or no locks on this file system
+    except OSError:  # none, no permission, no file of a run, or no locks on this file system
         return False
 
 
@@ -82,7 +88,7 @@ def _owner() -> dict[str, str | int]:
 def _describe_owner(path: Path) -> str:
     """Format what the lock file says about its owner."""
     try:
-        with path.open("rb") as stream:
+        with os.fdopen(open_own(path), "rb") as stream:
             owner = json.loads(stream.read(4096))
         return ", ".join(f"{key} {str(value)[:100]}" for key, value in owner.items())
     except (OSError, ValueError, AttributeError):

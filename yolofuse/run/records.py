@@ -5,6 +5,7 @@ The files may come from an untrusted source, so sizes are bounded and types are 
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from yolofuse.errors import RunError
+from yolofuse.files import open_own
 
 STATUS_NAME = "status.json"
 EVENTS_NAME = "events.jsonl"
@@ -122,14 +124,12 @@ def read_events(folder: Path) -> tuple[list[Event], int]:
 
 def _read(path: Path, limit: int) -> bytes | None:
     try:
-        if not path.exists():
-            return None
-        if not path.is_file():  # opening a pipe would block
-            raise RunError(f"{path}: not a file")
-        with path.open("rb") as stream:
+        with os.fdopen(open_own(path), "rb") as stream:
             content = stream.read(limit + 1)
+    except FileNotFoundError:
+        return None
     except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+        raise RunError(f"{path}: not a file of a run, or it cannot be read ({error.strerror})") from error
     if len(content) > limit:
         raise RunError(f"{path}: larger than {limit >> 10} KiB, so not written by a run")
     return content

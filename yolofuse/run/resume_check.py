@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from collections.abc import Mapping
 from functools import lru_cache
@@ -15,7 +16,7 @@ import yolofuse
 from yolofuse import upstream
 from yolofuse.config import Config
 from yolofuse.config.load import flat_options, validate_config
-from yolofuse.errors import RunError, listing
+from yolofuse.errors import ConfigError, RunError, listing
 
 _MAY_CHANGE = (
     "data.descriptor",
@@ -93,3 +94,23 @@ def check_resumable(
         advice = "undo the change, start a new run, or accept it with --resume RUN --force, which makes it another run"
         raise RunError(f"{listing(f'{path}: the run cannot resume exactly', changes, 'change')}\n  {advice}")
     return changes
+
+
+def difference_of_run(saved: dict[str, Any], own: Config, folder: Path) -> str:
+    """Return a difference between a checkpoint's config and a run's own if another run saved it; else "".
+
+    With ``--force`` a run's own options may change, but neither its model and seed nor its folder.
+
+    Args:
+        saved: The config in the checkpoint.
+        own: That in the run's ``config.yaml``.
+        folder: Where the run is now, which may have been moved.
+    """
+    try:
+        config = validate_config(saved, where="its config")
+    except ConfigError as error:
+        return str(error)
+    changes = config_changes(config, own)
+    own_folders = {os.path.realpath(path) for path in (own.run_dir, folder)}
+    is_elsewhere = os.path.realpath(config.run_dir) not in own_folders
+    return next((change for change in changes if is_elsewhere or change.startswith(("model.", "train.seed:"))), "")

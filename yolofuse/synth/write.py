@@ -120,6 +120,8 @@ def _is_already_made(out: Path, stamp: dict[str, Any]) -> bool:
     if not any(out.iterdir()):
         return False
     try:
+        if not (out / STAMP).is_file():  # a pipe would be waited for
+            raise OSError("no stamp")
         found = json.loads((out / STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise DataError(

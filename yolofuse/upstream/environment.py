@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -37,10 +38,11 @@ def _private_config_dir() -> Path:
 def _place_font(font: Path) -> None:
     if font.exists():
         return
-    import matplotlib
-
+    package = find_spec("matplotlib")  # not imported: that fails where MPLBACKEND names an unknown backend
+    assert package is not None
+    assert package.origin is not None
+    source = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
     font.parent.mkdir(parents=True, exist_ok=True)
-    source = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     partial = font.with_suffix(f".{os.getpid()}")
     shutil.copyfile(source, partial)
     partial.replace(font)

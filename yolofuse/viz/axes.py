@@ -6,6 +6,11 @@ matplotlib is imported inside the functions: it takes about a second, which only
 from __future__ import annotations
 
 import io
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+log = logging.getLogger("yolofuse")
+
 BLUE, LIGHT_BLUE, ORANGE, GREEN, PURPLE, BROWN = "#1b5e8c", "#6aaed6", "#e07b39", "#2f9e6e", "#7b4fa3", "#8c564b"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, BROWN)
 """Colours of several lines or bars in one plot, in this order."""
@@ -31,12 +38,37 @@ _SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
 def new_figure(width: float, height: float, dpi: int) -> Figure:
     """Create an empty figure that belongs to no window; width and height are in inches."""
+    _import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib also where MPLBACKEND names a backend that it does not know, such as a notebook's."""
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with suppress(ValueError):  # it is of no use here, but a notebook draws other figures
+            matplotlib.rcParams["backend"] = backend
+
+
+@contextmanager
+def drawing(path: Path) -> Iterator[None]:
+    """Turn any error of the block, which draws ``path``, into a warning: nothing depends on an image."""
+    try:
+        yield
+    except Exception as error:  # a font, a backend, a full disk: whatever a library of drawing may raise
+        log.warning("warning: %s: could not be drawn (%s: %s)", path, type(error).__name__, error)
 
 
 def style_axes(axes: Axes, title: str, *, xlabel: str = "", ylabel: str = "", grid: bool = True) -> None:

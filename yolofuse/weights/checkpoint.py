@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from yolofuse.errors import DamagedError, WeightsError
-from yolofuse.files import replacing
+from yolofuse.files import open_regular, replacing
 from yolofuse.weights.safe_load import open_plain
 
 FORMAT = "yolofuse-checkpoint"
@@ -60,11 +60,11 @@ def load_checkpoint(path: Path, needs: Collection[str] = ()) -> dict[str, Any]:
     Raises:
         WeightsError: If the file is missing, damaged, holds code, is no yolofuse checkpoint, or lacks a key.
     """
-    has_checksum = path.is_file() and verify_checksum(path)
+    is_sealed = path.is_file() and verify_checksum(path)
     content = open_plain(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WeightsError(f"{path}: not a yolofuse checkpoint; single-stream weights go into weights.pretrained")
-    check_version(path, content, has_checksum=has_checksum)
+    check_version(path, content, has_checksum=is_sealed)
     missing = [key for key in needs if key not in content]
     if missing:
         raise WeightsError(f"{path}: damaged, it lacks {', '.join(missing)}; use another checkpoint of the run")
@@ -110,6 +110,16 @@ def append_checksum(stream: BinaryIO) -> None:
     stream.write(_MARK + digest.encode())
 
 
+def has_checksum(path: Path) -> bool:
+    """Return whether a file ends as :func:`save_checkpoint` ends one; its content is not compared."""
+    try:
+        with open_regular(path) as stream:
+            stream.seek(-min(_COMMENT_BYTES, stream.seek(0, os.SEEK_END)), os.SEEK_END)
+            return stream.read(_COMMENT_BYTES).startswith(_MARK)
+    except OSError:
+        return False
+
+
 def verify_checksum(path: Path) -> bool:
     """Compare a file with the checksum inside it; return False where it holds none.
 
@@ -118,7 +128,7 @@ def verify_checksum(path: Path) -> bool:
         WeightsError: If it cannot be read.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             size = stream.seek(0, os.SEEK_END)
             if size < _COMMENT_BYTES + _END_RECORD_BYTES:
                 return False

@@ -75,6 +75,17 @@ def test_check__refuses_wrong_arguments(
         _run("--data", "data.yaml", *arguments)
 
 
+def test_check__writes_its_page_again_but_not_over_somebodys(tmp_path: Path) -> None:
+    data, out = make_pairs(tmp_path / "data", 2, 1), tmp_path / "out"
+    arguments = ("--data", data, "--splits", "train", "--sample", "1", "--out", out)
+    for _ in range(2):
+        assert _run(*arguments) == 0
+    (out / "check.html").write_text("<html>mine")
+    with pytest.raises(ConfigError, match=r"out: holds files of something else \(check\.html\)"):
+        _run(*arguments)
+    assert (out / "check.html").read_text() == "<html>mine"
+
+
 def test_check__refuses_a_missing_descriptor(tmp_path: Path) -> None:
     with pytest.raises(YolofuseError, match=r"gone\.yaml"):
         _run("--data", tmp_path / "gone.yaml")

@@ -41,6 +41,17 @@ def test_collect__a_folder_that_is_given_twice_counts_once(tmp_path: Path, capsy
     assert [cell.strip() for cell in mean.split("|")][1:3] == ["mean of 2", "0 1"]
 
 
+@pytest.mark.parametrize("name", ["notes.csv", "README.md"])
+def test_collect__replaces_its_own_table_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    run, out = write_run(tmp_path, 0, 0.3), tmp_path / name
+    for _ in range(2):
+        assert collect.main([str(run), "--out", str(out)]) == 0
+    out.write_text("mine")
+    assert collect.main([str(run), "--out", str(out)]) == 2
+    assert "not overwritten" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+
+
 def test_collect__all_errors_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path, 0, 0.3)
     save_text(run / "results.csv", "a\n1\n")

@@ -42,6 +42,17 @@ def test_compare__prints_and_writes_the_interval(tmp_path: Path, capsys: pytest.
     assert rows["AP50"] == {"a": 0.0, "b": pytest.approx(1.0), "low": pytest.approx(1.0), "high": pytest.approx(1.0)}
 
 
+def test_compare__replaces_its_own_file_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = _write(tmp_path / "a", shift=3), _write(tmp_path / "b", shift=0)
+    command = [str(a), str(b), "--resamples", "2", "--out"]
+    for _ in range(2):
+        assert compare.main([*command, str(tmp_path / "ours.json")]) == 0
+    before = (a / "predictions.json").read_bytes()
+    assert compare.main([*command, str(a / "predictions.json")]) == 2
+    assert "not overwritten" in capsys.readouterr().err
+    assert (a / "predictions.json").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

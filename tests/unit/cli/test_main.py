@@ -73,3 +73,7 @@ def test_init__writes_configs_that_load_and_overwrites_nothing(
     assert cli.main(["init", "."]) == 2
     assert "configs/custom.yaml" in capsys.readouterr().err
     assert own.read_text() == "mine"
+    own.unlink()
+    own.symlink_to("elsewhere")  # leads nowhere yet, and must not be written through
+    assert cli.main(["init", "."]) == 2
+    assert not Path("configs/elsewhere").exists()

@@ -108,6 +108,19 @@ def test_paths__become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert load_config(path).data.descriptor == str(tmp_path / "sets" / "x.yaml")
 
 
+@pytest.mark.parametrize("run", ["", " ", "~nobody-of-this-name/run"])
+def test_run_folder__needs_a_name_of_its_own(tmp_path: Path, run: str) -> None:
+    path = write(tmp_path, f"data: {{descriptor: x.yaml}}\ntrain: {{run: '{run}'}}")
+    with pytest.raises(ConfigError, match=r"train\.run: (name a folder of the run's own|no home folder ~nobody)"):
+        load_config(path)
+
+
+def test_run_folder__may_be_below_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    path = write(tmp_path, "data: {descriptor: x.yaml}\ntrain: {run: ~/runs/a}")
+    assert load_config(path).run_dir == Path("/home/me/runs/a")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -40,6 +40,15 @@ def test_out__other_files_are_never_deleted(source: Path, tmp_path: Path, name: 
     assert mine.exists()
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "runs/first/weights/best.pt", ".git/HEAD"])
+def test_out__what_was_added_to_a_prepared_folder_is_never_deleted(source: Path, tmp_path: Path, name: str) -> None:
+    prepare("llvip", source, tmp_path / "out")
+    mine = text(tmp_path / "out" / name, "mine")
+    with pytest.raises(DataError, match=r"would delete .* which no conversion made"):
+        prepare("llvip", source, tmp_path / "out", force=True)
+    assert mine.exists()
+
+
 def test_out__an_empty_folder_is_taken(source: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     assert prepare("llvip", source, tmp_path / "out").descriptor.is_file()

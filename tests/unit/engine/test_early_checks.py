@@ -28,6 +28,13 @@ def test_check__passes_what_trains(tmp_path: Path, descriptor: Path) -> None:
     check_early(_config(tmp_path, descriptor))
 
 
+@pytest.mark.parametrize("part", ["rgb/train", "ir/val/deep", "labels/train"])
+def test_run__among_the_images_is_refused(tmp_path: Path, descriptor: Path, part: str) -> None:
+    folder = descriptor.parent / part
+    with pytest.raises(ConfigError, match=rf"train\.run: {folder} lies in .*, a folder of the data set"):
+        check_early(_config(tmp_path, descriptor, f"train.run={folder}"))
+
+
 @pytest.mark.parametrize("option", ["perspective=0.001", "mixup=0.5", "cutmix=0.5"])
 def test_augmentation__that_the_device_has_not_is_refused_there(tmp_path: Path, descriptor: Path, option: str) -> None:
     config = _config(tmp_path, descriptor, "train.augment_on=device", f"train.augment.{option}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import threading
 import zipfile
@@ -13,9 +14,11 @@ from typing import Any
 import pytest
 import torch
 
+from yolofuse.config import Config
+from yolofuse.config.load import plain_config, validate_config
 from yolofuse.errors import DamagedError, RunError, WeightsError
-from yolofuse.run.checkpointer import AsyncCheckpointer, newest_checkpoint, snapshot
-from yolofuse.run.folder import RunFolder
+from yolofuse.run.checkpointer import AsyncCheckpointer, newest_checkpoint, restore_config, snapshot
+from yolofuse.run.folder import RunFolder, checkpoint_step
 from yolofuse.weights import load_checkpoint, save_checkpoint, verify_checksum
 
 
@@ -138,6 +141,101 @@ def test_newest_checkpoint__raises_if_none_is_intact(tmp_path: Path) -> None:
     for _ in range(2):  # also when they are renamed already: the run must not start again by itself
         with pytest.raises(DamagedError, match="no checkpoint of the run is intact"):
             newest_checkpoint(folder)
+
+
+def test_save_last__deletes_no_file_that_it_has_not_written(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.last.parent.mkdir()
+    theirs = [folder.checkpoint(1), *map(folder.last.with_name, ("step_good.pt", "step_5.pt", "best.pt"))]
+    for path in theirs:
+        path.write_bytes(b"theirs")
+    save_checkpoint(folder.checkpoint(99), _content(99))  # of another run, or left by a rollback
+    checkpointer = AsyncCheckpointer(folder, 1)
+    for step in (2, 3):
+        checkpointer.save_last(_content(step), step)
+    checkpointer.flush()
+    checkpointer.close()
+    assert all(path.read_bytes() == b"theirs" for path in theirs)
+    assert [checkpoint_step(path) for path in folder.checkpoints()] == [99, 3, 1]
+
+
+def _unreadable(path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Let every attempt to open a file fail, as on a broken disk."""
+    opened = os.open
+
+    def refuse(name: Any, *args: Any, **kwargs: Any) -> int:
+        if Path(name) == path:
+            raise OSError(code, os.strerror(code), str(name))
+        return opened(name, *args, **kwargs)
+
+    monkeypatch.setattr("yolofuse.files.os.open", refuse)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_newest_checkpoint__falls_back_from_one_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    folder = _saved(tmp_path, range(3))
+    newest = folder.checkpoints()[0]
+    _unreadable(newest, monkeypatch, code)
+    path, problems = newest_checkpoint(folder)
+    assert path == folder.checkpoint(1)
+    assert os.strerror(code) in problems[0]
+    assert newest.exists()  # it may be readable again tomorrow
+
+
+def _with_config(folder: RunFolder, **train: Any) -> dict[str, Any]:
+    config = {"data": {"descriptor": "/d.yaml"}, "train": {"run": str(folder.path), **train}}
+    return plain_config(Config.model_validate(config))
+
+
+def test_newest_checkpoint__falls_back_from_one_of_another_run(tmp_path: Path) -> None:
+    folder = _saved(tmp_path / "run", range(1))
+    own, other = _with_config(folder), RunFolder(tmp_path / "other")
+    folder.write_config(validate_config(own, where="test"))
+    save_checkpoint(folder.checkpoint(4), _content(4) | {"config": own})
+    for step, config in ((7, _with_config(folder, seed=5)), (8, _with_config(other, lr0=0.5))):
+        save_checkpoint(folder.checkpoint(step), _content(step) | {"config": config})
+    path, problems = newest_checkpoint(folder)
+    assert path == folder.checkpoint(4)
+    assert ["train.lr0: 0.5" in problems[0], "train.seed: 5" in problems[1]] == [True, True]
+    assert folder.checkpoint(8).with_name("step_00000008.pt.other-run").exists()
+    assert load_checkpoint(folder.last)["step"] == 4
+
+
+def test_newest_checkpoint__of_a_run_whose_own_config_changed_is_its_newest(tmp_path: Path) -> None:
+    folder = _saved(tmp_path, range(1))
+    folder.write_config(validate_config(_with_config(folder, seed=1), where="test"))
+    for step in (4, 5):
+        save_checkpoint(folder.checkpoint(step), _content(step) | {"config": _with_config(folder, seed=2)})
+    folder.checkpoint(0).unlink()
+    folder.last.unlink()
+    assert newest_checkpoint(folder) == (folder.checkpoint(5), [])  # check_resumable reports the change
+
+
+def test_newest_checkpoint__does_not_start_again_over_best_weights(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.last.parent.mkdir()
+    folder.best.write_bytes(b"theirs")
+    with pytest.raises(DamagedError, match=r"best\.pt; start a new run"):
+        newest_checkpoint(folder)
+    assert folder.best.read_bytes() == b"theirs"
+
+
+def test_newest_checkpoint__does_not_wait_for_a_pipe(tmp_path: Path) -> None:
+    folder = _saved(tmp_path, range(2))
+    os.mkfifo(folder.checkpoint(9))
+    assert newest_checkpoint(folder)[0] == folder.checkpoint(1)
+
+
+def test_restore_config__takes_the_copy_in_the_newest_intact_checkpoint(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.last.parent.mkdir()
+    for step in (1, 2):
+        save_checkpoint(folder.checkpoint(step), {"config": _with_config(folder, seed=step)})
+    folder.checkpoint(2).write_bytes(b"PK")
+    restore_config(folder)
+    assert folder.load_config().train.seed == 1
 
 
 def test_newest_checkpoint__of_a_fresh_folder_is_none(tmp_path: Path) -> None:

@@ -10,6 +10,10 @@ from yolofuse.config import Config
 from yolofuse.errors import RunError
 from yolofuse.run.folder import RunFolder, checkpoint_step
 
+_CONFIG = Config.model_validate({"data": {"descriptor": "/data/path.yaml"}, "train": {"run": "runs/a"}})
+_NOT_OURS = ("step_x.pt", "step_good.pt", "step_5.pt", "step_000000005.pt", "step_00000005.pt.bak")
+"""Names of a user's own files beside the checkpoints."""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
@@ -20,7 +24,7 @@ def folder(tmp_path: Path) -> RunFolder:
 def test_checkpoints__are_sorted_by_step_and_leave_other_files_out(folder: RunFolder) -> None:
     paths = [folder.checkpoint(step) for step in (100, 20, 123_456_789)]
     folder.last.parent.mkdir(parents=True)
-    for path in (*paths, folder.last, folder.best, folder.last.with_name("step_x.pt")):
+    for path in (*paths, folder.last, folder.best, *map(folder.last.with_name, _NOT_OURS)):
         path.touch()
     assert folder.checkpoints() == [paths[2], paths[0], paths[1]]
     assert [checkpoint_step(path) for path in (paths[1], folder.last)] == [20, None]
@@ -71,3 +75,78 @@ def test_micro_batches__damaged_file_is_refused(folder: RunFolder, content: str)
 def test_write_results__blank_where_there_is_no_value(folder: RunFolder) -> None:
     folder.write_results([{"epoch": 1, "loss": 1 / 3}, {"epoch": 2, "loss": 0.25, "val/AP": 0.5}, {"val/AP": None}])
     assert folder.results.read_text() == "epoch,loss,val/AP\n1,0.333333,\n2,0.25,0.5\n,,\n"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [],
+        [
+            ".lock",
+            "submitted.yaml",
+            "split_batches.json",
+            "slurm-123.out",
+            "logs/job.err",
+            "job.o77",
+            "log.txt",
+            "run.sbatch",
+            "train-7.log",
+            ".nfs0001",
+        ],
+        ["weights/.step_00000000.pt.0123abcd.part"],
+    ],
+    ids=["empty", "job-scripts", "killed-before-its-config"],
+)
+def test_check_unused__accepts_what_job_scripts_leave(folder: RunFolder, names: list[str]) -> None:
+    for name in names:
+        (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.path / name).touch()
+    folder.create(_CONFIG)
+    assert folder.config.is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("weights/best.pt", r"holds files \(weights/best.pt\).* choose another train.run: .*run-2 is free"),
+        ("weights/step_00000005.pt", "put that file back, write it again from a checkpoint by --resume"),
+        ("weights/last.pt", "put that file back"),
+        ("notes.txt", "but no config.yaml that marks it as a run's"),
+        (".git/HEAD", "holds files"),
+        ("images/a.png", "holds files"),
+    ],
+)
+def test_check_unused__refuses_a_folder_of_somebody(folder: RunFolder, name: str, told: str) -> None:
+    path = folder.path / name
+    path.parent.mkdir(parents=True)
+    path.write_text("theirs")
+    with pytest.raises(RunError, match=told):
+        folder.create(_CONFIG)
+    assert path.read_text() == "theirs"
+    assert not folder.config.exists()
+
+
+@pytest.mark.parametrize("place", [".", "here/..", "..", "~", "/", "file", "file/run"])
+def test_check_unused__refuses_what_is_no_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "config.yaml").touch()  # a user's own
+    (tmp_path / "file").touch()
+    path = Path(place).expanduser()
+    with pytest.raises(
+        RunError, match=r"train\.run: .*(the working directory|home folder|whole file|is a file)|holds files"
+    ):
+        RunFolder(path).check_unused()
+
+
+def test_folders_of_a_run__that_lead_elsewhere_are_refused(folder: RunFolder, tmp_path: Path) -> None:
+    folder.create(_CONFIG)
+    folder.refuse_linked_folders()
+    (folder.path / "weights").rmdir()
+    (tmp_path / "precious").mkdir()
+    (folder.path / "weights").symlink_to(tmp_path / "precious")
+    with pytest.raises(RunError, match=r"weights: a link to .*precious.*its own folder only"):
+        folder.refuse_linked_folders()

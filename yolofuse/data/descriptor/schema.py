@@ -112,6 +112,8 @@ def _check_splits(splits: object) -> dict[str, Any]:
     named = {str(name): parts for name, parts in splits.items() if type(name) in (str, int)}
     if len(named) < len(splits) or not all(name and is_text(name) for name in named):
         raise ValueError("each split needs a name of its own, such as train")
+    if any(name in {".", ".."} or set(name) & {"/", "\\"} for name in named):  # reports go to a folder of that name
+        raise ValueError("a split's name must not be a path")
     return named
 
 

@@ -105,7 +105,9 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
             usable = kept.has(source.frame) & ~np.isin(np.arange(rows.start, rows.stop), [*bad])
             column = 0 if source.frame == "rgb" else 1
             actual_hw = (result.rgb_hw[rows], result.ir_hw[rows])
-            unlike, scaled = compare_sizes(source, kept.keys, stated, actual_hw, usable, result.orientation[rows, column])
+            unlike, scaled = compare_sizes(
+                source, kept.keys, stated, actual_hw, usable, result.orientation[rows, column]
+            )
             wrong += unlike
             warnings |= {warning.text: warning for warning in scaled}
         problems += [problem for _, problem in wrong]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 from yolofuse.batch import PairedBatch
 from yolofuse.engine.diagnostics.locate_nan import where_not_finite
 from yolofuse.engine.precision import autocast
-from yolofuse.files import save_text
+from yolofuse.files import open_own, read_regular, save_text
 
 if TYPE_CHECKING:
     from yolofuse.engine.build import TrainContext
@@ -161,8 +162,10 @@ class Monitor:
         self._norms: dict[int, Tensor] = {}
         self._steps = [known for known in read_steps(path) if known.number <= step] if self._window else []
         self._warned = {alarm.kind for alarm in detect_anomalies(self._steps, window, scaled=scaled)}
-        if self._window and path.exists():
-            save_text(path, _header(self._steps) + _lines(self._steps)) if self._steps else path.unlink()
+        if self._steps:
+            save_text(path, _header(self._steps) + _lines(self._steps))
+        elif self._window:
+            path.unlink(missing_ok=True)
 
     def add(self, step: int, terms: dict[str, Tensor]) -> None:
         """Record the loss terms of a step, counted from 1."""
@@ -205,7 +208,7 @@ class Monitor:
         return [self._norms[number]] if number in self._norms else []
 
     def _write(self, steps: Sequence[Step]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
+        with os.fdopen(open_own(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a", encoding="utf-8") as file:
             file.write(_lines(steps) if file.tell() else _header(steps) + _lines(steps))
 
 
@@ -232,9 +235,10 @@ def open_monitor(context: TrainContext, path: Path, step: int, *, scaled: bool) 
 
 def read_steps(path: Path) -> list[Step]:
     """Read the recorded steps in order; a line cut short by a kill ends them."""
-    if not path.exists():
+    try:
+        whole, _, _ = read_regular(path).rpartition("\n")
+    except FileNotFoundError:
         return []
-    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
     rows = list(csv.DictReader(whole.splitlines()))
     return [
         Step(

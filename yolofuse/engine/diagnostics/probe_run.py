@@ -14,6 +14,7 @@ from yolofuse.engine.evaluate_split import evaluate_split
 from yolofuse.errors import plural
 from yolofuse.files import save_json
 from yolofuse.tables import text_table
+from yolofuse.viz.axes import drawing
 
 log = logging.getLogger("yolofuse")
 
@@ -34,7 +35,8 @@ def probe_run(config: Config, folder: Path, *, modules: bool = False, num_batche
     log.info("%s", _format(result, modules))
     start = _score_start(context)
     save_json(folder / "probe.json", result.plain() | ({"start": start} if start else {}), indent=1)
-    save_probe_plot(result, _title(config), folder / "probe.png")
+    with drawing(folder / "probe.png"):
+        save_probe_plot(result, _title(config), folder / "probe.png")
     log.info("probe.json and probe.png in %s", folder)
     return result
 

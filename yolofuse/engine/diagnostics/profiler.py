@@ -153,6 +153,7 @@ class Profile:
         self._folder.mkdir(parents=True, exist_ok=True)
         trace = self._folder / "trace.json"
         partial = trace.with_suffix(".json.part")
+        partial.unlink(missing_ok=True)  # never written through, should it be a link
         profiler.export_chrome_trace(str(partial))
         partial.replace(trace)
         times = read_step_times(json.loads(trace.read_text(encoding="utf-8")), recorded)
