@@ -22,7 +22,10 @@ def _stride_multiple(value: int) -> int:
 
 
 def _absolute(value: str) -> str:
-    return str(Path(value).expanduser().absolute())
+    try:
+        return str(Path(value).expanduser().absolute())
+    except RuntimeError as error:  # no such user, or one without an entry in passwd
+        raise ValueError("its ~ has no home folder here; write the whole path") from error
 
 
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]

@@ -36,6 +36,7 @@ from yolofuse.engine.dataloaders import (
 from yolofuse.engine.early_checks import check_names, check_weights
 from yolofuse.engine.loss import DetectionLoss
 from yolofuse.engine.loss_terms import LOSS_TERMS
+from yolofuse.engine.norm_check import check_norms
 from yolofuse.engine.optim import Schedule, build_optimizer, freeze
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import ConfigError
@@ -125,6 +126,7 @@ def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any]
     if config.train.channels_last:
         detector.to(memory_format=torch.channels_last)
     config = _resolve_batch(config, detector, train_pairs, ranks)
+    check_norms(config, detector, ranks)
     train = config.train
     ema = ModelEma(detector, decay=train.ema_decay, tau=train.ema_tau, keep_start=train.keep_start)
     _prepare_forward(detector, config, ranks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,10 +26,12 @@ from yolofuse.data.gpu.jpeg import require_decoder
 from yolofuse.data.gpu.tile_batch import TileDataset
 from yolofuse.data.index.pair_set import Windows
 from yolofuse.data.index.scan_cache import default_cache_dir
-from yolofuse.data.pixel_cache import PixelCache, disk_cache, ram_cache
+from yolofuse.data.pixel_cache import CacheNotWrittenError, PixelCache, disk_cache, ram_cache
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.prefetcher import DevicePrefetcher
 from yolofuse.errors import ConfigError
+
+log = logging.getLogger("yolofuse")
 
 
 def load_split(config: Config, split: str, ranks: Ranks, ir_windows: Windows | None = None) -> PairSet:
@@ -89,7 +92,11 @@ def cached_pixels(config: Config, pairs: PairSet, ranks: Ranks) -> PixelCache | 
     if config.train.cache == "none":
         return None
     if config.train.cache == "disk":
-        return disk_cache(pairs, imgsz, _cache_dir(config) or default_cache_dir(), workers)
+        try:
+            return disk_cache(pairs, imgsz, _cache_dir(config) or default_cache_dir(), workers)
+        except CacheNotWrittenError as error:
+            log.warning("warning: %s; training goes on without it: same batches, slower", error)
+            return None
     own = ram_cache(pairs, imgsz, workers) if ranks.local_rank == 0 else None
     host = socket.gethostname()
     paths = {name: path for name, path in ranks.gather((host, own.path if own else None)) if path is not None}
