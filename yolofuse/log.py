@@ -38,7 +38,7 @@ def launched_ranks() -> tuple[int, int, int]:
     return world, rank, local
 
 
-class _StdoutHandler(logging.StreamHandler):  # type: ignore[type-arg] - Python 3.10 takes no parameter
+class _StdoutHandler(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 takes no parameter
     """Print records without what controls a terminal; a run does not end because nobody reads its log."""
 
     def __init__(self) -> None:

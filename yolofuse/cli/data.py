@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None, prog: str = "yolofuse") -> int:
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = Parser(prog=prog, description="Make paired data sets.")
+    parser: argparse.ArgumentParser = Parser(prog=prog, description="Make paired data sets.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     synth = commands.add_parser("synth", help="draw the demo data: paired RGB and thermal street scenes")
     synth.add_argument("--out", type=Path, required=True, help="folder to make; an existing one is never overwritten")
