@@ -126,7 +126,7 @@ class RunFolder:
             return 1
         try:
             parts = json.loads(self.split_batches.read_text(encoding="utf-8"))["parts"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunError(
                 f"{self.split_batches}: cannot be read ({error}); delete it to start with whole batches"
             ) from error
