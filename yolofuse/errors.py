@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _MAX_LISTED = 20
+_MAX_NAME = 200  # characters of a name in a message
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or name another disk"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "check its permissions"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit (ulimit -n), or use fewer data.workers"),
+    errno.EROFS: "name a folder that can be written to",
+    errno.EIO: "check the disk",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 
 
 class YolofuseError(Exception):
@@ -64,6 +74,31 @@ def plural(count: int, noun: str, rest: str = "") -> str:
     """Format a count with its noun and what follows it, such as "1 pair", "3 boxes" or "2 images without a label"."""
     ending = "" if count == 1 else "es" if noun.endswith(("x", "s", "ch")) else "s"
     return f"{count} {noun}{ending}{' ' + rest if rest else ''}"
+
+
+def printable(text: str) -> str:
+    """Replace what would control a terminal: escapes, line breaks, marks that turn the direction."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """Do the same for a message of several lines, with spaces for tabs."""
+    return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))
+
+
+def describe_os_error(error: OSError, where: str = "the system") -> str:
+    """Format an error of the system as one line: where, what, and what to do.
+
+    Args:
+        error: As it was raised.
+        where: The place, if the error names no file.
+    """
+    if error.strerror is None:  # a loader's worker sends the text of its whole traceback
+        lines = str(error).split("\n")
+        return lines[-1] or lines[0] or type(error).__name__
+    name = where if error.filename is None else str(error.filename)
+    short = name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}..."
+    return f"{short}: {error.strerror}; {_ADVICE.get(error.errno or 0, 'check the path and the machine')}"
 
 
 def closest(word: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:

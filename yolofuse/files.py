@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,6 +126,22 @@ def remove_partial_files(folder: Path) -> None:
     for path in folder.glob(".*.part"):
         if _PARTIAL.fullmatch(path.name) and (path.is_file() or path.is_symlink()):
             path.unlink()
+
+
+def user_cache_dir() -> Path:
+    """Return yolofuse's folder for caches of this user; one for a user without a home is in the temporary folder."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolofuse"
+    except RuntimeError:  # HOME is not set and the user has no entry in passwd, as in many containers
+        folder = Path(tempfile.gettempdir()) / f"yolofuse-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+            return folder
+    except OSError:  # a file or a link of somebody else
+        pass
+    return Path(tempfile.mkdtemp(prefix="yolofuse-"))
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
+from yolofuse.errors import printable
+
 Row = Sequence[str]
 
 
@@ -13,7 +15,7 @@ def text_table(rows: Sequence[Row], gap: str = "  ") -> str:
     """Align columns for a terminal: numbers to the right, everything else to the left.
 
     Args:
-        rows: Cells, the header first; all rows of one length.
+        rows: Cells, the header first; all rows of one length. What controls a terminal in them is replaced.
         gap: Text between two columns.
     """
     return "\n".join(_aligned(rows, gap))
@@ -23,7 +25,8 @@ def markdown_table(rows: Sequence[Row]) -> str:
     """Format a Markdown table that reads well as plain text too.
 
     Args:
-        rows: Cells, the header first; all rows of one length. Vertical bars in them are escaped.
+        rows: Cells, the header first; all rows of one length. Vertical bars in them are escaped, and what
+            controls a terminal is replaced.
     """
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     rule = "| " + " | ".join("---:" if number else "---" for number in _numeric(escaped)) + " |"
@@ -46,7 +49,14 @@ def csv_text(rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None
     return text.getvalue()
 
 
-def _aligned(rows: Sequence[Row], gap: str) -> list[str]:
+def spreadsheet_cell(text: str) -> str:
+    """Return a text as a cell that no spreadsheet runs as a formula and no terminal obeys; numbers stay."""
+    plain = printable(text)
+    return f"'{plain}" if plain[:1] in {*"=+-@"} and not _is_number(plain) else plain
+
+
+def _aligned(given: Sequence[Row], gap: str) -> list[str]:
+    rows = [[printable(cell) for cell in row] for row in given]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     numeric = _numeric(rows)
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from yolofuse.files import (
     open_regular,
     remove_partial_files,
     save_json,
+    user_cache_dir,
 )
 
 
@@ -116,3 +118,40 @@ def test_remove_partial_files__leaves_those_of_others(tmp_path: Path) -> None:
     (tmp_path / ".folder.0123abcd.part").mkdir()
     remove_partial_files(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".folder.0123abcd.part", ".mine.part", "film.part"]
+
+
+def _no_home(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
+    def getpwuid(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", getpwuid)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+
+
+def test_user_cache_dir__of_a_user_without_a_home_is_private_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _no_home(monkeypatch, tmp_path)
+    folder = user_cache_dir()
+    assert folder.parent == tmp_path
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert user_cache_dir() == folder
+
+
+@pytest.mark.parametrize("kind", ["link", "open to all", "file"])
+def test_user_cache_dir__leaves_what_others_placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    _no_home(monkeypatch, tmp_path)
+    place = tmp_path / f"yolofuse-{os.getuid()}"
+    if kind == "link":
+        (tmp_path / "other").mkdir(mode=0o700)
+        place.symlink_to(tmp_path / "other")
+    elif kind == "file":
+        place.touch()
+    else:
+        place.mkdir()
+        place.chmod(0o777)
+    folder = user_cache_dir()
+    assert folder != place
+    assert folder.stat().st_mode & 0o777 == 0o700

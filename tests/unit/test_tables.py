@@ -3,7 +3,9 @@ from __future__ import annotations
 import csv
 import io
 
-from yolofuse.tables import csv_text, markdown_table, text_table
+import pytest
+
+from yolofuse.tables import csv_text, markdown_table, spreadsheet_cell, text_table
 
 _ROWS = [["class", "AP", "share"], ["person", "0.5", "50%"], ["a|b", "12.25", ""]]
 
@@ -29,3 +31,27 @@ def test_csv_text__reads_back_with_blanks_for_none() -> None:
         {"a": "1", "b": "", "c": ""},
         {"a": "x,y", "b": "", "c": "2.5"},
     ]
+
+
+def test_tables__do_not_control_a_terminal() -> None:
+    rows = [["run"], ["a\x1b]0;b\x07\u202e\nc"]]
+    assert text_table(rows).splitlines()[1:] == ["a?]0;b???c"]
+    assert markdown_table(rows).splitlines()[2] == "| a?]0;b???c |"
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1+1", "'+1+1"),
+        ("-a", "'-a"),
+        ("@SUM", "'@SUM"),
+        ("\t=1", "?=1"),
+        ("-0.5", "-0.5"),
+        ("+1e-3", "+1e-3"),
+        ("runs/a=b", "runs/a=b"),
+        ("", ""),
+    ],
+)
+def test_spreadsheet_cell__is_no_formula_and_numbers_stay(text: str, cell: str) -> None:
+    assert spreadsheet_cell(text) == cell

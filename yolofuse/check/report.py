@@ -10,7 +10,7 @@ import cv2
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from yolofuse.check.findings import SEVERITIES, Finding, Report, ReportImage
-from yolofuse.errors import plural
+from yolofuse.errors import plural, printable_lines
 from yolofuse.tables import text_table
 
 _WIDTH = 110
@@ -28,7 +28,7 @@ def format_text(report: Report) -> str:
     counts = Counter(finding.severity for finding in report.findings)
     summary = ", ".join(plural(counts[severity], severity) for severity in SEVERITIES)
     conclusion = "ready to train" if report.may_train else "not ready to train: fix the errors first"
-    return "\n".join([*lines, "", f"{summary}; {conclusion}"])
+    return printable_lines("\n".join([*lines, "", f"{summary}; {conclusion}"]))  # names of files may be others'
 
 
 def _finding_lines(finding: Finding) -> list[str]:

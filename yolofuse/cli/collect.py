@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from yolofuse.cli.common import run_command
+from yolofuse.cli.common import Parser, run_command
 from yolofuse.cluster.run_results import RunResults, find_runs, read_run
 from yolofuse.cluster.table import FORMATS, check_outputs, format_markdown, make_table
 from yolofuse.errors import ConfigError, RunError, listing
@@ -16,7 +15,7 @@ from yolofuse.files import save_text
 
 def main(argv: list[str] | None = None, prog: str = "yolofuse collect") -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description="Tabulate runs, finished or not: the options that differ, progress, metrics and interruptions, and "
         "mean and standard deviation over seeds.",

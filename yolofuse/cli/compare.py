@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
-from yolofuse.cli.common import run_as_module, run_command
-from yolofuse.errors import DataError, plural
+from yolofuse.cli.common import Parser, run_as_module, run_command
+from yolofuse.errors import DataError, plural, printable
 from yolofuse.eval.bootstrap import Difference, compare, shared_classes
 from yolofuse.eval.report import read_predictions
 from yolofuse.files import check_output_file, save_json
@@ -19,7 +18,7 @@ _FEW_IMAGES = 10
 
 def main(argv: list[str] | None = None, prog: str = "yolofuse compare") -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description="Compare two evaluations of the same pairs by a paired bootstrap over the images.",
     )
@@ -48,7 +47,8 @@ def main(argv: list[str] | None = None, prog: str = "yolofuse compare") -> int:
             raise DataError(f"{args.a}, {args.b}: damaged predictions ({error}); write them again") from error
         print(_format(found))
         if any(len(truth["categories"]) < len(whole["categories"]) for whole, _ in both):
-            print(f"\nof the classes that both have: {', '.join(c['name'] for c in truth['categories'])}")
+            names = printable(", ".join(str(category["name"]) for category in truth["categories"]))
+            print(f"\nof the classes that both have: {names}")
         draws, images = plural(args.resamples, "draw"), plural(len(truth["images"]), "image")
         print(f"\n95 % interval of B - A over {draws} of {images}")
         if args.out is not None:
@@ -70,7 +70,7 @@ def _warn_if_older(folder: Path) -> None:
     best = folder.parent / "weights" / "best.pt"
     if best.is_file() and best.stat().st_mtime > (folder / "predictions.json").stat().st_mtime:
         advice = f"evaluate that with val_dual.py --run {folder.parent}"
-        print(f"warning: {folder}: older than {best}; {advice}", file=sys.stderr)
+        print(printable(f"warning: {folder}: older than {best}; {advice}"), file=sys.stderr)
 
 
 def _format(differences: list[Difference]) -> str:

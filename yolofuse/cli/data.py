@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from yolofuse.cli.check import add_check
-from yolofuse.cli.common import run_as_module, run_command
+from yolofuse.cli.common import Parser, run_as_module, run_command
 from yolofuse.cli.prepare import add_prepare
 from yolofuse.synth import DEFAULT_SIZE_HW, generate
 
@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None, prog: str = "yolofuse") -> int:
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description="Make paired data sets.")
+    parser: argparse.ArgumentParser = Parser(prog=prog, description="Make paired data sets.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     synth = commands.add_parser("synth", help="draw the demo data: paired RGB and thermal street scenes")
     synth.add_argument("--out", type=Path, required=True, help="folder to make; an existing one is never overwritten")

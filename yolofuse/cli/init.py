@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
 from pathlib import Path
 
 import yolofuse
-from yolofuse.cli.common import run_command
+from yolofuse.cli.common import Parser, run_command
 from yolofuse.errors import ConfigError, listing
 
 _NEXT = """wrote {count} files to {folder}. Next, from {parent}:
@@ -20,7 +19,7 @@ _NEXT = """wrote {count} files to {folder}. Next, from {parent}:
 
 def main(argv: list[str] | None = None, prog: str = "yolofuse init") -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog, description="Write commented configs and data descriptors to start from into DIR/configs."
     )
     parser.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path(), help="default: here")

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 
 import yolofuse
-from yolofuse.cli.common import USER_ERROR
-from yolofuse.errors import did_you_mean
+from yolofuse.cli.common import run_command
+from yolofuse.errors import ConfigError, did_you_mean
 
 COMMANDS = {
     "init": "write commented configs and descriptors to start from into a folder",
@@ -27,23 +27,29 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Run the command that the first word names; return its exit code."""
     name, *words = (sys.argv[1:] if argv is None else argv) or ["--help"]
-    if name in {"-h", "--help"}:
-        print(_help())
-        return 0
-    if name == "--version":
-        print(f"yolofuse {yolofuse.__version__}")
-        return 0
-    if name in {"predict", "export"}:
-        print(f"error: there is no {name!r} command yet; from Python, yolofuse.load_detector detects", file=sys.stderr)
-        return USER_ERROR
     if name not in COMMANDS:
-        print(f"error: {name!r}: no such command{did_you_mean(name, COMMANDS)}\n\n{_help()}", file=sys.stderr)
-        return USER_ERROR
+        return run_command(lambda: _answer(name))
     if name in {"synth", "prepare", "check"}:
         from yolofuse.cli import data
 
         return data.main([name, *words], "yolofuse")
     return _command(name)(words, f"yolofuse {name}")
+
+
+def _answer(name: str) -> None:
+    """Print what a word that is no command asks for.
+
+    Raises:
+        ConfigError: If it asks for nothing.
+    """
+    if name in {"-h", "--help"}:
+        print(_help())
+    elif name == "--version":
+        print(f"yolofuse {yolofuse.__version__}")
+    elif name in {"predict", "export"}:
+        raise ConfigError(f"there is no {name!r} command yet; from Python, yolofuse.load_detector detects")
+    else:
+        raise ConfigError(f"{name!r}: no such command{did_you_mean(name, COMMANDS)}\n\n{_help()}")
 
 
 def _command(name: str) -> Callable[[list[str], str], int]:

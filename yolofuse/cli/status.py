@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -11,20 +10,21 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from yolofuse.cli.common import run_as_module, run_command
-from yolofuse.errors import RunError, listing, plural
+from yolofuse.cli.common import Parser, run_as_module, run_command
+from yolofuse.errors import RunError, listing, plural, printable
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.records import EVENTS_NAME, STATUS_NAME
 from yolofuse.run.status_summary import Interruption, RunSummary, summarise_run
 from yolofuse.tables import format_duration, text_table
 
 _MAX_INTERRUPTIONS = 8  # lines of one run
+_MAX_WHY = 200  # letters of a reason
 _NONE = "-"
 
 
 def main(argv: list[str] | None = None, prog: str = "yolofuse status") -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description="Report the progress, speed, remaining time and interruptions of runs.",
     )
@@ -70,7 +70,7 @@ def format_run(run: RunSummary, now: datetime) -> str:
     if run.damaged:
         lines.append(("note", f"{plural(run.damaged, 'line')} of {EVENTS_NAME} could not be read"))
     lines.append(("interrupted", _interruptions_line(run)))
-    text = [_printable(str(run.folder)), *(f"  {name:<12} {value}" for name, value in lines)]
+    text = [printable(str(run.folder)), *(f"  {name:<12} {value}" for name, value in lines)]
     hidden = len(run.interruptions) - _MAX_INTERRUPTIONS
     if hidden > 0:
         text.append(f"    ... {hidden} before")
@@ -87,18 +87,18 @@ def _checkpoint_line(run: RunSummary, now: datetime) -> str:
 
 
 def _format_interruption(one: Interruption) -> str:
-    where = f" on {_printable(one.host)}" if one.host else ""
+    where = f" on {printable(one.host)}" if one.host else ""
     reached = "" if one.reached is None else f" at step {one.reached}"
     after = "not resumed yet" if one.resumed_at is None else f"resumed at step {one.resumed_at}"
     lost = "" if one.lost is None else f", {one.lost} lost"
-    return f"{one.time:%Y-%m-%d %H:%M}  {_printable(one.why)}{where}{reached}; {after}{lost}"
+    return f"{one.time:%Y-%m-%d %H:%M}  {printable(one.why[:_MAX_WHY])}{where}{reached}; {after}{lost}"
 
 
 def _state_line(run: RunSummary, now: datetime) -> str:
     status = run.status
     if status is None:
         return run.state
-    where = f" on {_printable(status.host)} (pid {status.pid}, {plural(status.world, 'rank')})"
+    where = f" on {printable(status.host)} (pid {status.pid}, {plural(status.world, 'rank')})"
     age = format_duration((now - status.updated).total_seconds())
     return f"{run.state}{'; last seen' if run.state == 'stopped' else ''}{where}, {age} ago"
 
@@ -140,7 +140,7 @@ def format_table(runs: Sequence[RunSummary]) -> str:
                 _NONE if status.eta_s is None or run.state == "finished" else format_duration(status.eta_s),
                 _NONE if status.best_ap is None else f"{status.best_ap:.4f}",
             ]
-        rows.append([_printable(str(run.folder)), run.state, *cells, str(len(run.interruptions)), str(run.lost)])
+        rows.append([printable(str(run.folder)), run.state, *cells, str(len(run.interruptions)), str(run.lost)])
     return text_table(rows)
 
 
@@ -172,11 +172,6 @@ def _share_done(run: RunSummary) -> str:
     if run.state == "finished":
         return "100%"
     return f"{min(status.step / total, 1):.1%}" if status is not None and total else _NONE
-
-
-def _printable(text: str) -> str:
-    """Replace characters of an untrusted file that would control the terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text[:200])
 
 
 if __name__ == "__main__":

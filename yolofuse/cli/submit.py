@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -70,7 +71,7 @@ def _parser(prog: str) -> Parser:
 
 
 def _is_override(word: str) -> bool:
-    return re.match(r"[a-z_]+(\.\w+)+=", word) is not None and not Path(word).exists()
+    return re.match(r"[a-z_]+(\.\w+)+=", word) is not None and not os.path.exists(word)  # noqa: PTH110 - Path's raises for a long name
 
 
 def _preview(submission: Submission) -> str:

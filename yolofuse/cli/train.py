@@ -10,7 +10,7 @@ from yolofuse.cli.common import Parser, run_command
 from yolofuse.config import Config, load_config
 from yolofuse.engine.early_checks import check_early
 from yolofuse.errors import ConfigError
-from yolofuse.log import is_main_rank
+from yolofuse.log import launched_ranks
 from yolofuse.run.folder import RunFolder
 
 
@@ -58,7 +58,8 @@ def main(argv: list[str] | None = None, prog: str = "train_dual.py") -> int:
 
 
 def _train(config: Config, resume: Literal["never", "auto", "always"], force: bool) -> None:
-    if is_main_rank() and resume == "never":
+    _, rank, _ = launched_ranks()
+    if rank == 0 and resume == "never":
         RunFolder(config.run_dir).check_unused()
         check_early(config)
     from yolofuse.engine.train import train  # loads torch, for which no error of the config waits

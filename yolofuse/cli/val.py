@@ -9,7 +9,7 @@ from yolofuse.cli.common import Parser, run_command
 from yolofuse.config import load_config
 from yolofuse.engine.early_checks import check_early
 from yolofuse.errors import ConfigError, WeightsError
-from yolofuse.log import is_main_rank
+from yolofuse.log import launched_ranks
 from yolofuse.run.folder import RunFolder
 
 
@@ -40,8 +40,9 @@ def main(argv: list[str] | None = None, prog: str = "val_dual.py") -> int:
     def command() -> None:
         if args.weights is not None and args.data is None:
             raise ConfigError("--weights needs --data FILE, the descriptor of the data set to evaluate on")
+        _, rank, _ = launched_ranks()
         start = None if args.cfg is None else load_config(args.cfg, [*other_data, *overrides])
-        if start is not None and is_main_rank():
+        if start is not None and rank == 0:
             check_early(start)
         if args.run is not None:
             RunFolder(args.run).find_best()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ def _runs_of(file: Path, overrides: Sequence[str], seeds: Sequence[int]) -> list
     from yolofuse.model import check_fusion  # loads torch, for which no error of the config waits
 
     check_fusion(base.model)
-    folder = base.run_dir.expanduser().absolute()
+    folder = Path(os.path.expanduser(base.run_dir)).absolute()  # noqa: PTH111 - Path's raises for an unknown ~user
     if not seeds:
         return [_load_run(file, overrides, folder)]
     return [

@@ -11,7 +11,7 @@ from typing import Any
 from yolofuse.cluster.run_results import METRICS, RunResults
 from yolofuse.errors import ConfigError
 from yolofuse.files import check_output_file
-from yolofuse.tables import csv_text, markdown_table
+from yolofuse.tables import csv_text, markdown_table, spreadsheet_cell
 
 _SEED_OPTIONS = {"train.run", "train.seed", "init.seed"}
 """Options that always differ between the seeds of one config."""
@@ -42,7 +42,12 @@ def format_markdown(rows: Sequence[Row]) -> str:
     return markdown_table([columns, *([row[name] for name in columns] for row in rows)]) + "\n"
 
 
-FORMATS: Mapping[str, Callable[[Sequence[Row]], str]] = {".csv": csv_text, ".md": format_markdown}
+def format_csv(rows: Sequence[Row]) -> str:
+    """Format the table as CSV; a folder called ``=1+1`` stays a text in a spreadsheet."""
+    return csv_text([{name: spreadsheet_cell(cell) for name, cell in row.items()} for row in rows])
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Row]], str]] = {".csv": format_csv, ".md": format_markdown}
 
 
 def check_outputs(paths: Sequence[Path]) -> None:

@@ -23,7 +23,10 @@ def _stride_multiple(value: int) -> int:
 
 
 def _absolute(value: str) -> str:
-    return str(Path(value).expanduser().absolute())
+    try:
+        return str(Path(value).expanduser().absolute())
+    except RuntimeError as error:  # no such user, or one without an entry in passwd
+        raise ValueError("its ~ has no home folder here; write the whole path") from error
 
 
 def _own_folder(value: str) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
+import zipfile
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 from yolofuse.files import open_own
 
@@ -21,6 +25,23 @@ def open_cached(path: Path) -> BinaryIO:
         OSError: If it is missing, or no regular file with one name: a link, a pipe, a device.
     """
     return os.fdopen(open_own(path), "rb")
+
+
+def check_arrays(archive: zipfile.ZipFile) -> None:
+    """Check that the arrays of an ``.npz`` are as large as they claim, before memory is allocated for them.
+
+    Raises:
+        ValueError: If one is compressed, or its shape needs more bytes than the file holds.
+    """
+    for entry in archive.infolist():
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise ValueError("compressed, so not written by yolofuse")  # and may expand a thousandfold
+        with archive.open(entry) as stream:
+            is_first = np.lib.format.read_magic(stream) == (1, 0)
+            read_header = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read_header(stream)
+        if math.prod(shape) * max(dtype.itemsize, 1) > entry.file_size:
+            raise ValueError(f"{entry.filename} claims {math.prod(shape):.3g} values")
 
 
 def open_partial(path: Path) -> BinaryIO:

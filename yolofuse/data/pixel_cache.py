@@ -21,7 +21,7 @@ from yolofuse.data.cache_files import make_cache_dir, open_cached, open_partial
 from yolofuse.data.images.decode import strict_decoding
 from yolofuse.data.images.read_pair import pixel_dtype, read_pair, training_hw
 from yolofuse.data.index.pair_set import PairSet
-from yolofuse.errors import DataError
+from yolofuse.errors import DataError, describe_os_error
 from yolofuse.spacing import evenly_spaced
 from yolofuse.types import IntArray, PixelArray
 
@@ -36,6 +36,10 @@ _CRC = np.dtype("<u4")
 CacheKind = Literal["none", "ram", "disk"]
 Checksums = np.ndarray[tuple[int], np.dtype[np.uint32]]
 _CHECKED = 64  # pairs of an existing cache whose checksums are compared
+
+
+class CacheNotWrittenError(DataError):
+    """A cache can't be written; training needs none, it is slower without."""
 
 
 class PixelCache:
@@ -95,7 +99,8 @@ def disk_cache(pairs: PairSet, longest: int, cache_dir: Path, workers: int) -> P
     next one overwrites.
 
     Raises:
-        DataError: If the disk has too little space, or an image can't be read.
+        CacheNotWrittenError: If the disk has too little space, or the folder can't be written to.
+        DataError: If an image can't be read.
     """
     path = _cache_file(cache_dir, pairs, longest)
     try:
@@ -110,9 +115,8 @@ def disk_cache(pairs: PairSet, longest: int, cache_dir: Path, workers: int) -> P
                 part.replace(path)
                 _log.info("train.cache: %.0f MiB in %s; delete it when you no longer use the data", size / _MIB, path)
     except OSError as error:
-        raise DataError(
-            f"train.cache: {path} can't be written ({error}); set data.cache_dir to another folder"
-        ) from None
+        what = describe_os_error(error, str(path))
+        raise CacheNotWrittenError(f"train.cache: can't be written: {what}; set data.cache_dir to another") from None
     return PixelCache(path, pairs, longest)
 
 
@@ -145,7 +149,7 @@ def ram_cache(pairs: PairSet, longest: int, workers: int) -> PixelCache:
 def _require_space(kind: str, size: int, free: int, where: str) -> None:
     """Refuse a cache that would leave too little free."""
     if size + _SPARE > free:
-        raise DataError(
+        raise CacheNotWrittenError(
             f"train.cache: {kind} needs {size / _GIB:.1f} GiB and {_SPARE // _GIB} spare, "
             f"but {free / _GIB:.1f} are free {where}"
         )

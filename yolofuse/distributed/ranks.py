@@ -13,7 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from yolofuse.errors import ConfigError, RunError, RunStopped, YolofuseError
+from yolofuse.errors import ConfigError, RunError, RunStopped, YolofuseError, describe_os_error
+from yolofuse.log import launched_ranks
 
 T = TypeVar("T")
 
@@ -69,8 +70,7 @@ class Ranks:
             except YolofuseError as error:
                 outcome = (None, error)
             except OSError as error:
-                what = f"{error.filename or 'the run folder'}: {error.strerror or error}"
-                outcome = (None, RunError(f"{what}; check the disk's free space and the permissions"))
+                outcome = (None, RunError(describe_os_error(error, "the run folder")))
         value, problem = self.from_main(outcome)
         if problem is not None:
             raise problem
@@ -118,9 +118,10 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         device: ``auto``, or a torch device such as ``cpu`` or ``cuda:1``.
 
     Raises:
-        ConfigError: If there is no such device.
+        ConfigError: If there is no such device, or a launcher has set only a part of its variables.
+        RunError: If the other processes can't be reached.
     """
-    world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    world, _, local = launched_ranks()
     chosen = pick_device(device, local if world > 1 else None)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
@@ -128,7 +129,12 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         yield Ranks(0, 1, chosen)
         return
     on_cuda = chosen.type == "cuda"
-    dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
+    try:
+        dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
+    except (dist.DistError, ValueError) as error:  # a port in use, a name without an address
+        where = f"MASTER_ADDR={os.environ['MASTER_ADDR']} MASTER_PORT={os.environ['MASTER_PORT']}"
+        reason = str(error).partition("\n")[0]
+        raise RunError(f"{where}: the {world} processes of this run can't meet there ({reason})") from error
     try:
         control = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=_PATIENCE)) if on_cuda else None
         yield Ranks(dist.get_rank(), dist.get_world_size(), chosen, local, control)

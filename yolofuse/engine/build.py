@@ -37,6 +37,7 @@ from yolofuse.engine.dataloaders import (
 from yolofuse.engine.early_checks import check_names, check_weights
 from yolofuse.engine.loss import DetectionLoss
 from yolofuse.engine.loss_terms import LOSS_TERMS
+from yolofuse.engine.norm_check import check_norms
 from yolofuse.engine.optim import Schedule, build_optimizer, freeze
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import ConfigError
@@ -125,6 +126,7 @@ def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any]
     if config.train.channels_last:
         detector.to(memory_format=torch.channels_last)
     config = _resolve_batch(config, detector, train_pairs, ranks)
+    check_norms(config, detector, ranks)
     cache = cache_kind(config, train_pairs, ranks)
     if checkpoint is None and cache == "none" and config.train.cache == "auto":
         config = resolve_pool(config, ranks.world)

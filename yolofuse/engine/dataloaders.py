@@ -26,12 +26,10 @@ from yolofuse.data.gpu.jpeg import require_decoder
 from yolofuse.data.gpu.tile_batch import TileDataset
 from yolofuse.data.index.pair_set import Windows
 from yolofuse.data.index.scan_cache import default_cache_dir
-from yolofuse.data.pixel_cache import CacheKind, PixelCache, choose_cache, disk_cache, ram_cache
+from yolofuse.data.pixel_cache import CacheKind, CacheNotWrittenError, PixelCache, choose_cache, disk_cache, ram_cache
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.prefetcher import DevicePrefetcher
 from yolofuse.errors import ConfigError, DataError, listing, plural
-
-log = logging.getLogger("yolofuse")
 
 log = logging.getLogger("yolofuse")
 
@@ -140,7 +138,11 @@ def cached_pixels(kind: CacheKind, config: Config, pairs: PairSet, ranks: Ranks)
     if kind == "none":
         return None
     if kind == "disk":
-        return disk_cache(pairs, imgsz, _cache_dir(config) or default_cache_dir(), workers)
+        try:
+            return disk_cache(pairs, imgsz, _cache_dir(config) or default_cache_dir(), workers)
+        except CacheNotWrittenError as error:
+            log.warning("warning: %s; training goes on without it: same batches, slower", error)
+            return None
     own = ram_cache(pairs, imgsz, workers) if ranks.local_rank == 0 else None
     host = socket.gethostname()
     paths = {name: path for name, path in ranks.gather((host, own.path if own else None)) if path is not None}

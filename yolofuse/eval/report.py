@@ -77,7 +77,7 @@ def read_predictions(folder: Path) -> tuple[CocoJson, list[dict[str, Any]]]:
         truth, predictions = (
             json.loads(read_regular(folder / name)) for name in ("ground_truth.json", "predictions.json")
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{folder}: cannot read the evaluation ({error}); write it again with val_dual.py") from error
     return truth, predictions
 

@@ -171,7 +171,7 @@ class RunFolder:
             parts = json.loads(read_regular(self.split_batches))["parts"]
         except FileNotFoundError:
             return 1
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunError(
                 f"{self.split_batches}: cannot be read ({error}); delete it to start with whole batches"
             ) from error

@@ -91,5 +91,5 @@ def _describe_owner(path: Path) -> str:
         with os.fdopen(open_own(path), "rb") as stream:
             owner = json.loads(stream.read(4096))
         return ", ".join(f"{key} {str(value)[:100]}" for key, value in owner.items())
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return "owner unknown"

@@ -19,14 +19,14 @@ import PIL.Image
 import torch
 
 from yolofuse.errors import YolofuseError
+from yolofuse.files import user_cache_dir
 
 _SUPPORTED = ((8, 4, 190), (8, 5, 0))
 
 
 def _private_config_dir() -> Path:
     """Return a settings folder for yolofuse alone, with the font that ultralytics would otherwise download."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "yolofuse" / "upstream"
+    folder = user_cache_dir() / "upstream"
     try:
         _place_font(folder / "Ultralytics" / "Arial.ttf")
     except OSError:  # a home that cannot be written to

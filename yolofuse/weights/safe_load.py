@@ -9,6 +9,7 @@ names that it allows mean one stub, which keeps tensors and calls nothing.
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 import threading
 import warnings
@@ -16,7 +17,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -38,8 +39,13 @@ _IGNORED = {  # beside the model in such files, and not needed
     *(f"{module}.{kind}Path" for module in ("pathlib", "pathlib._local") for kind in ("Posix", "Windows")),
 }
 _LEGACY_START = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # torch before 1.6: its magic number, pickled
+_LEGACY_PICKLES = 4  # its magic number, its version, the machine, the content
 _STATE_DICT = "a state_dict saved with torch.save(model.state_dict(), FILE)"
 _SAFE_TORCH = (2, 10)
+_FILLED = {"builtins.bytearray", "__builtin__.bytearray"}
+"""Allowed by torch and needed by no weights: called with a number, it fills as many bytes."""
+_MAX_GROWTH, _ALWAYS_ALLOWED = 8, 64 << 20
+"""What a file's content may need in memory: so many times its size, plus so many bytes."""
 _lock = threading.RLock()
 
 
@@ -99,7 +105,9 @@ def _open(path: Path, *, with_models: bool) -> Any:
                 f"{path}: names {named}{more}, which is more than {allowed}, so it is not opened; give {_STATE_DICT}"
             )
         with _allowing(known):
-            return _load(path)
+            content = _load(path)
+    _refuse_growth(path, content)
+    return content
 
 
 def _refuse_old_torch() -> None:
@@ -125,7 +133,10 @@ def _refuse_other_formats(path: Path) -> None:
         raise WeightsError(f"{path}: an empty file; copy it again")
     if start.startswith(b"PK\x03\x04"):
         _refuse_other_zips(path)
-    elif not start.startswith(_LEGACY_START):
+    elif start.startswith(_LEGACY_START):
+        with path.open("rb") as stream:
+            _refuse_filled(path, stream, _LEGACY_PICKLES)
+    else:
         what = "a pickle that torch.save did not write" if start[:1] == b"\x80" else f"begins with {start[:12]!r}"
         raise WeightsError(f"{path}: not a file of torch.save ({what}), so it is not opened; give {_STATE_DICT}")
 
@@ -133,7 +144,11 @@ def _refuse_other_formats(path: Path) -> None:
 def _refuse_other_zips(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
-            inside = {name.rpartition("/")[2] for name in archive.namelist()}
+            inside = {name.rpartition("/")[2]: name for name in archive.namelist()}
+            _require_room(path, sum(entry.file_size for entry in archive.infolist()))
+            if "data.pkl" in inside:
+                with archive.open(inside["data.pkl"]) as stream:
+                    _refuse_filled(path, stream, 1)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise WeightsError(f"{path}: damaged, its end is missing ({error}); copy it again") from error
     if "constants.pkl" in inside:
@@ -143,6 +158,64 @@ def _refuse_other_zips(path: Path) -> None:
         )
     if "data.pkl" not in inside:
         raise WeightsError(f"{path}: a zip file, but torch.save did not write it (no data.pkl); give {_STATE_DICT}")
+
+
+def _refuse_filled(path: Path, stream: IO[bytes], num_pickles: int) -> None:
+    """Refuse pickles that name what fills memory, before they are read."""
+    try:
+        for _ in range(num_pickles):
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name == "GLOBAL" and str(argument).replace(" ", ".") in _FILLED:
+                    raise WeightsError(f"{path}: holds a bytearray, which no weights need, so it is not opened")
+    except ValueError:  # damaged: torch says where
+        return
+
+
+def _refuse_growth(path: Path, content: Any) -> None:
+    """Refuse content that needs far more memory than its file holds: one value that claims to be ten billion."""
+    try:
+        _require_room(path, _expanded_bytes(content, {}))
+    except RecursionError:
+        raise WeightsError(
+            f"{path}: values nested too deep or in themselves, so it is not used; give {_STATE_DICT}"
+        ) from None
+
+
+def _require_room(path: Path, needed: int) -> None:
+    size = path.stat().st_size
+    if needed > _MAX_GROWTH * size + _ALWAYS_ALLOWED:
+        raise WeightsError(
+            f"{path}: its {size:,} bytes would become {needed:.3g} in memory (expanded or shared tensors, or a "
+            "compressed file), so it is not used; save clones of the tensors with torch.save"
+        )
+
+
+def _expanded_bytes(value: Any, known: dict[int, int]) -> int:
+    """Return the memory of a value where nothing is shared: each tensor with its own storage, each list copied.
+
+    ``known`` holds the result of each container, so that none is measured twice however often it is referred to; -1
+    while it is being measured. A module inside itself counts once; what walks modules has a limit.
+
+    Raises:
+        RecursionError: If a list or dict contains itself, or the nesting is too deep.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, torch.UntypedStorage | torch.TypedStorage):
+        return value.nbytes()
+    if isinstance(value, str | bytes):
+        return len(value)
+    inside = value.kept if isinstance(value, ModuleStub) else value
+    if isinstance(inside, dict):
+        inside = (*inside.keys(), *inside.values())
+    elif not isinstance(inside, list | tuple | set):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = -1
+        known[id(value)] = 1 + sum(_expanded_bytes(item, known) for item in inside)
+    if known[id(value)] < 0 and not isinstance(value, ModuleStub):
+        raise RecursionError
+    return max(known[id(value)], 0)
 
 
 @contextmanager

@@ -76,3 +76,8 @@ def test_format_html__holds_findings_counts_and_charts() -> None:
 
 def test_format_html__without_findings() -> None:
     assert "<p>Nothing was found.</p>" in format_html(Report("data.yaml", (), (), ()))
+
+
+def test_format_text__names_do_not_control_the_terminal() -> None:
+    text = format_text(_report(Finding("k", "note", "val", "n", count=1, examples=("a\x1b[2J\u202e.jpg",))))
+    assert "a?[2J?.jpg" in text

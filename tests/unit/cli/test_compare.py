@@ -103,3 +103,10 @@ def test_compare__tells_of_weights_that_are_newer(tmp_path: Path, capsys: pytest
     os.utime(b / "predictions.json", (1, 1))
     assert compare.main([str(a), str(b.parent), "--resamples", "5"]) == 0
     assert f"older than {best}; evaluate that" in capsys.readouterr().err
+
+
+def test_compare__json_nested_too_deep_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("ground_truth.json", "predictions.json"):
+        (tmp_path / name).write_text("[" * 100_000)
+    assert compare.main([str(tmp_path), str(tmp_path)]) == 2
+    assert "cannot read the evaluation" in capsys.readouterr().err

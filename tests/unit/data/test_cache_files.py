@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import struct
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from yolofuse.data.cache_files import make_cache_dir, open_cached, open_partial
+from yolofuse.data.cache_files import check_arrays, make_cache_dir, open_cached, open_partial
 
 
 def test_make_cache_dir__is_for_its_owner_and_keeps_an_existing_one(tmp_path: Path) -> None:
@@ -47,3 +49,32 @@ def test_open__refuses_what_is_no_regular_file(tmp_path: Path, kind: str) -> Non
 def test_open_cached__missing_file_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         open_cached(tmp_path / "missing")
+
+
+def _npz(path: Path, header: str, compression: int = zipfile.ZIP_STORED) -> zipfile.ZipFile:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + bytes(16))
+    return zipfile.ZipFile(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<i4', 'fortran_order': False, 'shape': (10000000000,), }\n",
+        "{'descr': '|S0', 'fortran_order': False, 'shape': (10000000000,), }\n",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (100000, 100000), }\n",
+    ],
+    ids=["long", "empty texts", "wide"],
+)
+def test_check_arrays__refuses_more_than_the_file_holds(tmp_path: Path, header: str) -> None:
+    with _npz(tmp_path / "a.npz", header) as archive, pytest.raises(ValueError, match=r"claims 1e\+10 values"):
+        check_arrays(archive)
+
+
+def test_check_arrays__refuses_what_is_compressed_and_accepts_the_rest(tmp_path: Path) -> None:
+    header = "{'descr': '<i4', 'fortran_order': False, 'shape': (4,), }\n"
+    with _npz(tmp_path / "a.npz", header) as archive:
+        check_arrays(archive)
+    deflated = _npz(tmp_path / "b.npz", header, zipfile.ZIP_DEFLATED)
+    with deflated as archive, pytest.raises(ValueError, match="compressed"):
+        check_arrays(archive)

@@ -17,6 +17,7 @@ from tests.support.weights import holds_exactly, saved, small_state, ultralytics
 from yolofuse.errors import WeightsError
 from yolofuse.upstream import resolve_base
 from yolofuse.weights.checkpoint import load_checkpoint
+from yolofuse.weights.safe_load import open_models
 from yolofuse.weights.sources import load_source
 
 
@@ -202,3 +203,59 @@ def _module_of(path: Path, name: str) -> Path:
         for entry, content in entries.items():
             archive.writestr(entry, content.replace(old, new))
     return path
+
+
+_FIVE_MB = torch.zeros(1_250_000)
+
+
+def _nested(depth: int) -> list[Any]:
+    value: list[Any] = [0]
+    for _ in range(depth):
+        value = [value] * 10
+    return value
+
+
+def _in_itself() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (torch.zeros(1).expand(10**10), r"would become 4e\+10 in memory .*save clones"),
+        ({str(i): _FIVE_MB[i:] for i in range(2000)}, r"would become 9\.99e\+09 in memory"),
+        (torch.empty(10**10, device="meta"), r"would become 4e\+10"),
+        (_nested(40), r"would become .*e\+40 in memory"),
+        ("x" * 1_000_000, None),
+        (Calls(bytearray, 10**9), "holds a bytearray"),
+        (_in_itself(), "in themselves"),
+        (_FIVE_MB, None),
+    ],
+    ids=["expanded", "views", "meta", "lists", "text", "bytearray", "in itself", "plain"],
+)
+def test_open_models__needs_no_more_memory_than_a_few_times_the_file(
+    tmp_path: Path, content: Any, expected: str | None, is_zip: bool
+) -> None:
+    path = tmp_path / "bomb.pt"
+    torch.save({"state_dict": {"model.0.a": content}}, path, _use_new_zipfile_serialization=is_zip)
+    if expected is None:
+        assert open_models(path)["state_dict"].keys() == {"model.0.a"}
+        return
+    with pytest.raises(WeightsError, match=expected):
+        open_models(path)
+
+
+def test_open_models__compressed_zip_is_not_expanded(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(25_000_000)}, tmp_path / "a.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "a.pt") as stored,
+        zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as deflated,
+    ):
+        for name in stored.namelist():
+            deflated.writestr(name, stored.read(name))
+    with pytest.raises(WeightsError, match=r"would become 1e\+08 in memory"):
+        open_models(tmp_path / "b.pt")

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yolofuse.data.cache_files import make_cache_dir, open_cached
+from yolofuse.data.cache_files import check_arrays, make_cache_dir, open_cached
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.index.match_files import Matches, stamp
 from yolofuse.data.index.scan_result import ScanResult
 from yolofuse.data.strict_json import parse_json
-from yolofuse.files import replacing
+from yolofuse.files import replacing, user_cache_dir
 from yolofuse.types import IntArray
 
 _FORMAT = 4  # increase it when the content of a scan or its storage changes
@@ -49,7 +49,7 @@ def default_cache_dir() -> Path:
     """Return ``$YOLOFUSE_CACHE``, or ``yolofuse`` in the user's cache folder."""
     if given := os.environ.get("YOLOFUSE_CACHE"):
         return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolofuse"
+    return user_cache_dir()
 
 
 def files_signature(parts: Iterable[tuple[Source, Matches]]) -> str:
@@ -99,8 +99,7 @@ def load_scan(path: Path, signature: str) -> CachedScan | None:
     """Load the scan at ``path``; None if there is none, it is of other files, or it is damaged."""
     try:
         with open_cached(path) as file, np.load(file, allow_pickle=False) as arrays:
-            if any(part.compress_type != zipfile.ZIP_STORED for part in arrays.zip.infolist()):
-                raise ValueError("compressed, so not written by yolofuse")  # and may expand a thousandfold
+            check_arrays(arrays.zip)
             if str(arrays["signature"]) != signature:
                 return None
             warnings = [str(text) for text in parse_json(str(arrays["warnings"]))]
