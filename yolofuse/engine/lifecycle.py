@@ -29,7 +29,7 @@ from yolofuse.run.checkpointer import AsyncCheckpointer, newest_checkpoint
 from yolofuse.run.events import append_event, describe_last_exit
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.lock import run_lock
-from yolofuse.run.resume_check import check_resumable
+from yolofuse.run.resume_check import check_resumable, data_record, report_versions, restore_threads
 from yolofuse.run.status_writer import StatusWriter
 from yolofuse.run.train_state import RESTORED, TrainState, restore
 from yolofuse.weights import load_checkpoint
@@ -113,10 +113,14 @@ def _resume(
     config = adopt_resolved(config, saved)
     path, problems = ranks.run_on_main(lambda: newest_checkpoint(folder))
     content = None if path is None else load_checkpoint(path, needs=RESTORED)
+    if content is not None:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        restore_threads(content)
     context = build_context(config, ranks, checkpoint=content)
-    data_hash = context.train_pairs.fingerprint
-    before = content or {"config": plain_config(saved), "data_hash": data_hash}
-    changes = check_resumable(path or folder.config, before, config, data_hash, force=force)
+    data = data_record(context.train_pairs, context.val_pairs)
+    before = content or {"config": plain_config(saved), **data}
+    changes = check_resumable(path or folder.config, before, config, data, force=force)
+    report_versions(before, ranks.device)
     last_exit = describe_last_exit(folder.path) if ranks.is_main else {}
     scaler = new_scaler(context)
     state = TrainState() if content is None or path is None else restore_context(context, scaler, path, content)
