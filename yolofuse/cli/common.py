@@ -35,7 +35,8 @@ def run_command(command: Callable[[], int | None], on_interrupt: str = "") -> in
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
     except RunStopped as stopped:
-        print(f"{stopped}{on_interrupt or f'; resume with --resume {stopped.run}'}", file=sys.stderr)
+        advice = f"resume with --resume {stopped.run}" if stopped.run else "nothing was begun; give the command again"
+        print(f"{stopped}{on_interrupt or f'; {advice}'}", file=sys.stderr)
         return INTERRUPTED if stopped.signal == "SIGINT" else STOPPED
     except BrokenPipeError:  # what reads the output has ended, such as head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's exit fails at flushing

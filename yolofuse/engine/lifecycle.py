@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from yolofuse.engine.build import TrainContext, build_context
 from yolofuse.engine.callbacks import Callback, Ending
 from yolofuse.engine.diagnostics.profiler import Profile
 from yolofuse.engine.loggers import make_loggers
-from yolofuse.engine.preemption import StopRequest, stop_requests
+from yolofuse.engine.preemption import AT_ONCE, StopRequest, stop_requests
 from yolofuse.engine.step import new_scaler, new_step_state
 from yolofuse.engine.watchdog import Watchdog
 from yolofuse.errors import RunStopped, YolofuseError
@@ -35,6 +36,9 @@ from yolofuse.run.train_state import RESTORED, TrainState, restore
 from yolofuse.weights import load_checkpoint
 
 log = logging.getLogger("yolofuse")
+
+_BATCH_S, _BATCH_OF_RANKS_S = 5.0, 20.0
+"""How long a run that is to stop waits for a batch, with whose step all ranks would stop and save."""
 
 Resume = Literal["never", "auto", "always"]
 """Whether to resume a run: never start over a used folder, resume if it was started before, or fail if it was not."""
@@ -66,10 +70,11 @@ def open_run(
             log.info("%s: finished already", folder.path)
             yield None
             return
-        if resume == "always" or (resume == "auto" and was_started):
-            run = _resume(folder, config, ranks, stack, stop, force=force)
-        else:
-            run = _start(folder, config, ranks, stack, stop)
+        with stop.limited(AT_ONCE, "before training"):
+            if resume == "always" or (resume == "auto" and was_started):
+                run = _resume(folder, config, ranks, stack, stop, force=force)
+            else:
+                run = _start(folder, config, ranks, stack, stop)
         stack.enter_context(run.profile)
         stack.enter_context(run.watchdog.watching())
         yield from _record_exit(run, callbacks)
@@ -86,6 +91,7 @@ def _start(folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, st
         folder.create(context.config)
 
     ranks.run_on_main(create)
+    stop.run = folder.path
     run = _assemble(folder, context, TrainState(), new_scaler(context), stop, stack)
     run.log_event("begun")
     _write_initial_artifacts(run)
@@ -108,6 +114,7 @@ def _resume(
     folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, stop: StopRequest, *, force: bool
 ) -> ActiveRun:
     """Resume a run from its newest whole checkpoint, or from its start if it has none."""
+    stop.run = folder.path
     ranks.run_on_main(lambda: _acquire_run_folder(folder, stack))
     saved = ranks.run_on_main(folder.load_config)
     config = adopt_resolved(config, saved)
@@ -215,6 +222,8 @@ def _assemble(
     )
     for prefetcher in (context.train_loader.prefetcher, context.val_loader.prefetcher):
         stack.callback(prefetcher.close)
+        limit_s = _BATCH_S if ranks.world == 1 else _BATCH_OF_RANKS_S
+        prefetcher.waiting = partial(stop.limited, limit_s, "while it waited for a batch")
         prefetcher.on_restart = lambda why: append_event(
             folder.path, "worker_died", **position(run), rank=ranks.rank, why=why
         )

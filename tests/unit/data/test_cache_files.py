@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from yolofuse.data.cache_files import make_cache_dir, open_cached, open_partial
+from yolofuse.data import cache_files
+from yolofuse.data.cache_files import lock_cached, make_cache_dir, open_cached, open_partial
 
 
 def test_make_cache_dir__is_for_its_owner_and_keeps_an_existing_one(tmp_path: Path) -> None:
@@ -47,3 +48,20 @@ def test_open__refuses_what_is_no_regular_file(tmp_path: Path, kind: str) -> Non
 def test_open_cached__missing_file_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         open_cached(tmp_path / "missing")
+
+
+def test_lock_cached__says_that_it_waits_and_for_how_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cache_files, "_TOLD_AFTER_S", 0.05)
+    monkeypatch.setattr(cache_files, "_LOCK_LIMIT_S", 0.3)
+    file = tmp_path / "a.part"
+    with open_partial(file) as other, open_partial(file) as partial:
+        lock_cached(other, file)
+        with pytest.raises(OSError, match=f"another process has locked it .* fuser {file} names it"):
+            lock_cached(partial, file)
+        assert [record.message.partition(": ")[2] for record in caplog.records] == [
+            "another process is writing it or has locked it (fuser names it); waiting"
+        ]
+        other.close()
+        lock_cached(partial, file)
