@@ -170,8 +170,8 @@ def _hash_file(path: Path) -> int:
     """Return 64 bits of the SHA-256 of a file that was just decoded, so that its bytes are still in memory."""
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as stream:
-            while part := stream.read(1 << 20):
+        with path.open("rb", buffering=0) as stream:
+            while part := stream.read(1 << 16):
                 digest.update(part)
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error})") from None
