@@ -44,14 +44,14 @@ class RunError(YolofuseError):
 
 
 class RunStopped(Exception):  # noqa: N818 - not an error: requested
-    """A run stopped on request, after saving a checkpoint.
+    """A run stopped on request, after saving a checkpoint if there was something to save.
 
     Attributes:
         signal: Name of the signal that requested it.
-        run: Folder of the run.
+        run: Folder of the run; None if it was not begun.
     """
 
-    def __init__(self, signal: str, message: str, run: Path) -> None:
+    def __init__(self, signal: str, message: str, run: Path | None) -> None:
         super().__init__(message)
         self.signal = signal
         self.run = run

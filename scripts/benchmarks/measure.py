@@ -55,6 +55,7 @@ def repeat_pairs(pairs: PairSet, copies: int) -> PairSet:
         class_ids=np.tile(scan.class_ids, copies),
         crowd=np.tile(scan.crowd, copies),
         offsets=np.concatenate([[0], np.cumsum(np.tile(np.diff(scan.offsets), copies))]),
+        content=np.tile(scan.content, (copies, 1)),
         verified=scan.verified,
     )
     return replace(pairs, records=records, sizes_hw=np.tile(pairs.sizes_hw, (copies, 1)), scan=repeated)

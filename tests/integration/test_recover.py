@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,10 @@ from tests.support.runs import train_without_plots as train
 from yolofuse.batch import PairedBatch
 from yolofuse.cli import train as cli
 from yolofuse.config import Config, load_config
+from yolofuse.data.dataset import SampleKey, TrainDataset
+from yolofuse.data.images.decode import inspect_image
+from yolofuse.data.index import scan
+from yolofuse.engine import lifecycle
 from yolofuse.engine.active_run import ActiveRun
 from yolofuse.engine.build import TrainContext
 from yolofuse.engine.evaluate_split import predict_split
@@ -28,6 +34,7 @@ from yolofuse.engine.nan_guard import RollBack
 from yolofuse.engine.recover import recover
 from yolofuse.engine.step import StepState, train_step
 from yolofuse.errors import RunError, RunStopped
+from yolofuse.types import PairedSample
 from yolofuse.weights import load_checkpoint
 
 _STATE = ("model", "ema", "ema_updates", "optimizer", "scaler")
@@ -202,6 +209,43 @@ def test_signal__stops_at_the_next_step_and_the_run_resumes(
     assert _same_end(whole, stopped.run_dir)
     assert cli.main(arguments) == 0  # a finished run that is requeued
     assert "finished already" in capsys.readouterr().out
+
+
+def test_signal__ends_the_wait_for_a_batch_and_saves(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = _config(tmp_path, "stopped")
+    monkeypatch.setattr(lifecycle, "_BATCH_S", 0.1)
+    make, made = TrainDataset.__getitem__, itertools.count()
+
+    def make_or_lose(dataset: TrainDataset, key: SampleKey) -> PairedSample:
+        if next(made) == 2 * 4:  # the first sample of the fifth batch
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        return make(dataset, key)
+
+    monkeypatch.setattr(TrainDataset, "__getitem__", make_or_lose)
+    with pytest.raises(RunStopped, match="stopped by SIGTERM while it waited for a batch"):
+        train(stopped)
+    assert json.loads((stopped.run_dir / "PREEMPTED").read_text())["step"] == 4
+    assert _final(stopped.run_dir)["progress"]["step"] == 4
+    train(stopped, resume="always")
+    assert _same_end(whole, stopped.run_dir)
+
+
+def test_signal__ends_the_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def inspect(*args: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+        return inspect_image(*args)
+
+    monkeypatch.setattr(scan, "inspect_image", inspect)
+    config = _config(tmp_path, "stopped")
+    assert cli.main(["--cfg", str(tmp_path / "config.yaml"), f"train.run={config.run_dir}"]) == 75
+    assert "stopped by SIGTERM before training; nothing was begun; give the command again" in capsys.readouterr().err
+    assert not config.run_dir.exists()
 
 
 def test_signal__during_validation_aborts_it_and_loses_no_step(

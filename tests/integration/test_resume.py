@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import yolofuse.engine.train as loop
 from tests.support.pairs import make_pairs
@@ -112,6 +113,59 @@ def test_auto_resume__of_a_finished_run_asks_for_the_same_config_and_data(
         assert "choose another train.run" in printed.err
         assert "finished already" not in printed.out
     assert (run / "FINISHED").read_bytes() == finished
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("labels/val/val_000.txt", "the validation split changed"),
+        ("ir/val/val_000.bmp", "the validation images changed"),
+        ("rgb/train/train_000.bmp", "the training images changed"),
+    ],
+)
+def test_resume__refuses_other_contents_of_the_same_size_and_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, change: str
+) -> None:
+    config = write_config(tmp_path, make_pairs(tmp_path / "data", 4, 2, suffixes=(".bmp", ".bmp")), train={"epochs": 1})
+    run = train_without_plots(load_config(config))
+    exchanged = tmp_path / "data" / file
+    status, content = exchanged.stat(), exchanged.read_bytes()
+    other = next(path for path in exchanged.parent.iterdir() if path != exchanged).read_bytes()
+    assert other != content
+    assert len(other) == len(content)
+    exchanged.write_bytes(other)
+    os.utime(exchanged, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert cli.main(["--resume", str(run)]) == 2
+    assert change in capsys.readouterr().err
+    assert cli.main(["--resume", str(run), "--force"]) == 0
+    assert cli.main(["--resume", str(run)]) == 0
+
+
+def _train_with_threads(threads: int, *argv: str) -> int:
+    torch.set_num_threads(threads)
+    code = cli.main(list(argv))
+    assert torch.get_num_threads() == threads  # as the caller had set it
+    return code
+
+
+def test_resume__with_other_threads_restores_those_of_the_run(tmp_path: Path) -> None:
+    """Sums over images of 64 px differ in the last digits between one and three threads."""
+    config = write_config(tmp_path, train={"epochs": 1, "val_every": 0, "save_every": 1, "precision": "fp32"})
+    ends = {}
+    for threads in (3, 1):
+        run = tmp_path / f"resumed by {threads}"
+        argv = ("--cfg", str(config), f"train.run={run}")
+        assert run_forked(partial(_start_with_threads, 3, *argv), tmp_path)[0] == -signal.SIGKILL
+        code, output = run_forked(partial(_train_with_threads, threads, "--resume", str(run)), tmp_path)
+        assert code == 0, output
+        assert ("torch computes with 3 threads" in output) == (threads == 1)
+        ends[threads] = load_checkpoint(run / "weights" / "last.pt")
+    assert same_tensors(ends[3]["model"], ends[1]["model"])
+
+
+def _start_with_threads(threads: int, *argv: str) -> int:
+    torch.set_num_threads(threads)
+    return _train_and_die("step", 2, *argv)
 
 
 def test_resume__without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,8 @@ def run_command(command: Callable[[], int | None], on_interrupt: str = "") -> in
     except YolofuseError as error:
         return _finish(USER_ERROR, f"error: {error}")
     except RunStopped as stopped:
-        message = f"{stopped}{on_interrupt or f'; resume with --resume {stopped.run}'}"
+        advice = f"resume with --resume {stopped.run}" if stopped.run else "nothing was begun; give the command again"
+        message = f"{stopped}{on_interrupt or f'; {advice}'}"
         return _finish(INTERRUPTED if stopped.signal == "SIGINT" else STOPPED, message)
     except BrokenPipeError:  # what reads the output has ended, such as head
         return _finish(BROKEN_PIPE)

@@ -65,7 +65,8 @@ class DataConfig(Section):
     """``allow``: an image without a partner is a pair as well, in training and evaluation; black stands for the other
     image."""
     verify: bool = True
-    """Decode every image once before epoch 0 (cached by file size and time): a truncated file stops the run early."""
+    """Decode and hash every image once before epoch 0 (cached until a file changes): a truncated file stops the run
+    early, and an exchanged one is found when the run resumes."""
 
 
 class ModelConfig(Section):

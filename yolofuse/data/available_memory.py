@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 _KIB = 1024
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+"""Where worker processes put batches; a container has 64 MiB of it by default."""
 
 
 def available_memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
@@ -18,6 +21,14 @@ def available_memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
     fields = (line.split() for line in (proc / "meminfo").read_text().splitlines())
     available = next(int(words[1]) * _KIB for words in fields if words[0] == "MemAvailable:")
     return min([available, *_free_in_groups(proc, cgroups)])
+
+
+def free_shared_memory() -> int | None:
+    """Return the bytes that are free in ``SHARED_MEMORY``; None where there is none."""
+    try:
+        return shutil.disk_usage(SHARED_MEMORY).free
+    except OSError:
+        return None
 
 
 def _free_in_groups(proc: Path, cgroups: Path) -> Iterator[int]:

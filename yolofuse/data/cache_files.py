@@ -1,9 +1,12 @@
-"""Open files of a cache folder that others may write to: links, pipes and devices are refused."""
+"""Open and lock files of a cache folder that others may write to: links, pipes and devices are refused."""
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import math
 import os
+import time
 import zipfile
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +14,11 @@ from typing import BinaryIO
 import numpy as np
 
 from yolofuse.files import open_own
+
+_log = logging.getLogger(__name__)
+_TOLD_AFTER_S = 5.0
+_LOCK_LIMIT_S = 3600.0  # longer than the largest cache takes to write
+_POLL_S = 0.1
 
 
 def make_cache_dir(folder: Path) -> None:
@@ -51,3 +59,24 @@ def open_partial(path: Path) -> BinaryIO:
         OSError: If its name is that of a link, a pipe or a device, whose target is not overwritten.
     """
     return os.fdopen(open_own(path, os.O_RDWR | os.O_CREAT), "r+b")
+
+
+def lock_cached(file: BinaryIO, path: Path) -> None:
+    """Lock a file of the cache until it is closed; log it if another process holds the lock.
+
+    Raises:
+        OSError: If it still does after an hour.
+    """
+    started, told = time.monotonic(), False
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            waited = time.monotonic() - started
+        if waited > _LOCK_LIMIT_S:
+            raise OSError(f"another process has locked it for {waited / 60:.0f} minutes; fuser {path} names it")
+        if waited > _TOLD_AFTER_S and not told:
+            _log.warning("%s: another process is writing it or has locked it (fuser names it); waiting", path)
+            told = True
+        time.sleep(_POLL_S)

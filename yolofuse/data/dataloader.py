@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
+import multiprocessing.queues
+import os
 import signal
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +23,8 @@ from yolofuse.types import PairedSample
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _MALLOC_THRESHOLD = 1 << 28  # bytes
+PREFETCHED = 2
+"""Batches that each worker makes ahead."""
 
 
 def collate(samples: Sequence[PairedSample]) -> PairedBatch:
@@ -57,6 +61,7 @@ def batch_loader(
         batch_sampler=batches,
         collate_fn=identity if isinstance(dataset, TileDataset) else collate,
         num_workers=workers,
+        prefetch_factor=PREFETCHED if workers else None,
         worker_init_fn=_init_worker,
         # Forked workers share the pair table and the pixel cache; others would each be sent a copy.
         multiprocessing_context="fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None,
@@ -81,7 +86,21 @@ def set_up_worker_process() -> None:
 
 
 def _init_worker(worker: int) -> None:
-    """Set up a worker that ignores Ctrl-C: the parent handles it and then ends its workers."""
+    """Set up a worker that ignores what a terminal sends: the parent handles it and then ends its workers."""
     del worker
     set_up_worker_process()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    setattr(multiprocessing.queues.Queue, "_on_queue_feeder_error", staticmethod(_exit_without_batch))  # noqa: B010
+
+
+def _exit_without_batch(error: Exception, batch: object) -> None:
+    """End a worker that can't send a batch, for lack of shared memory or file handles.
+
+    Otherwise its thread would drop the batch, for which the parent would wait forever; it notices an exit.
+    """
+    del batch
+    try:
+        print(f"data.workers: worker {os.getpid()} can't send a batch ({error})", file=sys.stderr, flush=True)
+    finally:
+        os._exit(1)

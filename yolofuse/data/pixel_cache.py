@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -17,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from yolofuse.data.available_memory import available_memory
-from yolofuse.data.cache_files import make_cache_dir, open_cached, open_partial
+from yolofuse.data.cache_files import lock_cached, make_cache_dir, open_cached, open_partial
 from yolofuse.data.images.decode import strict_decoding
 from yolofuse.data.images.read_pair import pixel_dtype, read_pair, training_hw
 from yolofuse.data.index.pair_set import PairSet
@@ -95,8 +94,8 @@ def disk_cache(pairs: PairSet, longest: int, cache_dir: Path, workers: int) -> P
 
     Its name is a hash of the files, sizes and settings that it was made of, so a changed image means another file.
     After the pixels comes a checksum of each pair; an existing file is written again unless its size and some of them
-    match. Processes that need the same file wait for the first; one that is killed leaves a partial file, which the
-    next one overwrites.
+    match. Processes that need the same file wait for the first, for an hour at most; one that is killed leaves a
+    partial file, which the next one overwrites.
 
     Raises:
         CacheNotWrittenError: If the disk has too little space, or the folder can't be written to.
@@ -107,7 +106,7 @@ def disk_cache(pairs: PairSet, longest: int, cache_dir: Path, workers: int) -> P
         make_cache_dir(cache_dir)
         part = Path(f"{path}.part")
         with open_partial(part) as partial:
-            fcntl.flock(partial, fcntl.LOCK_EX)
+            lock_cached(partial, part)
             if _is_valid(path, pairs, longest):
                 part.unlink(missing_ok=True)
             else:

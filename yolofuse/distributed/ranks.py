@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ T = TypeVar("T")
 
 _PATIENCE = timedelta(hours=2)
 """How long ranks wait for rank 0, which alone checks the data and computes metrics: many minutes on slow disks."""
+_POLL_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Ranks:
         """Return the values of all ranks, in rank order, on every rank."""
         if self.world == 1:
             return [value]
+        self.barrier()
         gathered: list[Any] = [None] * self.world
         dist.all_gather_object(gathered, value, group=self.control)
         return gathered
@@ -57,6 +60,7 @@ class Ranks:
         """Return rank 0's value on every rank."""
         if self.world == 1:
             return value
+        self.barrier()
         box = [value]
         dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
@@ -85,9 +89,12 @@ class Ranks:
         return tuple(bool(flag) for flag in message)
 
     def barrier(self) -> None:
-        """Wait for every rank."""
+        """Wait for every rank, in Python, where signals are handled."""
         if self.world > 1:
-            dist.barrier(group=self.control)
+            work = dist.barrier(group=self.control, async_op=True)
+            while not work.is_completed():
+                time.sleep(_POLL_S)
+            work.wait()
 
     @torch.no_grad()
     def sum_(self, tensor: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from yolofuse.run.checkpointer import AsyncCheckpointer
 from yolofuse.run.events import append_event
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.records import EventName, State, utc_now
-from yolofuse.run.resume_check import code_fingerprint
+from yolofuse.run.resume_check import code_fingerprint, data_record, machine_record
 from yolofuse.run.status_writer import StatusWriter
 from yolofuse.run.train_state import LossMeter, TrainState, capture
 
@@ -121,8 +121,9 @@ def checkpoint_header(run: ActiveRun) -> dict[str, Any]:
     return {
         "config": plain_config(context.config),
         "names": list(context.train_pairs.names),
-        "data_hash": context.train_pairs.fingerprint,
+        **data_record(context.train_pairs, context.val_pairs),
         "code": code_fingerprint(),
+        "machine": machine_record(context.ranks.device),
         "world": context.ranks.world,
         "ir_windows": {name: list(window) for name, window in context.train_pairs.ir_windows.items()},
         "formats": [asdict(pair_format) for pair_format in context.train_pairs.formats],

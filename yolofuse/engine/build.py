@@ -31,6 +31,7 @@ from yolofuse.engine.dataloaders import (
     cache_kind,
     cached_pixels,
     check_decoder,
+    check_shared_memory,
     load_run_splits,
     windows_in,
 )
@@ -136,6 +137,7 @@ def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any]
     sampler = EpochSampler(
         len(train_pairs), train.batch, train.seed, ranks.rank, ranks.world, pool=train.augment.mosaic_pool
     )
+    check_shared_memory(config, train_pairs, ranks, len(sampler))
     reader = cached_pixels(cache, config, train_pairs, ranks)
     dataset = TrainDataset(train_pairs, train.imgsz, train.augment, train.seed, reader)
     return TrainContext(

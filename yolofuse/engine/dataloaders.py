@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,10 +22,13 @@ from yolofuse.data import (
     batch_loader,
     load_pairs,
 )
+from yolofuse.data.available_memory import SHARED_MEMORY, free_shared_memory
+from yolofuse.data.dataloader import PREFETCHED
 from yolofuse.data.descriptor.load import configured_descriptor
 from yolofuse.data.gpu.augment_batch import augment_batch
 from yolofuse.data.gpu.jpeg import require_decoder
 from yolofuse.data.gpu.tile_batch import TileDataset
+from yolofuse.data.images.read_pair import pixel_dtype
 from yolofuse.data.index.pair_set import Windows
 from yolofuse.data.index.scan_cache import default_cache_dir
 from yolofuse.data.pixel_cache import CacheKind, CacheNotWrittenError, PixelCache, choose_cache, disk_cache, ram_cache
@@ -32,6 +37,8 @@ from yolofuse.engine.prefetcher import DevicePrefetcher
 from yolofuse.errors import ConfigError, DataError, listing, plural
 
 log = logging.getLogger("yolofuse")
+
+_MIB, _GIB = 1 << 20, 1 << 30
 
 
 def load_split(config: Config, split: str, ranks: Ranks, ir_windows: Windows | None = None) -> PairSet:
@@ -147,6 +154,28 @@ def cached_pixels(kind: CacheKind, config: Config, pairs: PairSet, ranks: Ranks)
     host = socket.gethostname()
     paths = {name: path for name, path in ranks.gather((host, own.path if own else None)) if path is not None}
     return own or PixelCache(paths[host], pairs, imgsz)
+
+
+def check_shared_memory(config: Config, pairs: PairSet, ranks: Ranks, num_batches: int) -> None:
+    """Check before training that the batches that wait for their step fit in shared memory: all do in an evaluation.
+
+    Raises:
+        ConfigError: If they do not; a worker would be killed, or could not send its batch.
+    """
+    free, workers = free_shared_memory(), config.data.workers
+    if not workers or free is None or config.train.decode == "nvjpeg":  # encoded images are small
+        return
+    shape = (config.train.batch // ranks.world, config.train.imgsz, config.train.imgsz, 4)
+    size = math.prod(shape) * pixel_dtype(pairs.records[0].format).itemsize
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    needed = size * processes * min(PREFETCHED * workers, num_batches)
+    if needed > free:
+        most = free // (size * processes * PREFETCHED)
+        raise ConfigError(
+            f"data.workers: {workers} workers fill {needed / _MIB:.0f} MiB of shared memory with batches of "
+            f"{size / _MIB:.1f} MiB, but {free / _MIB:.0f} are free in {SHARED_MEMORY}; set data.workers to {most}, or "
+            f"start the container with --shm-size={2 * needed // _GIB + 1}g"
+        )
 
 
 class TrainLoader:

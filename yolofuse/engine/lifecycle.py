@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from yolofuse.engine.callbacks import Callback, Ending
 from yolofuse.engine.dataloaders import load_split, windows_in
 from yolofuse.engine.diagnostics.profiler import Profile
 from yolofuse.engine.loggers import make_loggers
-from yolofuse.engine.preemption import StopRequest, stop_requests
+from yolofuse.engine.preemption import AT_ONCE, StopRequest, stop_requests
 from yolofuse.engine.step import new_scaler, new_step_state
 from yolofuse.engine.watchdog import Watchdog
 from yolofuse.errors import RunError, RunStopped, YolofuseError, listing
@@ -31,12 +32,22 @@ from yolofuse.run.checkpointer import AsyncCheckpointer, newest_checkpoint
 from yolofuse.run.events import append_event, describe_last_exit
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.lock import run_lock
-from yolofuse.run.resume_check import check_resumable, config_changes, data_changes
+from yolofuse.run.resume_check import (
+    DATA_CHANGED,
+    check_resumable,
+    config_changes,
+    data_record,
+    report_versions,
+    restore_threads,
+)
 from yolofuse.run.status_writer import StatusWriter
 from yolofuse.run.train_state import RESTORED, TrainState, restore
 from yolofuse.weights import load_checkpoint
 
 log = logging.getLogger("yolofuse")
+
+_BATCH_S, _BATCH_OF_RANKS_S = 5.0, 20.0
+"""How long a run that is to stop waits for a batch, with whose step all ranks would stop and save."""
 
 Resume = Literal["never", "auto", "always"]
 """Whether to resume a run: never start over a used folder, resume if it was started before, or fail if it was not."""
@@ -69,10 +80,11 @@ def open_run(
             log.info("%s: finished already", folder.path)
             yield None
             return
-        if resume == "always" or (resume == "auto" and was_started):
-            run = _resume(folder, config, ranks, stack, stop, force=force)
-        else:
-            run = _start(folder, config, ranks, stack, stop)
+        with stop.limited(AT_ONCE, "before training"):
+            if resume == "always" or (resume == "auto" and was_started):
+                run = _resume(folder, config, ranks, stack, stop, force=force)
+            else:
+                run = _start(folder, config, ranks, stack, stop)
         stack.enter_context(run.profile)
         stack.enter_context(run.watchdog.watching())
         yield from _record_exit(run, callbacks)
@@ -91,7 +103,7 @@ def _check_same(folder: RunFolder, config: Config, ranks: Ranks) -> None:
         path, _ = ranks.run_on_main(lambda: newest_checkpoint(folder))
         content = load_checkpoint(path, needs=("data_hash",)) if path is not None else {"data_hash": ""}
         pairs = load_split(config, config.data.train_split, ranks, windows_in(content))
-        changes += data_changes(content, pairs.fingerprint)
+        changes += [DATA_CHANGED] if content["data_hash"] != pairs.fingerprint else []
     if changes:
         head = listing(f"{folder.path}: holds a finished run of another config", changes, "change")
         advice = "choose another train.run, undo the change, or train it further with --auto-resume --force"
@@ -109,6 +121,7 @@ def _start(folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, st
         folder.create(context.config)
 
     ranks.run_on_main(create)
+    stop.run = folder.path
     run = _assemble(folder, context, TrainState(), new_scaler(context), stop, stack)
     run.log_event("begun")
     _write_initial_artifacts(run)
@@ -131,15 +144,20 @@ def _resume(
     folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, stop: StopRequest, *, force: bool
 ) -> ActiveRun:
     """Resume a run from its newest whole checkpoint, or from its start if it has none."""
+    stop.run = folder.path
     ranks.run_on_main(lambda: _acquire_run_folder(folder, stack))
     saved = ranks.run_on_main(folder.load_config)
     config = adopt_resolved(config, saved)
     path, problems = ranks.run_on_main(lambda: newest_checkpoint(folder))
     content = None if path is None else load_checkpoint(path, needs=RESTORED)
+    if content is not None:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        restore_threads(content)
     context = build_context(config, ranks, checkpoint=content)
-    data_hash = context.train_pairs.fingerprint
-    before = content or {"config": plain_config(saved), "data_hash": data_hash}
-    changes = check_resumable(path or folder.config, before, config, data_hash, force=force)
+    data = data_record(context.train_pairs, context.val_pairs)
+    before = content or {"config": plain_config(saved), **data}
+    changes = check_resumable(path or folder.config, before, config, data, force=force)
+    report_versions(before, ranks.device)
     last_exit = describe_last_exit(folder.path) if ranks.is_main else {}
     scaler = new_scaler(context)
     state = TrainState() if content is None or path is None else restore_context(context, scaler, path, content)
@@ -239,6 +257,8 @@ def _assemble(
     )
     for prefetcher in (context.train_loader.prefetcher, context.val_loader.prefetcher):
         stack.callback(prefetcher.close)
+        limit_s = _BATCH_S if ranks.world == 1 else _BATCH_OF_RANKS_S
+        prefetcher.waiting = partial(stop.limited, limit_s, "while it waited for a batch")
         prefetcher.on_restart = lambda why: append_event(
             folder.path, "worker_died", **position(run), rank=ranks.rank, why=why
         )

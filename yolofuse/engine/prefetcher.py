@@ -1,29 +1,35 @@
 """Prefetch batches to the device, one ahead of the step that needs it, and measure how long the loop waits.
 
-If a loader's worker is killed, for example by the kernel for lack of memory, the loader is restarted at the batch that
-is due; nothing else changes, since the content of a batch depends on its number alone.
+If a loader's worker is killed, for example by the kernel for lack of memory, or a batch can't be sent, the loader is
+restarted at the batch that is due; nothing else changes, since the content of a batch depends on its number alone.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import resource
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 
 from yolofuse.batch import PairedBatch
+from yolofuse.data.available_memory import SHARED_MEMORY, free_shared_memory
 from yolofuse.errors import RunError
 
 log = logging.getLogger("yolofuse")
 
 _MAX_RESTARTS = 3  # of the loader, in the life of a prefetcher
-_WORKER_EXITS = (RuntimeError, ConnectionError, EOFError)
-"""What torch's loader raises when a worker exited; the last two if it did before its batch was received."""
+_WORKER_EXITS = (RuntimeError, OSError, EOFError)
+"""What torch's loader raises when a worker exited, the last two if it did before its batch was received, and when this
+process has no file handle left to receive a batch."""
+_EXIT_MESSAGES = ("DataLoader worker", "Pin memory thread", "Too many open files", "received 0 items of ancdata")
+_EXIT_CODES = {errno.EMFILE, errno.ENFILE}
 
 
 class DevicePrefetcher:
@@ -34,6 +40,7 @@ class DevicePrefetcher:
             copying batches to the device.
         restarts: How often the loader was restarted so far.
         on_restart: Called with the reason of a restart.
+        waiting: Returns the context in which the loader is waited for.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class DevicePrefetcher:
         self.wait_s = 0.0
         self.restarts = 0
         self.on_restart: Callable[[str], object] = lambda why: None
+        self.waiting: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @property
     def is_open(self) -> bool:
@@ -77,7 +85,7 @@ class DevicePrefetcher:
             self._seek(position)
             self._loader = self._loader or self._open_loader()
             try:
-                with _without_sigchld_handler():
+                with _without_sigchld_handler(), self.waiting():
                     self._batches = iter(self._loader)  # existing workers answer here
             except _WORKER_EXITS as error:
                 self._handle_worker_exit(error)
@@ -119,7 +127,8 @@ class DevicePrefetcher:
         while True:
             assert self._batches is not None
             try:
-                raw = next(self._batches, None)
+                with self.waiting():
+                    raw = next(self._batches, None)
             except _WORKER_EXITS as error:
                 self._handle_worker_exit(error)
             if self._batches is None:  # outside of the handler, which keeps the old loader alive
@@ -132,18 +141,26 @@ class DevicePrefetcher:
 
     def _handle_worker_exit(self, error: Exception) -> None:
         """Close the loader of a worker that exited; any other error is raised again."""
-        if isinstance(error, RuntimeError) and not str(error).startswith(("DataLoader worker", "Pin memory thread")):
+        if not _is_worker_exit(error):
             raise error
         self.restarts += 1
         if self.restarts > _MAX_RESTARTS:
             raise RunError(
-                f"data.workers: worker processes exited {self.restarts} times ({error}); the usual reason is memory: "
-                "use fewer data.workers, or train.cache: none"
+                f"data.workers: worker processes exited {self.restarts} times ({error}); the usual reasons are memory, "
+                f"shared memory ({(free_shared_memory() or 0) >> 20} MiB are free in {SHARED_MEMORY}) and "
+                f"file handles (ulimit -n is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}): use fewer data.workers, "
+                "or train.cache: none"
             ) from error
         why = str(error) or type(error).__name__
         log.warning("warning: a worker process exited (%s); the loader is restarted at the batch that is due", why)
         self.on_restart(why)
         self._loader = self._batches = None  # its other workers exit with it
+
+
+def _is_worker_exit(error: Exception) -> bool:
+    if isinstance(error, RuntimeError):
+        return str(error).startswith(_EXIT_MESSAGES)
+    return isinstance(error, ConnectionError | EOFError) or (isinstance(error, OSError) and error.errno in _EXIT_CODES)
 
 
 @contextmanager

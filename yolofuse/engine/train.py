@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from yolofuse.engine.nan_guard import OutOfMemory, RollBack
 from yolofuse.engine.optim import freeze_batchnorm_statistics
 from yolofuse.engine.recover import end_job_out_of_memory, recover
 from yolofuse.engine.step import rescale, train_step
-from yolofuse.errors import RunError
+from yolofuse.errors import RunError, RunStopped
 from yolofuse.run.best_weights import require_best
 from yolofuse.run.train_state import LossMeter, mean_sums
 from yolofuse.tables import format_duration
@@ -104,7 +105,7 @@ def train_epoch(run: ActiveRun) -> dict[str, float | None]:
     batches = iter(loader)
     with _progress_bar(run) as bar:
         while True:
-            with profile_span("data"):
+            with profile_span("data"), _saving_if_stopped(run, meter):
                 batch = next(batches, None)
             if batch is None:
                 break
@@ -136,6 +137,18 @@ def train_epoch(run: ActiveRun) -> dict[str, float | None]:
         "seconds": round(seconds, 3),
         "data_wait": round(loader.prefetcher.wait_s / seconds, 4),
     }
+
+
+@contextmanager
+def _saving_if_stopped(run: ActiveRun, meter: LossMeter) -> Iterator[None]:
+    """Save the state if the block is ended by a request to stop; several ranks can't, nor can a pending gradient."""
+    try:
+        yield
+    except RunStopped:
+        if run.context.ranks.world == 1 and run.state.last_update == run.state.step != run.state.last_save:
+            run.step.guard.check()
+            run.save(meter)
+        raise
 
 
 def _finish_step(run: ActiveRun, meter: LossMeter, *, is_update: bool) -> None:

@@ -1,22 +1,31 @@
-"""Check that a run resumes with the config, data and code that it was started with."""
+"""Check that a run resumes with the config, data, code and machine that it was started with."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 
 import yolofuse
 from yolofuse import upstream
 from yolofuse.config import Config
 from yolofuse.config.load import flat_options, validate_config
+from yolofuse.data import PairSet
 from yolofuse.errors import ConfigError, RunError, listing
+
+log = logging.getLogger("yolofuse")
+
+DATA_CHANGED = "the training data changed: other images, labels or classes than when the run started"
 
 _MAY_CHANGE = (
     "data.descriptor",
@@ -67,23 +76,61 @@ def config_changes(saved: Config, config: Config) -> list[str]:
     ]
 
 
-def data_changes(content: Mapping[str, Any], data_hash: str) -> list[str]:
-    """Return a line if the training data is other than that of a checkpoint."""
-    if content["data_hash"] == data_hash:
-        return []
-    return ["the training data changed: other images, labels or classes than when the run started"]
+def data_record(train: PairSet, val: PairSet) -> dict[str, Any]:
+    """Return what a checkpoint records about its data; the hash of images that were not verified is empty."""
+    others = {
+        "training images": train.content_hash,
+        "validation split": val.fingerprint,
+        "validation images": val.content_hash,
+    }
+    return {"data_hash": train.fingerprint, "data_hashes": others}
+
+
+def machine_record(device: torch.device) -> dict[str, Any]:
+    """Return what a checkpoint records about the process: all that the last digits depend on beside the code."""
+    on_cuda = device.type == "cuda"
+    versions = {
+        "torchvision": metadata.version("torchvision"),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "device": torch.cuda.get_device_name(device) if on_cuda else torch.backends.cpu.get_cpu_capability(),
+    }
+    return {"threads": torch.get_num_threads(), "versions": versions}
+
+
+def restore_threads(content: Mapping[str, Any]) -> None:
+    """Let torch compute with as many threads as when a checkpoint was saved: sums depend on it in the last digits."""
+    before, saved = torch.get_num_threads(), content.get("machine", {}).get("threads")
+    if saved is None or saved == before:
+        return
+    torch.set_num_threads(saved)
+    if torch.get_num_threads() == saved:
+        log.info("resume: torch computes with %d threads, as when the run was saved (here: %d)", saved, before)
+    else:
+        log.warning(
+            "warning: saved with %d threads of torch and resumed with %d: the result will differ in the last digits",
+            saved,
+            torch.get_num_threads(),
+        )
 
 
 def check_resumable(
-    path: Path, content: Mapping[str, Any], config: Config, data_hash: str, *, force: bool = False
+    path: Path, content: Mapping[str, Any], config: Config, data: Mapping[str, Any], *, force: bool = False
 ) -> list[str]:
     """Compare config, data and code with those of the checkpoint ``path``; return the differences.
+
+    Args:
+        path: The checkpoint, for messages.
+        content: Its content.
+        config: The run's config now.
+        data: Its data now, as of :func:`data_record`.
+        force: Return differences instead of raising.
 
     Raises:
         RunError: If config, data or code changed, without ``force``.
     """
     changes = config_changes(validate_config(content["config"], where=str(path)), config)
-    changes += data_changes(content, data_hash)
+    changes += _data_changes(path, content, data)
     known, now = content.get("code", {}), code_fingerprint()
     changes += [
         f"{name}: {known[name]} when it was saved, {now[name]} now"
@@ -114,3 +161,30 @@ def difference_of_run(saved: dict[str, Any], own: Config, folder: Path) -> str:
     own_folders = {os.path.realpath(path) for path in (own.run_dir, folder)}
     is_elsewhere = os.path.realpath(config.run_dir) not in own_folders
     return next((change for change in changes if is_elsewhere or change.startswith(("model.", "train.seed:"))), "")
+
+
+def _data_changes(path: Path, content: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how the data differs from a checkpoint's; log what can't be compared."""
+    if content["data_hash"] != data["data_hash"]:
+        yield DATA_CHANGED
+    before, now = content.get("data_hashes"), data["data_hashes"]
+    if before is None:
+        log.warning(
+            "warning: %s is of an older version and does not record the validation split and the content of images, "
+            "so they can't be compared; make sure that they are still the same",
+            path,
+        )
+        return
+    for name in now:
+        if not before.get(name) or not now[name]:
+            log.warning("warning: the %s can't be compared with those of the run, since data.verify is off", name)
+        elif before[name] != now[name]:
+            yield f"the {name} changed: other content than when the run started"
+
+
+def report_versions(content: Mapping[str, Any], device: torch.device) -> None:
+    """Log in one line which libraries and device differ from those of a checkpoint."""
+    before, now = content.get("machine", {}).get("versions", {}), machine_record(device)["versions"]
+    changes = [f"{name} {before[name]}, now {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
+    if changes:
+        log.warning("warning: saved with %s: the result may differ in the last digits", "; ".join(changes))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from yolofuse.data.cache_files import check_arrays, make_cache_dir, open_cached, open_partial
+from yolofuse.data import cache_files
+from yolofuse.data.cache_files import check_arrays, lock_cached, make_cache_dir, open_cached, open_partial
 
 
 def test_make_cache_dir__is_for_its_owner_and_keeps_an_existing_one(tmp_path: Path) -> None:
@@ -78,3 +79,20 @@ def test_check_arrays__refuses_what_is_compressed_and_accepts_the_rest(tmp_path:
     deflated = _npz(tmp_path / "b.npz", header, zipfile.ZIP_DEFLATED)
     with deflated as archive, pytest.raises(ValueError, match="compressed"):
         check_arrays(archive)
+
+
+def test_lock_cached__says_that_it_waits_and_for_how_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cache_files, "_TOLD_AFTER_S", 0.05)
+    monkeypatch.setattr(cache_files, "_LOCK_LIMIT_S", 0.3)
+    file = tmp_path / "a.part"
+    with open_partial(file) as other, open_partial(file) as partial:
+        lock_cached(other, file)
+        with pytest.raises(OSError, match=f"another process has locked it .* fuser {file} names it"):
+            lock_cached(partial, file)
+        assert [record.message.partition(": ")[2] for record in caplog.records] == [
+            "another process is writing it or has locked it (fuser names it); waiting"
+        ]
+        other.close()
+        lock_cached(partial, file)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import multiprocessing
+import time
 from pathlib import Path
 
 import cv2
@@ -10,7 +12,7 @@ import torch
 from tests.support.pairs import LabelledPair, make_pairs, pairs_of, record_calls
 from yolofuse.batch import PairedBatch
 from yolofuse.config.schema import AugmentConfig
-from yolofuse.data.dataloader import batch_loader, collate
+from yolofuse.data.dataloader import _init_worker, batch_loader, collate
 from yolofuse.data.dataset import EvalDataset, SampleKey, TrainDataset
 from yolofuse.data.index.pair_set import PairSet
 from yolofuse.data.sampler import EpochSampler, EvalSampler
@@ -111,3 +113,18 @@ def test_collate__images_without_boxes_keep_their_place() -> None:
     assert batch.batch_index.tolist() == [1]
     assert batch.boxes_xyxy.dtype == torch.float32
     assert collate([PairedSample(image, *empty, 1, (32, 32))]).boxes_xyxy.shape == (0, 4)
+
+
+def _send_what_cannot_be_sent() -> None:
+    _init_worker(0)
+    queue = multiprocessing.get_context("fork").Queue()
+    queue.put(lambda: None)  # can't be pickled; without shared memory it is the same error of the sending thread
+    time.sleep(30)
+
+
+def test_worker__exits_if_it_cannot_send_a_batch(capfd: pytest.CaptureFixture[str]) -> None:
+    worker = multiprocessing.get_context("fork").Process(target=_send_what_cannot_be_sent)
+    worker.start()
+    worker.join(20)
+    assert worker.exitcode == 1
+    assert "can't send a batch (Can't pickle" in capfd.readouterr().err

@@ -10,9 +10,13 @@ import torch
 
 from tests.support.pairs import make_pairs, pairs_of
 from tests.support.runs import write_config
-from yolofuse.config import load_config
+from yolofuse.config import Config, load_config
 from yolofuse.distributed.ranks import Ranks
-from yolofuse.engine.dataloaders import cached_pixels
+from yolofuse.engine import dataloaders
+from yolofuse.engine.dataloaders import cached_pixels, check_shared_memory
+from yolofuse.errors import ConfigError
+
+_MIB = 1 << 20
 
 
 def _full(*_: object) -> None:
@@ -34,3 +38,29 @@ def test_cached_pixels__that_cannot_be_written_are_a_warning(
     assert cached_pixels("disk", config, pairs_of(descriptor), Ranks(0, 1, torch.device("cpu"))) is None
     assert "train.cache: can't be written" in caplog.text
     assert "training goes on without it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("free", "workers", "num_batches", "advice"),
+    [
+        (64 * _MIB, 4, 100, "4 workers fill 200 MiB .* batches of 25.0 MiB, but 64 are free"),
+        (64 * _MIB, 4, 100, "set data.workers to 1, or start the container with --shm-size=1g"),
+        (40 * _MIB, 1, 100, "set data.workers to 0"),
+        (200 * _MIB, 4, 100, ""),
+        (64 * _MIB, 4, 2, ""),
+        (64 * _MIB, 0, 100, ""),
+        (None, 4, 100, ""),
+    ],
+)
+def test_check_shared_memory__compares_what_workers_prefetch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int | None, workers: int, num_batches: int, advice: str
+) -> None:
+    monkeypatch.setattr(dataloaders, "free_shared_memory", lambda: free)
+    pairs = pairs_of(make_pairs(tmp_path, 1, 0))
+    values = {"data": {"descriptor": "/a.yaml", "workers": workers}, "train": {"run": "a", "batch": 16, "imgsz": 640}}
+    config, ranks = Config.model_validate(values), Ranks(0, 1, torch.device("cpu"))
+    if not advice:
+        check_shared_memory(config, pairs, ranks, num_batches)
+        return
+    with pytest.raises(ConfigError, match=advice):
+        check_shared_memory(config, pairs, ranks, num_batches)

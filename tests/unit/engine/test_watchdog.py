@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -35,3 +37,28 @@ def test_watchdog__ends_a_process_that_hangs_and_says_where(tmp_path: Path) -> N
     assert ended.returncode == 1
     assert time.monotonic() - started < 40
     assert "a_collective_that_never_ends" in file.read_text()
+
+
+_WORKS = """
+import sys, time
+from pathlib import Path
+from yolofuse.engine.watchdog import Watchdog
+
+with Watchdog(Path(sys.argv[1]), 1.0).watching() as dog:
+    dog.beat()
+    print("started", flush=True)
+    time.sleep(0.3)
+    dog.beat()
+"""
+
+
+def test_watchdog__a_suspended_process_has_not_hung(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _WORKS, str(tmp_path / "stacks.txt")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(2.0)
+        os.kill(process.pid, signal.SIGCONT)
+        assert process.wait(60) == 0
+    assert not (tmp_path / "stacks.txt").exists()

@@ -14,7 +14,7 @@ import numpy as np
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
-from yolofuse.data.index.match_files import NO_FILE, FoundFile, Matches, PairNames, open_text
+from yolofuse.data.index.match_files import NO_FILE, FoundFile, Matches, PairNames, open_text, stamp_of
 from yolofuse.data.index.name_patterns import looks_like
 from yolofuse.data.problems import Problem, is_text, join_names, short_repr
 from yolofuse.data.strict_json import parse_json
@@ -149,7 +149,7 @@ def _find_file(guard: PathGuard, row: Mapping[str, Any], column: str) -> FoundFi
         raise _OutsideError
     if not stat.S_ISREG(status.st_mode):  # reading a pipe would block forever
         raise ValueError(f"{column}: {given!r} is no file")
-    return FoundFile(full[len(root) :].replace(os.sep, "/"), status.st_size, status.st_mtime_ns)
+    return FoundFile(full[len(root) :].replace(os.sep, "/"), stamp_of(status))
 
 
 def _cell(row: Mapping[str, Any], column: str) -> str:

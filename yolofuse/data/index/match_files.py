@@ -30,15 +30,23 @@ MAX_TEXT_BYTES = 1 << 30
 """Of a file that lists pairs or labels; the largest COCO file in use is half of that."""
 
 
+Stamp = tuple[int, int, int, int]
+"""Size, time of the content, time of the inode (both in ns) and inode of a file.
+
+They show cheaply whether it changed: a copy may keep the first two, but not all four. -1 where there is no file.
+"""
+NO_STAMP: Stamp = (-1, -1, -1, -1)
+_INT64 = (1 << 63) - 1
+
+
 class FoundFile(NamedTuple):
-    """A file below a source's root, with its size and time, which show cheaply whether it changed."""
+    """A file below a source's root."""
 
     name: str  # path below the root; empty where there is none
-    size: int
-    mtime_ns: int
+    stamp: Stamp
 
 
-NO_FILE = FoundFile("", -1, -1)
+NO_FILE = FoundFile("", NO_STAMP)
 
 
 class PairNames(NamedTuple):
@@ -57,7 +65,7 @@ class Matches:
     rgb: list[str]  # files below the root; empty where a pair has no such image
     ir: list[str]
     labels: list[str]  # empty where a pair has no label file
-    stamps: IntArray  # int64 (N, 3, 2): size and time of the three files; -1 where there is none
+    stamps: IntArray  # int64 (N, 3, 4): ``Stamp`` of the three files
     tags: list[Mapping[str, str]]  # of each pair, from a manifest; empty without one
     problems: list[Problem]  # images without a partner, labels without an image, and so on
     others: PairNames  # pairs that belong to other splits, according to a list or a manifest
@@ -68,7 +76,7 @@ class Matches:
         """Make the columns from the three files of each key."""
         keys = sorted(pairs)
         rows = [pairs[key] for key in keys]
-        stamps = np.array([[file[1:] for file in row] for row in rows], np.int64).reshape(-1, 3, 2)
+        stamps = np.array([[file.stamp for file in row] for row in rows], np.int64).reshape(-1, 3, 4)
         rgb, ir, labels = ([row[kind].name for row in rows] for kind in range(3))
         return cls(keys, rgb, ir, labels, stamps, [], problems, PairNames([], [], []))
 
@@ -236,11 +244,11 @@ class _FolderScanner:
         found: dict[str, FoundFile] = {}
         below_root = folder.relative_to(self.guard.root).as_posix()
         prefix = "" if below_root == "." else below_root + "/"
-        for name, size, mtime_ns in self._walk(folder):
+        for name, stamp in self._walk(folder):
             stem, suffix = os.path.splitext(name)
             if suffixes is _LABEL_SUFFIXES and suffix.lower() in FOREIGN_SUFFIXES:
                 self.foreign[stem] = prefix + name
-            is_broken = size < 0
+            is_broken = stamp == NO_STAMP
             may_hold_images = is_broken and not suffix  # probably a folder
             if name == _CLASS_LIST or (suffix.lower() not in suffixes and not may_hold_images):
                 continue
@@ -252,7 +260,7 @@ class _FolderScanner:
                 why = "a link that leads nowhere; fix or remove it" if is_broken else UNPRINTABLE_NAME
                 self.problems.append(Problem("missing-file", stem, f"{os.fspath(folder / name)!r}: {why}"))
                 continue
-            file = FoundFile(prefix + name, size, mtime_ns)
+            file = FoundFile(prefix + name, stamp)
             if stem in found:
                 first, second = sorted((found[stem].name, file.name))
                 text = f"{self.guard.root / second}: same stem as {PurePosixPath(first).name}; keep one"
@@ -276,10 +284,10 @@ class _FolderScanner:
             found[key] = file
         return found
 
-    def _walk(self, folder: Path) -> Iterator[tuple[str, int, int]]:
-        """Yield the visible files below a folder: path below it, size in bytes and time in ns.
+    def _walk(self, folder: Path) -> Iterator[tuple[str, Stamp]]:
+        """Yield the visible files below a folder: path below it and stamp.
 
-        Links are followed inside the data set, each folder once. A link that leads nowhere has the size -1; a folder
+        Links are followed inside the data set, each folder once. A link that leads nowhere has ``NO_STAMP``; a folder
         that can't be listed is a problem.
         """
         visited: set[str] = set()
@@ -305,20 +313,20 @@ class _FolderScanner:
                 try:
                     status = entry.stat()
                 except OSError:
-                    yield prefix + entry.name, *NO_FILE[1:]
+                    yield prefix + entry.name, NO_STAMP
                     continue
                 if entry.is_symlink() and not self.guard.contains(entry.path):
                     continue
                 if stat.S_ISDIR(status.st_mode):
                     pending.append((f"{prefix}{entry.name}/", entry.path))
                 elif stat.S_ISREG(status.st_mode):
-                    yield prefix + entry.name, status.st_size, status.st_mtime_ns
+                    yield prefix + entry.name, stamp_of(status)
 
 
-def stamp(path: Path) -> tuple[int, int]:
-    """Return size and time of a file, in bytes and ns; -1 if there is none."""
+def stamp_of(file: Path | os.stat_result) -> Stamp:
+    """Return the stamp of a file, or of its status; ``NO_STAMP`` if there is none."""
     try:
-        status = path.stat()
+        status = file.stat() if isinstance(file, Path) else file
     except OSError:
-        return -1, -1
-    return status.st_size, status.st_mtime_ns
+        return NO_STAMP
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & _INT64  # some inodes need 64 bits

@@ -51,7 +51,8 @@ class PairSet:
     scan: ScanResult = field(repr=False)  # sizes and boxes of all pairs
     fingerprint: str  # the data hash of reports: SHA-256 over keys, sizes and label contents, not over file times
     ir_windows: Windows = field(default_factory=dict)  # those that were computed; a checkpoint stores them
-    files_hash: str = ""  # over names, sizes and times of the files; caches of their pixels are named by it
+    content_hash: str = ""  # SHA-256 over the bytes of all images; empty unless they were verified
+    files_hash: str = ""  # over names and stamps of the files; caches of their pixels are named by it
     num_missing: Mapping[Modality, int] = field(default_factory=dict)  # pairs without an image, by camera; empty: none
     formats: tuple[PairFormat, ...] = ()  # without repetition
 
@@ -261,6 +262,7 @@ def build_pair_set(
         sizes_hw=table.sizes_hw,
         scan=scan,
         fingerprint=_fingerprint(table, scan),
+        content_hash=hashlib.sha256(scan.content.astype("<u8").tobytes()).hexdigest() if scan.verified else "",
         ir_windows=windows,
         files_hash=files_signature(parts),
         num_missing=missing if any(missing.values()) else {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -164,14 +165,11 @@ def _scan_pair(source: Source, pair: _Pair, verify: bool) -> ScannedPair:
     if label is None:
         label = read_labels(pair.label_file, len(source.names)) if pair.label_file else LabelFile()
     infos: list[ImageInfo | None] = []
-    for path in (pair.rgb,) if source.stacked else (pair.rgb, pair.ir):
+    content = [0, 0]
+    for i, path in enumerate((pair.rgb,) if source.stacked else (pair.rgb, pair.ir)):
         try:
-            if path is None:
-                infos.append(None)
-            else:
-                infos.append(
-                    inspect_stacked(path) if source.stacked else inspect_image(path, verify, source.orientation)
-                )
+            infos.append(_inspect(source, path, verify) if path else None)
+            content[i] = _hash_file(path) if path and verify else 0
         except DataError as error:
             infos.append(None)
             label.problems.append(Problem("unreadable", pair.key, str(error)))
@@ -189,7 +187,23 @@ def _scan_pair(source: Source, pair: _Pair, verify: bool) -> ScannedPair:
             Problem(kind, pair.key, f"{pair.key}: {text}") for kind, text in _find_mismatches(source, rgb, ir)
         ]
     _map_classes(source, label)
-    return ScannedPair(rgb, ir, label)
+    return ScannedPair(rgb, ir, label, tuple(content))
+
+
+def _inspect(source: Source, path: Path, verify: bool) -> ImageInfo:
+    return inspect_stacked(path) if source.stacked else inspect_image(path, verify, source.orientation)
+
+
+def _hash_file(path: Path) -> int:
+    """Return 64 bits of the SHA-256 of a file that was just decoded, so that its bytes are still in memory."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb", buffering=0) as stream:
+            while part := stream.read(1 << 16):
+                digest.update(part)
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error})") from None
+    return int.from_bytes(digest.digest()[:8], "little")
 
 
 def _lacks_frame(source: Source, pair: _Pair) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 
 from yolofuse.data.cache_files import check_arrays, make_cache_dir, open_cached
 from yolofuse.data.descriptor.source import Source
-from yolofuse.data.index.match_files import Matches, stamp
+from yolofuse.data.index.match_files import Matches, stamp_of
 from yolofuse.data.index.scan_result import ScanResult
 from yolofuse.data.strict_json import parse_json
 from yolofuse.files import replacing, user_cache_dir
@@ -39,6 +39,7 @@ _DTYPES = {
     "class_ids": np.int64,
     "crowd": np.bool_,
     "offsets": np.int64,
+    "content": np.uint64,
     "verified": np.bool_,
     "listed": np.int64,
 }
@@ -53,7 +54,7 @@ def default_cache_dir() -> Path:
 
 
 def files_signature(parts: Iterable[tuple[Source, Matches]]) -> str:
-    """Return a hash over name, size and time of every file that a split depends on, and over how it is read."""
+    """Return a hash over name and stamp of every file that a split depends on, and over how it is read."""
     digest = hashlib.sha256(f"{_FORMAT}\n".encode())
     for source, matches in parts:
         read_by = (source.frame, source.resize, source.affine, source.ir_window, source.orientation)
@@ -62,7 +63,7 @@ def files_signature(parts: Iterable[tuple[Source, Matches]]) -> str:
         stacked = ("stacked",) * source.stacked  # signatures of other sources stay as they were
         digest.update(repr((root, source.prefix, *settings, *stacked)).encode(errors="surrogateescape"))
         for file in source.files():
-            digest.update(f"{file.name}\0{stamp(file)}\n".encode(errors="surrogateescape"))
+            digest.update(f"{file.name}\0{stamp_of(file)}\n".encode(errors="surrogateescape"))
         for column in (matches.keys, matches.rgb, matches.ir, matches.labels):
             digest.update("\n".join(column).encode(errors="surrogateescape") + b"\0")
         digest.update(np.ascontiguousarray(matches.stamps, "<i8").tobytes())

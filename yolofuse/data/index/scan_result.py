@@ -25,6 +25,7 @@ class ScanResult:
     class_ids: IntArray  # int64 (M,)
     crowd: np.ndarray  # bool (M,): regions to ignore
     offsets: IntArray  # int64 (N + 1,): the boxes of pair i are ``offsets[i]:offsets[i + 1]``
+    content: np.ndarray  # uint64 (N, 2): hashes of the bytes of the RGB and IR files; 0 unless ``verified``
     verified: bool  # whether every image was decoded
 
     def only(self, positions: IntArray) -> ScanResult:
@@ -41,6 +42,7 @@ class ScanResult:
             class_ids=self.class_ids[kept],
             crowd=self.crowd[kept],
             offsets=np.cumsum([0, *counts[positions]], dtype=np.int64),
+            content=self.content[positions],
             verified=self.verified,
         )
 
@@ -60,7 +62,7 @@ class ScanResult:
         """Return whether the arrays fit each other and a split of ``num_pairs``."""
         num_boxes = int(self.offsets[-1]) if len(self.offsets) else -1
         return (
-            self.rgb_hw.shape == self.ir_hw.shape == self.orientation.shape == (num_pairs, 2)
+            self.rgb_hw.shape == self.ir_hw.shape == self.orientation.shape == self.content.shape == (num_pairs, 2)
             and self.ir_bits.shape == (num_pairs,)
             and self.offsets.shape == (num_pairs + 1,)
             and bool((np.diff(self.offsets, prepend=0) >= 0).all())
@@ -76,6 +78,7 @@ class ScannedPair:
     rgb: ImageInfo | None
     ir: ImageInfo | None
     label: LabelFile
+    content: tuple[int, ...] = (0, 0)  # hashes of the two files
 
 
 @dataclass(slots=True)
@@ -86,6 +89,7 @@ class ScanColumns:
     boxes: list[np.ndarray] = field(default_factory=list)
     class_ids: list[np.ndarray] = field(default_factory=list)
     crowd: list[np.ndarray] = field(default_factory=list)
+    content: list[tuple[int, ...]] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
 
     def add(self, seen: Sequence[ScannedPair]) -> None:
@@ -96,6 +100,7 @@ class ScanColumns:
         self.boxes.append(np.array(boxes, np.float32).reshape(-1, 4))
         self.class_ids.append(np.array([c for s in seen for c in s.label.class_ids], np.int64))
         self.crowd.append(np.array([c for s in seen for c in s.label.crowd], bool))
+        self.content += [s.content for s in seen]
         self.counts += [len(s.label.class_ids) for s in seen]
 
     def result(self, verified: bool) -> ScanResult:
@@ -110,5 +115,6 @@ class ScanColumns:
             class_ids=np.concatenate([np.zeros(0, np.int64), *self.class_ids]),
             crowd=np.concatenate([np.zeros(0, bool), *self.crowd]),
             offsets=np.cumsum([0, *self.counts], dtype=np.int64),
+            content=np.array(self.content, np.uint64).reshape(-1, 2),
             verified=verified,
         )

@@ -52,6 +52,24 @@ def test_fingerprint__follows_labels_not_times_or_places(tmp_path: Path) -> None
     assert pairs_of(other).fingerprint != first
 
 
+def test_content_hash__follows_the_bytes_of_verified_images_alone(tmp_path: Path) -> None:
+    descriptor = make_pairs(tmp_path / "a", 2, 0)
+    assert pairs_of(descriptor, verify=False).content_hash == ""
+    first = pairs_of(descriptor).content_hash
+    assert (
+        first
+        == pairs_of(descriptor, verify=False).content_hash
+        == pairs_of(make_pairs(tmp_path / "b", 2, 0)).content_hash
+    )
+    (tmp_path / "a" / "labels" / "train" / "train_001.txt").write_text("0 .5 .5 .25 .25\n")
+    assert pairs_of(descriptor).content_hash == first
+    for camera in ("rgb", "ir"):
+        image = tmp_path / "a" / camera / "train" / "train_001.png"
+        image.write_bytes(image.read_bytes() + b"\0")
+        assert pairs_of(descriptor).content_hash != first
+        first = pairs_of(descriptor).content_hash
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("name", "counts"),

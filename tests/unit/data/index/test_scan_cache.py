@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,22 @@ def test_cache__is_keyed_by_both_modalities_and_labels(
     file.write_bytes(file.read_bytes() + b"\n")
     pairs_of(descriptor)
     assert seen
+
+
+@pytest.mark.parametrize("name", ["rgb/train/train_000.bmp", "labels/train/train_000.txt"])
+def test_cache__is_not_of_a_file_exchanged_for_one_of_equal_size_and_time(tmp_path: Path, name: str) -> None:
+    descriptor = make_pairs(tmp_path, 2, 0, suffixes=(".bmp", ".png"))
+    before = pairs_of(descriptor)
+    file, other = tmp_path / name, tmp_path / name.replace("000", "001")
+    status = file.stat()
+    file.write_bytes(other.read_bytes())
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    after = pairs_of(descriptor)
+    is_label = file.suffix == ".txt"
+    assert (after.fingerprint != before.fingerprint) == is_label
+    assert (after.content_hash != before.content_hash) != is_label
+    assert after.files_hash != before.files_hash  # by which the cache of pixels is named
 
 
 def test_cache__unverified_does_not_stand_for_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
