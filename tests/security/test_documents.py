@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.pairs import make_pairs, pairs_of
 from yolofuse.cli import data as data_cli
-from yolofuse.data.index.match_files import MAX_TEXT_BYTES
+from yolofuse.data.index.matches import MAX_TEXT_BYTES
 from yolofuse.errors import DataError
 
 _LAUGHS = "".join(

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from yolofuse.convert.source_folder import ImagePair, SourceFolder
-from yolofuse.data.index.match_files import KeyIndex, PairNames
+from yolofuse.data.index.matches import KeyIndex, PairNames
 from yolofuse.data.index.skipped_files import FOREIGN_SUFFIXES
 from yolofuse.data.problems import join_names
 

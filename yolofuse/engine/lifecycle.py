@@ -46,8 +46,7 @@ from yolofuse.weights import load_checkpoint
 
 log = logging.getLogger("yolofuse")
 
-_BATCH_S, _BATCH_OF_RANKS_S = 5.0, 20.0
-"""How long a run that is to stop waits for a batch, with whose step all ranks would stop and save."""
+_BATCH_S, _BATCH_OF_RANKS_S = 5.0, 20.0  # wait of a run that is to stop for a batch, after which all ranks could save
 
 Resume = Literal["never", "auto", "always"]
 """Whether to resume a run: never start over a used folder, resume if it was started before, or fail if it was not."""

@@ -281,12 +281,10 @@ def _finish(run: ActiveRun) -> None:
         write_marker(run, folder.finished)
         run.write_status("finished")
         run.log_event("finished")
-        if state.best_ap < 0:
-            best = f"no epoch has an AP: best.pt is epoch {state.epoch}"
-        else:
-            best = f"best AP {state.best_ap:.4f} at epoch {state.best_epoch}"
-            if not state.best_epoch and state.history[0]["epoch"] == 0:
-                log.info("no epoch was better than the start: best.pt is the model before training")
+        if state.best_ap >= 0 and not state.best_epoch and state.history[0]["epoch"] == 0:
+            log.info("no epoch was better than the start: best.pt is the model before training")
+        scored = f"best AP {state.best_ap:.4f} at epoch {state.best_epoch}"
+        best = scored if state.best_ap >= 0 else f"no epoch has an AP: best.pt is epoch {state.epoch}"
         log.info("%s; run in %s; evaluate it: val_dual.py --run %s", best, folder.path, folder.path)
     run.context.ranks.barrier()
 

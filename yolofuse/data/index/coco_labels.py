@@ -11,7 +11,7 @@ import numpy as np
 
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.index.coco_records import CocoBox, CocoRecords, Id
-from yolofuse.data.index.match_files import KeyIndex, Matches, PairNames, open_text
+from yolofuse.data.index.matches import KeyIndex, Matches, PairNames, open_text
 from yolofuse.data.index.yolo_labels import SMALLEST_SIDE, LabelFile
 from yolofuse.data.problems import Problem
 from yolofuse.data.strict_json import parse_json

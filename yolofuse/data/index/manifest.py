@@ -14,7 +14,7 @@ import numpy as np
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
-from yolofuse.data.index.match_files import NO_FILE, FoundFile, Matches, PairNames, open_text, stamp_of
+from yolofuse.data.index.matches import NO_FILE, FoundFile, Matches, PairNames, open_text, stamp_of
 from yolofuse.data.index.name_patterns import looks_like
 from yolofuse.data.problems import Problem, is_text, join_names, short_repr
 from yolofuse.data.strict_json import parse_json

@@ -16,7 +16,8 @@ from yolofuse.data.images.decode import ImageInfo, inspect_image, strict_decodin
 from yolofuse.data.images.stacked import inspect_stacked
 from yolofuse.data.index.coco_labels import compare_sizes, read_coco, turn_advice
 from yolofuse.data.index.manifest import read_manifest
-from yolofuse.data.index.match_files import Matches, match_folders
+from yolofuse.data.index.match_files import match_folders
+from yolofuse.data.index.matches import Matches
 from yolofuse.data.index.scan_result import ScanColumns, ScannedPair, ScanResult
 from yolofuse.data.index.yolo_labels import LabelFile, read_labels
 from yolofuse.data.problems import Problem, ProblemKind

@@ -18,7 +18,7 @@ import numpy as np
 
 from yolofuse.data.cache_files import check_arrays, make_cache_dir, open_cached
 from yolofuse.data.descriptor.source import Source
-from yolofuse.data.index.match_files import Matches, stamp_of
+from yolofuse.data.index.matches import Matches, stamp_of
 from yolofuse.data.index.scan_result import ScanResult
 from yolofuse.data.strict_json import parse_json
 from yolofuse.files import replacing, user_cache_dir

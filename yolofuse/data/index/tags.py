@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from yolofuse.data.descriptor.source import TagFile
-from yolofuse.data.index.match_files import open_text
+from yolofuse.data.index.matches import open_text
 from yolofuse.data.problems import Problem, is_text, join_names, short_repr
 from yolofuse.errors import DataError
 
