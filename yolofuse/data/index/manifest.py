@@ -62,11 +62,8 @@ def read_manifest(source: Source) -> Matches:
             files = _find_files(guard, row, source.allow_missing)
             key = _cell(row, "key") or os.path.splitext(files[0].name or files[1].name)[0]
             row_tags = _parse_tags(row)
-            dropped = [
-                name for name, value in row_tags.items() if value.lower().endswith(".txt") and "label" not in row
-            ]
-            if dropped and source.coco is None:
-                raise ValueError(f"{dropped[0]}: holds a label file; write columns: {{label: {dropped[0]}}}")
+            if "label" not in row and source.coco is None:
+                _refuse_label_files(row_tags)
             if not all(map(is_text, (key, *row_tags, *row_tags.values()))):
                 raise ValueError("its key or a tag is not plain text")
             if key in pairs:
@@ -89,6 +86,13 @@ def read_manifest(source: Source) -> Matches:
     matches.others = others
     matches.tags = [tags[key] for key in matches.keys] if any(pool) else []
     return matches
+
+
+def _refuse_label_files(tags: Mapping[str, str]) -> None:
+    """Refuse a column of label files under another name, which would leave every pair without a label."""
+    for name, value in tags.items():
+        if value.lower().endswith(".txt"):
+            raise ValueError(f"{name}: holds a label file; write columns: {{label: {name}}}")
 
 
 def _belongs_to_split(name: str, wanted: str) -> bool:
