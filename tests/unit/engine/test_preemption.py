@@ -38,15 +38,13 @@ def test_stop_request__counts_ctrl_c_by_itself() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_stop_request__hears_hang_ups_but_not_under_nohup() -> None:
-    with stop_requests() as stop:
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert stop.name == "SIGHUP"
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize(("action", "name"), [(signal.SIG_DFL, "SIGHUP"), (signal.SIG_IGN, None)])
+def test_stop_request__hears_hang_ups_but_not_under_nohup(action: signal.Handlers, name: str | None) -> None:
+    before = signal.signal(signal.SIGHUP, action)
     try:
         with stop_requests() as stop:
             os.kill(os.getpid(), signal.SIGHUP)
-            assert not stop
+            assert stop.name == name
     finally:
         signal.signal(signal.SIGHUP, before)
 
