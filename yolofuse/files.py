@@ -121,6 +121,12 @@ def _starts_with(path: Path, sign: str) -> bool:
         return False
 
 
+def set_aside(path: Path, why: str) -> str:
+    """Rename a file to ``NAME.WHY``, or ``NAME.WHY-2`` and so on, so that it is neither used nor lost; return that."""
+    names = (path.with_name(f"{path.name}.{why}{ending}") for ending in ("", *(f"-{n}" for n in range(2, 10_000))))
+    return path.replace(next(name for name in names if not os.path.lexists(name))).name
+
+
 def remove_partial_files(folder: Path) -> None:
     """Delete what kills during :func:`replacing` have left in a folder."""
     for path in folder.glob(".*.part"):

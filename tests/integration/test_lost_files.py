@@ -18,7 +18,7 @@ from yolofuse.cli import train as cli
 from yolofuse.cli import val
 from yolofuse.config import load_config
 from yolofuse.run.folder import RunFolder
-from yolofuse.weights import load_checkpoint
+from yolofuse.weights import load_checkpoint, save_checkpoint
 
 _MODEL = {"base": "yolov8n", "cut": "input"}
 
@@ -162,3 +162,36 @@ def test_val__leaves_somebodys_folder_alone(whole: Path, tmp_path: Path, capsys:
     assert val.main(["--run", str(whole), "--out", str(tmp_path)]) == 2
     assert "holds files of something else" in capsys.readouterr().err
     assert (tmp_path / "report.json").read_text() == '{"mine": 1}'
+
+
+def test_auto_resume__does_not_believe_a_marker_of_another_run(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _copy(whole, tmp_path)
+    best = load_checkpoint(folder.best)
+    for path in (folder.last, *folder.checkpoints()[:-1]):
+        path.unlink()  # what is left is a checkpoint in the middle
+    command = ["--cfg", str(folder.config), f"train.run={folder.path}", "--auto-resume"]
+    assert cli.main(command) == 0
+    printed = capsys.readouterr()
+    assert "FINISHED: not of this run, which is at epoch 0" in printed.out + printed.err
+    assert same_tensors(load_checkpoint(folder.best)["ema"], best["ema"])
+    folder.best.unlink()
+    assert cli.main(command) == 0
+    assert same_tensors(load_checkpoint(folder.best)["ema"], best["ema"])
+    assert folder.finished.exists()
+
+
+def test_best_of_another_run__is_neither_evaluated_nor_kept(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _copy(whole, tmp_path)
+    before = load_checkpoint(folder.best)["ema"]
+    content = load_checkpoint(folder.best)
+    content["config"]["train"]["seed"] = 7
+    save_checkpoint(folder.best, content)
+    assert val.main(["--run", str(folder.path)]) == 2
+    assert "best.pt: of another run: train.seed: 7 when it was saved, 0 now" in capsys.readouterr().err
+    assert cli.main(["--resume", str(folder.path)]) == 0
+    assert same_tensors(load_checkpoint(folder.best)["ema"], before)
+    assert load_checkpoint(folder.best.with_name("best.pt.damaged"))["config"]["train"]["seed"] == 7

@@ -98,6 +98,8 @@ def test_auto_resume__of_a_finished_run_asks_for_the_same_config_and_data(
     run = train_without_plots(load_config(config))
     finished = (run / "FINISHED").read_bytes()
     moved, other = make_pairs(tmp_path / "moved", num_train=6, num_val=3), make_pairs(tmp_path / "other", num_train=5)
+    other_val = make_pairs(tmp_path / "other_val", num_train=6, num_val=3)
+    (other_val.parent / "labels" / "val" / "val_000.txt").write_text("0 0.5 0.5 0.25 0.25\n")
     for words in ([], ["train.keep=7"], [f"data.descriptor={moved}"], ["train.optimizer=auto"]):
         assert cli.main(["--cfg", str(config), "--auto-resume", *words]) == 0
         assert "finished already" in capsys.readouterr().out
@@ -106,10 +108,12 @@ def test_auto_resume__of_a_finished_run_asks_for_the_same_config_and_data(
         ("model.cut=late", "model.cut: mid when it was saved, late now"),
         ("data.val_split=train", "data.val_split: val when it was saved, train now"),
         (f"data.descriptor={other}", "the training data changed"),
+        (f"data.descriptor={other_val}", "the validation split changed"),
     ):
         assert cli.main(["--cfg", str(config), "--auto-resume", word]) == 2
         printed = capsys.readouterr()
-        assert f"holds a finished run of another config: 1 change\n  {change}" in printed.err
+        assert "holds a finished run of another config: " in printed.err
+        assert f"\n  {change}" in printed.err
         assert "choose another train.run" in printed.err
         assert "finished already" not in printed.out
     assert (run / "FINISHED").read_bytes() == finished

@@ -17,6 +17,7 @@ from yolofuse.files import (
     open_regular,
     remove_partial_files,
     save_json,
+    set_aside,
     user_cache_dir,
 )
 
@@ -155,3 +156,12 @@ def test_user_cache_dir__leaves_what_others_placed(tmp_path: Path, monkeypatch: 
     folder = user_cache_dir()
     assert folder != place
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_set_aside__keeps_what_was_set_aside_before(tmp_path: Path) -> None:
+    names = []
+    for text in ("a", "b", "c"):
+        (tmp_path / "best.pt").write_text(text)
+        names.append(set_aside(tmp_path / "best.pt", "damaged"))
+    assert names == ["best.pt.damaged", "best.pt.damaged-2", "best.pt.damaged-3"]
+    assert [(tmp_path / name).read_text() for name in names] == ["a", "b", "c"]

@@ -48,6 +48,10 @@ def run_command(command: Callable[[], int | None], on_interrupt: str = "") -> in
         return _finish(BROKEN_PIPE)
     except OSError as error:
         return _finish(USER_ERROR, f"error: {describe_os_error(error)}")
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # of torch, on the CPU
+            raise
+        return _finish(USER_ERROR, f"error: too little memory ({error}); use a lower batch or imgsz")
     except MemoryError as error:
         return _finish(USER_ERROR, f"error: too little memory{f' ({error})' if str(error) else ''}")
     except KeyboardInterrupt:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -99,6 +98,8 @@ def _read_results(path: Path) -> tuple[int, dict[str, float]]:
         rows = list(csv.DictReader(_text(path).splitlines()))
         evaluated = [{name: float(row[f"val/{name}"]) for name in METRICS} for row in rows if row["val/AP"]]
         scored = [metrics for metrics in evaluated if metrics["AP"] >= 0]  # yolofuse 0.1.0 wrote -1: nothing to find
+        if not all(value <= 1 for metrics in evaluated for value in metrics.values()):  # false for nan, too
+            raise ValueError("a metric is above 1 or not a number")
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise RunError(f"{path}: not a run's results ({error!r})") from error
     trained = [row for row in rows if row["epoch"] != "0"]  # the model before training is epoch 0
@@ -113,8 +114,8 @@ def _read_report(path: Path) -> dict[str, float]:
         raise RunError(
             f"{path}: not a report of val_dual.py ({error!r}); delete it and evaluate the run again"
         ) from error
-    if not all(map(math.isfinite, metrics.values())):
-        raise RunError(f"{path}: a metric is not finite; delete it and evaluate again")
+    if not all(value <= 1 for value in metrics.values()):  # false for nan, too
+        raise RunError(f"{path}: a metric is above 1 or not a number; delete it and evaluate again")
     return {name: value for name, value in metrics.items() if value >= 0}  # cocoapi writes -1: nothing to find
 
 

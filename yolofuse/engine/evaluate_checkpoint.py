@@ -28,6 +28,7 @@ from yolofuse.eval.operating_point import ALL, OperatingPoints, operating_points
 from yolofuse.eval.provenance import environment
 from yolofuse.eval.report import REPORT_NAME, SIGN, EvalReport, Scalar, format_table, write_report
 from yolofuse.files import check_output_folder
+from yolofuse.run.best_weights import find_problem
 from yolofuse.run.folder import RunFolder
 from yolofuse.spacing import evenly_spaced
 from yolofuse.viz.axes import drawing
@@ -52,7 +53,11 @@ def evaluate_run(
     run: Path, overrides: Sequence[str] = (), *, split: str | None = None, out: Path | None = None
 ) -> EvalOutcome | None:
     """Evaluate the best weights of a run; None on every rank but 0."""
-    return evaluate_checkpoint(RunFolder(run).find_best(), overrides, split=split, out=out)
+    folder = RunFolder(run)
+    best = folder.find_best()
+    if folder.config.exists() and (problem := find_problem(folder)):
+        raise RunError(f"{problem}; --resume {run} writes it again, and --weights FILE evaluates a file by itself")
+    return evaluate_checkpoint(best, overrides, split=split, out=out)
 
 
 def evaluate_start(config: Config, *, split: str | None = None, out: Path | None = None) -> EvalOutcome | None:

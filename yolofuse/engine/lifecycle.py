@@ -19,27 +19,20 @@ from yolofuse.engine.active_run import ActiveRun, position, write_marker
 from yolofuse.engine.artifacts import save_first_batches
 from yolofuse.engine.build import TrainContext, build_context
 from yolofuse.engine.callbacks import Callback, Ending
-from yolofuse.engine.dataloaders import load_split, windows_in
 from yolofuse.engine.diagnostics.profiler import Profile
+from yolofuse.engine.finished_run import is_finished
 from yolofuse.engine.loggers import make_loggers
 from yolofuse.engine.preemption import AT_ONCE, StopRequest, stop_requests
 from yolofuse.engine.step import new_scaler, new_step_state
 from yolofuse.engine.watchdog import Watchdog
-from yolofuse.errors import RunError, RunStopped, YolofuseError, listing
+from yolofuse.errors import RunStopped, YolofuseError
 from yolofuse.files import remove_partial_files, save_json
 from yolofuse.run.best_weights import restore_best
 from yolofuse.run.checkpointer import AsyncCheckpointer, newest_checkpoint
 from yolofuse.run.events import append_event, describe_last_exit
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.lock import run_lock
-from yolofuse.run.resume_check import (
-    DATA_CHANGED,
-    check_resumable,
-    config_changes,
-    data_record,
-    report_versions,
-    restore_threads,
-)
+from yolofuse.run.resume_check import check_resumable, data_record, report_versions, restore_threads
 from yolofuse.run.status_writer import StatusWriter
 from yolofuse.run.train_state import RESTORED, TrainState, restore
 from yolofuse.weights import load_checkpoint
@@ -70,12 +63,12 @@ def open_run(
     """
     folder = RunFolder(config.run_dir)
     with ExitStack() as stack:
-        stop = stack.enter_context(stop_requests())
+        # Before stops are requests: joining waits in C code for the other ranks, and a signal ends it.
         ranks = stack.enter_context(join_ranks(config.train.device))
+        stop = stack.enter_context(stop_requests())
         callbacks = [*make_loggers(config), *callbacks] if ranks.is_main else []
         was_started = ranks.from_main(folder.config.exists())
-        if resume == "auto" and not force and ranks.from_main(folder.finished.exists()):
-            _check_same(folder, config, ranks)
+        if resume == "auto" and was_started and not force and is_finished(folder, config, ranks):
             log.info("%s: finished already", folder.path)
             yield None
             return
@@ -87,26 +80,6 @@ def open_run(
         stack.enter_context(run.profile)
         stack.enter_context(run.watchdog.watching())
         yield from _record_exit(run, callbacks)
-
-
-def _check_same(folder: RunFolder, config: Config, ranks: Ranks) -> None:
-    """Check that a finished run is the one that a config asks for; data in another place is read and compared.
-
-    Raises:
-        RunError: If config or training data are others.
-    """
-    saved = ranks.run_on_main(folder.load_config)
-    config = adopt_resolved(config, saved)
-    changes = config_changes(saved, config)
-    if (config.data.descriptor, config.data.root) != (saved.data.descriptor, saved.data.root):
-        path, _ = ranks.run_on_main(lambda: newest_checkpoint(folder))
-        content = load_checkpoint(path, needs=("data_hash",)) if path is not None else {"data_hash": ""}
-        pairs = load_split(config, config.data.train_split, ranks, windows_in(content))
-        changes += [DATA_CHANGED] if content["data_hash"] != pairs.fingerprint else []
-    if changes:
-        head = listing(f"{folder.path}: holds a finished run of another config", changes, "change")
-        advice = "choose another train.run, undo the change, or train it further with --auto-resume --force"
-        raise RunError(f"{head}\n  {advice}")
 
 
 def _start(folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, stop: StopRequest) -> ActiveRun:

@@ -80,15 +80,17 @@ class StopRequest:
 def stop_requests() -> Iterator[StopRequest]:
     """Handle SIGTERM, SIGUSR1, SIGHUP and Ctrl-C as requests to stop, as long as the block lasts.
 
-    SIGHUP stays ignored where it is, as under nohup. The timer of :meth:`StopRequest.limited` is SIGALRM's.
+    SIGHUP and Ctrl-C stay ignored where they are, as under nohup and in the background of a script. The timer of
+    :meth:`StopRequest.limited` is SIGALRM's.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request  # only the main thread may set signal handlers
         return
     handlers = dict.fromkeys((*_PREEMPTION, signal.SIGINT), request.handle) | {signal.SIGALRM: request.end_wait}
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        del handlers[signal.SIGHUP]
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            del handlers[number]
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield request

@@ -8,7 +8,9 @@ import zipfile
 from typing import Any, NamedTuple
 
 from yolofuse.errors import RunError, WeightsError
+from yolofuse.files import set_aside
 from yolofuse.run.folder import RunFolder
+from yolofuse.run.resume_check import difference_of_run
 from yolofuse.run.train_state import RESTORED, TrainState
 from yolofuse.weights import load_checkpoint, save_checkpoint, verify_checksum
 
@@ -32,11 +34,11 @@ def restore_best(folder: RunFolder, state: TrainState) -> BestEpoch | None:
 
     For rank 0 only, while no checkpoint is being written.
     """
-    problem = _find_problem(folder) if state.best_ap >= 0 else ""
+    problem = find_problem(folder) if state.best_ap >= 0 else ""
     if not problem:
         return None
     if os.path.lexists(folder.best):
-        folder.best.replace(folder.best.with_name(f"{folder.best.name}.damaged"))
+        set_aside(folder.best, "damaged")
     found = max(_epochs_left(folder), key=lambda left: (left[0].epoch == state.best_epoch, left[0].ap), default=None)
     if found is None:
         log.warning("warning: %s; no checkpoint of an evaluated epoch is left: the next one will be the best", problem)
@@ -73,12 +75,16 @@ def require_best(folder: RunFolder, state: TrainState) -> None:
         )
 
 
-def _find_problem(folder: RunFolder) -> str:
+def find_problem(folder: RunFolder) -> str:
+    """Return what is wrong with a run's best weights, such as that they are another run's; "" if nothing is."""
     try:
-        is_intact = verify_checksum(folder.best) or zipfile.is_zipfile(folder.best)  # older ones have no checksum
+        if not verify_checksum(folder.best) and not zipfile.is_zipfile(folder.best):  # older ones have no checksum
+            return f"{folder.best}: damaged: its end is missing"
+        config = load_checkpoint(folder.best).get("config")
     except WeightsError as error:
         return str(error)
-    return "" if is_intact else f"{folder.best}: damaged: its end is missing"
+    difference = "" if config is None else difference_of_run(config, folder.load_config(), folder.path)
+    return f"{folder.best}: of another run: {difference}" if difference else ""
 
 
 def _epochs_left(folder: RunFolder) -> list[tuple[BestEpoch, dict[str, Any]]]:

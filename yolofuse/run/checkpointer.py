@@ -19,6 +19,7 @@ from torch import Tensor
 from yolofuse.config import load_config
 from yolofuse.config.load import validate_config
 from yolofuse.errors import DamagedError, RunError, WeightsError
+from yolofuse.files import set_aside
 from yolofuse.run.folder import RunFolder, checkpoint_step
 from yolofuse.run.resume_check import difference_of_run
 from yolofuse.weights import has_checksum, load_checkpoint, save_checkpoint, verify_checksum
@@ -138,7 +139,7 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path | None, list[str]]:
                 continue
             difference = _check_checkpoint(folder, path)
         except DamagedError as error:
-            problems.append(f"{error} (kept as {_set_aside(path, 'damaged')})")
+            problems.append(f"{error} (kept as {set_aside(path, 'damaged')})")
         except WeightsError as error:
             problems.append(str(error))
         else:
@@ -149,7 +150,7 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path | None, list[str]]:
     if chosen is None and others:  # the run's own config was changed, which is for check_resumable to report
         chosen = others.pop(0)[0]
         others = []
-    problems += [f"{path}: of another run: {why} (kept as {_set_aside(path, 'other-run')})" for path, why in others]
+    problems += [f"{path}: of another run: {why} (kept as {set_aside(path, 'other-run')})" for path, why in others]
     if chosen is None:
         _refuse_to_start_again(folder, problems)
     elif problems:
@@ -183,11 +184,6 @@ def _check_checkpoint(folder: RunFolder, path: Path) -> str:
         return ""
     config = load_checkpoint(path).get("config")
     return "" if config is None else difference_of_run(config, load_config(folder.config), folder.path)
-
-
-def _set_aside(path: Path, why: str) -> str:
-    """Rename a file, so that it is neither used nor lost; return its new name."""
-    return path.replace(path.with_name(f"{path.name}.{why}")).name
 
 
 def _refuse_to_start_again(folder: RunFolder, problems: Sequence[str]) -> None:

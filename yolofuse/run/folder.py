@@ -158,7 +158,8 @@ class RunFolder:
         """
         if not self.best.exists():
             self.load_config()
-            raise RunError(f"{self.path}: no best.pt yet: no epoch was evaluated; resume it with --resume {self.path}")
+            why = "no epoch was evaluated yet, or it is lost"
+            raise RunError(f"{self.path}: no best.pt: {why}; resume it with --resume {self.path}")
         return self.best
 
     def read_micro_batches(self) -> int:

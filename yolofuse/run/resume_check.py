@@ -130,7 +130,7 @@ def check_resumable(
         RunError: If config, data or code changed, without ``force``.
     """
     changes = config_changes(validate_config(content["config"], where=str(path)), config)
-    changes += _data_changes(path, content, data)
+    changes += data_changes(path, content, data)
     known, now = content.get("code", {}), code_fingerprint()
     changes += [
         f"{name}: {known[name]} when it was saved, {now[name]} now"
@@ -163,8 +163,8 @@ def difference_of_run(saved: dict[str, Any], own: Config, folder: Path) -> str:
     return next((change for change in changes if is_elsewhere or change.startswith(("model.", "train.seed:"))), "")
 
 
-def _data_changes(path: Path, content: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[str]:
-    """Yield how the data differs from a checkpoint's; log what can't be compared."""
+def data_changes(path: Path, content: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how the data differs from that of the checkpoint ``path``; log what can't be compared."""
     if content["data_hash"] != data["data_hash"]:
         yield DATA_CHANGED
     before, now = content.get("data_hashes"), data["data_hashes"]

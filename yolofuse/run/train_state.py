@@ -147,6 +147,11 @@ def restore(
     _restore_optimizer(path, optimizer, content["optimizer"])
     if content["scaler"]:  # empty without AMP
         scaler.load_state_dict(content["scaler"])
+    return progress_of(content)
+
+
+def progress_of(content: Mapping[str, Any]) -> TrainState:
+    """Return the counters that a checkpoint holds."""
     values = dict(content["progress"])
     if isinstance(values["loss_sums"], dict):  # yolofuse 0.1.0 wrote the mean over ranks
         sums = values["loss_sums"]

@@ -39,6 +39,7 @@ def _run(code: str, shell: str = "", **environ: str) -> subprocess.CompletedProc
         (OSError(errno.ENAMETOOLONG, "File name too long", "a" * 5000), "...: File name too long; choose a shorter"),
         (OSError(_IN_A_WORKER), "OSError: [Errno 24] Too many"),
         (MemoryError(), "too little memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), "use a lower batch or imgsz"),
         (ConfigError(f"no file {'a' * 5000}; check the path"), "aaa; check the path"),
     ],
     ids=lambda value: value[:24] if isinstance(value, str) else type(value).__name__,

@@ -56,11 +56,13 @@ def test_read_run__an_undefined_ap_is_no_result_and_of_equals_the_newest_is_best
     [
         ("results.csv", "epoch,val/AP,val/AP50\n1,x,0\n", "not a run's results"),
         ("results.csv", "a\n1\n", "not a run's results"),
+        ("results.csv", "epoch,val/AP,val/AP50\n1,7.0,9.0\n", "a metric is above 1"),
+        ("results.csv", "epoch,val/AP,val/AP50\n1,nan,0.1\n", "or not a number"),
         ("eval-val/report.json", "[" * 100_000, "not a report"),
-        ("eval-val/report.json", '{"AP": NaN, "AP50": 0}', "not finite"),
+        ("eval-val/report.json", '{"AP": NaN, "AP50": 0}', "not a number"),
         ("eval-val/report.json", '{"AP": 0.5}', "not a report"),
     ],
-    ids=["results", "columns", "depth", "nan", "missing"],
+    ids=["results", "columns", "above 1", "nan in results", "depth", "nan", "missing"],
 )
 def test_read_run__damaged_files_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
     run = write_run(tmp_path, 0, 0.3)

@@ -78,3 +78,13 @@ def test_limited__leaves_others_alone() -> None:
             pass
         time.sleep(0.03)  # computes
     time.sleep(0.03)  # SIGALRM would end the process
+
+
+def test_stop_request__leaves_ctrl_c_ignored_where_it_is() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_requests() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not stop
+    finally:
+        signal.signal(signal.SIGINT, before)
