@@ -20,6 +20,7 @@ from torch import nn
 
 from yolofuse.errors import DamagedError, WeightsError
 from yolofuse.files import open_regular, replacing
+from yolofuse.weights.checkpoint_fields import find_wrong_value
 from yolofuse.weights.safe_load import open_plain
 
 FORMAT = "yolofuse-checkpoint"
@@ -58,7 +59,8 @@ def load_checkpoint(path: Path, needs: Collection[str] = ()) -> dict[str, Any]:
     """Read a checkpoint of yolofuse, which must have all keys in ``needs``.
 
     Raises:
-        WeightsError: If the file is missing, damaged, holds code, is no yolofuse checkpoint, or lacks a key.
+        WeightsError: If the file is missing, damaged, holds code, is no yolofuse checkpoint, lacks a key, or has a
+            value that no run writes.
     """
     is_sealed = path.is_file() and verify_checksum(path)
     content = open_plain(path)
@@ -68,6 +70,8 @@ def load_checkpoint(path: Path, needs: Collection[str] = ()) -> dict[str, Any]:
     missing = [key for key in needs if key not in content]
     if missing:
         raise WeightsError(f"{path}: damaged, it lacks {', '.join(missing)}; use another checkpoint of the run")
+    if wrong := find_wrong_value(content):
+        raise WeightsError(f"{path}: not written by a run: {wrong}; use another checkpoint of the run")
     return content
 
 

@@ -96,3 +96,35 @@ def test_file_sha256__is_that_of_the_content(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5000  # more than a block
     (tmp_path / "f").write_bytes(content)
     assert file_sha256(tmp_path / "f") == hashlib.sha256(content).hexdigest()
+
+
+_PROGRESS = {"epoch": 1, "epoch_step": 0, "step": 3, "best_ap": 0.2, "loss_sums": [], "history": [{"epoch": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"config": None}, "config: input should be a valid dictionary"),
+        ({"names": 5}, "names: input should be a valid list"),
+        ({"epoch": float("nan")}, "epoch: input should be a valid integer"),
+        ({"ap": float("nan")}, "ap: "),
+        ({"world": "two"}, "world: "),
+        ({"code": None}, "code: "),
+        ({"machine": {"threads": -1, "versions": {}}}, "machine.threads: input should be greater than or equal to 1"),
+        ({"machine": []}, "machine: "),
+        ({"data_hashes": []}, "data_hashes: "),
+        ({"ir_windows": {"a": [0, float("inf")]}}, r"ir_windows\.a\.1: input should be a finite number"),
+        ({"optimizer": None}, "optimizer: "),
+        ({"progress": {**_PROGRESS, "epoch": -3}}, r"progress\.epoch: "),
+        ({"progress": {**_PROGRESS, "step": 10**30}}, r"progress\.step: "),
+        ({"progress": {**_PROGRESS, "best_ap": "high"}}, r"progress\.best_ap: "),
+        ({"progress": {**_PROGRESS, "history": ["row"]}}, r"progress\.history\.0: "),
+    ],
+)
+def test_load__value_that_no_run_writes_is_refused(tmp_path: Path, changed: dict[str, object], message: str) -> None:
+    whole = {"config": {}, "names": ["a"], "epoch": 1, "ap": None, "world": 1, "progress": _PROGRESS}
+    save_checkpoint(tmp_path / "a.pt", whole)
+    assert load_checkpoint(tmp_path / "a.pt")["names"] == ["a"]
+    save_checkpoint(tmp_path / "a.pt", {**whole, **changed})
+    with pytest.raises(WeightsError, match=f"a.pt: not written by a run: {message}"):
+        load_checkpoint(tmp_path / "a.pt")
