@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
 import os
 from dataclasses import replace
@@ -266,13 +265,21 @@ class _SourceBuilder:
 
 
 def _compare_sources(splits: _Splits) -> _Splits:
-    """Return the splits, each source with what it shares with others."""
+    """Return the splits, each source with what it shares with others: images, and a manifest."""
     coco_files: dict[object, set[Path | None]] = {}
-    for source in itertools.chain.from_iterable(splits.values()):
-        coco_files.setdefault(_images_of(source), set()).add(source.coco)
+    users: dict[object, dict[str, None]] = {}
+    for split, sources in splits.items():
+        for source in sources:
+            coco_files.setdefault(_images_of(source), set()).add(source.coco)
+            users.setdefault((source.manifest, source.coco), {})[split] = None  # COCO files may divide a manifest
 
     def compared(source: Source) -> Source:
-        return replace(source, shares_images=source.shares_images or len(coco_files[_images_of(source)]) > 1)
+        named = tuple(users[source.manifest, source.coco]) if source.manifest else ()
+        return replace(
+            source,
+            shares_images=source.shares_images or len(coco_files[_images_of(source)]) > 1,
+            manifest_splits=source.manifest_splits or (named if len(named) > 1 else ()),
+        )
 
     return {split: tuple(map(compared, sources)) for split, sources in splits.items()}
 
