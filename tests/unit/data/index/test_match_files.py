@@ -62,6 +62,23 @@ def test_list__accepts_keys_and_paths(tmp_path: Path, line: str) -> None:
     assert record.key == "train_001"
 
 
+@pytest.mark.parametrize("name", ["#1", "#1.png", "#a/1.png", "#a/1"])
+def test_list__a_name_may_start_as_a_comment_does(tmp_path: Path, name: str) -> None:
+    for key in ("#1", "#a/1", "2", "3"):
+        write_pair(tmp_path, "train", key, random_pair(0))
+    (tmp_path / "train.txt").write_text(f"2\n{name}\n# chosen\n#3\n# 3.png\n#rgb/train/3.png\n#\n")
+    records = pairs_of(write_descriptor(tmp_path, {"train": folders(list="train.txt")})).records
+    assert [record.key for record in records] == [name.removesuffix(".png"), "2"]
+
+
+def test_list__a_lonely_name_with_a_number_sign_is_reported(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 1, 0)
+    shutil.copy(tmp_path / "rgb" / "train" / "train_000.png", tmp_path / "rgb" / "train" / "#1.png")
+    (tmp_path / "train.txt").write_text("train_000\n#1.png\n")
+    with pytest.raises(DataError, match=r"train\.txt:2: #1\.png: only one of its images is there"):
+        pairs_of(write_descriptor(tmp_path, {"train": folders(list="train.txt")}))
+
+
 def test_list__unknown_and_lonely_names_are_reported(tmp_path: Path) -> None:
     make_pairs(tmp_path, 2, 0)
     (tmp_path / "ir" / "train" / "train_001.png").unlink()
