@@ -65,9 +65,7 @@ def read_manifest(source: Source) -> Matches:
             key, files, row_tags = _read_row(source, guard, row)
             if key in pairs:
                 raise ValueError(f"{key} is given twice")
-            names = [file.name for file in files]
-            checks.check_label(names, key, is_empty=files[2].stamp[0] == 0)
-            checks.add_files(line, names)
+            checks.check_label(line, [file.name for file in files], key, is_empty=files[2].stamp[0] == 0)
         except ValueError as error:
             problems.append(Problem("manifest", f"{file}:{line}", f"{file}:{line}: {error}"))
             continue

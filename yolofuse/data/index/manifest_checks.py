@@ -43,19 +43,18 @@ class ManifestChecks:
         self._stems |= {_stem(name) for name in names[:2]}
         self._users.setdefault(names[2], (line, frozenset(names[:2])))
 
-    def check_label(self, names: Names, key: str, *, is_empty: bool) -> None:
-        """Check the label file of a row of this split, before its files are noted.
+    def check_label(self, line: int, names: Names, key: str, *, is_empty: bool) -> None:
+        """Check the label file of a row of this split, and note its files.
 
         Raises:
             ValueError: If a row with other images has it, too, and it holds boxes.
         """
-        if not names[2]:
-            return
         first, images = self._users.get(names[2], (0, frozenset()))
-        if first and not is_empty and not (images & {*names[:2]}) - {""}:
+        if first and names[2] and not is_empty and not (images & {*names[:2]}) - {""}:
             raise ValueError(f"label: {names[2]} is the label file of line {first}, too; each pair needs its own")
-        self._num_labels += 1
-        if _stem(names[2]) not in {_stem(name) for name in (*names[:2], f"{key}.txt")}:
+        self.add_files(line, names)
+        self._num_labels += bool(names[2])
+        if names[2] and _stem(names[2]) not in {_stem(name) for name in (*names[:2], f"{key}.txt")}:
             self._unlike.append(names[2])
 
     def problems(self) -> list[Problem]:
