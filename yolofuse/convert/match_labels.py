@@ -30,7 +30,7 @@ def assign_labels(
     found: dict[int, T] = {}
     names: dict[int, str] = {}
     for name, label in labels:
-        positions = index.find_all(name) or _find_by_end(source.root, index, pairs, name)
+        positions = index.find_all(name, is_file=False) or _find_by_end(source.root, index, pairs, name)
         if len(positions) > 1:
             images = join_names(rgb[i] for i in positions[:3])
             source.problems.append(f"{where}: {name} may belong to {images}; store labels in the images' folders")
@@ -46,7 +46,7 @@ def _find_by_end(root: Path, index: KeyIndex, pairs: Sequence[ImagePair], name: 
     parts = PurePosixPath(name).parts
     for start in range(1, len(parts)):
         key = "/".join(parts[start:])
-        found = [i for i in index.find_all(key) if pairs[i].key == key]
+        found = [i for i in index.find_all(key, is_file=False) if pairs[i].key == key]
         if found:
             folders = [[path.parents[len(parts) - start - 1] for path in (pairs[i].rgb, pairs[i].ir)] for i in found]
             elsewhere = [any(_is_elsewhere(root, folder, parts[:start]) for folder in both) for both in folders]

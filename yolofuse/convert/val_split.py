@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
 from yolofuse.convert.source_folder import ImagePair, SourceFolder
+from yolofuse.errors import plural
 
 VAL_SHARE = 0.1
 
@@ -38,10 +39,18 @@ def choose_groups(sizes: Mapping[str, int], share: float = VAL_SHARE) -> tuple[s
 def split_by_hash(
     source: SourceFolder, pairs: Sequence[ImagePair], seed: int, share: float
 ) -> list[tuple[str, list[ImagePair]]]:
-    """Divide pairs into train and val by ``choose_by_hash`` of their keys; a share outside 0..1 is a problem."""
+    """Divide pairs into train and val by ``choose_by_hash`` of their keys.
+
+    A share outside 0..1, or of so few pairs that train or val would have none, is a problem.
+    """
+    val = choose_by_hash([pair.key for pair in pairs], seed, share)
     if not 0 < share < 1:
         source.problems.append(f"--val-share: must lie between 0 and 1 (got {share})")
-    val = choose_by_hash([pair.key for pair in pairs], seed, share)
+    elif pairs and len(val) in (0, len(pairs)):
+        given, least = plural(len(pairs), "pair"), 1 / len(pairs)
+        advice = f"give one from {least:.2g} to {1 - least:.2g}" if len(pairs) > 1 else "one pair can't be divided"
+        empty = "train" if val else "val"
+        source.problems.append(f"--val-share: {share} of {given} leaves none for {empty}; {advice}")
     return [
         ("train", [pair for pair in pairs if pair.key not in val]),
         ("val", [pair for pair in pairs if pair.key in val]),

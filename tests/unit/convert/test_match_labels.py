@@ -34,12 +34,21 @@ def _assigned(root: Path, folder: str, keys: tuple[str, ...], names: tuple[str, 
     [
         (NESTED, ("seq1/1", "seq2/2"), {"seq1/1": "seq1/1", "seq2/2": "seq2/2"}),
         (NESTED, ("seq3/1",), {}),
+        (("1", "1.png"), ("1.png",), {"1.png": "1.png"}),
         (("seq1/1", "seq2/2"), ("1", "2"), {"seq1/1": "1", "seq2/2": "2"}),
         (("1", "2"), ("1", "data/2"), {"1": "1", "2": "data/2"}),
         (("1", "2"), ("rgb/1", "ir/2"), {"1": "rgb/1", "2": "ir/2"}),
         (("1", "2"), ("/home/me/set/rgb/1",), {"1": "/home/me/set/rgb/1"}),
     ],
-    ids=["same-path", "another-folder", "bare-name", "folder-that-images-lack", "below-the-root", "absolute"],
+    ids=[
+        "same-path",
+        "another-folder",
+        "1.png.png",
+        "bare-name",
+        "folder-that-images-lack",
+        "below-the-root",
+        "absolute",
+    ],
 )
 def test_assign__by_path_or_unique_name(
     tmp_path: Path, keys: tuple[str, ...], names: tuple[str, ...], expected: dict[str, str]

@@ -159,8 +159,9 @@ def _read_list(root: Path, file: Path) -> dict[Path, set[str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: can't be read as text ({error})") from None
     first: dict[str, str] = {}  # an image of each folder
-    for line in filter(is_entry, lines):
-        first.setdefault(folder_of(line), PurePosixPath(line.strip().replace("\\", "/")).name)
+    for line in lines:
+        if is_entry(line, file.parent, root):
+            first.setdefault(folder_of(line), PurePosixPath(line.strip().replace("\\", "/")).name)
     folders: dict[Path, set[str]] = {}
     for written, name in first.items():
         folders.setdefault(_find_listed(root, file, written, name), set()).add(written)
@@ -169,9 +170,10 @@ def _read_list(root: Path, file: Path) -> dict[Path, set[str]]:
     return folders
 
 
-def is_entry(line: str) -> bool:
-    """Return whether a line of a list names something."""
-    return bool(line.strip()) and not line.lstrip().startswith("#")
+def is_entry(line: str, *folders: Path) -> bool:
+    """Return whether a line of a list names something; one with ``#`` does if there is a file below a folder."""
+    name = line.strip()
+    return bool(name) and (name[0] != "#" or any(os.path.isfile(folder / name) for folder in folders))
 
 
 def folder_of(line: str) -> str:

@@ -73,6 +73,7 @@ def _load(path: Path, root: str | Path | None, included_by: tuple[Path, ...]) ->
     content, guard = _validate(path, read_yaml(path, DataError), root, notes)
     builder = _SourceBuilder(path, content, guard, (*included_by, path.resolve()), notes)
     splits = builder.native_splits(content) if isinstance(content, schema.NativeYaml) else builder.flat_splits(content)
+    splits = _compare_sources(splits)
     splits = {name: tuple(builder.with_window(source, splits) for source in splits[name]) for name in splits}
     if builder.problems:
         raise DataError(listing(str(path), builder.problems))
@@ -261,6 +262,30 @@ class _SourceBuilder:
                 ours = None
             class_map.append(LEFT_OUT if ours is None else self._names.index(ours))
         return class_map
+
+
+def _compare_sources(splits: _Splits) -> _Splits:
+    """Return the splits, each source with what it shares with others: images, and a manifest."""
+    coco_files: dict[object, set[Path | None]] = {}
+    users: dict[object, dict[str, None]] = {}
+    for split, sources in splits.items():
+        for source in sources:
+            coco_files.setdefault(_images_of(source), set()).add(source.coco)
+            users.setdefault((source.manifest, source.coco), {})[split] = None  # COCO files may divide a manifest
+
+    def compared(source: Source) -> Source:
+        named = tuple(users[source.manifest, source.coco]) if source.manifest else ()
+        return replace(
+            source,
+            shares_images=source.shares_images or len(coco_files[_images_of(source)]) > 1,
+            manifest_splits=source.manifest_splits or (named if len(named) > 1 else ()),
+        )
+
+    return {split: tuple(map(compared, sources)) for split, sources in splits.items()}
+
+
+def _images_of(source: Source) -> object:
+    return source.rgb, source.ir, source.patterns[:2], source.keys_file, source.list_folders, source.manifest
 
 
 def _folder_and_pattern(path: Path | None) -> tuple[Path | None, str]:

@@ -46,11 +46,13 @@ class Source:
     labels: Path | None = None  # folder of YOLO txt files; None: labels are elsewhere
     patterns: tuple[str, str, str] = ("", "", "")  # of the names of RGB, IR and label files; empty: all
     coco: Path | None = None  # COCO JSON with the labels; None: labels are elsewhere
+    shares_images: bool = False  # whether another source has the same images, with labels of its own
     keys_file: Path | None = None  # a list of the pairs that belong to it; None: all
     list_folders: frozenset[str] = frozenset()  # only lines of that list in these folders, as written; empty: all
     manifest: Path | None = None  # a CSV or JSONL with a row per pair
     columns: tuple[tuple[str, str], ...] = ()  # of the manifest: our name, and the name there
     manifest_split: str | None = None  # rows of this split belong to it
+    manifest_splits: tuple[str, ...] = ()  # those of the descriptor that share the manifest; empty: only one
     frame: Modality = "rgb"  # in whose pixels labels and results are
     resize: Literal["equal", "stretch", "affine"] = "equal"  # stretch: the other image covers the whole frame
     affine: tuple[float, ...] | None = None  # for resize: affine, as in PairFormat

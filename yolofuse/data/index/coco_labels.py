@@ -13,7 +13,7 @@ from yolofuse.data.descriptor.source import Source
 from yolofuse.data.index.coco_records import CocoBox, CocoRecords, Id
 from yolofuse.data.index.matches import KeyIndex, Matches, PairNames, open_text
 from yolofuse.data.index.yolo_labels import SMALLEST_SIDE, LabelFile
-from yolofuse.data.problems import Problem
+from yolofuse.data.problems import Problem, join_names
 from yolofuse.data.strict_json import parse_json
 from yolofuse.errors import DataError
 from yolofuse.types import IntArray
@@ -29,11 +29,13 @@ class CocoLabels:
     labels: list[LabelFile]  # one per listed pair
     sizes_hw: list[tuple[int, int]]  # height and width that the file states for each, in pixels
     problems: list[Problem]  # images that match no pair, boxes without an image, and so on
-    warnings: list[Problem]  # boxes of categories that are left out
+    warnings: list[Problem]  # boxes of categories, and pairs, that are left out
 
 
 def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
     """Read the labels of a source's pairs; pairs that the file does not list do not belong to the source.
+
+    Their number is a warning, unless the source shares its images with others, among which COCO files divide them.
 
     Images are found by ``file_name``: path below the images' folder, path below the root, or bare name. Categories are
     matched by name. ``iscrowd`` and ``ignore`` boxes become regions to ignore.
@@ -74,14 +76,19 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
             report(f"{box.where}: {error}")
     if not by_image and not problems:
         problems.append(Problem("no-images", str(file), f"{file}: lists no pair of {source.where}"))
-    unknown = [f"category {name!r} is not among names; its {n} boxes are left out" for name, n in left_out.items()]
+    left = [f"category {name!r} is not among names; its {n} boxes are left out" for name, n in left_out.items()]
     found = sorted(by_image.values())
+    unlisted = sorted({*range(len(matches))} - labels.keys())
+    if unlisted and found and not (source.shares_images and not matches.others.keys):
+        names = join_names(matches.rgb[i] or matches.ir[i] for i in unlisted[:3])
+        text = f"{len(unlisted)} of {len(matches)} pairs of {source.where} are not listed and are left out, such as"
+        left.insert(0, f"{text} {names}; list them, without boxes where nothing is to detect, or remove them")
     return CocoLabels(
         positions=[position for position, _ in found],
         labels=[labels[position] for position, _ in found],
         sizes_hw=[size_hw for _, size_hw in found],
         problems=problems,
-        warnings=[Problem("coco", str(file), f"{file}: {text}") for text in unknown],
+        warnings=[Problem("coco", str(file), f"{file}: {text}") for text in left],
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
+from yolofuse.data.index.manifest_checks import ManifestChecks
 from yolofuse.data.index.matches import NO_FILE, FoundFile, Matches, PairNames, open_text, stamp_of
 from yolofuse.data.index.name_patterns import looks_like
 from yolofuse.data.problems import Problem, is_text, join_names, short_repr
@@ -30,10 +31,11 @@ _ABSENT = "\0absent"  # value of cells that a row lacks
 def read_manifest(source: Source) -> Matches:
     """Return the pairs of a source that a manifest lists; every file is looked up.
 
-    A row belongs to the source if its ``split`` is the source's, or if the manifest has no such column. ``key``
-    defaults to the path of the visible image, or of the only one, without extension. Any other column becomes a tag;
-    in a JSONL, ``tags`` may be a mapping, in a CSV ``name=value`` pairs with ``;`` between them. A CSV's separator is
-    found in its header; ``columns`` of the source says what columns of other names are.
+    A row belongs to the source if its ``split`` is the source's, or if the manifest has no such column and is of one
+    split. A label file belongs to one row, unless it is empty or the rows share an image. ``key`` defaults to the path
+    of the visible image, or of the only one, without extension. Any other column becomes a tag; in a JSONL, ``tags``
+    may be a mapping, in a CSV ``name=value`` pairs with ``;`` between them. A CSV's separator is found in its header;
+    ``columns`` of the source says what columns of other names are.
 
     Raises:
         DataError: If the manifest can't be read at all.
@@ -43,6 +45,7 @@ def read_manifest(source: Source) -> Matches:
         raise ValueError(f"{source.where} has no manifest")
     rows = _json_rows if file.suffix.lower() == ".jsonl" else _csv_rows
     guard = PathGuard(source.root, source.links)
+    checks = ManifestChecks(file, source.manifest_splits)
     problems: list[Problem] = []
     others = PairNames([], [], [])
     pairs: dict[str, tuple[FoundFile, FoundFile, FoundFile]] = {}
@@ -53,21 +56,16 @@ def read_manifest(source: Source) -> Matches:
             if _REST in row or _ABSENT in row.values():
                 kind = "more" if _REST in row else "fewer"
                 raise ValueError(f"{kind} cells than the header has columns; quote a cell that holds a separator")
+            checks.add_row(line, row)
             if "split" in row and not _belongs_to_split(_cell(row, "split"), source.manifest_split or ""):
-                for names, column in zip(others, ("key", "rgb", "ir"), strict=True):
-                    names.append(_cell(row, column) or os.path.splitext(_cell(row, "rgb"))[0])
+                for cells, column in zip(others, ("key", "rgb", "ir"), strict=True):
+                    cells.append(_cell(row, column) or os.path.splitext(_cell(row, "rgb"))[0])
+                checks.add_files(line, [os.path.normpath(_cell(row, column) or ".") for column in _PATHS])
                 continue
-            if source.coco is not None and _cell(row, "label"):
-                raise ValueError("label: the labels of this source come from its COCO file; leave the cell empty")
-            files = _find_files(guard, row, source.allow_missing)
-            key = _cell(row, "key") or os.path.splitext(files[0].name or files[1].name)[0]
-            row_tags = _parse_tags(row)
-            if "label" not in row and source.coco is None:
-                _refuse_label_files(row_tags)
-            if not all(map(is_text, (key, *row_tags, *row_tags.values()))):
-                raise ValueError("its key or a tag is not plain text")
+            key, files, row_tags = _read_row(source, guard, row)
             if key in pairs:
                 raise ValueError(f"{key} is given twice")
+            checks.check_label(line, [file.name for file in files], key, is_empty=files[2].stamp[0] == 0)
         except ValueError as error:
             problems.append(Problem("manifest", f"{file}:{line}", f"{file}:{line}: {error}"))
             continue
@@ -78,14 +76,32 @@ def read_manifest(source: Source) -> Matches:
             continue
         pairs[key] = files
         tags[key] = pool.setdefault(tuple(row_tags.items()), row_tags)
+    problems += checks.problems()
     problems += [Problem("outside", path, f"{file}: {text}") for path, text in guard.refusals()]
     if not pairs and not problems:
         text = f"{file}: no row has split {source.manifest_split!r}"
         problems.append(Problem("no-images", str(file), text))
     matches = Matches.of(pairs, problems)
     matches.others = others
+    matches.warnings = checks.warnings()
     matches.tags = [tags[key] for key in matches.keys] if any(pool) else []
     return matches
+
+
+def _read_row(
+    source: Source, guard: PathGuard, row: Mapping[str, Any]
+) -> tuple[str, tuple[FoundFile, FoundFile, FoundFile], Mapping[str, str]]:
+    """Return key, files and tags of a row. Raises ValueError and as ``_find_file``."""
+    if source.coco is not None and _cell(row, "label"):
+        raise ValueError("label: the labels of this source come from its COCO file; leave the cell empty")
+    files = _find_files(guard, row, source.allow_missing)
+    key = _cell(row, "key") or os.path.splitext(files[0].name or files[1].name)[0]
+    tags = _parse_tags(row)
+    if "label" not in row and source.coco is None:
+        _refuse_label_files(tags)
+    if not all(map(is_text, (key, *tags, *tags.values()))):
+        raise ValueError("its key or a tag is not plain text")
+    return key, files, tags
 
 
 def _refuse_label_files(tags: Mapping[str, str]) -> None:

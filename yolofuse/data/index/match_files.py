@@ -57,7 +57,7 @@ def match_folders(source: Source) -> Matches:
         names = ([file.name for file in found.values()] for found in (rgb, ir))
         problems += advise_names(source, *names, is_paired=not has_lonely or 2 * len(keys) >= min(len(rgb), len(ir)))
     if source.keys_file is not None:
-        matches = _select_listed(source.keys_file, source.list_folders, matches, {**rgb, **ir}.keys())
+        matches = _select_listed(source.keys_file, source, matches, {**rgb, **ir}.keys())
     labels_of = dict(zip(matches.keys, matches.labels, strict=True))
     lost, matches.warnings = report_skipped(source, labels_of, files.foreign, files.skipped)
     matches.problems += lost
@@ -81,21 +81,24 @@ def match_folders(source: Source) -> Matches:
     return matches
 
 
-def _select_listed(file: Path, folders: Collection[str], matches: Matches, lonely: Collection[str]) -> Matches:
-    """Return the pairs that a list names; other files are ignored, even if unpaired."""
+def _select_listed(file: Path, source: Source, matches: Matches, keys: Collection[str]) -> Matches:
+    """Return the pairs that a list names; other files are ignored, even if unpaired. ``keys`` are those of all."""
     with open_text(file, "text") as stream:
         lines = stream.read().splitlines()
     index = KeyIndex(matches)
+    bases = [folder for folder in (file.parent, source.root, source.rgb, source.ir) if folder]
     wanted: set[int] = set()
     for number, line in enumerate(lines, start=1):
         name = line.strip()
-        if not is_entry(line) or (folders and folder_of(line) not in folders):
+        if not is_entry(line, *bases) and name not in keys:
+            continue
+        if source.list_folders and folder_of(line) not in source.list_folders:
             continue
         found = index.find(name)
         if found is None:
             stem = os.path.splitext(name)[0]
             why = "matches no pair, or more than one"
-            if name in lonely or stem in lonely:
+            if name in keys or stem in keys:
                 why = "only one of its images is there, by that name; pairs of other names are listed in a manifest"
             matches.problems.append(Problem("list", name, f"{file}:{number}: {join_names([name])}: {why}"))
         else:

@@ -89,37 +89,57 @@ class Matches:
         return Matches(keys, rgb, ir, labels, stamps, tags, self.problems, self.others, self.warnings)
 
 
+_Paths = dict[str, list[tuple[int, str]]]
+"""Position and path of pairs' images, by the last part of the path."""
+
+
 class KeyIndex:
     """Find the pair that a list or a COCO file names: by key, by path, or by the end of its path.
 
-    ``train/0001.jpg`` is not the pair ``val/0001``: all folders of a name must be those of the file.
+    ``train/0001.jpg`` is not the pair ``val/0001``: all folders of a name must be those of the file. Where a file is
+    called ``0001.jpg``, that name is not the pair of ``0001.jpg.png``, though it is its key.
     """
 
     def __init__(self, names: PairNames | Matches) -> None:
         self._by_key: dict[str, list[int]] = {}
         for i, key in enumerate(names.keys):
             self._by_key.setdefault(key, []).append(i)
-        self._by_last: dict[str, list[tuple[int, str]]] = {}
-        for i, paths in enumerate(zip(names.rgb, names.ir, strict=True)):
-            for stem in {os.path.splitext(path)[0] for path in paths if path}:
-                self._by_last.setdefault(stem.rpartition("/")[2], []).append((i, stem))
+        self._by_file: _Paths = {}
+        self._by_stem: _Paths = {}
+        for i, both in enumerate(zip(names.rgb, names.ir, strict=True)):
+            files = {path for path in both if path}
+            for known, paths in (
+                (self._by_file, files),
+                (self._by_stem, {os.path.splitext(path)[0] for path in files}),
+            ):
+                for path in paths:
+                    known.setdefault(path.rpartition("/")[2], []).append((i, path))
 
     def find(self, name: str) -> int | None:
         """Return the position of the pair, or None if the name matches no pair or more than one."""
         found = self.find_all(name)
         return found[0] if len(found) == 1 else None
 
-    def find_all(self, name: str) -> Sequence[int]:
-        """Return the positions of all pairs that a name may mean."""
+    def find_all(self, name: str, *, is_file: bool = True) -> Sequence[int]:
+        """Return the positions of all pairs that a name may mean; not ``is_file``: it has lost its suffix already.
+
+        Of several files of one name, that whose key it is counts, as for a name without suffix.
+        """
         path = PurePosixPath(name.replace("\\", "/")).as_posix()  # drops a leading ./
         stem, suffix = os.path.splitext(path)
-        for given in (path, stem) if suffix.lower() in IMAGE_SUFFIXES | LABEL_SUFFIXES else (path,):
+        is_image = suffix.lower() in IMAGE_SUFFIXES
+        if is_file and is_image and (files := _find_path(path, self._by_file)):
+            return [i for i in self._by_key.get(stem, ()) if i in files] or sorted(files)
+        for given in (path, stem) if is_image or suffix.lower() in LABEL_SUFFIXES else (path,):
             if given in self._by_key:
                 return self._by_key[given]
-            found = {i for i, known in self._by_last.get(given.rpartition("/")[2], ()) if _is_path_suffix(given, known)}
-            if found:
+            if found := _find_path(given, self._by_stem):
                 return sorted(found)
         return ()
+
+
+def _find_path(given: str, paths: _Paths) -> set[int]:
+    return {i for i, known in paths.get(given.rpartition("/")[2], ()) if _is_path_suffix(given, known)}
 
 
 def _is_path_suffix(one: str, other: str) -> bool:

@@ -170,3 +170,11 @@ def test_list__mistake_is_named(tmp_path: Path, content: bytes, message: str) ->
     (root / "train.txt").write_bytes(content.replace(b"{root}", bytes(root)))
     with pytest.raises(DataError, match=message):
         load_descriptor(_write(root, train="train.txt"))
+
+
+def test_list__a_file_whose_name_starts_as_a_comment_does(tmp_path: Path) -> None:
+    for name in ("#1", "2"):
+        write_pair(tmp_path, "x", name, random_pair(0))
+    (tmp_path / "rgb" / "x" / "train.txt").write_text("# chosen\n#2.png\n#1.png\n")
+    file = _write(tmp_path, train="rgb/x/train.txt", train_labels="labels/x")
+    assert [record.key for record in pairs_of(file).records] == ["#1"]

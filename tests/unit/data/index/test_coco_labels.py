@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.support.descriptors import COCO_SOURCE, write_coco, write_descriptor
+from tests.support.descriptors import COCO_SOURCE, folders, write_coco, write_descriptor
 from tests.support.pairs import make_pairs, pairs_of, random_pair, real_data, write_pair
 from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.data import load_descriptor, load_pairs
@@ -93,6 +93,38 @@ def test_coco__one_file_serves_all_splits(tmp_path: Path, form: str) -> None:
     pairs = pairs_of(write_descriptor(tmp_path, {"train": {**part, "coco": "all.json"}}))
     assert [record.key.rpartition("/")[2] for record in pairs.records] == keys[:3]
     assert pairs.num_boxes == 3
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "is_told"),
+    [
+        (COCO_SOURCE, folders("val"), True),
+        ({**COCO_SOURCE, "list": "train.txt"}, folders("val"), True),
+        ({"manifest": "pairs.csv", "coco": "gt.json"}, folders("val"), True),
+        (COCO_SOURCE, {**COCO_SOURCE, "coco": "val.json"}, False),  # the files divide a folder
+    ],
+    ids=["folders", "list", "manifest", "shared"],
+)
+def test_coco__pairs_that_it_does_not_list_are_counted(
+    tmp_path: Path, train: dict[str, str], val: dict[str, str], is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_pairs(tmp_path, 5, 1)
+    keys = [f"train_{n:03d}" for n in range(5)]
+    write_coco(tmp_path / "gt.json", {1: "train_000.png", 2: "train_002.png"})
+    write_coco(tmp_path / "val.json", {1: "train_001.png", 2: "train_003.png", 3: "train_004.png"})
+    (tmp_path / "train.txt").write_text("\n".join(keys[:4]))  # the fifth is of another split
+    rows = [f"rgb/train/{key}.png,ir/train/{key}.png,{'val' if key == keys[4] else 'train'}" for key in keys]
+    (tmp_path / "pairs.csv").write_text("\n".join(["rgb,ir,split", *rows]))
+    descriptor = write_descriptor(tmp_path, {"train": train, "val": val})
+    for _ in ("read", "from the cache"):
+        caplog.clear()
+        assert len(pairs_of(descriptor)) == 2
+        count = "2 of 4" if train != COCO_SOURCE else "3 of 5"
+        text = (
+            f"gt.json: {count} pairs of splits.train are not listed and are left out, such as rgb/train/train_001.png"
+        )
+        assert (text in caplog.text) == is_told
+        assert ("not listed" in caplog.text) == is_told
 
 
 def test_coco__that_lists_nothing_is_reported(tmp_path: Path) -> None:

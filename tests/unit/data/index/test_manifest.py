@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,92 @@ def test_manifest__wrong_columns(tmp_path: Path, header: str, columns: dict[str,
     part = {"manifest": "pairs.csv", "columns": columns}
     with pytest.raises(DataError, match=message):
         pairs_of(write_descriptor(tmp_path, {"train": part}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": "labels/train/train_000.txt"}, "labels/train/train_000.txt is the label file of line 3, too"),
+        ({"label": "./labels/val/val_000.txt"}, "labels/val/val_000.txt is the label file of line 2, too"),
+        ({"label": "labels/train/train_000.txt", "ir": "ir/train/train_000.png"}, ""),  # of one scene
+        ({"label": "labels/train/none.txt"}, ""),  # of two rows, and empty
+        ({"label": ""}, ""),
+    ],
+)
+def test_manifest__a_label_file_is_of_one_row(tmp_path: Path, change: dict[str, str], message: str) -> None:
+    make_pairs(tmp_path, 3, 1)
+    (tmp_path / "labels" / "train" / "none.txt").touch()
+    rows = [{**row, "split": "val"} for row in _rows(tmp_path, "val", 1)]
+    rows += [{**row, "split": "train"} for row in _rows(tmp_path)]
+    rows[2] |= change
+    rows[3] |= {"label": "labels/train/none.txt"}
+    _write_csv(tmp_path / "pairs.csv", rows)
+    part = {"manifest": "pairs.csv"}
+    descriptor = write_descriptor(tmp_path, {"train": part, "val": part})
+    if not message:
+        assert len(pairs_of(descriptor)) == 3
+        return
+    with pytest.raises(DataError, match=rf"1 problem\n.*pairs\.csv:4: label: {re.escape(message)}"):
+        pairs_of(descriptor)
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_manifest__label_files_of_other_rows_are_counted(
+    tmp_path: Path, shift: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_pairs(tmp_path, 4, 0)
+    rows = _rows(tmp_path, count=4)
+    labels = [row["label"] for row in rows]
+    for row, label in zip(rows[:3], labels[shift:3] + labels[:shift], strict=True):
+        row["label"] = label
+    _write_csv(tmp_path / "pairs.csv", rows)
+    assert len(pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv"}}))) == 4
+    text = "pairs.csv: 3 of 4 label files are called as the images of other rows, such as labels/train/train_001.txt"
+    assert (text in caplog.text) == bool(shift)
+    assert ("called as" in caplog.text) == bool(shift)
+
+
+@pytest.mark.parametrize(
+    ("column", "advice"),
+    [
+        ("Split", r"write columns: \{split: Split\}"),
+        ("subset", r"write columns: \{split: subset\}"),
+        ("", "add one, or write a manifest for each"),
+    ],
+)
+def test_manifest__of_two_splits_says_which_row_is_of_which(tmp_path: Path, column: str, advice: str) -> None:
+    make_pairs(tmp_path, 2, 1)
+    rows = [{**row, column: split} for split, n in (("train", 2), ("val", 1)) for row in _rows(tmp_path, split, n)]
+    _write_csv(tmp_path / "pairs.csv", [{name: value for name, value in row.items() if name} for row in rows])
+    part: dict[str, object] = {"manifest": "pairs.csv"}
+    assert len(pairs_of(write_descriptor(tmp_path, {"train": part}))) == 3  # one split: no column is needed
+    descriptor = write_descriptor(tmp_path, {"train": part, "val": part})
+    for split in ("train", "val"):
+        message = rf"pairs\.csv: no column split, so that each row would be in train and val; {advice}"
+        with pytest.raises(DataError, match=message):
+            pairs_of(descriptor, split)
+    if column:
+        part["columns"] = {"split": column}
+        descriptor = write_descriptor(tmp_path, {"train": part, "val": part})
+        assert [len(pairs_of(descriptor, split)) for split in ("train", "val")] == [2, 1]
+
+
+def test_manifest__coco_files_may_tell_its_splits_apart(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 2, 0)
+    _write_csv(
+        tmp_path / "pairs.csv", [{kind: row[kind] for kind in ("rgb", "ir")} for row in _rows(tmp_path, count=2)]
+    )
+    for number, split in enumerate(("train", "val")):
+        write_coco(tmp_path / f"{split}.json", {1: f"train_00{number}.png"})
+    parts = {split: {"manifest": "pairs.csv", "coco": f"{split}.json"} for split in ("train", "val")}
+    for number, split in enumerate(parts):
+        (record,) = pairs_of(write_descriptor(tmp_path, parts), split).records
+        assert record.rgb.name == f"train_00{number}.png"
+
+
+def test_manifest__some_rows_without_a_split_are_refused(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 3, 0)
+    first, *others = _rows(tmp_path)
+    _write_jsonl(tmp_path / "pairs.jsonl", [first | {"split": "train"}, *others])
+    with pytest.raises(DataError, match=r"pairs\.jsonl:2: no split, as 2 rows; other rows have one"):
+        pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.jsonl"}}))

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.descriptors import folders, write_coco, write_descriptor
 from tests.support.pairs import make_pairs, pairs_of, random_pair, write_pair
+from yolofuse.data.index.matches import KeyIndex, PairNames
 from yolofuse.errors import DataError
 
 ERRORS: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -61,6 +62,23 @@ def test_list__accepts_keys_and_paths(tmp_path: Path, line: str) -> None:
     assert record.key == "train_001"
 
 
+@pytest.mark.parametrize("name", ["#1", "#1.png", "#a/1.png", "#a/1"])
+def test_list__a_name_may_start_as_a_comment_does(tmp_path: Path, name: str) -> None:
+    for key in ("#1", "#a/1", "2", "3"):
+        write_pair(tmp_path, "train", key, random_pair(0))
+    (tmp_path / "train.txt").write_text(f"2\n{name}\n# chosen\n#3\n# 3.png\n#rgb/train/3.png\n#\n")
+    records = pairs_of(write_descriptor(tmp_path, {"train": folders(list="train.txt")})).records
+    assert [record.key for record in records] == [name.removesuffix(".png"), "2"]
+
+
+def test_list__a_lonely_name_with_a_number_sign_is_reported(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 1, 0)
+    shutil.copy(tmp_path / "rgb" / "train" / "train_000.png", tmp_path / "rgb" / "train" / "#1.png")
+    (tmp_path / "train.txt").write_text("train_000\n#1.png\n")
+    with pytest.raises(DataError, match=r"train\.txt:2: #1\.png: only one of its images is there"):
+        pairs_of(write_descriptor(tmp_path, {"train": folders(list="train.txt")}))
+
+
 def test_list__unknown_and_lonely_names_are_reported(tmp_path: Path) -> None:
     make_pairs(tmp_path, 2, 0)
     (tmp_path / "ir" / "train" / "train_001.png").unlink()
@@ -84,6 +102,36 @@ def test_names__with_its_own_folders_are_the_pair(tmp_path: Path, name: str) -> 
     write_pair(tmp_path, "train", "0001", random_pair(0))
     write_coco(tmp_path / "gt.json", {1: name})
     assert len(pairs_of(write_descriptor(tmp_path, {"train": {"rgb": "rgb", "ir": "ir", "coco": "gt.json"}}))) == 1
+
+
+@pytest.mark.parametrize("form", ["coco", "list", "flat"])
+@pytest.mark.parametrize("name", ["0001.jpg", "train/0001.jpg", "rgb/train/0001.jpg"])
+def test_names__of_a_file_are_not_the_pair_whose_key_they_are(tmp_path: Path, form: str, name: str) -> None:
+    for index, suffix in enumerate((".jpg", ".jpg.png")):
+        write_pair(tmp_path, "train", "0001", random_pair(index), (suffix, suffix))
+    write_coco(tmp_path / "gt.json", {1: name})
+    (tmp_path / "train.txt").write_text(f"{name}\n")
+    if form == "flat":
+        file = tmp_path / "flat.yaml"
+        file.write_text("{names: [person], train: train.txt, train_ir: ir/train, train_labels: labels/train}")
+        (tmp_path / "train.txt").write_text("rgb/train/0001.jpg\n")
+    else:
+        part = (
+            {"rgb": "rgb/train", "ir": "ir/train", "coco": "gt.json"} if form == "coco" else folders(list="train.txt")
+        )
+        file = write_descriptor(tmp_path, {"train": part})
+    (record,) = pairs_of(file).records
+    assert (record.rgb.name, record.key) == ("0001.jpg", "0001")
+
+
+def test_names__of_one_file_in_several_folders() -> None:
+    index = KeyIndex(PairNames(["0001", "a/0001"], ["rgb/0001.jpg", "rgb/a/0001.jpg"], ["", ""]))
+    assert index.find_all("0001.jpg") == index.find_all("0001") == [0]  # by key, as without its suffix
+    assert index.find_all("a/0001.jpg") == [1]
+    index = KeyIndex(PairNames(["a/1", "b/1", "b/1.jpg"], ["a/1.jpg", "b/1.jpg", "b/1.jpg.png"], [""] * 3))
+    assert index.find_all("1.jpg") == [0, 1]  # an error of the caller
+    assert index.find_all("b/1.jpg") == [1]
+    assert index.find_all("b/1.jpg", is_file=False) == [2]
 
 
 @pytest.mark.parametrize("folder", ["@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN", ".thumbnails", "thumbnails"])
