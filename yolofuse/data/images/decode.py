@@ -17,6 +17,7 @@ from PIL import ImageFile
 from yolofuse.data.images.header import (
     DECODE_ERRORS,
     depth_of,
+    nodata_of,
     open_image,
     refuse_dropped,
     refuse_too_large,
@@ -154,6 +155,25 @@ def decode(
     if pixels.shape[:2] != expected_hw:
         raise DataError(f"{path}: its size changed since it was paired; start again")
     return pixels
+
+
+def measured_pixels(path: Path, pixels: RawArray) -> npt.NDArray[np.bool_]:
+    """Return where the decoded pixels of a file hold a measurement: not NaN, infinite, or the value of GDAL_NODATA.
+
+    Shapes:
+        pixels: (H, W) -> (H, W)
+
+    Raises:
+        DataError: If the file is gone or damaged.
+    """
+    try:
+        with open_image(path) as image:
+            nodata = nodata_of(image)
+    except DECODE_ERRORS as error:
+        raise DataError(f"{path}: can't be decoded, damaged or no image ({error})") from None
+    with np.errstate(over="ignore"):  # a value of 64 bits
+        missing = np.float64(nodata).astype(np.float32)
+    return np.isfinite(pixels) & (pixels.astype(np.float32) != missing)
 
 
 def _turn_of(path: Path, encoded: ByteArray, size_hw: tuple[int, int], orientation: Orientation) -> int:

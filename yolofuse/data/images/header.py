@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import zlib
@@ -23,8 +24,8 @@ _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # for any suffix: PIL would s
 _EXIF_START = b"Exif\0\0"
 _PNG_START, _PNG_DEPTH = 8, 24  # bytes before the first chunk, and before the bit depth
 # TIFF tags
-_SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT = (
-    *(254, 256, 257, 258, 262, 274, 277, 339),
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT, _NODATA = (
+    *(254, 256, 257, 258, 262, 274, 277, 339, 42113),
 )
 _SIGNED, _FLOAT = 2, 3  # values of _SAMPLE_FORMAT
 _BLACK_IS_ZERO, _RGB = 1, 2  # values of _PHOTOMETRIC
@@ -152,6 +153,14 @@ def depth_of(path: Path, image: ImageFile.ImageFile) -> int:
                 "would be read as if black were zero; store it so"
             )
     return 8 if bits <= 8 else 16 if bits <= 16 else 32
+
+
+def nodata_of(image: ImageFile.ImageFile) -> float:
+    """Return the value that stands for "not measured" by a TIFF's tag GDAL_NODATA; NaN where there is none."""
+    try:
+        return float(str(_tags(image).get(_NODATA, "nan")).strip("\0 "))
+    except ValueError:
+        return math.nan  # the tag is text, and may be empty
 
 
 def refuse_dropped(path: Path, image: ImageFile.ImageFile) -> None:
