@@ -24,6 +24,7 @@ from yolofuse.data.images.header import (
     size_and_turn,
     turned,
 )
+from yolofuse.data.images.jpeg_end import load_jpeg
 from yolofuse.errors import DataError
 from yolofuse.types import ByteArray, Modality, Orientation
 
@@ -65,11 +66,11 @@ def inspect_image(path: Path, verify: bool, orientation: Orientation = "apply") 
             bits = depth_of(path, image)
             with _large_image_lock(size_hw):
                 refuse_dropped(path, image)
-                if verify and bits == 8:
-                    # A JPEG at an eighth of its size: every encoded bit is still read, the costly rest is left out.
-                    image.draft("L", (max(image.width // 8, 1), max(image.height // 8, 1)))
+                is_jpeg = image.format in ("JPEG", "MPO")
+                if verify and is_jpeg:
+                    load_jpeg(path, image)
+                elif verify and bits == 8:
                     image.load()
-            is_jpeg = image.format in ("JPEG", "MPO")
     except DECODE_ERRORS as error:
         raise DataError(f"{path}: can't be decoded, damaged or no image ({error})") from None
     if verify and not is_jpeg:  # PIL supports few deep formats, and OpenCV fewer compressions than PIL
