@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageFile
 
+from yolofuse.data.images.damage import load_jpeg, refuse_wrong_checksum
 from yolofuse.data.images.header import (
     DECODE_ERRORS,
     depth_of,
@@ -24,7 +25,6 @@ from yolofuse.data.images.header import (
     size_and_turn,
     turned,
 )
-from yolofuse.data.images.jpeg_end import load_jpeg
 from yolofuse.errors import DataError
 from yolofuse.types import ByteArray, Modality, Orientation
 
@@ -69,8 +69,10 @@ def inspect_image(path: Path, verify: bool, orientation: Orientation = "apply") 
                 is_jpeg = image.format in ("JPEG", "MPO")
                 if verify and is_jpeg:
                     load_jpeg(path, image)
-                elif verify and bits == 8:
-                    image.load()
+                elif verify:
+                    refuse_wrong_checksum(path, image)
+                    if bits == 8:
+                        image.load()
     except DECODE_ERRORS as error:
         raise DataError(f"{path}: can't be decoded, damaged or no image ({error})") from None
     if verify and not is_jpeg:  # PIL supports few deep formats, and OpenCV fewer compressions than PIL

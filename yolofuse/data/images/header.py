@@ -6,7 +6,7 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +27,8 @@ _PNG_START, _PNG_DEPTH = 8, 24  # bytes before the first chunk, and before the b
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT, _NODATA = (
     *(254, 256, 257, 258, 262, 274, 277, 339, 42113),
 )
+_COMPRESSION, _STRIPS, _TILES = 259, (273, 279), (324, 325)
+_DEFLATE = (8, 32946)  # values of _COMPRESSION
 _SIGNED, _FLOAT = 2, 3  # values of _SAMPLE_FORMAT
 _BLACK_IS_ZERO, _RGB = 1, 2  # values of _PHOTOMETRIC
 
@@ -161,6 +163,14 @@ def nodata_of(image: ImageFile.ImageFile) -> float:
         return float(str(_tags(image).get(_NODATA, "nan")).strip("\0 "))
     except ValueError:
         return math.nan  # the tag is text, and may be empty
+
+
+def deflated_parts(image: ImageFile.ImageFile) -> Iterator[tuple[int, int]]:
+    """Yield place and length in bytes of each strip or tile of a TIFF that is deflated."""
+    tags = _tags(image)
+    if tags.get(_COMPRESSION) in _DEFLATE:
+        places, lengths = _STRIPS if _STRIPS[0] in tags else _TILES
+        yield from zip(tags.get(places, ()), tags.get(lengths, ()), strict=True)
 
 
 def refuse_dropped(path: Path, image: ImageFile.ImageFile) -> None:

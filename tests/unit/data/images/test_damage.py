@@ -1,4 +1,4 @@
-"""A JPEG whose end is missing is refused where files are verified; decoders fill it with grey without an error."""
+"""Damage that decoders report to nobody is refused where files are verified."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -83,3 +84,19 @@ def test_jpeg_that_was_cut_and_ended__is_refused(
     file.write_bytes(_cut(_jpeg(_NOISE, mode, **options), share) + after)
     with pytest.raises(DataError, match=r"a\.jpg: damaged: the end of this JPEG is missing .*copy the file again"):
         inspect_image(file, verify=True)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("compression", [8, 32946])
+def test_deflated_tiff__needs_its_checksums(tmp_path: Path, dtype: type, compression: int) -> None:
+    file = tmp_path / "a.tif"
+    options = [cv2.IMWRITE_TIFF_COMPRESSION, compression]
+    assert cv2.imwrite(str(file), (_NOISE[..., 0] // 32).astype(dtype), options)
+    whole = file.read_bytes()
+    assert inspect_image(file, verify=True)[:2] == _HW
+    with Image.open(file) as image:
+        first, length = image.tag_v2[273][0], image.tag_v2[279][0]
+    for place in (first + length - 1, first + length // 2):  # in the checksum, and in the codes
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(DataError, match=r"a\.tif: (can't be decoded, damaged|damaged: a deflated part)"):
+            inspect_image(file, verify=True)

@@ -1,20 +1,22 @@
-"""Find JPEGs that lack their end, which decoders fill with grey and report to nobody."""
+"""Find damage that decoders report to nobody: JPEGs that lack their end, wrong bytes in a TIFF that is deflated."""
 
 from __future__ import annotations
 
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import ImageFile
 
-from yolofuse.data.images.header import open_image
+from yolofuse.data.images.header import deflated_parts, open_image
 from yolofuse.errors import DataError
 
 _END, _SCAN = b"\xff\xd9", 0xDA
 _FRAMES = frozenset({0xC0, 0xC1})  # not progressive, where neighbours replace what is missing, nor arithmetic codes
 _FILL_GREY = frozenset({127, 128})  # what stands for missing codes in the last pixel: 127 in an inverted channel
 _ANY_CODES = b"".join(bytes(range(1, 255)) + bytes([255, marker]) for marker in range(0xD0, 0xD8))  # and restarts
+_PIECE = 1 << 20  # bytes
 
 
 def load_jpeg(path: Path, image: ImageFile.ImageFile) -> None:
@@ -67,3 +69,20 @@ def _find_codes(content: bytes) -> tuple[int, int]:
             frame = marker
         at += 1 if marker == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
     return frame, at
+
+
+def refuse_wrong_checksum(path: Path, image: ImageFile.ImageFile) -> None:
+    """Refuse a TIFF whose deflated strips or tiles do not have their checksums, which decoders do not compare.
+
+    Raises:
+        DataError: If a part has another checksum, or ends early. ``zlib.error`` if it can't be unpacked.
+    """
+    with path.open("rb") as stream:
+        for offset, count in deflated_parts(image):
+            stream.seek(offset)
+            packed, unpacker, piece = stream.read(count), zlib.decompressobj(), b"-"
+            while piece or packed:  # in pieces: a small file may claim to be huge
+                piece = unpacker.decompress(packed, _PIECE)
+                packed = unpacker.unconsumed_tail
+            if count and not unpacker.eof:
+                raise DataError(f"{path}: damaged: a deflated part at byte {offset} ends early; copy the file again")
