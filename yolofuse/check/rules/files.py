@@ -21,7 +21,11 @@ _ADVICE: dict[str, tuple[str, str, str]] = {  # the noun that is counted, what f
         "name its folder under links in the descriptor",
     ),
     "unreadable": ("image", "that can't be decoded", "fetch it again, or remove the pair"),
-    "size-mismatch": ("pair", "whose sizes differ", "bring both to one size, or set resize in the descriptor"),
+    "size-mismatch": (
+        "pair",
+        "whose sizes differ",
+        "turn those stored sideways; else bring both to one size, or set resize",
+    ),
     "names": ("source", "whose files pair by no name", "write the patterns of the message"),
     "same-stem": ("image", "with the stem of another", "keep one of the two"),
     "orphan-label": ("label", "without an image", "remove the label, or find its image"),
