@@ -34,6 +34,11 @@ _ADVICE: dict[str, tuple[str, str, str]] = {  # the noun that is counted, what f
     "box-outside": ("box", "with its centre or size outside the image", "divide by the image's size; fix the line"),
     "bad-label": ("label line", "that can't be read", "write 'class x y w h', normalised to 0..1"),
     "bit-depth": ("pair", "whose bit depth does not fit", "use one depth in a source; give deep images an ir_window"),
+    "window": (
+        "ir_window",
+        "that can't be computed",
+        "fix the images, or give [low, high]; IR findings are at 0 .. 65535",
+    ),
     "missing-file": ("file", "that is listed but not there", "fix the list, or add the file"),
     "no-images": ("source", "without a pair", "fix the descriptor's paths"),
     "tags": ("error", "of the tags", "fix the tag file"),

@@ -176,7 +176,7 @@ def measured_pixels(path: Path, pixels: RawArray) -> npt.NDArray[np.bool_]:
         raise DataError(f"{path}: can't be decoded, damaged or no image ({error})") from None
     with np.errstate(over="ignore"):  # a value of 64 bits
         missing = np.float64(nodata).astype(np.float32)
-    return np.isfinite(pixels) & (pixels.astype(np.float32) != missing)
+    return np.asarray(np.isfinite(pixels) & (pixels.astype(np.float32) != missing), np.bool_)
 
 
 def _turn_of(path: Path, encoded: ByteArray, size_hw: tuple[int, int], orientation: Orientation) -> int:

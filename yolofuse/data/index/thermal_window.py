@@ -29,6 +29,7 @@ _FORMAT = 4
 _MAX_BYTES = 4096  # of the cache
 _REPEATED = 0.001
 """Share of the pixels above which one count far from all others stands for "not measured", or a saturated sensor."""
+_FAR = 3.0  # times the range of the others, which then get less than a quarter of the window
 
 
 def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[float, float]:
@@ -83,7 +84,7 @@ def _sample_pixels(file: Path, orientation: Orientation) -> np.ndarray:
 
 
 def _refuse_outlier(window: IrWindow, values: np.ndarray) -> None:
-    """Refuse a percentile that is one repeated count, farther from the other pixels than those are from each other."""
+    """Refuse a percentile that is one repeated count and leaves less than a quarter of the window to the others."""
     if not len(values):
         return
     ends = [float(np.percentile(values, window.low, method="lower"))]
@@ -94,7 +95,7 @@ def _refuse_outlier(window: IrWindow, values: np.ndarray) -> None:
     first, last = np.percentile(others, [window.low, window.high]).tolist()
     for end, distance in zip(ends, (first - ends[0], ends[1] - last), strict=True):
         share = float((values == end).mean())
-        if share >= _REPEATED and distance > last - first > 0:
+        if share >= _REPEATED and distance > _FAR * (last - first) > 0:
             raise DataError(
                 f"{window.name}: ir_window: {share:.1%} of the thermal pixels are {end:g} counts, far from all others "
                 f"({first:g} .. {last:g}): not measured, or saturated? It would take most of the window, so give "

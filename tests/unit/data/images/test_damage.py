@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from yolofuse.data.images.decode import inspect_image
+from yolofuse.data.images.header import deflated_parts, open_image
 from yolofuse.errors import DataError
 
 _HW = (96, 128)
@@ -94,8 +95,8 @@ def test_deflated_tiff__needs_its_checksums(tmp_path: Path, dtype: type, compres
     assert cv2.imwrite(str(file), (_NOISE[..., 0] // 32).astype(dtype), options)
     whole = file.read_bytes()
     assert inspect_image(file, verify=True)[:2] == _HW
-    with Image.open(file) as image:
-        first, length = image.tag_v2[273][0], image.tag_v2[279][0]
+    with open_image(file) as image:
+        first, length = next(deflated_parts(image))
     for place in (first + length - 1, first + length // 2):  # in the checksum, and in the codes
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(DataError, match=r"a\.tif: (can't be decoded, damaged|damaged: a deflated part)"):
