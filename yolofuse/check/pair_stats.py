@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tqdm.contrib.concurrent import thread_map
 
 from yolofuse.check.near_duplicates import dct_features
-from yolofuse.data.images.decode import decode, reduction_for
+from yolofuse.data.images.decode import decode, measured_pixels, reduction_for
 from yolofuse.data.images.header import open_image
 from yolofuse.data.images.read_pair import fitted_hw, luma_and_ir, read_thumbnail
 from yolofuse.data.index.pair_set import PairSet
@@ -49,6 +49,7 @@ class PairStats:
     detail_correlation: float  # the same after a blur was subtracted from both
     # Lowest and highest count of a 16-bit thermal file, and the greatest common step; (0, 0, 0) for 8 bits.
     ir_levels: tuple[int, int, int]
+    ir_missing: float  # share of pixels that hold no measurement, see ``measured_pixels``
     features: FloatArray  # their dot product is the similarity of two pairs, see ``near_duplicates``
 
 
@@ -97,6 +98,7 @@ def measure(record: PairRecord) -> PairStats:
     luma, ir = luma_and_ir(pixels)
     of_image, of_detail = _correlations(luma, rgb, ir)
     low, high = np.percentile(ir, (1, 99))
+    levels, missing = _levels_and_missing(record)
     return PairStats(
         rgb_digest=_digest(record.rgb),
         ir_digest=_digest(record.ir, b"ir" if record.format.stacked else b""),
@@ -110,7 +112,8 @@ def measure(record: PairRecord) -> PairStats:
         ir_colour=_ir_colour(record),
         correlation=of_image,
         detail_correlation=of_detail,
-        ir_levels=_levels(record),
+        ir_levels=levels,
+        ir_missing=missing,
         features=dct_features(luma, ir),
     )
 
@@ -144,15 +147,17 @@ def _ir_colour(record: PairRecord) -> float:
     return _colour(np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8))
 
 
-def _levels(record: PairRecord) -> tuple[int, int, int]:
+def _levels_and_missing(record: PairRecord) -> tuple[tuple[int, int, int], float]:
+    """Return ``PairStats.ir_levels`` and ``PairStats.ir_missing``."""
     if record.format.ir_window is None:
-        return 0, 0, 0
+        return (0, 0, 0), 0.0
     counts = decode(record.ir, "ir", 1, record.ir_hw, record.format.orientation)
+    missing = 1.0 - float(measured_pixels(record.ir, counts).mean())
     if counts.dtype != np.uint16:
-        return 0, 0, 0
+        return (0, 0, 0), missing
     used = np.unique(counts).astype(np.int64)
     step = int(np.gcd.reduce(np.diff(used))) if len(used) > 1 else 0
-    return int(used[0]), int(used[-1]), step
+    return (int(used[0]), int(used[-1]), step), missing
 
 
 def _correlations(luma: ByteArray, rgb: ByteArray, ir: ByteArray) -> tuple[float, float]:

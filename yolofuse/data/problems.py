@@ -23,6 +23,7 @@ ProblemKind = Literal[
     "service-folder",
     "unreadable",
     "bit-depth",
+    "window",
     "size-mismatch",
     "orientation",
     "bad-label",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.check_splits import random_scene
+from tests.support.descriptors import folders, write_counts, write_descriptor
 from tests.support.pairs import make_pairs, pairs_of
 from yolofuse.check.pair_stats import measure, measure_pairs, pearson
 from yolofuse.types import ByteArray, PairRecord
@@ -53,6 +54,14 @@ def test_measure__levels_of_sixteen_bits(tmp_path: Path) -> None:
     cv2.imwrite(str(file), counts)
     (record,) = pairs_of(descriptor).records
     assert measure(record).ir_levels == (512, 3072, 512)
+
+
+def test_measure__share_of_thermal_pixels_without_a_number(tmp_path: Path) -> None:
+    temperatures = np.random.default_rng(0).uniform(-10, 30, (64, 96)).astype(np.float32)
+    temperatures[:16] = np.nan
+    write_counts(tmp_path, "pair", temperatures, ".tiff")
+    (record,) = pairs_of(write_descriptor(tmp_path, {"train": folders()}, ir_window=[-10, 30])).records
+    assert measure(record).ir_missing == 0.25
 
 
 def test_measure_pairs__reports_what_can_not_be_read(records: list[PairRecord], tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ _GREY, _COLOURED = 4.0, 10.0
 _DEAD_STD = 1.0
 _POOR_RANGE = 20.0
 _CLIPPED = 0.5
+_MISSING = 0.05
 _DRAWN = 3
 
 
@@ -46,6 +47,7 @@ class _Rule:
     advice: str
     format_values: Callable[[PairStats], str]  # of one pair
     severity: Severity | None = None  # None: by the share of pairs
+    severity_of_most: Severity | None = None  # where more than half of the pairs are affected; None: as otherwise
 
 
 def _format_correlation(stats: PairStats) -> str:
@@ -126,9 +128,18 @@ _RULES = (
         "clipped-ir",
         lambda stats: stats.ir_clipped > _CLIPPED and stats.ir_std >= _DEAD_STD,
         f"with more than {_CLIPPED:.0%} of their IR pixels at the end of the scale",
-        "",
+        "look at such pairs; where the files hold more, give another ir_window",
         lambda stats: f"{stats.ir_clipped:.0%}",
         "note",
+        "warning",
+    ),
+    _Rule(
+        "missing-ir",
+        lambda stats: stats.ir_missing > _MISSING,
+        f"with more than {_MISSING:.0%} of their IR pixels not measured (NaN, infinite, or GDAL_NODATA)",
+        "look at such pairs: NaN is read as black, other values as ir_window says; crop the images if it is a border",
+        lambda stats: f"{stats.ir_missing:.0%}",
+        "warning",
     ),
     _Rule(
         "clipped-rgb",
@@ -161,12 +172,13 @@ def _apply(rule: _Rule, where: str, measured: Sequence[tuple[PairRecord, PairSta
     if not affected:
         return None
     count, total = len(affected), len(measured)
-    advice = rule.advice
-    if rule.kind == "swapped" and 2 * count > total:
+    is_most, advice = 2 * count > total, rule.advice
+    severity = (rule.severity_of_most if is_most else None) or rule.severity or severity_by_share(count, total)
+    if rule.kind == "swapped" and is_most:
         advice = "swap the folders in the descriptor: most pairs are affected"
     return Finding(
         kind=rule.kind,
-        severity=rule.severity or severity_by_share(count, total),
+        severity=severity,
         where=where,
         text=f"{plural(count, 'pair')} {rule.text}",
         advice=advice,
@@ -175,7 +187,7 @@ def _apply(rule: _Rule, where: str, measured: Sequence[tuple[PairRecord, PairSta
         examples=first_examples([f"{record.key} ({rule.format_values(stats)})" for record, stats in affected]),
         images=tuple(
             draw_pair(record, rule.format_values(stats))
-            for record, stats in affected[: _DRAWN if rule.severity != "note" else 1]
+            for record, stats in affected[: _DRAWN if severity != "note" else 1]
         ),
     )
 

@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageFile
 
+from yolofuse.data.images.damage import load_jpeg, refuse_wrong_checksum
 from yolofuse.data.images.header import (
     DECODE_ERRORS,
     depth_of,
+    nodata_of,
     open_image,
     refuse_dropped,
     refuse_too_large,
@@ -64,11 +66,13 @@ def inspect_image(path: Path, verify: bool, orientation: Orientation = "apply") 
             bits = depth_of(path, image)
             with _large_image_lock(size_hw):
                 refuse_dropped(path, image)
-                if verify and bits == 8:
-                    # A JPEG at an eighth of its size: every encoded bit is still read, the costly rest is left out.
-                    image.draft("L", (max(image.width // 8, 1), max(image.height // 8, 1)))
-                    image.load()
-            is_jpeg = image.format in ("JPEG", "MPO")
+                is_jpeg = image.format in ("JPEG", "MPO")
+                if verify and is_jpeg:
+                    load_jpeg(path, image)
+                elif verify:
+                    refuse_wrong_checksum(path, image)
+                    if bits == 8:
+                        image.load()
     except DECODE_ERRORS as error:
         raise DataError(f"{path}: can't be decoded, damaged or no image ({error})") from None
     if verify and not is_jpeg:  # PIL supports few deep formats, and OpenCV fewer compressions than PIL
@@ -154,6 +158,25 @@ def decode(
     if pixels.shape[:2] != expected_hw:
         raise DataError(f"{path}: its size changed since it was paired; start again")
     return pixels
+
+
+def measured_pixels(path: Path, pixels: RawArray) -> npt.NDArray[np.bool_]:
+    """Return where the decoded pixels of a file hold a measurement: not NaN, infinite, or the value of GDAL_NODATA.
+
+    Shapes:
+        pixels: (H, W) -> (H, W)
+
+    Raises:
+        DataError: If the file is gone or damaged.
+    """
+    try:
+        with open_image(path) as image:
+            nodata = nodata_of(image)
+    except DECODE_ERRORS as error:
+        raise DataError(f"{path}: can't be decoded, damaged or no image ({error})") from None
+    with np.errstate(over="ignore"):  # a value of 64 bits
+        missing = np.float64(nodata).astype(np.float32)
+    return np.asarray(np.isfinite(pixels) & (pixels.astype(np.float32) != missing), np.bool_)
 
 
 def _turn_of(path: Path, encoded: ByteArray, size_hw: tuple[int, int], orientation: Orientation) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from yolofuse.errors import DataError
 
@@ -21,11 +23,14 @@ MAX_PIXELS = 100_000_000
 _TOO_LARGE = f" is more than {MAX_PIXELS / 1e6:.0f} million pixels; cut it into tiles"
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # for any suffix: PIL would start Ghostscript for an EPS
 _EXIF_START = b"Exif\0\0"
+_TIFF_STARTS = (b"II*\0", b"MM\0*")
 _PNG_START, _PNG_DEPTH = 8, 24  # bytes before the first chunk, and before the bit depth
 # TIFF tags
-_SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT = (
-    *(254, 256, 257, 258, 262, 274, 277, 339),
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT, _NODATA = (
+    *(254, 256, 257, 258, 262, 274, 277, 339, 42113),
 )
+_COMPRESSION, _STRIPS, _TILES = 259, (273, 279), (324, 325)
+_DEFLATE = (8, 32946)  # values of _COMPRESSION
 _SIGNED, _FLOAT = 2, 3  # values of _SAMPLE_FORMAT
 _BLACK_IS_ZERO, _RGB = 1, 2  # values of _PHOTOMETRIC
 
@@ -42,10 +47,20 @@ def open_image(path: Path, content: BinaryIO | None = None) -> ImageFile.ImageFi
     Raises one of ``DECODE_ERRORS`` if it is in none of the supported formats.
 
     Raises:
-        DataError: If it is so large that PIL refuses it.
+        DataError: If it is so large that PIL refuses it, or a TIFF of numbers that are not supported.
     """
     try:
         return Image.open(content or path, formats=_FORMATS)
+    except UnidentifiedImageError:
+        with nullcontext(content) if content else path.open("rb") as stream:
+            stream.seek(0)
+            head = stream.read(8)
+            if head.startswith(_TIFF_STARTS):
+                tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+                stream.seek(tags.next)
+                tags.load(stream)
+                _supported_bits(path, tags)
+        raise
     except Image.DecompressionBombError as error:
         size = re.search(r"\d+ pixels", str(error))
         raise DataError(f"{path}: {size[0] if size else 'an image'}{_TOO_LARGE}") from None
@@ -136,15 +151,7 @@ def depth_of(path: Path, image: ImageFile.ImageFile) -> int:
             bits = stream.read(_PNG_DEPTH + 1)[-1]
     elif image.format == "TIFF":
         tags = _tags(image)
-        stored, kinds = tags.get(_BITS, 8), tags.get(_SAMPLE_FORMAT, 1)
-        bits = max(stored) if isinstance(stored, tuple) else int(stored)
-        kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-        if _SIGNED in kinds or not (bits <= 8 or bits == 16 or (bits == 32 and _FLOAT in kinds)):
-            sign = "signed" if _SIGNED in kinds else "unsigned"
-            raise DataError(
-                f"{path}: {sign} {bits}-bit integers are not supported; store 8 or 16 unsigned bits, or 32-bit "
-                "floating point"
-            )
+        bits = _supported_bits(path, tags)
         meaning = tags.get(_PHOTOMETRIC)
         if bits > 8 and meaning not in (_BLACK_IS_ZERO, _RGB):
             raise DataError(
@@ -152,6 +159,34 @@ def depth_of(path: Path, image: ImageFile.ImageFile) -> int:
                 "would be read as if black were zero; store it so"
             )
     return 8 if bits <= 8 else 16 if bits <= 16 else 32
+
+
+def _supported_bits(path: Path, tags: Mapping[int, Any]) -> int:
+    """Return the bits of a TIFF's numbers; refuse, by their name, those that are not supported."""
+    stored, kinds = tags.get(_BITS, 8), tags.get(_SAMPLE_FORMAT, 1)
+    bits = max(stored) if isinstance(stored, tuple) else int(stored)
+    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+    if _SIGNED in kinds or (bits > 8 and (bits, _FLOAT in kinds) not in {(16, False), (32, True)}):
+        kind = f"signed {bits}-bit integers" if _SIGNED in kinds else f"unsigned {bits}-bit integers"
+        kind = f"{bits}-bit floating-point numbers" if _FLOAT in kinds else kind
+        raise DataError(f"{path}: {kind} are not supported; store 8 or 16 unsigned bits, or 32-bit floating point")
+    return bits
+
+
+def nodata_of(image: ImageFile.ImageFile) -> float:
+    """Return the value that stands for "not measured" by a TIFF's tag GDAL_NODATA; NaN where there is none."""
+    try:
+        return float(str(_tags(image).get(_NODATA, "nan")).strip("\0 "))
+    except ValueError:
+        return math.nan  # the tag is text, and may be empty
+
+
+def deflated_parts(image: ImageFile.ImageFile) -> Iterator[tuple[int, int]]:
+    """Yield place and length in bytes of each strip or tile of a TIFF that is deflated."""
+    tags = _tags(image)
+    if tags.get(_COMPRESSION) in _DEFLATE:
+        places, lengths = _STRIPS if _STRIPS[0] in tags else _TILES
+        yield from zip(tags.get(places, ()), tags.get(lengths, ()), strict=True)
 
 
 def refuse_dropped(path: Path, image: ImageFile.ImageFile) -> None:

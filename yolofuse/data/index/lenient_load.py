@@ -51,6 +51,6 @@ def load_pairs_with_problems(
     try:
         windows = compute_windows(parts, cache_dir or default_cache_dir(), {})
     except DataError as error:  # errors of the training images are reported with that split
-        problems.append(Problem("bit-depth", where, str(error)))
+        problems.append(Problem("window", where, str(error)))
     pairs = build_pair_set(descriptor.names, parts, scan.result.only(scan.good), tags, windows)
     return LenientPairs(pairs, problems, scan.warnings)

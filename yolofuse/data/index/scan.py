@@ -215,6 +215,8 @@ def _lacks_frame(source: Source, pair: _Pair) -> bool:
 def _find_mismatches(source: Source, rgb: ImageInfo, ir: ImageInfo) -> Iterator[tuple[ProblemKind, str]]:
     if source.resize == "equal" and rgb[:2] != ir[:2]:
         advice = _fits_when_turned(source, ir[:2], rgb) or _fits_when_turned(source, rgb[:2], ir)
+        if not advice and rgb[:2] == ir[1::-1]:
+            advice = "one of them is turned by 90 degrees, which neither file says: turn the files of that camera"
         advice = advice or (
             "if both show the same field of view, set resize: stretch and the image that the labels belong to, frame: "
             "rgb or ir"

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from yolofuse.data.cache_files import make_cache_dir, open_cached
 from yolofuse.data.descriptor.source import IrWindow
-from yolofuse.data.images.decode import decode, inspect_image
+from yolofuse.data.images.decode import decode, inspect_image, measured_pixels
 from yolofuse.data.index.scan import Parts
 from yolofuse.data.strict_json import parse_json
 from yolofuse.errors import DataError, plural
@@ -25,18 +25,22 @@ from yolofuse.types import IntArray, Orientation
 _log = logging.getLogger(__name__)
 _MAX_IMAGES = 2000  # evenly spaced; with more, only the last digit of the percentiles changes
 _PIXELS_EACH = 4096
-_FORMAT = 3
+_FORMAT = 4
 _MAX_BYTES = 4096  # of the cache
+_REPEATED = 0.001
+"""Share of the pixels above which one count far from all others stands for "not measured", or a saturated sensor."""
+_FAR = 3.0  # times the range of the others, which then get less than a quarter of the window
 
 
 def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[float, float]:
     """Return the counts at a window's percentiles over the thermal images of some sources, cached.
 
     Up to 2,000 evenly spaced images give about 4,096 pixels each on a square grid, so the result depends on the files
-    alone.
+    alone. Pixels that hold no measurement (see ``measured_pixels``) are left out.
 
     Raises:
-        DataError: If an image can't be read, or all pixels are equal.
+        DataError: If an image can't be read, all pixels are equal, or a percentile is a repeated count far from all
+            others.
     """
     paths = [(source.root / name, source.orientation) for source, matches in parts for name in matches.ir if name]
     stamps = np.concatenate([matches.stamps[matches.has("ir"), 1] for _, matches in parts])
@@ -51,7 +55,10 @@ def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[
         sampled = pool.map(_sample_pixels, *zip(*files, strict=True))
         bar = tqdm(sampled, "thermal window", len(files), unit="image", delay=3, disable=None)
         values = np.concatenate(list(bar))
-    low, high = (float(value) for value in np.nanpercentile(values, [window.low, window.high]))
+    num_pixels, values = len(values), values[~np.isnan(values)]
+    _refuse_outlier(window, values)
+    limits = np.percentile(values, [window.low, window.high]) if len(values) else (math.nan, math.nan)
+    low, high = (float(value) for value in limits)
     if not -math.inf < low < high < math.inf:
         raise DataError(
             f"{window.name}: ir_window: percentiles {window.low:g} and {window.high:g} are {low:g} and {high:g} "
@@ -62,9 +69,9 @@ def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[
         save_json(cache, {"signature": signature, "low": low, "high": high, "images": len(files)})
     except OSError as error:
         _log.warning("%s: cache can't be written (%s)", cache, error)
-    _log.info(
-        "ir_window: [%g, %g] counts, the percentiles of %s (%s)", low, high, plural(len(files), "image"), window.name
-    )
+    count, missing = plural(len(files), "image"), 1 - len(values) / num_pixels
+    left_out = f"; {missing:.2%} of the pixels hold no measurement and are left out" if missing else ""
+    _log.info("ir_window: [%g, %g] counts, the percentiles of %s (%s)%s", low, high, count, window.name, left_out)
     return low, high
 
 
@@ -72,7 +79,28 @@ def _sample_pixels(file: Path, orientation: Orientation) -> np.ndarray:
     info = inspect_image(file, verify=False, orientation=orientation)
     step = max(math.isqrt(info.height * info.width // _PIXELS_EACH), 1)
     grid = slice(step // 2, None, step)  # centres of cells: the outermost lines of a sensor may be dead
-    return decode(file, "ir", 1, info[:2], orientation)[grid, grid].ravel().astype(np.float32)
+    pixels = decode(file, "ir", 1, info[:2], orientation)[grid, grid]
+    return np.where(measured_pixels(file, pixels), pixels, np.nan).ravel().astype(np.float32)
+
+
+def _refuse_outlier(window: IrWindow, values: np.ndarray) -> None:
+    """Refuse a percentile that is one repeated count and leaves less than a quarter of the window to the others."""
+    if not len(values):
+        return
+    ends = [float(np.percentile(values, window.low, method="lower"))]
+    ends.append(float(np.percentile(values, window.high, method="higher")))
+    others = values[(values != ends[0]) & (values != ends[1])]
+    if not len(others):
+        return
+    first, last = np.percentile(others, [window.low, window.high]).tolist()
+    for end, distance in zip(ends, (first - ends[0], ends[1] - last), strict=True):
+        share = float((values == end).mean())
+        if share >= _REPEATED and distance > _FAR * (last - first) > 0:
+            raise DataError(
+                f"{window.name}: ir_window: {share:.1%} of the thermal pixels are {end:g} counts, far from all others "
+                f"({first:g} .. {last:g}): not measured, or saturated? It would take most of the window, so give "
+                f"ir_window: [low, high] in counts, for example [{first:g}, {last:g}]"
+            )
 
 
 def _signature(window: IrWindow, files: Sequence[tuple[Path, Orientation]], stamps: IntArray) -> str:

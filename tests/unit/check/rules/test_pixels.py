@@ -26,6 +26,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
 GOOD: dict[str, Any] = {
     "rgb_std": 50.0, "ir_std": 50.0, "ir_range": 200.0, "rgb_clipped": 0.0, "ir_clipped": 0.0, "rgb_colour": 30.0,
     "ir_colour": 0.0, "correlation": 0.3, "detail_correlation": 0.1, "ir_levels": (0, 0, 0),
+    "ir_missing": 0.0,
 }  # fmt: skip
 
 
@@ -43,6 +44,7 @@ GOOD: dict[str, Any] = {
         ({"rgb_std": 0.0}, ["dead-rgb"]),
         ({"ir_range": 10.0}, ["poor-ir"]),
         ({"ir_clipped": 0.6, "rgb_clipped": 0.6}, ["clipped-ir", "clipped-rgb"]),
+        ({"ir_missing": 0.78}, ["missing-ir"]),
         ({"ir_levels": (256, 65280, 256)}, ["shallow-ir"]),
         ({"ir_levels": (0, 65535, 1)}, []),
     ],
@@ -54,6 +56,18 @@ def test_check_pixels__names_the_error(split: Split, changes: dict[str, Any], ki
     findings = check_pixels(changed)
     assert [finding.kind for finding in findings] == kinds
     assert all((finding.count, finding.total) == (1, 1) and finding.images for finding in findings)
+
+
+@pytest.mark.parametrize(("num_good", "severity"), [(0, "warning"), (1, "note")])
+def test_check_pixels__clipped_thermal_images_are_a_warning_where_they_are_most(
+    split: Split, num_good: int, severity: str
+) -> None:
+    first, second = split.stats
+    assert isinstance(first, PairStats)
+    assert isinstance(second, PairStats)
+    clipped, good = replace(first, **(GOOD | {"ir_clipped": 0.6})), replace(second, **GOOD)
+    (finding,) = check_pixels(replace(split, stats=[clipped, good if num_good else None]))
+    assert (finding.kind, finding.severity) == ("clipped-ir", severity)
 
 
 def test_check_pixels__eight_bits_in_sixteen_are_named(tmp_path: Path) -> None:

@@ -142,6 +142,8 @@ DROPPED: dict[str, tuple[bytes, str]] = {
     "tiff-16-bit-white-is-zero": (_tiff(_GREY.astype("<u2") * 100, 16, 0), "white is zero"),
     "tiff-float-white-is-zero": (_tiff(_GREY.astype("<f4"), 32, 0, t339=3), "white is zero"),
     "tiff-12-bit": (_tiff(np.zeros((_HW[0], _HW[1] * 3 // 2), np.uint8), 12, 1), "unsigned 12-bit integers"),
+    "tiff-half-float": (_tiff(_GREY.astype("<f2"), 16, 1, t339=3), "16-bit floating-point numbers are not supported"),
+    "tiff-double": (_tiff(_GREY.astype("<f8"), 64, 1, t339=3), "64-bit floating-point numbers are not supported"),
     "tiff-signed": (_tiff(_GREY, 8, 1, t339=2), "signed 8-bit integers"),
 }
 

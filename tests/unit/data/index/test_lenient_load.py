@@ -31,5 +31,5 @@ def test_load_pairs_with_problems__continues_without_percentiles(tmp_path: Path)
         cache_dir=tmp_path / "cache",
     )
     assert len(found.pairs) == 2
-    assert {problem.kind for problem in found.problems} == {"unreadable", "bit-depth"}  # cut short; flat images
+    assert {problem.kind for problem in found.problems} == {"unreadable", "bit-depth", "window"}  # cut short; flat
     assert found.pairs.records[0].format.ir_window is not None

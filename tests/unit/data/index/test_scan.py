@@ -52,6 +52,10 @@ RGB, IR = "rgb/train/train_001.png", "ir/train/train_001.png"
 
 ERRORS: dict[str, tuple[Callable[[Path], None], str]] = {
     "other size": (_write_image(IR, np.zeros((32, 40), np.uint8)), "sizes differ: rgb 96x64, ir 40x32"),
+    "quarter turn without EXIF": (
+        _write_image(IR, np.zeros((96, 64), np.uint8)),
+        "rgb 96x64, ir 64x96; one of them is turned by 90 degrees, .*: turn the files of that camera$",
+    ),
     "16-bit IR": (_write_image(IR, np.zeros((64, 96), np.uint16)), "16 bits, which need a window"),
     "16-bit RGB": (_write_image(RGB, np.zeros((64, 96, 3), np.uint16)), "the visible image has 16 bits per channel"),
     "truncated JPEG": (_truncate("rgb/train/train_000.jpg"), r"train_000\.jpg: can't be decoded"),

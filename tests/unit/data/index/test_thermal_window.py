@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, TiffImagePlugin
 
 from tests.support.descriptors import folders, write_coco, write_counts, write_descriptor
 from tests.support.pairs import pairs_of
 from yolofuse.data import load_descriptor, load_pairs
+from yolofuse.errors import DataError
 
 
 def test_percentiles__are_computed_once_over_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +60,60 @@ def test_window__is_computed_over_the_pairs_that_coco_lists(tmp_path: Path) -> N
     for split in ("val", "train"):
         window = pairs_of(descriptor, split).records[0].format.ir_window
         assert window == pytest.approx((7005, 7495), abs=20)
+
+
+def _window_of(
+    tmp_path: Path, counts: np.ndarray, nodata: str = "", suffix: str = ".tiff"
+) -> tuple[float, float] | None:
+    """Return the window at 0.5 and 99.5 percent of one thermal image, whose tag GDAL_NODATA is ``nodata``."""
+    write_counts(tmp_path, "pair", counts, suffix)
+    if nodata:
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        tags[42113] = nodata
+        Image.fromarray(counts).save(tmp_path / "ir" / "train" / "pair.tiff", tiffinfo=tags)
+    pairs = pairs_of(write_descriptor(tmp_path, {"train": folders()}, ir_window={"percentiles": [0.5, 99.5]}))
+    return pairs.records[0].format.ir_window
+
+
+@pytest.mark.parametrize(
+    ("value", "nodata"),
+    [(np.nan, ""), (np.inf, ""), (-np.inf, ""), (-9999, "-9999"), (-3.4e38, "-3.4e+38"), (np.inf, "1.7e308")],
+)
+def test_window__pixels_that_hold_no_measurement_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, value: float, nodata: str
+) -> None:
+    temperatures = np.random.default_rng(0).uniform(-10, 30, (64, 96)).astype(np.float32)
+    temperatures[:48] = value  # three quarters
+    with caplog.at_level("INFO"):
+        assert _window_of(tmp_path, temperatures, nodata) == pytest.approx((-9.8, 29.8), abs=0.2)
+    assert "75.00% of the pixels hold no measurement and are left out" in caplog.text
+
+
+def test_window__the_nodata_of_counts_is_left_out(tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).integers(7000, 8000, (64, 96)).astype(np.uint16)
+    counts[:8] = 65535
+    assert _window_of(tmp_path, counts, "65535") == pytest.approx((7005, 7995), abs=5)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(-9999, np.float32), (0, np.uint16), (65535, np.uint16)])
+def test_window__a_repeated_count_far_from_all_others_is_refused(tmp_path: Path, value: float, dtype: type) -> None:
+    counts: np.ndarray = np.random.default_rng(0).uniform(7000, 8000, (64, 96)).astype(dtype)
+    counts[:2] = value
+    with pytest.raises(
+        DataError, match=rf"data\.yaml.*: 3\.1% of the thermal pixels are {value} counts, far from .*give"
+    ):
+        _window_of(tmp_path, counts)
+
+
+@pytest.mark.parametrize("repeated", [7000, 6500, 8000, 10000])
+def test_window__a_repeated_count_near_the_others_is_kept(tmp_path: Path, repeated: int) -> None:
+    counts = np.random.default_rng(0).integers(7000, 8000, (64, 96)).astype(np.uint16)
+    counts[:16] = repeated
+    window = _window_of(tmp_path, counts)
+    assert window is not None
+    assert repeated in window
+
+
+def test_window__images_without_any_measurement_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the images are flat or hold no numbers"):
+        _window_of(tmp_path, np.full((64, 96), np.nan, np.float32))
