@@ -196,8 +196,8 @@ def test_blank__equals_an_evaluation_of_black_images(tmp_path: Path, monkeypatch
         ("blank", ["val.conf=0.0", "val.blank=ir"]),
         ("black", ["val.conf=0.0", "--data", str(black / "data.yaml")]),
     ):
-        assert val.main(["--run", str(run), "--out", str(tmp_path / name), *words]) == 0
-        reports[name] = json.loads((tmp_path / name / "report.json").read_text())
+        assert val.main(["--run", str(run), "--out", str(tmp_path / f"eval-{name}"), *words]) == 0
+        reports[name] = json.loads((tmp_path / f"eval-{name}" / "report.json").read_text())
     assert reports["blank"]["blanked"].keys() == {"ir"}
     full, blanked, black_images = predictions
     assert sum(len(scores) for _, scores in black_images) > 10
@@ -205,7 +205,7 @@ def test_blank__equals_an_evaluation_of_black_images(tmp_path: Path, monkeypatch
         np.testing.assert_array_equal(boxes, expected_boxes)
         np.testing.assert_array_equal(scores, expected_scores)
     assert any(len(a[1]) != len(b[1]) or (a[1] != b[1]).any() for a, b in zip(full, blanked, strict=True))
-    assert "one camera black" in (tmp_path / "blank" / "report.md").read_text()
+    assert "one camera black" in (tmp_path / "eval-blank" / "report.md").read_text()
     assert "one camera black" not in (tmp_path / "black" / "report.md").read_text()
 
 
