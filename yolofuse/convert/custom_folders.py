@@ -19,6 +19,7 @@ from yolofuse.convert.match_labels import assign_labels, refuse_foreign
 from yolofuse.convert.source_folder import ImagePair, SourceFolder, pair_folders
 from yolofuse.convert.val_split import split_by_hash
 from yolofuse.convert.voc import read_voc
+from yolofuse.data.index.long_lines import LongLines
 from yolofuse.data.index.yolo_labels import read_labels
 
 Unlabelled = Literal["error", "background", "leave-out"]
@@ -96,20 +97,24 @@ def plan_yolo(source: SourceFolder, choice: ClassChoice, *, labels: str, **folde
         )
         return Plan((), [])
     found: list[_Labelled] = []
+    long_lines = LongLines()
     for split, pair, path in _with_files(source, layout, labels, ".txt"):
         image = pair.rgb if layout.frame == "rgb" else pair.ir
-        objects = _yolo_objects(source, path, image, choice.classes) if path else []
+        objects = _yolo_objects(source, path, image, choice.classes, long_lines) if path else []
         found.append((split, pair, ImageLabels(None, objects)))
+    source.problems += map(str, long_lines.problems(labels))
+    source.warnings += map(str, long_lines.warnings(labels))
     return _plan(source, choice, layout, (), found)
 
 
-def _yolo_objects(source: SourceFolder, path: Path, image: Path, names: Sequence[str]) -> list[SourceObject]:
+def _yolo_objects(
+    source: SourceFolder, path: Path, image: Path, names: Sequence[str], long_lines: LongLines
+) -> list[SourceObject]:
     source.read(path)  # so that its hash is recorded
     found = read_labels(path, len(names))
     source.problems += [str(problem) for problem in found.problems]
     source.warnings += [str(warning) for warning in found.warnings]
-    if found.num_polygons:
-        source.warnings.append(f"{path}: polygons are used as the boxes around them ({found.num_polygons})")
+    long_lines.add(found.long_lines)
     size = image_size(image)
     if isinstance(size, str):  # clip_plan reports it
         return []

@@ -28,6 +28,8 @@ ProblemKind = Literal[
     "bad-label",
     "twin-box",
     "polygons",
+    "key-points",
+    "class-list",
     "manifest",
     "list",
     "coco",
