@@ -19,6 +19,8 @@ from yolofuse.convert.match_labels import assign_labels, refuse_foreign
 from yolofuse.convert.source_folder import ImagePair, SourceFolder, pair_folders
 from yolofuse.convert.val_split import split_by_hash
 from yolofuse.convert.voc import read_voc
+from yolofuse.data.descriptor.path_guard import PathGuard
+from yolofuse.data.index.class_lists import compare_class_lists
 from yolofuse.data.index.long_lines import LongLines
 from yolofuse.data.index.yolo_labels import read_labels
 
@@ -98,7 +100,7 @@ def plan_yolo(source: SourceFolder, choice: ClassChoice, *, labels: str, **folde
         return Plan((), [])
     found: list[_Labelled] = []
     long_lines = LongLines()
-    for split, pair, path in _with_files(source, layout, labels, ".txt"):
+    for split, pair, path in _with_files(source, layout, labels, ".txt", choice.classes):
         image = pair.rgb if layout.frame == "rgb" else pair.ir
         objects = _yolo_objects(source, path, image, choice.classes, long_lines) if path else []
         found.append((split, pair, ImageLabels(None, objects)))
@@ -127,15 +129,22 @@ def _yolo_objects(
 
 
 def _with_files(
-    source: SourceFolder, layout: FolderLayout, place: str, suffix: str
+    source: SourceFolder, layout: FolderLayout, place: str, suffix: str, names: Sequence[str] = ()
 ) -> Iterator[tuple[str, ImagePair, Path | None]]:
-    """Yield each split's pairs with their label files below a folder; None for a pair without one."""
+    """Yield each split's pairs with their label files below a folder; None for a pair without one.
+
+    A class list beside them that contradicts ``names`` becomes a problem of the source.
+    """
     for where, members in _by_place(source, layout, place):
         folder = source.find_folder(where)
         if folder is not None:
             pairs = [pair for _, pair in members]
             found = assign_labels(source, where, pairs, source.labels(folder, suffix).items())
             refuse_foreign(source, folder, suffix, pairs, found)
+            root = source.root if folder.is_relative_to(source.root) else folder.parent
+            paths = [path.relative_to(root).as_posix() for path in found.values()]
+            guard = PathGuard(root, [Path(root.anchor)])  # links of originals may lead anywhere
+            source.problems += map(str, compare_class_lists(guard, names, paths))
             yield from ((split, pair, found.get(i)) for i, (split, pair) in enumerate(members))
 
 

@@ -30,7 +30,7 @@ _ADVICE: dict[str, tuple[str, str, str]] = {  # the noun that is counted, what f
     "box-outside": ("box", "with its centre or size outside the image", "divide by the image's size; fix the line"),
     "bad-label": ("label line", "that can't be read", "write 'class x y w h', normalised to 0..1"),
     "key-points": ("split", "whose label lines seem to be key points", "keep the first five numbers of each line"),
-    "class-list": ("class list", "that contradicts names", "correct names in the descriptor, or the list"),
+    "class-list": ("class list", "in contradiction to names", "correct names in the descriptor, or the list"),
     "bit-depth": ("pair", "whose bit depth does not fit", "use one depth in a source; give deep images an ir_window"),
     "missing-file": ("file", "that is listed but not there", "fix the list, or add the file"),
     "no-images": ("source", "without a pair", "fix the descriptor's paths"),

@@ -49,8 +49,9 @@ class LongLines:
         if self.num_key_points <= max(self.num_polygons, _SHARE * self.num_lines):
             return []
         text = (
-            f"{where}: {self.num_lines} label lines have more than 5 numbers, and they look like a box with key points, "
-            f"'class x y w h kx ky ...', such as {self.first}; key points are not read: keep the first five numbers"
+            f"{where}: {self.num_lines} label lines have more than 5 numbers, and they look like a box with key "
+            f"points, 'class x y w h kx ky ...', such as {self.first}; key points are not read: keep the first five "
+            "numbers"
         )
         return [Problem("key-points", where, text)]
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import LEFT_OUT, Source
 from yolofuse.data.images.decode import ImageInfo, inspect_image, strict_decoding
 from yolofuse.data.images.stacked import inspect_stacked
+from yolofuse.data.index.class_lists import compare_class_lists
 from yolofuse.data.index.coco_labels import compare_sizes, read_coco, turn_advice
 from yolofuse.data.index.long_lines import LongLines
 from yolofuse.data.index.manifest import read_manifest
@@ -49,7 +51,11 @@ def match_source(source: Source) -> Matches:
     Raises:
         DataError: If its manifest or list can't be read at all.
     """
-    return read_manifest(source) if source.manifest else match_folders(source)
+    matches = read_manifest(source) if source.manifest else match_folders(source)
+    if source.coco is None:
+        guard = PathGuard(source.root, source.links)
+        matches.problems += compare_class_lists(guard, source.names, matches.labels)
+    return matches
 
 
 def listed_pairs(source: Source) -> Matches:

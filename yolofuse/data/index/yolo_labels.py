@@ -103,8 +103,8 @@ def _parse(fields: list[str], num_classes: int) -> tuple[float, ...]:
     is_id = fields[-1].isdecimal() or (numbers[-1] > 1 and numbers[-1].is_integer())
     if len(fields) == _BOX_FIELDS + 2 and is_id and max(numbers[:-1]) <= 1:
         raise ValueError(
-            f"expected numbers {_FORMS} (got {short_repr(' '.join(fields))}); are the sixth and seventh a confidence and "
-            "a track id? Keep the first five; the corner of a triangle is written 1.0, not 1"
+            f"expected numbers {_FORMS} (got {short_repr(' '.join(fields))}); are the sixth and seventh a confidence "
+            "and a track id? Keep the first five; the corner of a triangle is written 1.0, not 1"
         )
     if min(numbers) < -_ROUNDING or max(numbers) > 1 + _ROUNDING:
         what = "x y of a polygon" if is_polygon else "x y w h"
