@@ -15,7 +15,7 @@ from yolofuse.convert.classes import ClassChoice, ClassTable
 from yolofuse.convert.clip import image_size
 from yolofuse.convert.coco_json import CocoFile, read_coco
 from yolofuse.convert.conversion_plan import Frame, ImageLabels, LabelSet, Plan, SourceObject, SourcePair
-from yolofuse.convert.match_labels import assign_labels, refuse_foreign
+from yolofuse.convert.match_labels import assign_labels, refuse_foreign, warn_other_images
 from yolofuse.convert.source_folder import ImagePair, SourceFolder, pair_folders
 from yolofuse.convert.val_split import split_by_hash
 from yolofuse.convert.voc import read_voc
@@ -57,6 +57,7 @@ def plan_voc(
     for split, pair, path in _with_files(source, layout, xml, ".xml"):
         if path is not None or _keeps_unlabelled(source, pair, unlabelled):
             found.append((split, pair, read_voc(source, path) if path else ImageLabels()))
+    warn_other_images(source, [(pair, image) for _, pair, image in found])
     names = sorted({obj.name for _, _, image in found for obj in image.objects if obj.name})
     return _plan(source, choice, layout, names, found)
 
