@@ -76,8 +76,8 @@ def _look_like_key_points(numbers: Sequence[float]) -> bool:
 
 def _is_far(corner: _Point, others: Sequence[_Point], limit: float) -> bool:
     """Return whether a corner lies outside the box around the others by more than ``limit`` longer sides."""
-    spans = [(min(axis), max(axis)) for axis in zip(*others, strict=True)]
-    outside = max(max(low - value, value - high) for value, (low, high) in zip(corner, spans, strict=True))
+    spans: list[_Point] = [(min(axis), max(axis)) for axis in zip(*others, strict=True)]
+    outside: float = max(max(low - value, value - high) for value, (low, high) in zip(corner, spans, strict=True))
     return outside > limit * max(high - low for low, high in spans)
 
 
