@@ -152,3 +152,18 @@ def test_voc__difficult_objects_stay_regions_to_ignore(tmp_path: Path, caplog: p
     assert len(labels(tmp_path / "yolo", "labels/train/a.txt")) == 1
     [kept] = json.loads((tmp_path / "coco" / "annotations" / "train.json").read_text())["annotations"][:1]
     assert (kept["iscrowd"], kept["bbox"]) == (1, [1, 2, 2, 2])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 .7 .6 .1 .2 .71 .55", "1 label lines have more than 5 numbers, and they look like a box with key points"),
+        ("0 .7 .6 .1 .2 .9 3", "are the sixth and seventh a confidence and a track id"),
+    ],
+)
+def test_yolo__key_points_and_track_ids_are_refused(tmp_path: Path, line: str, message: str) -> None:
+    src = _pairs(tmp_path / "src", "a")
+    text(src / "labels" / "a.txt", line)
+    options: dict[str, Json] = {**_FOLDERS, "labels": "labels", "splits": ["train"]}
+    with pytest.raises(DataError, match=message):
+        prepare("yolo", src, tmp_path / "out", options=options, choice=ClassChoice(("car",)))

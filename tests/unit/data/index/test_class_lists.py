@@ -10,7 +10,10 @@ import pytest
 from tests.support.convert_trees import image, text
 from tests.support.descriptors import folders, write_descriptor
 from tests.support.pairs import make_pairs, pairs_of, random_pair, write_pair
+from yolofuse.config.schema import DataConfig
 from yolofuse.convert import ClassChoice, prepare
+from yolofuse.data.descriptor.load import configured_descriptor
+from yolofuse.data.index.pair_set import load_pairs
 from yolofuse.errors import DataError
 
 _NOTES = json.dumps({"categories": [{"id": 1, "name": "person"}, {"id": 0, "name": "vehicle"}]})
@@ -97,3 +100,11 @@ def test_prepare_yolo__compares_the_list_and_keeps_the_label_of_an_image_called_
     counts = made.record["counts"]
     assert isinstance(counts, dict)
     assert sum(found["boxes"] for found in counts["labels"].values()) == 3  # type: ignore[index, call-overload, union-attr, misc]
+
+
+def test_class_list__is_compared_with_all_names_of_the_data_set_where_classes_are_chosen(tmp_path: Path) -> None:
+    descriptor = _descriptor(tmp_path)
+    (tmp_path / "classes.txt").write_text("person\nvehicle\n")
+    for choice in ({"classes": ("vehicle",)}, {"single_class": "object"}):
+        chosen = configured_descriptor(DataConfig.model_validate({"descriptor": str(descriptor), **choice}))
+        assert len(load_pairs(chosen, "train", cache_dir=tmp_path / "cache")) == 2
