@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -51,3 +53,10 @@ def transform_xyxy(boxes_xyxy: FloatLike, matrix: npt.NDArray[np.float64]) -> Fl
     if matrix[..., 2, :2].any():
         moved = moved / (corners @ matrix[..., 2:, :2].swapaxes(-1, -2) + matrix[..., None, 2:, 2])
     return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1).astype(np.float32)
+
+
+def turn_box(x: float, y: float, width: float, height: float, degrees: float) -> tuple[float, float, float, float]:
+    """Return the upright box, as ``x, y, width, height``, around a box that is turned about its centre."""
+    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    outer_w, outer_h = width * cos + height * sin, width * sin + height * cos
+    return x + (width - outer_w) / 2, y + (height - outer_h) / 2, outer_w, outer_h

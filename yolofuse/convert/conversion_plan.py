@@ -30,7 +30,7 @@ class ImageLabels:
 
     size_wh: tuple[int, int] | None = None
     objects: list[SourceObject] = field(default_factory=list)
-    file_name: str = ""  # of the image, in COCO files
+    file_name: str = ""  # of the image, as the file says
 
     @property
     def stem(self) -> str:

@@ -15,10 +15,13 @@ from yolofuse.convert.classes import ClassChoice, ClassTable
 from yolofuse.convert.clip import image_size
 from yolofuse.convert.coco_json import CocoFile, read_coco
 from yolofuse.convert.conversion_plan import Frame, ImageLabels, LabelSet, Plan, SourceObject, SourcePair
-from yolofuse.convert.match_labels import assign_labels, refuse_foreign
+from yolofuse.convert.match_labels import assign_labels, refuse_foreign, warn_other_images
 from yolofuse.convert.source_folder import ImagePair, SourceFolder, pair_folders
 from yolofuse.convert.val_split import split_by_hash
 from yolofuse.convert.voc import read_voc
+from yolofuse.data.descriptor.path_guard import PathGuard
+from yolofuse.data.index.class_lists import compare_class_lists
+from yolofuse.data.index.long_lines import LongLines
 from yolofuse.data.index.yolo_labels import read_labels
 
 Unlabelled = Literal["error", "background", "leave-out"]
@@ -54,6 +57,7 @@ def plan_voc(
     for split, pair, path in _with_files(source, layout, xml, ".xml"):
         if path is not None or _keeps_unlabelled(source, pair, unlabelled):
             found.append((split, pair, read_voc(source, path) if path else ImageLabels()))
+    warn_other_images(source, [(pair, image) for _, pair, image in found])
     names = sorted({obj.name for _, _, image in found for obj in image.objects if obj.name})
     return _plan(source, choice, layout, names, found)
 
@@ -96,20 +100,24 @@ def plan_yolo(source: SourceFolder, choice: ClassChoice, *, labels: str, **folde
         )
         return Plan((), [])
     found: list[_Labelled] = []
-    for split, pair, path in _with_files(source, layout, labels, ".txt"):
+    long_lines = LongLines()
+    for split, pair, path in _with_files(source, layout, labels, ".txt", choice.classes):
         image = pair.rgb if layout.frame == "rgb" else pair.ir
-        objects = _yolo_objects(source, path, image, choice.classes) if path else []
+        objects = _yolo_objects(source, path, image, choice.classes, long_lines) if path else []
         found.append((split, pair, ImageLabels(None, objects)))
+    source.problems += map(str, long_lines.problems(labels))
+    source.warnings += map(str, long_lines.warnings(labels))
     return _plan(source, choice, layout, (), found)
 
 
-def _yolo_objects(source: SourceFolder, path: Path, image: Path, names: Sequence[str]) -> list[SourceObject]:
+def _yolo_objects(
+    source: SourceFolder, path: Path, image: Path, names: Sequence[str], long_lines: LongLines
+) -> list[SourceObject]:
     source.read(path)  # so that its hash is recorded
     found = read_labels(path, len(names))
     source.problems += [str(problem) for problem in found.problems]
     source.warnings += [str(warning) for warning in found.warnings]
-    if found.num_polygons:
-        source.warnings.append(f"{path}: polygons are used as the boxes around them ({found.num_polygons})")
+    long_lines.add(found.long_lines)
     size = image_size(image)
     if isinstance(size, str):  # clip_plan reports it
         return []
@@ -122,15 +130,22 @@ def _yolo_objects(source: SourceFolder, path: Path, image: Path, names: Sequence
 
 
 def _with_files(
-    source: SourceFolder, layout: FolderLayout, place: str, suffix: str
+    source: SourceFolder, layout: FolderLayout, place: str, suffix: str, names: Sequence[str] = ()
 ) -> Iterator[tuple[str, ImagePair, Path | None]]:
-    """Yield each split's pairs with their label files below a folder; None for a pair without one."""
+    """Yield each split's pairs with their label files below a folder; None for a pair without one.
+
+    A class list beside them that contradicts ``names`` becomes a problem of the source.
+    """
     for where, members in _by_place(source, layout, place):
         folder = source.find_folder(where)
         if folder is not None:
             pairs = [pair for _, pair in members]
             found = assign_labels(source, where, pairs, source.labels(folder, suffix).items())
             refuse_foreign(source, folder, suffix, pairs, found)
+            root = source.root if folder.is_relative_to(source.root) else folder.parent
+            paths = [path.relative_to(root).as_posix() for path in found.values()]
+            guard = PathGuard(root, [Path(root.anchor)])  # links of originals may lead anywhere
+            source.problems += map(str, compare_class_lists(guard, names, paths))
             yield from ((split, pair, found.get(i)) for i, (split, pair) in enumerate(members))
 
 

@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from yolofuse.convert.classes import ClassChoice, ClassTable
-from yolofuse.convert.conversion_plan import Plan, SourcePair
+from yolofuse.convert.conversion_plan import ImageLabels, Plan, SourcePair
+from yolofuse.convert.match_labels import warn_other_images
 from yolofuse.convert.source_folder import ImagePair, SourceFolder, pair_folders
 from yolofuse.convert.val_split import VAL_SHARE, choose_groups
 from yolofuse.convert.voc import read_voc
@@ -39,6 +40,7 @@ def plan_llvip(source: SourceFolder, choice: ClassChoice, *, val_scenes: Sequenc
         source.warnings.append("train has one scene, so nothing is held out as val; choose nothing by looking at test")
     files = source.labels(annotations, ".xml") if annotations else {}
     pairs = []
+    read: list[tuple[ImagePair, ImageLabels]] = []
     splits = (
         ("train", [pair for pair in images["train"] if _scene(pair.key) not in chosen]),
         ("val", [pair for pair in images["train"] if _scene(pair.key) in chosen]),
@@ -50,10 +52,12 @@ def plan_llvip(source: SourceFolder, choice: ClassChoice, *, val_scenes: Sequenc
                 source.problems.append(f"{pair.rgb}: no {annotations}/{pair.key}.xml; unpack Annotations again")
                 continue
             voc = read_voc(source, files[pair.key])
+            read.append((pair, voc))
             boxes = table.boxes(voc.objects)
             tags = {"daynight": "night", "scene": _scene(pair.key)}
             pairs.append(SourcePair(split, pair.key, pair.rgb, pair.ir, (boxes,), tags, voc.size_wh))
     table.report_unknown()
+    warn_other_images(source, read)
     return Plan(
         table.names,
         pairs,

@@ -9,8 +9,9 @@ Reference:
 from __future__ import annotations
 
 from yolofuse.convert.classes import ClassChoice, ClassTable
-from yolofuse.convert.conversion_plan import Plan, SourcePair
-from yolofuse.convert.source_folder import SourceFolder, pair_folders
+from yolofuse.convert.conversion_plan import ImageLabels, Plan, SourcePair
+from yolofuse.convert.match_labels import warn_other_images
+from yolofuse.convert.source_folder import ImagePair, SourceFolder, pair_folders
 from yolofuse.convert.val_split import split_by_hash
 from yolofuse.convert.voc import read_voc
 
@@ -27,15 +28,18 @@ def plan_m3fd(source: SourceFolder, choice: ClassChoice, *, seed: int = 0, val_s
         return Plan(table.names, [])
     files = source.labels(folder, ".xml")
     pairs = []
+    read: list[tuple[ImagePair, ImageLabels]] = []
     for split, found in split_by_hash(source, pair_folders(source, rgb, ir), seed, val_share):
         for pair in found:
             if pair.key not in files:
                 source.problems.append(f"{pair.rgb}: no {folder}/{pair.key}.xml; unpack it again")
                 continue
             voc = read_voc(source, files[pair.key])
+            read.append((pair, voc))
             boxes = table.boxes(voc.objects)
             pairs.append(SourcePair(split, pair.key, pair.rgb, pair.ir, (boxes,), annotated_wh=voc.size_wh))
     table.report_unknown()
+    warn_other_images(source, read)
     comments = (
         "Liu et al., TarDAL, arXiv:2203.16220; for academic use.",
         "There is no official split. This one anybody can compute: pairs ranked by the SHA-256 of '<seed>:<stem>', "

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from yolofuse.convert.conversion_plan import ImageLabels
 from yolofuse.convert.source_folder import ImagePair, SourceFolder
 from yolofuse.data.index.matches import KeyIndex, PairNames
 from yolofuse.data.index.skipped_files import FOREIGN_SUFFIXES
@@ -72,3 +73,15 @@ def refuse_foreign(
         for i, path in assign_labels(source, str(folder), pairs, files.items()).items():
             if i not in has_label:
                 source.problems.append(f"{path}: labels of another format, and {pairs[i].key} has no {suffix}")
+
+
+def warn_other_images(source: SourceFolder, found: Iterable[tuple[ImagePair, ImageLabels]]) -> None:
+    """Count the labels of pairs that name the image of another pair instead; files may have been renamed or moved."""
+    found = list(found)
+    names = [{PurePosixPath(pair.key).name, pair.rgb.stem, pair.ir.stem} for pair, _ in found]
+    known = frozenset[str]().union(*names)
+    for (pair, image), own in zip(found, names, strict=True):
+        named = {image.stem, PurePosixPath(image.file_name).name}
+        if named & known and not named & own:
+            text = "label files name another image of the set; they are used for the image of their own name"
+            source.warn(text, f"{pair.rgb}: {join_names([image.file_name])}")

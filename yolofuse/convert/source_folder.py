@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
+from yolofuse.data.index.class_lists import CLASSES, is_class_list
 from yolofuse.data.problems import UNPRINTABLE_NAME, is_text
 from yolofuse.errors import DataError, listing
 from yolofuse.files import is_hidden
@@ -110,14 +111,16 @@ class SourceFolder:
     def labels(self, folder: Path, suffix: str) -> dict[str, Path]:
         """Return ``files`` that each belong to one image; ``report_unused`` counts those that were not read."""
         found = self.files(folder, (suffix,))
-        found.pop("classes", None)  # labelling tools leave a list of classes among the labels
+        for key, path in [*found.items()]:
+            if path.name == CLASSES and is_class_list(path):  # labelling tools leave it among the labels
+                del found[key]
         self._labels.update(found.values())
         return found
 
     def report_unused(self) -> None:
         """Record as left out the label files that belong to no pair."""
         for path in sorted(self._labels):
-            if self.name_of(path) not in self._digests:
+            if self.name_of(path) not in self._digests and path.name != CLASSES:
                 self.leave_out("label files without a pair", str(path))
 
     def _walk(self, folder: Path) -> Iterator[Path]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from yolofuse.boxes import turn_box
 from yolofuse.convert.conversion_plan import Corners, ImageLabels, SourceObject
 from yolofuse.convert.safe_xml import Node, XmlError, parse_xml
 from yolofuse.convert.source_folder import SourceFolder
+from yolofuse.data.index.coco_records import TURNED
 
+_FLAGS = {"": False, "0": False, "false": False, "unspecified": False, "1": True, "true": True}
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 _POLYGON = tuple(f"{axis}{corner}" for corner in range(1, 5) for axis in "xy")
 
@@ -16,9 +19,10 @@ _POLYGON = tuple(f"{axis}{corner}" for corner in range(1, 5) for axis in "xy")
 def read_voc(source: SourceFolder, path: Path) -> ImageLabels:
     """Return the objects of one file. Corners are used as published, without shifting them by a pixel.
 
-    Corners of a box that are swapped are put in order, and counted as a warning of the source. A polygon becomes its
-    upright hull; an object with neither polygon nor box has ``xyxy`` None. Errors of the file become problems of the
-    source.
+    Corners of a box that are swapped are put in order. A polygon becomes its upright hull, as does a box that CVAT has
+    turned; an object with neither polygon nor box has ``xyxy`` None. Objects marked ``difficult``, which VOC's
+    evaluation leaves out, become regions to ignore. What was swapped, turned or difficult is counted as a warning of
+    the source. Errors of the file become problems of the source.
     """
     result = ImageLabels()
     content = source.read(path)
@@ -32,20 +36,31 @@ def read_voc(source: SourceFolder, path: Path) -> ImageLabels:
     if root.tag != "annotation":
         source.problems.append(f"{path}:{root.line}: expected <annotation> (got <{root.tag}>); is this VOC?")
         return result
+    file_name = root.first("filename")
+    result.file_name = file_name.text.strip().replace("\\", "/") if file_name else ""
     size = root.first("size")
     if size is not None:
         result.size_wh = _size(source, path, size)
     for node in root.all("object"):
         try:
             given = _corners(node)
+            is_difficult, degrees = _is_difficult(node), _rotation(node)
         except XmlError as error:
             source.problems.append(f"{path}:{error.line}: {error}")
             continue
+        where = f"{path}:{node.line}"
         name = node.first("name")
         xyxy = given and _in_order(given)
         if xyxy != given:
-            source.warn("boxes have swapped corners; read as the boxes between them", f"{path}:{node.line} {given}")
-        result.objects.append(SourceObject(name.text.strip() if name else "", xyxy, f"{path}:{node.line}"))
+            source.warn("boxes have swapped corners; read as the boxes between them", f"{where} {given}")
+        if xyxy and degrees:
+            x0, y0, x1, y1 = xyxy
+            x, y, width, height = turn_box(x0, y0, x1 - x0, y1 - y0, degrees)
+            xyxy = (x, y, x + width, y + height)
+            source.warn(TURNED, where)
+        if is_difficult:
+            source.warn("objects are marked difficult; they become regions to ignore", where)
+        result.objects.append(SourceObject(name.text.strip() if name else "", xyxy, where, is_difficult))
     return result
 
 
@@ -63,12 +78,33 @@ def _corners(node: Node) -> Corners | None:
     if box is not None:
         x0, y0, x1, y1 = (_number(box, tag) for tag in _BOX)
         return x0, y0, x1, y1
+    turned = node.first("robndbox")
+    if turned is not None:
+        raise XmlError(turned.line, "<robndbox>: turned boxes of roLabelImg are not read; save upright ones, <bndbox>")
     polygon = node.first("polygon")
     if polygon is None:
         return None
     values = [_number(polygon, tag) for tag in _POLYGON]
     xs, ys = values[::2], values[1::2]
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def _is_difficult(node: Node) -> bool:
+    child = node.first("difficult")
+    text = child.text.strip().lower() if child else ""
+    if child is None or text in _FLAGS:
+        return _FLAGS.get(text, False)
+    raise XmlError(child.line, f"<difficult>: expected 0 or 1 (got {text[:40]!r})")
+
+
+def _rotation(node: Node) -> float:
+    """Return by how many degrees CVAT has turned a box."""
+    attributes = node.first("attributes")
+    for attribute in attributes.all("attribute") if attributes else ():
+        name = attribute.first("name")
+        if name is not None and name.text.strip() == "rotation":
+            return _number(attribute, "value") % 360
+    return 0.0
 
 
 def _in_order(corners: Corners) -> Corners:

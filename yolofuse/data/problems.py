@@ -29,6 +29,8 @@ ProblemKind = Literal[
     "bad-label",
     "twin-box",
     "polygons",
+    "key-points",
+    "class-list",
     "manifest",
     "list",
     "coco",

@@ -47,3 +47,13 @@ def test_coco__a_broken_record_is_named(tmp_path: Path, change: tuple[str, str],
     source = SourceFolder(tmp_path)
     read_coco(source, path)
     assert message in source.problems[0]
+
+
+def test_coco__a_turned_box_is_read_as_the_upright_box_around_it(tmp_path: Path) -> None:
+    path = coco(tmp_path / "a.json", {"a.jpg": [(1, [10, 20, 20, 4])]}, {1: "car"})
+    path.write_text(path.read_text().replace('"bbox"', '"attributes": {"rotation": 90.0}, "bbox"'))
+    source = SourceFolder(tmp_path)
+    [image] = read_coco(source, path).images
+    assert image.objects[0].xyxy == pytest.approx((18, 12, 22, 32))
+    [warning] = source.all_warnings()
+    assert warning.startswith("1 boxes are turned; the upright boxes around them are used; first ")

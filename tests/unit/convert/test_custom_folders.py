@@ -136,3 +136,34 @@ def test_round_trip__coco_keeps_ignore_regions(tmp_path: Path) -> None:
     prepare("coco", src, tmp_path / "out", options=options)
     [reason] = record(tmp_path / "out")["left_out"]
     assert reason.startswith("ignore regions")
+
+
+def test_voc__difficult_objects_stay_regions_to_ignore(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    src = _pairs(tmp_path / "src", "a")
+    path = voc(src / "xml" / "a.xml", [("car", 1, 2, 3, 4), ("car", 5, 6, 9, 10)])
+    path.write_text(path.read_text().replace("<bndbox>", "<difficult>1</difficult><bndbox>", 1))
+    options: dict[str, Json] = {**_FOLDERS, "xml": "xml", "splits": ["train"]}
+    prepare("voc", src, tmp_path / "coco", options=options, label_format="coco")
+    prepare("voc", src, tmp_path / "yolo", options=options, label_format="yolo")
+    for name in ("coco", "yolo"):
+        counts = record(tmp_path / name)["counts"]["labels"]["train"]
+        assert (counts["boxes"], counts["ignore_regions"]) == (1, 1)
+    assert "1 objects are marked difficult; they become regions to ignore" in caplog.text
+    assert len(labels(tmp_path / "yolo", "labels/train/a.txt")) == 1
+    [kept] = json.loads((tmp_path / "coco" / "annotations" / "train.json").read_text())["annotations"][:1]
+    assert (kept["iscrowd"], kept["bbox"]) == (1, [1, 2, 2, 2])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 .7 .6 .1 .2 .71 .55", "1 label lines have more than 5 numbers, and they look like a box with key points"),
+        ("0 .7 .6 .1 .2 .9 3", "are the sixth and seventh a confidence and a track id"),
+    ],
+)
+def test_yolo__key_points_and_track_ids_are_refused(tmp_path: Path, line: str, message: str) -> None:
+    src = _pairs(tmp_path / "src", "a")
+    text(src / "labels" / "a.txt", line)
+    options: dict[str, Json] = {**_FOLDERS, "labels": "labels", "splits": ["train"]}
+    with pytest.raises(DataError, match=message):
+        prepare("yolo", src, tmp_path / "out", options=options, choice=ClassChoice(("car",)))

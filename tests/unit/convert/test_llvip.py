@@ -30,3 +30,11 @@ def test_llvip__scenes_can_be_named(tmp_path: Path) -> None:
     assert keys(tmp_path / "out", "val") == ["020001", "030001", "030002", "030003"]
     with pytest.raises(DataError, match="--val-scenes: no scene 19; train has 01, 02, 03"):
         prepare("llvip", src, tmp_path / "out", options={"val_scenes": ("19",)})
+
+
+def test_llvip__annotations_of_another_image_are_counted(tmp_path: Path) -> None:
+    path = llvip(tmp_path / "src") / "Annotations" / "010001.xml"
+    path.write_text(path.read_text().replace("<size>", "<filename>020001.jpg</filename><size>"))
+    prepare("llvip", tmp_path / "src", tmp_path / "out")
+    [warning] = record(tmp_path / "out")["warnings"]
+    assert warning.startswith("1 label files name another image of the set")

@@ -144,3 +144,19 @@ def test_prepare__label_files_that_no_image_claims_are_counted(
     left_out = record(tmp_path / "out")["left_out"]
     assert left_out == {"label files without a pair": {"count": 2, "first": ["txt/seq1/3.txt", "txt/seq4/1.txt"]}}
     assert "left out: 2 label files without a pair" in caplog.text
+
+
+def test_prepare_voc__label_files_that_name_another_image_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    src = tmp_path / "src"
+    for name, says in (("a.1", "sub\\\\a.1.png"), ("b", "c.jpg"), ("c", "export_77.jpg"), ("d", "b"), ("e", "")):
+        image(src / "rgb" / f"{name}.jpg")
+        image(src / "ir" / f"{name}.jpg", gray=True)
+        path = voc(src / "xml" / f"{name}.xml", [("car", 1, 2, 3, 4)])
+        path.write_text(path.read_text().replace("<size>", f"<filename>{says}</filename><size>"))
+    prepare("voc", src, tmp_path / "out", options={"rgb": "rgb", "ir": "ir", "xml": "xml"})
+    [warning] = record(tmp_path / "out")["warnings"]
+    assert warning.startswith("2 label files name another image of the set; they are used for the image of their own")
+    assert "b.jpg: c.jpg" in warning
+    assert warning in caplog.text

@@ -68,3 +68,47 @@ def test_voc__swapped_corners_are_put_in_order_and_counted(tmp_path: Path, corne
     [warning] = source.all_warnings()
     assert warning.startswith("2 boxes have swapped corners; read as the boxes between them; first ")
     assert "a.xml:3 " in warning
+
+
+def _objects(*inner: str) -> str:
+    box = "<bndbox><xmin>10</xmin><ymin>20</ymin><xmax>30</xmax><ymax>24</ymax></bndbox>"
+    return (
+        "<annotation>" + "".join(f"\n<object><name>car</name>{part}{box}</object>" for part in inner) + "</annotation>"
+    )
+
+
+def test_voc__difficult_objects_are_regions_to_ignore_and_counted(tmp_path: Path) -> None:
+    values = ("1", " 1 ", "0", "Unspecified", "")
+    source = SourceFolder(tmp_path)
+    content = _objects(*(f"<difficult>{value}</difficult>" for value in values), "")
+    found = read_voc(source, text(tmp_path / "a.xml", content))
+    assert [obj.ignore for obj in found.objects] == [True, True, False, False, False, False]
+    [warning] = source.all_warnings()
+    assert warning.startswith("2 objects are marked difficult; they become regions to ignore; first ")
+    read_voc(source, text(tmp_path / "b.xml", _objects("<difficult>7</difficult>")))
+    assert "b.xml:2: <difficult>: expected 0 or 1 (got '7')" in only_problem(source)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "xyxy"), [("90", (18, 12, 22, 32)), ("-90.0", (18, 12, 22, 32)), ("30", (10.34, 15.27, 29.66, 28.73))]
+)
+def test_voc__a_turned_box_is_read_as_the_upright_box_around_it(
+    tmp_path: Path, degrees: str, xyxy: tuple[float, ...]
+) -> None:
+    rotation = "<attributes><attribute><name>rotation</name><value>{}</value></attribute></attributes>"
+    source = SourceFolder(tmp_path)
+    found = read_voc(
+        source,
+        text(tmp_path / "a.xml", _objects(rotation.format(degrees), rotation.format("0.0"), rotation.format("360"))),
+    )
+    assert found.objects[0].xyxy == pytest.approx(xyxy, abs=0.01)
+    assert [obj.xyxy for obj in found.objects[1:]] == [(10, 20, 30, 24)] * 2
+    [warning] = source.all_warnings()
+    assert warning.startswith("1 boxes are turned; the upright boxes around them are used; first ")
+
+
+def test_voc__a_turned_box_of_rolabelimg_is_refused_by_name(tmp_path: Path) -> None:
+    box = "<robndbox><cx>5</cx><cy>5</cy><w>2</w><h>4</h><angle>1.05</angle></robndbox>"
+    source = SourceFolder(tmp_path)
+    read_voc(source, text(tmp_path / "a.xml", f"<annotation>\n<object><name>car</name>{box}</object></annotation>"))
+    assert "a.xml:2: <robndbox>: turned boxes of roLabelImg are not read; save upright" in only_problem(source)

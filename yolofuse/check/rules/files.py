@@ -33,6 +33,8 @@ _ADVICE: dict[str, tuple[str, str, str]] = {  # the noun that is counted, what f
     "class-id": ("label line", "with a class that does not exist", "fix the id, or the descriptor's names"),
     "box-outside": ("box", "with its centre or size outside the image", "divide by the image's size; fix the line"),
     "bad-label": ("label line", "that can't be read", "write 'class x y w h', normalised to 0..1"),
+    "key-points": ("split", "whose label lines seem to be key points", "keep the first five numbers of each line"),
+    "class-list": ("class list", "in contradiction to names", "correct names in the descriptor, or the list"),
     "bit-depth": ("pair", "whose bit depth does not fit", "use one depth in a source; give deep images an ir_window"),
     "window": (
         "ir_window",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from yolofuse.data.descriptor.source import Source
-from yolofuse.data.index.coco_records import CocoBox, CocoRecords, Id
+from yolofuse.data.index.coco_records import TURNED, CocoBox, CocoRecords, Id
 from yolofuse.data.index.matches import KeyIndex, Matches, PairNames, open_text
 from yolofuse.data.index.yolo_labels import SMALLEST_SIDE, LabelFile
 from yolofuse.data.problems import Problem, join_names
@@ -64,11 +64,13 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
     labels = {position: LabelFile() for position, _ in by_image.values()}
     seen: set[tuple[object, ...]] = set()
     left_out: Counter[str] = Counter()
+    turned: list[str] = []
     for image_id, box in records.boxes(by_image):
         name = records.names[box.category_id]
         if name not in class_ids:
             left_out[name] += 1
             continue
+        turned += [box.where] if box.is_turned else []
         position, size_hw = by_image[image_id]
         try:
             _add_box(box, (image_id, class_ids[name]), size_hw, labels[position], f"{file}: {box.where}", seen)
@@ -76,19 +78,20 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
             report(f"{box.where}: {error}")
     if not by_image and not problems:
         problems.append(Problem("no-images", str(file), f"{file}: lists no pair of {source.where}"))
-    left = [f"category {name!r} is not among names; its {n} boxes are left out" for name, n in left_out.items()]
+    odd = [f"category {name!r} is not among names; its {n} boxes are left out" for name, n in left_out.items()]
+    odd += [f"{len(turned)} {TURNED}; first {turned[0]}"] if turned else []
     found = sorted(by_image.values())
     unlisted = sorted({*range(len(matches))} - labels.keys())
     if unlisted and found and not (source.shares_images and not matches.others.keys):
         names = join_names(matches.rgb[i] or matches.ir[i] for i in unlisted[:3])
         text = f"{len(unlisted)} of {len(matches)} pairs of {source.where} are not listed and are left out, such as"
-        left.insert(0, f"{text} {names}; list them, without boxes where nothing is to detect, or remove them")
+        odd.insert(0, f"{text} {names}; list them, without boxes where nothing is to detect, or remove them")
     return CocoLabels(
         positions=[position for position, _ in found],
         labels=[labels[position] for position, _ in found],
         sizes_hw=[size_hw for _, size_hw in found],
         problems=problems,
-        warnings=[Problem("coco", str(file), f"{file}: {text}") for text in left],
+        warnings=[Problem("coco", str(file), f"{file}: {text}") for text in odd],
     )
 
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, TypeGuard
 
+from yolofuse.boxes import turn_box
 from yolofuse.data.problems import is_number, is_text, short_repr
 
 Id = int | str
+TURNED = "boxes are turned; the upright boxes around them are used"
+"""Said with a count, here and of other formats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +29,10 @@ class CocoBox:
     """A record of an annotation."""
 
     category_id: Id
-    xywh: tuple[float, float, float, float]  # in pixels; sides of 0 or more
+    xywh: tuple[float, float, float, float]  # in pixels; sides of 0 or more; upright
     is_ignored: bool  # ``iscrowd`` or ``ignore``: a region where detections are neither right nor wrong
     where: str  # ``annotations[3]``
+    is_turned: bool = False  # ``attributes.rotation`` of CVAT: ``xywh`` is around the turned box
 
 
 class CocoRecords:
@@ -102,7 +106,8 @@ class CocoRecords:
         if width < 0 or height < 0:
             raise ValueError(f"bbox: width and height must be above 0 (got {short_repr(bbox)})")
         flags = [_flag(annotation, key) for key in ("iscrowd", "ignore")]
-        return CocoBox(category_id, (x, y, width, height), any(flags), where)
+        turned = turn_box(x, y, width, height, degrees) if (degrees := _rotation(annotation)) else None
+        return CocoBox(category_id, turned or (x, y, width, height), any(flags), where, turned is not None)
 
 
 def _records(key: str, given: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -117,6 +122,15 @@ def _flag(annotation: dict[str, Any], key: str) -> bool:
     if value is None or (isinstance(value, int | float) and value in (0, 1)):
         return bool(value)
     raise ValueError(f"{key}: expected 0 or 1 (got {short_repr(value)})")
+
+
+def _rotation(annotation: dict[str, Any]) -> float:
+    """Return by how many degrees a box is turned. Raises ValueError for what is no number."""
+    attributes = annotation.get("attributes")
+    value = attributes.get("rotation") if isinstance(attributes, dict) else None
+    if value is None or is_number(value):
+        return (value or 0.0) % 360
+    raise ValueError(f"attributes.rotation: expected degrees (got {short_repr(value)})")
 
 
 def _is_name(value: object) -> TypeGuard[str]:

@@ -11,6 +11,7 @@ from yolofuse.data.descriptor.flat_folders import folder_of, is_entry
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
+from yolofuse.data.index.class_lists import CLASS_LISTS, CLASSES, is_class_list
 from yolofuse.data.index.matches import (
     LABEL_SUFFIXES,
     NO_FILE,
@@ -28,8 +29,6 @@ from yolofuse.data.index.skipped_files import FOREIGN_SUFFIXES, report_skipped
 from yolofuse.data.problems import UNPRINTABLE_NAME, Problem, is_text, join_names
 from yolofuse.files import is_hidden
 
-_CLASS_LIST = "classes.txt"  # labelling tools leave it among the labels
-
 
 def match_folders(source: Source) -> Matches:
     """Return all pairs of a source that consists of folders.
@@ -46,6 +45,7 @@ def match_folders(source: Source) -> Matches:
     labels = files.by_key(source.labels, LABEL_SUFFIXES, source.patterns[2]) if source.labels else {}
     if any(source.patterns[:2]) and not source.patterns[2]:
         labels = files.of_images(labels, *((rgb, source.rgb) if source.frame == "rgb" else (ir, source.ir)))
+    _drop_class_lists(source, labels, files.foreign, rgb.keys() | ir.keys())
     problems += [Problem("outside", path, text) for path, text in guard.refusals()]
     keys = rgb.keys() & ir.keys()
     if keys and source.allow_missing:  # where no key has both, the names differ
@@ -79,6 +79,19 @@ def match_folders(source: Source) -> Matches:
         text = f"{source.root / labels[key].name}: label without an image in {source.rgb}"
         problems.append(Problem("orphan-label", key, text))
     return matches
+
+
+def _drop_class_lists(
+    source: Source, labels: dict[str, FoundFile], foreign: dict[str, str], images: Collection[str]
+) -> None:
+    """Remove class lists from the labels, but not a JSON that is called as an image."""
+    for key, file in [*labels.items()]:
+        is_list = key not in images or is_class_list(source.root / file.name)
+        if PurePosixPath(file.name).name == CLASSES and is_list:
+            del labels[key]
+    for key in foreign.keys() - {*images}:
+        if PurePosixPath(foreign[key]).name in CLASS_LISTS:
+            del foreign[key]
 
 
 def _select_listed(file: Path, source: Source, matches: Matches, keys: Collection[str]) -> Matches:
@@ -131,7 +144,7 @@ class _FolderScanner:
                 self.foreign[stem] = prefix + name
             is_broken = stamp == NO_STAMP
             may_hold_images = is_broken and not suffix  # probably a folder
-            if name == _CLASS_LIST or (suffix.lower() not in suffixes and not may_hold_images):
+            if suffix.lower() not in suffixes and not may_hold_images:
                 continue
             if pattern:
                 stem = key_of(name, pattern)

@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import LEFT_OUT, Source
 from yolofuse.data.images.decode import ImageInfo, inspect_image, strict_decoding
 from yolofuse.data.images.stacked import inspect_stacked
+from yolofuse.data.index.class_lists import compare_class_lists
 from yolofuse.data.index.coco_labels import compare_sizes, read_coco, turn_advice
+from yolofuse.data.index.long_lines import LongLines
 from yolofuse.data.index.manifest import read_manifest
 from yolofuse.data.index.match_files import match_folders
 from yolofuse.data.index.matches import Matches
@@ -48,7 +51,11 @@ def match_source(source: Source) -> Matches:
     Raises:
         DataError: If its manifest or list can't be read at all.
     """
-    return read_manifest(source) if source.manifest else match_folders(source)
+    matches = read_manifest(source) if source.manifest else match_folders(source)
+    if source.coco is None:
+        guard = PathGuard(source.root, source.links)
+        matches.problems += compare_class_lists(guard, source.names, matches.labels)
+    return matches
 
 
 def listed_pairs(source: Source) -> Matches:
@@ -77,7 +84,7 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
     columns = ScanColumns()
     problems: list[Problem] = []
     warnings: dict[str, Problem] = {}
-    polygons: list[int] = []
+    long_lines = LongLines()
     bad: set[int] = set()
     chosen: list[tuple[Source, Matches]] = []
     sizes: list[Sequence[tuple[int, int]]] = []
@@ -92,7 +99,7 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
         for chunk in _scan_pairs(source, pairs, verify, workers, where):
             for position, seen in enumerate(chunk, start=len(columns.counts)):
                 problems += seen.label.problems
-                polygons += [seen.label.num_polygons] if seen.label.num_polygons else []
+                long_lines.add(seen.label.long_lines)
                 warnings |= {warning.text: warning for warning in seen.label.warnings}
                 if seen.label.problems:
                     bad.add(position)
@@ -116,10 +123,8 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
         bad |= {start + position for position, _ in wrong}
         start += len(kept)
     good = np.array([i for i in range(start) if i not in bad], np.int64)
-    found = [*turned, *warnings.values()]
-    if polygons:
-        text = f"{where}: {sum(polygons)} polygons in {len(polygons)} label files are used as the boxes around them"
-        found.insert(0, Problem("polygons", where, text))
+    problems += long_lines.problems(where)
+    found = [*long_lines.warnings(where), *turned, *warnings.values()]
     return Scan(chosen, np.concatenate(listed), result, good, problems, found)
 
 

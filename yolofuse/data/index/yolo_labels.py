@@ -7,6 +7,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from yolofuse.data.index.long_lines import LongLines
 from yolofuse.data.problems import Problem, short_repr
 
 _MAX_BYTES = 4 << 20  # far more than the boxes of any image take
@@ -31,7 +32,7 @@ class LabelFile:
     crowd: list[bool] = field(default_factory=list)  # regions to ignore, where detections are neither right nor wrong
     problems: list[Problem] = field(default_factory=list)  # each with ``file:line``; training does not start with any
     warnings: list[Problem] = field(default_factory=list)  # oddities that need no fix, such as a duplicate box
-    num_polygons: int = 0  # that became boxes
+    long_lines: LongLines = field(default_factory=LongLines)  # polygons that became boxes, if they are polygons
 
     def add(self, class_id: int, box_xywhn: tuple[float, ...], is_crowd: bool = False) -> None:
         """Append a box."""
@@ -64,12 +65,13 @@ def read_labels(path: Path, num_classes: int) -> LabelFile:
             continue
         try:
             values = _parse(fields, num_classes)
-            result.num_polygons += len(fields) > _BOX_FIELDS
         except ValueError as error:
             report(f"{path}:{number}: {error}")
             if len(result.problems) == _MAX_PROBLEMS:
                 break
             continue
+        if len(fields) > _BOX_FIELDS:
+            result.long_lines.add_line([*map(float, fields[1:])], f"{path}:{number}")
         if values in seen:
             text = f"{path}:{number}: the same box is given twice; one is used"
             result.warnings.append(Problem("twin-box", str(path), text))
@@ -86,7 +88,8 @@ def _parse(fields: list[str], num_classes: int) -> tuple[float, ...]:
     """Return class and box of a line. Raises ValueError, saying what is wrong."""
     is_polygon = len(fields) > _BOX_FIELDS + 1 and len(fields) % 2 == 1
     if len(fields) != _BOX_FIELDS and not is_polygon:
-        hint = "; is the sixth a confidence? Labels have none" if len(fields) == _BOX_FIELDS + 1 else ""
+        hint = "; are these key points with a visibility? Keep the first five" if len(fields) > _BOX_FIELDS else ""
+        hint = "; is the sixth a confidence? Labels have none" if len(fields) == _BOX_FIELDS + 1 else hint
         raise ValueError(f"expected 5 numbers {_FORMS} (got {len(fields)}){hint}")
     try:
         class_id, *numbers = (float(field) for field in fields)
@@ -97,9 +100,16 @@ def _parse(fields: list[str], num_classes: int) -> tuple[float, ...]:
         raise ValueError(f"numbers must be finite (got {short_repr(' '.join(fields))})")
     if not class_id.is_integer() or not 0 <= class_id < num_classes:
         raise ValueError(f"class must be 0 .. {num_classes - 1} (got {fields[0][:_MAX_FIELD]})")
+    is_id = fields[-1].isdecimal() or (numbers[-1] > 1 and numbers[-1].is_integer())
+    if len(fields) == _BOX_FIELDS + 2 and is_id and max(numbers[:-1]) <= 1:
+        raise ValueError(
+            f"expected numbers {_FORMS} (got {short_repr(' '.join(fields))}); are the sixth and seventh a confidence "
+            "and a track id? Keep the first five; the corner of a triangle is written 1.0, not 1"
+        )
     if min(numbers) < -_ROUNDING or max(numbers) > 1 + _ROUNDING:
         what = "x y of a polygon" if is_polygon else "x y w h"
-        raise ValueError(f"{what} must lie in 0..1 (got {' '.join(fields[1:])[:_MAX_FIELD]}); are these pixels?")
+        hint = "are these pixels, or key points with a visibility?" if is_polygon else "are these pixels?"
+        raise ValueError(f"{what} must lie in 0..1 (got {' '.join(fields[1:])[:_MAX_FIELD]}); {hint}")
     box = [min(max(value, 0.0), 1.0) for value in numbers]
     if is_polygon:
         left, top, right, bottom = min(box[::2]), min(box[1::2]), max(box[::2]), max(box[1::2])

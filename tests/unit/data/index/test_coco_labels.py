@@ -132,3 +132,25 @@ def test_coco__that_lists_nothing_is_reported(tmp_path: Path) -> None:
     write_coco(tmp_path / "gt.json", {})
     with pytest.raises(DataError, match=r"lists no pair of splits\.train"):
         pairs_of(write_descriptor(tmp_path, {"train": COCO_SOURCE}))
+
+
+def test_coco__a_turned_box_is_read_as_the_part_inside_of_the_upright_box_around_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_pairs(tmp_path, 2, 0)
+    turned = {"image_id": 7, "category_id": 3, "attributes": {"occluded": False, "rotation": 90.0}}
+    boxes = [{"id": 1, **turned, "bbox": [10, 20, 20, 4]}, {"id": 2, **turned, "bbox": [0, 40, 20, 4]}]
+    boxes[1:] += [{"id": 3, **turned, "bbox": [50, 2, 20, 4], "attributes": {"rotation": 0.0}}]
+    _coco(tmp_path, annotations=boxes)
+    pairs = pairs_of(write_descriptor(tmp_path, {"train": COCO_SOURCE}))
+    expected = [[18, 12, 22, 32], [8, 32, 12, 52], [50, 2, 70, 6]]
+    np.testing.assert_allclose(xywhn_to_xyxy(pairs.labels(0)[0], (64, 96)), expected, atol=1e-4)
+    assert "2 boxes are turned; the upright boxes around them are used; first annotations[0]" in caplog.text
+
+
+def test_coco__a_rotation_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 2, 0)
+    box = {"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4], "attributes": {"rotation": "left"}}
+    _coco(tmp_path, annotations=[box])
+    with pytest.raises(DataError, match=r"annotations\[0\]: attributes.rotation: expected degrees \(got 'left'\)"):
+        pairs_of(write_descriptor(tmp_path, {"train": COCO_SOURCE}))

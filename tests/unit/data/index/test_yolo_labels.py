@@ -27,6 +27,8 @@ from yolofuse.data.index.yolo_labels import read_labels
         ("0 1 1 20 1 20 30\n", ":1: x y of a polygon must lie in 0..1"),
         ("0 .1 .1 .2 .1 .3 .1\n", ":1: width and height must be above 0"),
         ("0 .1 .1 .2 .1 nan .1\n", ":1: numbers must be finite"),
+        ("0 .5 .5 .2 .2 .9 1\n", ":1: expected numbers 'class x y w h', or a polygon 'class x y x y ...' (got "),
+        ("0 .5 .5 .2 .2 .9 17.0\n", ":1: expected numbers 'class x y w h', or a polygon 'class x y x y ...' (got "),
         ("0 48 32 10 10\n", ":1: x y w h must lie in 0..1"),
         ("0 .5 .5 .1 0\n", ":1: width and height must be above 0"),
     ],
@@ -52,4 +54,4 @@ def test_polygon__becomes_the_box_around_it(tmp_path: Path) -> None:
     label = read_labels(file, 2)
     expected = [(0.4, 0.3, 0.4, 0.4), (0.5, 0.5, 0.1, 0.1), (0.5, 0.5, 1.0, 1.0)]
     assert label.boxes_xywhn == [pytest.approx(box) for box in expected]
-    assert (label.class_ids, label.num_polygons, label.problems) == ([0, 0, 1], 2, [])
+    assert (label.class_ids, label.long_lines.num_lines, label.problems) == ([0, 0, 1], 2, [])
