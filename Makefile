@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 .PHONY: help demo test test-all check check-static check-unit lock clean
 
 help:
-	@echo "make demo    draw paired street scenes, train RGB, IR and fusion on them, compare (CPU, up to 12 minutes)"
+	@echo "make demo    draw paired street scenes, train RGB, IR and fusion on them, compare (CPU, 4 to 11 minutes)"
 	@echo "make check   ruff, mypy, import contracts, unit tests (about a minute)"
 	@echo "make test    the test suite, one or two cases of each kind of check (under ten minutes)"
 	@echo "make test-all  the suite with full matrices and long kill loops"
