@@ -52,6 +52,7 @@ _WARNED: dict[str, tuple[str, str, str]] = {
     "foreign-label": ("source", "with files among its labels that are not read", "move them elsewhere"),
     "service-folder": ("source", "with service folders, which are left out", "remove them, if they are no data"),
     "coco": ("warning", "about the COCO file", "check that it belongs to these images and classes"),
+    "manifest": ("warning", "about the manifest", "check that each row has the label file of its own image"),
 }
 _NOTED = {"orientation", "polygons"}  # said in whole sentences
 
