@@ -1,8 +1,9 @@
-"""Set up every test: no network, one thread, a private cache, no fsync."""
+"""Set up every test: no network, one thread, a private cache, no fsync, no ignored signals."""
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,10 @@ import torch
 import yolofuse.upstream  # noqa: F401 - before a test module imports ultralytics, which changes PIL and torch for all
 
 _LOOPBACK = ("127.", "::1", "localhost")
+
+# Whoever runs the tests in the background of a script, or under nohup, has these ignored, also in processes started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
