@@ -16,7 +16,7 @@ import yolofuse.upstream  # noqa: F401 - before a test module imports ultralytic
 
 _LOOPBACK = ("127.", "::1", "localhost")
 
-# Whoever runs the tests in the background of a script, or under nohup, has these ignored, also in processes started here.
+# In the background of a script, or under nohup, these are ignored, also in what the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
