@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
 from yolofuse.convert.source_folder import ImagePair, SourceFolder
-from yolofuse.errors import plural
 
 VAL_SHARE = 0.1
 
@@ -41,16 +40,13 @@ def split_by_hash(
 ) -> list[tuple[str, list[ImagePair]]]:
     """Divide pairs into train and val by ``choose_by_hash`` of their keys.
 
-    A share outside 0..1, or of so few pairs that train or val would have none, is a problem.
+    A share outside 0..1 is a problem, and so is a single pair, which can't be divided.
     """
     val = choose_by_hash([pair.key for pair in pairs], seed, share)
     if not 0 < share < 1:
         source.problems.append(f"--val-share: must lie between 0 and 1 (got {share})")
-    elif pairs and len(val) in (0, len(pairs)):
-        given, least = plural(len(pairs), "pair"), 1 / len(pairs)
-        advice = f"give one from {least:.2g} to {1 - least:.2g}" if len(pairs) > 1 else "one pair can't be divided"
-        empty = "train" if val else "val"
-        source.problems.append(f"--val-share: {share} of {given} leaves none for {empty}; {advice}")
+    elif len(pairs) == 1:
+        source.problems.append("--val-share: one pair can't be divided into train and val; add pairs")
     return [
         ("train", [pair for pair in pairs if pair.key not in val]),
         ("val", [pair for pair in pairs if pair.key in val]),
@@ -58,6 +54,6 @@ def split_by_hash(
 
 
 def choose_by_hash(keys: Collection[str], seed: int, share: float) -> frozenset[str]:
-    """Return the share of keys whose SHA-256 of ``"<seed>:<key>"`` comes first."""
+    """Return the share of keys whose SHA-256 of ``"<seed>:<key>"`` comes first: at least one, and never all."""
     ranked = sorted(keys, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).hexdigest())
-    return frozenset(ranked[: round(share * len(ranked))])
+    return frozenset(ranked[: min(max(round(share * len(ranked)), 1), len(ranked) - 1)])

@@ -50,18 +50,16 @@ def test_split_by_hash__a_share_out_of_bounds_is_a_problem(tmp_path: Path, share
 
 
 @pytest.mark.parametrize(
-    ("number", "share", "message"),
-    [
-        (3, 0.1, "0.1 of 3 pairs leaves none for val; give one from 0.33 to 0.67"),
-        (3, 0.9, "0.9 of 3 pairs leaves none for train; give one from 0.33 to 0.67"),
-        (1, 0.5, "0.5 of 1 pair leaves none for val; one pair can't be divided"),
-        (2, 0.5, ""),
-        (3, 0.33, ""),
-        (3, 0.67, ""),
-        (0, 0.1, ""),  # the folder's problem is said elsewhere
-    ],
+    ("number", "share", "num_val"), [(3, 0.1, 1), (3, 0.9, 2), (2, 0.01, 1), (2, 0.5, 1), (3, 0.67, 2), (0, 0.1, 0)]
 )
-def test_split_by_hash__an_empty_split_is_a_problem(tmp_path: Path, number: int, share: float, message: str) -> None:
+def test_split_by_hash__neither_split_is_empty(tmp_path: Path, number: int, share: float, num_val: int) -> None:
     source = SourceFolder(tmp_path)
-    split_by_hash(source, [ImagePair(key, tmp_path, tmp_path) for key in "abc"[:number]], 0, share)
-    assert source.problems == [f"--val-share: {message}"] * bool(message)
+    train, val = split_by_hash(source, [ImagePair(key, tmp_path, tmp_path) for key in "abc"[:number]], 0, share)
+    assert (len(train[1]), len(val[1])) == (number - num_val, num_val)
+    assert not source.problems
+
+
+def test_split_by_hash__one_pair_is_a_problem(tmp_path: Path) -> None:
+    source = SourceFolder(tmp_path)
+    split_by_hash(source, [ImagePair("a", tmp_path, tmp_path)], 0, 0.5)
+    assert "one pair can't be divided" in only_problem(source)
