@@ -206,7 +206,7 @@ def test_blank__equals_an_evaluation_of_black_images(tmp_path: Path, monkeypatch
         np.testing.assert_array_equal(scores, expected_scores)
     assert any(len(a[1]) != len(b[1]) or (a[1] != b[1]).any() for a, b in zip(full, blanked, strict=True))
     assert "one camera black" in (tmp_path / "eval-blank" / "report.md").read_text()
-    assert "one camera black" not in (tmp_path / "black" / "report.md").read_text()
+    assert "one camera black" not in (tmp_path / "eval-black" / "report.md").read_text()
 
 
 def test_blank__of_both_cameras_in_turn(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from yolofuse.spacing import evenly_spaced
 from yolofuse.viz.axes import drawing
 from yolofuse.viz.evaluation import save_evaluation_plot
 from yolofuse.viz.pairs import PairView, save_prediction_image
-from yolofuse.weights import file_sha256
+from yolofuse.weights import file_sha256, has_checksum
 
 log = logging.getLogger("yolofuse")
 
@@ -55,7 +55,7 @@ def evaluate_run(
     """Evaluate the best weights of a run; None on every rank but 0."""
     folder = RunFolder(run)
     best = folder.find_best()
-    if folder.config.exists() and (problem := find_problem(folder)):
+    if folder.config.exists() and has_checksum(best) and (problem := find_problem(folder)):
         raise RunError(f"{problem}; --resume {run} writes it again, and --weights FILE evaluates a file by itself")
     return evaluate_checkpoint(best, overrides, split=split, out=out)
 
