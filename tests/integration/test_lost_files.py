@@ -195,3 +195,11 @@ def test_best_of_another_run__is_neither_evaluated_nor_kept(
     assert cli.main(["--resume", str(folder.path)]) == 0
     assert same_tensors(load_checkpoint(folder.best)["ema"], before)
     assert load_checkpoint(folder.best.with_name("best.pt.damaged"))["config"]["train"]["seed"] == 7
+
+
+def test_best_of_a_moved_run_whose_options_were_changed__is_its_own(whole: Path, tmp_path: Path) -> None:
+    folder = _copy(whole, tmp_path)
+    text = folder.config.read_text()
+    assert "warmup_momentum: 0.8" in text
+    folder.config.write_text(text.replace("warmup_momentum: 0.8", "warmup_momentum: 0.7"))  # as --force does, before
+    assert val.main(["--run", str(folder.path)]) == 0

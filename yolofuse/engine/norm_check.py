@@ -9,7 +9,7 @@ import torch
 from yolofuse.config import Config
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.optim import freeze_batchnorm_statistics
-from yolofuse.errors import ConfigError
+from yolofuse.errors import ConfigError, plural
 from yolofuse.model import Detector
 
 
@@ -34,7 +34,6 @@ def check_norms(config: Config, detector: Detector, ranks: Ranks) -> None:
     except ValueError as error:
         larger = "no train.multi_scale" if smallest < train.imgsz else f"train.imgsz={2 * train.imgsz}"
         raise ConfigError(
-            f"train.batch: with {train.batch} pair{'s' * (train.batch > 1)} on {ranks.world} rank"
-            f"{'s' * (ranks.world > 1)}, BatchNorm gets a single value per channel at {smallest} px ({error}); use "
-            f"train.batch={2 * ranks.world}, or {larger}"
+            f"train.batch: with {plural(train.batch, 'pair')} on {plural(ranks.world, 'rank')}, BatchNorm gets a "
+            f"single value per channel at {smallest} px ({error}); use train.batch={2 * ranks.world}, or {larger}"
         ) from error

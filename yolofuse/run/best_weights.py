@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import zipfile
 from typing import Any, NamedTuple
 
 from yolofuse.errors import RunError, WeightsError
 from yolofuse.files import set_aside
+from yolofuse.run.checkpointer import check_saved
 from yolofuse.run.folder import RunFolder
-from yolofuse.run.resume_check import difference_of_run
 from yolofuse.run.train_state import RESTORED, TrainState
-from yolofuse.weights import load_checkpoint, save_checkpoint, verify_checksum
+from yolofuse.weights import load_checkpoint, save_checkpoint
 
 log = logging.getLogger("yolofuse")
 
@@ -78,12 +77,9 @@ def require_best(folder: RunFolder, state: TrainState) -> None:
 def find_problem(folder: RunFolder) -> str:
     """Return what is wrong with a run's best weights, such as that they are another run's; "" if nothing is."""
     try:
-        if not verify_checksum(folder.best) and not zipfile.is_zipfile(folder.best):  # older ones have no checksum
-            return f"{folder.best}: damaged: its end is missing"
-        config = load_checkpoint(folder.best).get("config")
+        difference = check_saved(folder, folder.best, may_be_unsealed=True)
     except WeightsError as error:
         return str(error)
-    difference = "" if config is None else difference_of_run(config, folder.load_config(), folder.path)
     return f"{folder.best}: of another run: {difference}" if difference else ""
 
 

@@ -137,7 +137,7 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path | None, list[str]]:
         try:
             if not os.path.lexists(path):
                 continue
-            difference = _check_checkpoint(folder, path)
+            difference = check_saved(folder, path, may_be_unsealed=path == folder.last)
         except DamagedError as error:
             problems.append(f"{error} (kept as {set_aside(path, 'damaged')})")
         except WeightsError as error:
@@ -171,15 +171,20 @@ def restore_config(folder: RunFolder) -> None:
         return
 
 
-def _check_checkpoint(folder: RunFolder, path: Path) -> str:
-    """Check that a checkpoint is intact; return how its config differs if another run has saved it, else "".
+def check_saved(folder: RunFolder, path: Path, *, may_be_unsealed: bool) -> str:
+    """Check that a file of weights is intact; return how its config differs if another run has saved it, else "".
+
+    Args:
+        folder: The run.
+        path: The file.
+        may_be_unsealed: Whether older versions wrote such a file without a checksum.
 
     Raises:
         DamagedError: If it is damaged.
         WeightsError: If it cannot be read.
     """
-    if not verify_checksum(path) and not (path == folder.last and zipfile.is_zipfile(path)):
-        raise DamagedError(f"{path}: damaged: its end is missing")  # only older versions wrote last.pt without checksum
+    if not verify_checksum(path) and not (may_be_unsealed and zipfile.is_zipfile(path)):
+        raise DamagedError(f"{path}: damaged: its end is missing")
     if not folder.config.is_file():
         return ""
     config = load_checkpoint(path).get("config")
