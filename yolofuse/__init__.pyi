@@ -1,5 +1,6 @@
 from .api import build_detector as build_detector
 from .api import evaluate as evaluate
+from .api import load as load
 from .api import load_config as load_config
 from .api import load_detector as load_detector
 from .api import train as train
@@ -14,6 +15,8 @@ from .errors import YolofuseError as YolofuseError
 from .eval.extra_metrics import METRICS as METRICS
 from .nn.registries import FUSIONS as FUSIONS
 from .nn.registries import HEADS as HEADS
+from .predict.model import Model as Model
+from .predict.result import PairDetections as PairDetections
 from .types import Detections as Detections
 from .types import PairFormat as PairFormat
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from yolofuse.engine.evaluate_checkpoint import EvalOutcome
     from yolofuse.engine.loaded_detector import LoadedDetector
     from yolofuse.model import Detector
+    from yolofuse.predict.model import Model
 
 ConfigSource = Config | Mapping[str, Any] | str | PathLike[str]
 Resume = Literal["never", "auto", "always"]
@@ -129,6 +130,25 @@ def load_detector(source: str | PathLike[str], device: str = "auto", **options: 
     from yolofuse.engine.loaded_detector import load_detector as load
 
     return load(Path(source), override_words(options), device)
+
+
+def load(source: str | PathLike[str], device: str = "auto", **options: Any) -> Model:
+    """Load a detector for use: ``yolofuse.load("runs/mine").predict("rgb.jpg", "ir.jpg")``.
+
+    Args:
+        source: A run's folder, a checkpoint, or weights of a detector for one camera, used for two without training.
+        device: ``auto``, ``cpu``, ``cuda:0``, ...
+        options: Other values of its config.
+
+    Raises:
+        ConfigError: If an option is wrong, or the weights do not say what model they are.
+        RunError: If the folder is no run, or has no best weights yet.
+        WeightsError: If the file is missing, damaged, or can't be used.
+    """
+    from yolofuse.predict.model import load as load_model
+
+    with _logged():
+        return load_model(Path(source), device, override_words(options))
 
 
 def build_detector(config: ConfigSource, names: Sequence[str], **options: Any) -> Detector:

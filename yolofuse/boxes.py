@@ -26,6 +26,17 @@ def xywhn_to_xyxy(boxes_xywhn: FloatLike, size_hw: tuple[int, int]) -> FloatArra
     return np.asarray(corners * np.array([width, height, width, height]), np.float32)
 
 
+def xyxy_to_xywhn(boxes_xyxy: FloatLike, size_hw: tuple[int, int]) -> FloatArray:
+    """Convert corners in pixels to centre and size as shares of an image of ``size_hw``.
+
+    Shapes:
+        boxes_xyxy: (N, 4) -> (N, 4)
+    """
+    low, high = boxes_xyxy[:, :2], boxes_xyxy[:, 2:]
+    size_wh = np.array(size_hw[::-1] * 2)
+    return np.asarray(np.concatenate([(low + high) / 2, high - low], axis=1) / size_wh, np.float32)
+
+
 def clip_xyxy(boxes_xyxy: FloatLike, size_hw: tuple[int, int]) -> FloatArray:
     """Clip boxes to an image of ``size_hw``.
 

@@ -190,4 +190,4 @@ def test_pipe_in_a_run__is_not_waited_for(
 def test_image_of_the_api__that_is_a_pipe_is_an_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(DataError, match="no such file"):
-        _size_hw(tmp_path / "pipe.png", "rgb", PairFormat())
+        _size_hw(tmp_path / "pipe.png", "rgb", PairFormat(), "pair 1")

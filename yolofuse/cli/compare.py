@@ -69,7 +69,7 @@ def _warn_if_older(folder: Path) -> None:
     """Tell if a run has other weights than those that were evaluated in its folder."""
     best = folder.parent / "weights" / "best.pt"
     if best.is_file() and best.stat().st_mtime > (folder / "predictions.json").stat().st_mtime:
-        advice = f"evaluate that with val_dual.py --run {folder.parent}"
+        advice = f"evaluate that with yolofuse val --run {folder.parent}"
         print(printable(f"warning: {folder}: older than {best}; {advice}"), file=sys.stderr)
 
 

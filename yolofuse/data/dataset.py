@@ -34,7 +34,7 @@ from yolofuse.data.augment.photometry import apply_photometry, draw_photometry, 
 from yolofuse.data.augment.sample_plan import SamplePlan, Tile, plan_tiles
 from yolofuse.data.images.decode import reduction_for
 from yolofuse.data.images.lru_reader import LruReader, Reader
-from yolofuse.data.images.read_pair import pad_value, pixel_dtype, read_pair
+from yolofuse.data.images.read_pair import PairImages, pad_value, pixel_dtype, read_pair
 from yolofuse.data.index.pair_set import PairSet
 from yolofuse.types import CHANNELS, FloatArray, IntArray, PairedSample, PairRecord, PixelArray
 
@@ -179,7 +179,7 @@ def rect_hw(size_hw: tuple[int, int], imgsz: int, stride: int) -> tuple[int, int
     return height, width
 
 
-def read_letterboxed(record: PairRecord, canvas_hw: tuple[int, int]) -> PairedSample:
+def read_letterboxed(record: PairRecord, canvas_hw: tuple[int, int], images: PairImages | None = None) -> PairedSample:
     """Read a pair as it is evaluated: scaled into the middle of a grey canvas, without boxes.
 
     An image that is black throughout gets a black margin too: by that the detector knows a camera without an image.
@@ -194,7 +194,7 @@ def read_letterboxed(record: PairRecord, canvas_hw: tuple[int, int]) -> PairedSa
     grid_hw = (record.size_hw[0] // reduction, record.size_hw[1] // reduction)
     image = np.full((*canvas_hw, 4), pad_value(pixel_dtype(record.format)), pixel_dtype(record.format))
     window = covered_window(matrix, record.size_hw, canvas_hw)
-    pixels = read_pair(record, grid_hw)
+    pixels = read_pair(record, grid_hw, images)
     _paint_or_copy(image, pixels, matrix @ scale_and_shift(reduction, 0.0, 0.0), window)
     for channels in CHANNELS.values():
         if not pixels[..., channels].any():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from yolofuse.batch import PairedBatch
@@ -59,6 +60,7 @@ def predict_batch(
     config: Config,
     blank: Modality | None = None,
     on_raw: Callable[[dict[str, Any], PairedBatch], object] = lambda raw, batch: None,
+    classes: Collection[int] | None = None,
 ) -> list[Detections]:
     """Detect objects in a batch (on the detector's device, pixels 0..1); boxes are in original pixels.
 
@@ -70,6 +72,7 @@ def predict_batch(
         config: The run.
         blank: The modality whose images are replaced by black ones.
         on_raw: Called with the heads' outputs before they are decoded, as in training mode.
+        classes: Class ids to look for; None: all.
     """
     val = config.val
     if blank is not None:
@@ -79,6 +82,8 @@ def predict_batch(
         heads = detector.heads
         found = detector(batch.rgb, batch.ir)
         outputs = {name: hide_kept_classes(heads[name], output[0].float()) for name, output in found.items()}
+        if classes is not None:
+            outputs = {name: _keep_classes(output, classes, detector.end2end) for name, output in outputs.items()}
     with torch.inference_mode():
         on_raw({name: output[1] for name, output in found.items()}, batch)
     limits: dict[str, Any] = {
@@ -97,6 +102,21 @@ def predict_batch(
         )
         for i, found in enumerate(rows)
     ]
+
+
+def _keep_classes(predictions: Tensor, classes: Collection[int], end2end: bool) -> Tensor:
+    """Return a head's predictions with a score of 0 for other classes, so that they compete for no place.
+
+    Shapes:
+        predictions: (B, 4 + nc, A), or (B, K, 6) when ``end2end``.
+    """
+    predictions = predictions.clone()
+    if end2end:
+        predictions[..., 4][~torch.isin(predictions[..., 5], torch.tensor([*classes]).to(predictions))] = 0
+    else:
+        others = [class_id for class_id in range(predictions.shape[1] - 4) if class_id not in classes]
+        predictions[:, [4 + class_id for class_id in others]] = 0
+    return predictions
 
 
 def evaluate_split(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from yolofuse.batch import PairedBatch
@@ -16,7 +17,7 @@ from yolofuse.config.load import validate_config
 from yolofuse.data import collate
 from yolofuse.data.dataset import read_letterboxed, rect_hw
 from yolofuse.data.images.decode import inspect_image
-from yolofuse.data.images.read_pair import read_pair, to_bytes
+from yolofuse.data.images.read_pair import PairImages, read_pair, to_bytes
 from yolofuse.data.images.stacked import inspect_stacked
 from yolofuse.distributed.ranks import pick_device
 from yolofuse.engine.evaluate_split import predict_batch
@@ -27,8 +28,12 @@ from yolofuse.types import ByteArray, Detections, Modality, PairFormat, PairReco
 from yolofuse.viz.pairs import draw_detections
 from yolofuse.weights import load_checkpoint, load_state
 
-PairFiles = tuple[str | PathLike[str] | None, str | PathLike[str] | None]
-"""RGB file and IR file; None for a camera without an image."""
+Image = str | PathLike[str] | np.ndarray | None
+"""A file, an array as it would be read from one, or None: the camera has no image."""
+PairFiles = tuple[Image, Image]
+"""RGB image and IR image. Arrays are uint8 (H, W, 3), R G B, and (h, w) in the depth of the training images."""
+OpenPair = tuple[PairRecord, PairImages | None]
+"""A pair whose sizes are known, and those of its images that are arrays."""
 _FORMATS = TypeAdapter(tuple[PairFormat, ...])
 
 
@@ -58,7 +63,7 @@ class LoadedDetector:
         with grey. Pairs that need canvases of unequal shape are padded to the square.
 
         Args:
-            pairs: RGB file and IR file of each; None for the image of a camera that has none, which is black then.
+            pairs: RGB and IR image of each, files or arrays; None for a camera that has none, which is black then.
             pair_format: Which image is the frame, how the other lies on it, thermal window and depth; by default
                 that of the training data.
 
@@ -69,17 +74,25 @@ class LoadedDetector:
             ConfigError: If the training data had several formats and none is given.
             DataError: If a file can't be read, or a pair has no image.
         """
-        records = [self._record(number, pair, pair_format) for number, pair in enumerate(pairs, start=1)]
+        return self.collate([self.open_pair(number, pair, pair_format) for number, pair in enumerate(pairs, start=1)])
+
+    def collate(self, pairs: Sequence[OpenPair]) -> PairedBatch:
+        """Read opened pairs into a batch, as :meth:`preprocess` does."""
         imgsz = self.config.val_imgsz
-        shapes = {rect_hw(record.size_hw, imgsz, self.detector.stride) for record in records}
+        shapes = {rect_hw(record.size_hw, imgsz, self.detector.stride) for record, _ in pairs}
         is_square = self.config.val.letterbox == "square" or len(shapes) > 1
         canvas_hw = (imgsz, imgsz) if is_square else shapes.pop()
-        return collate([read_letterboxed(record, canvas_hw) for record in records])
+        return collate([read_letterboxed(record, canvas_hw, images) for record, images in pairs])
 
-    def detect(self, batch: PairedBatch) -> list[Detections]:
-        """Detect objects in a batch of :meth:`preprocess`; boxes are in the pixels of each pair's frame."""
+    def detect(self, batch: PairedBatch, classes: Collection[int] | None = None) -> list[Detections]:
+        """Detect objects in a batch of :meth:`preprocess`; boxes are in the pixels of each pair's frame.
+
+        Args:
+            batch: The pairs.
+            classes: Class ids to look for; None: all.
+        """
         device = next(self.detector.parameters()).device
-        return predict_batch(self.detector, batch.to(device), self.config)
+        return predict_batch(self.detector, batch.to(device), self.config, classes=classes)
 
     def draw(
         self,
@@ -94,56 +107,81 @@ class LoadedDetector:
         Shapes:
             -> uint8 (h, w, 3), R G B, as ``PIL.Image.fromarray`` takes it.
         """
-        image = to_bytes(read_pair(self._record(1, pair, pair_format)))
+        record, images = self.open_pair(1, pair, pair_format)
+        image = to_bytes(read_pair(record, images=images))
         return draw_detections(image, detections, self.names, min_score=min_score)[..., ::-1].copy()
 
-    def _record(self, number: int, pair: PairFiles, pair_format: PairFormat | None) -> PairRecord:
+    def open_pair(self, number: int, pair: PairFiles, pair_format: PairFormat | None = None) -> OpenPair:
+        """Read the sizes of a pair's images and check them; arguments and errors as of :meth:`preprocess`."""
         if pair_format is None:
             if len(self.formats) != 1:
                 had = f"{len(self.formats)} formats" if self.formats else "a format that an older run did not save"
                 raise ConfigError(f"the training pairs had {had}; give pair_format")
             (pair_format,) = self.formats
         try:
-            rgb, ir = (None if file is None else Path(file) for file in pair)
+            rgb, ir = (image if image is None or isinstance(image, np.ndarray) else Path(image) for image in pair)
         except (TypeError, ValueError):
             raise DataError(
-                f"pair {number}: a pair is (RGB file, IR file), paths or None, and preprocess takes a list of pairs"
+                f"pair {number}: a pair is (RGB, IR), each a path, an array or None, and preprocess takes a list of "
+                "pairs"
             ) from None
-        known = rgb or ir
-        if known is None:
-            raise DataError(f"pair {number}: has neither an RGB nor an IR file")
-        if pair_format.stacked and None not in (rgb, ir) and rgb != ir:
+        if rgb is None and ir is None:
+            raise DataError(f"pair {number}: has neither an RGB nor an IR image")
+        files = [None if isinstance(image, np.ndarray) else image for image in (rgb, ir)]
+        if pair_format.stacked and None not in files and files[0] != files[1]:
             raise DataError(f"pair {number}: each training file held both images; give (file, file), or a pair_format")
-        return PairRecord(
+        rgb_hw = None if rgb is None else _size_hw(rgb, "rgb", pair_format, f"pair {number}")
+        ir_hw = None if ir is None else _size_hw(ir, "ir", pair_format, f"pair {number}")
+        known = files[0] or files[1]
+        record = PairRecord(
             image_id=number,
-            key=known.stem,
-            rgb=rgb or known,
-            ir=ir or known,
+            key=str(number) if known is None else known.stem,
+            rgb=files[0] or known or Path(),
+            ir=files[1] or known or Path(),
             label=None,
-            rgb_hw=_size_hw(rgb or known, "rgb" if rgb else "ir", pair_format),
-            ir_hw=_size_hw(ir or known, "ir" if ir else "rgb", pair_format),
+            rgb_hw=rgb_hw or ir_hw or (0, 0),
+            ir_hw=ir_hw or rgb_hw or (0, 0),
             format=pair_format,
             tags={},
             missing="rgb" if rgb is None else "ir" if ir is None else None,
         )
+        arrays = [image if isinstance(image, np.ndarray) else None for image in (rgb, ir)]
+        return record, None if all(array is None for array in arrays) else PairImages(*arrays)
 
 
-def _size_hw(file: Path, modality: Modality, pair_format: PairFormat) -> tuple[int, int]:
+def _size_hw(image: Path | np.ndarray, modality: Modality, pair_format: PairFormat, where: str) -> tuple[int, int]:
     """Return height and width of an image, if it has the depth that the format expects."""
-    if not file.is_file():  # a pipe would be waited for
-        raise DataError(f"{file}: no such file")
-    if pair_format.stacked:
-        info = inspect_stacked(file)
+    if isinstance(image, np.ndarray):
+        height, width, bits = _inspect_array(image, modality, where)
+        name = f"{where}: the {modality} array"
     else:
-        info = inspect_image(file, verify=False, orientation=pair_format.orientation)
+        if not image.is_file():  # a pipe would be waited for
+            raise DataError(f"{image}: no such file")
+        read = inspect_stacked(image) if pair_format.stacked else None
+        height, width, bits, _ = read or inspect_image(image, verify=False, orientation=pair_format.orientation)
+        name = str(image)
     is_deep = modality == "ir" and pair_format.bits > 8
-    if (info.bits > 8) != is_deep:
+    if (bits > 8) != is_deep:
         expected = "16 or more" if is_deep else "8"
         raise DataError(
-            f"{file}: has {info.bits} bits per channel where the training images had {expected}; convert it, or give "
+            f"{name}: has {bits} bits per channel where the training images had {expected}; convert it, or give "
             "another pair_format"
         )
-    return info.height, info.width
+    return height, width
+
+
+def _inspect_array(image: np.ndarray, modality: Modality, where: str) -> tuple[int, int, int]:
+    """Return height, width and bits per channel of an image in memory.
+
+    Raises:
+        DataError: If it is of another shape or type than such an image.
+    """
+    expected = "uint8 (H, W, 3), R G B" if modality == "rgb" else "uint8, uint16 or float32 (H, W)"
+    types = (np.uint8,) if modality == "rgb" else (np.uint8, np.uint16, np.float32)
+    has_shape = image.ndim == 2 if modality == "ir" else image.ndim == 3 and image.shape[2] == 3
+    if not has_shape or image.dtype not in types or not image.size:
+        raise DataError(f"{where}: the {modality} array must be {expected} (found {image.dtype} {image.shape})")
+    return image.shape[0], image.shape[1], 8 * image.dtype.itemsize
 
 
 def load_detector(source: Path, overrides: Sequence[str] = (), device: str = "cpu") -> LoadedDetector:

@@ -285,7 +285,7 @@ def _finish(run: ActiveRun) -> None:
             log.info("no epoch was better than the start: best.pt is the model before training")
         scored = f"best AP {state.best_ap:.4f} at epoch {state.best_epoch}"
         best = scored if state.best_ap >= 0 else f"no epoch has an AP: best.pt is epoch {state.epoch}"
-        log.info("%s; run in %s; evaluate it: val_dual.py --run %s", best, folder.path, folder.path)
+        log.info("%s; run in %s; evaluate it: yolofuse val --run %s", best, folder.path, folder.path)
     run.context.ranks.barrier()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 from torchvision.ops import box_iou
@@ -17,6 +18,8 @@ from yolofuse.viz import draw
 from yolofuse.viz.draw import GAP, Colour, Mark
 
 Shown = Literal["rgb", "ir", "both"]
+Palette = Literal["grey", "inferno", "turbo"]
+_PALETTES: dict[Palette, int] = {"inferno": cv2.COLORMAP_INFERNO, "turbo": cv2.COLORMAP_TURBO}
 
 HIT: Colour = (112, 226, 92)
 FALSE_ALARM: Colour = (116, 108, 255)
@@ -121,16 +124,39 @@ def save_comparison_image(
 
 
 def draw_detections(
-    image: ByteArray, detections: Detections, names: Sequence[str], *, min_score: float = _MIN_SCORE
+    image: ByteArray,
+    detections: Detections,
+    names: Sequence[str],
+    *,
+    min_score: float = _MIN_SCORE,
+    shown: Sequence[Shown] = ("rgb", "ir"),
+    palette: Palette = "grey",
+    width: int | None = _PANEL,
+    ids: Sequence[int] | None = None,
 ) -> ByteArray:
     """Draw the detections in a pair, in the colour of their class, on RGB beside IR.
 
+    Args:
+        image: The pair.
+        detections: In its pixels.
+        names: Class names, by class id.
+        min_score: Score from which on a detection is drawn.
+        shown: Panels from left to right.
+        palette: Colours of the thermal image.
+        width: Of a panel in pixels; None: that of the image, at least 480.
+        ids: Number of each detection's object in a video, for its caption; -1: none yet.
+
     Shapes:
-        image: uint8 (H, W, 4), R G B IR -> uint8 (h, w, 3), B G R; each panel is 480 px wide.
+        image: uint8 (H, W, 4), R G B IR -> uint8 (h, w, 3), B G R.
     """
-    shown = detections.above(min_score)
-    marks = _marks(shown, names, [draw.class_colour(class_id) for class_id in shown.class_ids.tolist()])
-    return draw.side_by_side(_panels(image, marks, ("rgb", "ir"), _PANEL))
+    marks = _marks(detections, names, [draw.class_colour(class_id) for class_id in detections.class_ids.tolist()])
+    if ids is not None:
+        marks = [
+            replace(mark, caption=f"#{number} {mark.caption}") if number >= 0 else mark
+            for mark, number in zip(marks, ids, strict=True)
+        ]
+    marks = [mark for mark, score in zip(marks, detections.scores, strict=True) if score >= min_score]
+    return draw.side_by_side(_panels(image, marks, shown, width or max(image.shape[1], _PANEL), palette))
 
 
 def match_detections(detections: Detections, boxes_xyxy: FloatArray, class_ids: IntArray) -> IntArray:
@@ -181,23 +207,26 @@ def _marks(detections: Detections, names: Sequence[str], colours: Sequence[draw.
     ]
 
 
-def _panels(image: ByteArray, marks: Sequence[Mark], shown: Iterable[Shown], width: int) -> list[ByteArray]:
+def _panels(
+    image: ByteArray, marks: Sequence[Mark], shown: Iterable[Shown], width: int, palette: Palette = "grey"
+) -> list[ByteArray]:
     """Draw the modalities at a width in pixels, with the marks."""
     factor = width / image.shape[1]
     enlarged = [replace(mark, box_xyxy=_corners(np.asarray(mark.box_xyxy) * factor)) for mark in marks]
-    panels = [draw.resize(_panel(image, modality), factor) for modality in shown]
+    panels = [draw.resize(_panel(image, modality, palette), factor) for modality in shown]
     for panel in panels:
         draw.draw_marks(panel, enlarged, thickness=max(round(width / 400), 1))
     return panels
 
 
-def _panel(image: ByteArray, shown: Shown) -> ByteArray:
+def _panel(image: ByteArray, shown: Shown, palette: Palette = "grey") -> ByteArray:
     """Return one modality, or the mean of both, as a BGR image to draw on."""
-    bgr, ir = image[:, :, 2::-1], image[:, :, 3:].repeat(3, axis=2)
+    bgr, grey = image[:, :, 2::-1], np.ascontiguousarray(image[:, :, 3])
     if shown == "rgb":
         return np.ascontiguousarray(bgr)
+    ir = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR) if palette == "grey" else cv2.applyColorMap(grey, _PALETTES[palette])
     if shown == "ir":
-        return np.ascontiguousarray(ir)
+        return np.asarray(ir, np.uint8)
     return ((bgr.astype(np.uint16) + ir + 1) // 2).astype(np.uint8)
 
 

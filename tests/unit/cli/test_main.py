@@ -31,11 +31,6 @@ def test_unknown_command__is_told_the_nearest(capsys: pytest.CaptureFixture[str]
     assert "did you mean train?" in capsys.readouterr().err
 
 
-def test_predict__is_told_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["predict"]) == 2
-    assert "yolofuse.load_detector" in capsys.readouterr().err
-
-
 def test_file__without_its_option_is_told_the_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["train", "my.yaml"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -14,6 +16,19 @@ PAD = 114
 """Grey level of pixels that no image covers, in all four channels, of 255."""
 
 _STEPS_OF_8_BITS = 257  # 65535 / 255: one level of 8 bits in levels of 16 bits
+
+
+@dataclass(frozen=True, slots=True)
+class PairImages:
+    """Images of a pair that are in memory, as frames of a video are; None for one that is read from its file.
+
+    Attributes:
+        rgb: uint8 (H, W, 3), R G B.
+        ir: (h, w), counts as a file would store them: uint8, uint16 or float32.
+    """
+
+    rgb: ByteArray | None = None
+    ir: RawArray | None = None
 
 
 def pad_value(dtype: np.dtype[np.uint8] | np.dtype[np.uint16]) -> int:
@@ -43,12 +58,14 @@ def training_hw(size_hw: tuple[int, int], imgsz: int) -> tuple[int, int]:
     return size_hw[0] // reduction, size_hw[1] // reduction
 
 
-def read_pair(record: PairRecord, grid_hw: tuple[int, int] | None = None) -> PixelArray:
+def read_pair(
+    record: PairRecord, grid_hw: tuple[int, int] | None = None, images: PairImages | None = None
+) -> PixelArray:
     """Read the pair's pixels over the whole frame, on a grid of ``grid_hw``.
 
     The grid is no larger than the frame; None: the frame's own size. The modality that is not the frame is stretched
     over it or warped by the record's affine map; pixels that it does not cover are grey. Thermal counts are scaled by
-    the record's window. A missing image is black.
+    the record's window. A missing image is black. Of ``images``, those that are there stand for the record's files.
 
     Shapes:
         -> uint8 or uint16 (h, w, 4): R, G, B, IR
@@ -58,52 +75,57 @@ def read_pair(record: PairRecord, grid_hw: tuple[int, int] | None = None) -> Pix
     """
     target_hw = grid_hw or record.size_hw
     dtype = pixel_dtype(record.format)
-    stacked = _read_stacked(record) if record.format.stacked else None
-    bgr = (
-        np.zeros((*target_hw, 3), np.uint8) if record.missing == "rgb" else _on_grid(record, "rgb", target_hw, stacked)
-    )
+    images = images or (_read_stacked(record) if record.format.stacked else PairImages())
+    order = cv2.COLOR_BGR2RGBA if images.rgb is None else cv2.COLOR_RGB2RGBA
+    if record.missing == "rgb":
+        colours: RawArray = np.zeros((*target_hw, 3), np.uint8)
+    else:
+        colours = _on_grid(record, "rgb", target_hw, images.rgb)
     if record.missing == "ir":
         ir: PixelArray = np.zeros(target_hw, dtype)
     else:
-        ir = _to_depth(_on_grid(record, "ir", target_hw, stacked), record.format)
-    pixels: PixelArray = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA), np.uint8)
+        ir = _to_depth(_on_grid(record, "ir", target_hw, images.ir), record.format)
+    pixels: PixelArray = np.asarray(cv2.cvtColor(colours, order), np.uint8)
     if record.format.bits == 16:
         pixels = pixels.astype(np.uint16) * np.uint16(_STEPS_OF_8_BITS)
     cv2.insertChannel(ir, pixels, 3)
     return pixels
 
 
-def _read_stacked(record: PairRecord) -> ByteArray:
-    """Read the file that holds both images: (H, W, 4), B, G, R, IR."""
+def _read_stacked(record: PairRecord) -> PairImages:
+    """Read the file that holds both images."""
     pixels = decode_stacked(record.rgb)
     if pixels.shape[:2] != record.rgb_hw:
         raise DataError(f"{record.rgb}: its size changed since it was paired; start again")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA), np.uint8)
+    return PairImages(np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3]))
 
 
-def _on_grid(record: PairRecord, modality: Modality, target_hw: tuple[int, int], stacked: ByteArray | None) -> RawArray:
+def _on_grid(record: PairRecord, modality: Modality, target_hw: tuple[int, int], image: RawArray | None) -> RawArray:
     """Read one modality, decoded no larger than needed, on the frame's grid of ``target_hw``."""
-    if stacked is not None:
-        part = np.ascontiguousarray(stacked[..., :3] if modality == "rgb" else stacked[..., 3])
-        factor = reduction_for(max(target_hw[0] / part.shape[0], target_hw[1] / part.shape[1]), record.rgb_hw)
-        return _resized(_resized(part, (part.shape[0] // factor, part.shape[1] // factor), cv2.INTER_AREA), target_hw)
-    path, size_hw = (record.rgb, record.rgb_hw) if modality == "rgb" else (record.ir, record.ir_hw)
+    size_hw = record.rgb_hw if modality == "rgb" else record.ir_hw
     affine = record.format.affine if modality != record.format.frame else None
     if affine is None:
         scale = max(target / side for target, side in zip(target_hw, size_hw, strict=True))
-        pixels = decode(path, modality, reduction_for(scale, size_hw), size_hw, record.format.orientation)
-        return _resized(pixels, target_hw)
+        return _resized(_decode(record, modality, reduction_for(scale, size_hw), image), target_hw)
     frame_hw = record.size_hw
     shrink = np.diag([target_hw[1] / frame_hw[1], target_hw[0] / frame_hw[0], 1.0])
     matrix = shrink @ np.array([affine[:3], affine[3:], (0.0, 0.0, 1.0)])
     reduction = reduction_for(float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))), size_hw)
-    pixels = decode(path, modality, reduction, size_hw, record.format.orientation)
+    pixels = _decode(record, modality, reduction, image)
     back = np.linalg.inv(matrix @ np.diag([reduction, reduction, 1.0]))
     # Coordinates are areas, and warpAffine counts pixel centres as whole numbers.
     centred = back[:2] @ np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]]) - [[0, 0, 0.5], [0, 0, 0.5]]
     grey = _pad_in_file(pixels, record.format)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(pixels, centred, target_hw[::-1], flags=flags, borderValue=(grey,) * 4)
+
+
+def _decode(record: PairRecord, modality: Modality, reduction: int, image: RawArray | None) -> RawArray:
+    """Return an image ``reduction`` times smaller: what is in memory, else its file."""
+    if image is None:
+        path, size_hw = (record.rgb, record.rgb_hw) if modality == "rgb" else (record.ir, record.ir_hw)
+        return decode(path, modality, reduction, size_hw, record.format.orientation)
+    return _resized(image, (image.shape[0] // reduction, image.shape[1] // reduction), cv2.INTER_AREA)
 
 
 def _resized(pixels: RawArray, target_hw: tuple[int, int], how: int | None = None) -> RawArray:

@@ -1,0 +1,129 @@
+"""Find the pairs that are to be detected in: image files, folders, videos, streams, and splits of data sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolofuse.data import load_descriptor
+from yolofuse.data.descriptor.source import DatasetDescriptor, Source
+from yolofuse.data.images.decode import IMAGE_SUFFIXES
+from yolofuse.data.index.pair_set import Windows, load_pairs, match_split
+from yolofuse.engine.loaded_detector import Image, PairFiles
+from yolofuse.errors import DataError, listing
+from yolofuse.types import PairRecord
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".ts", ".m4v", ".mpg", ".mpeg"})
+
+
+@dataclass(frozen=True, slots=True)
+class PairInput:
+    """A pair to detect in.
+
+    Attributes:
+        pair: RGB and IR image, or the record of a data set's pair.
+        key: Its name; "" for that of its file.
+        time_s: Time of a video's frame in seconds; None for images.
+    """
+
+    pair: PairFiles | PairRecord
+    key: str = ""
+    time_s: float | None = None
+
+
+def open_inputs(rgb: Any, ir: Any) -> tuple[Iterable[PairInput], int | None]:
+    """Return the pairs of two cameras, and how many they are where that is known.
+
+    Args:
+        rgb: A file, an array, a folder, or a sequence of files and arrays; None: there is no such camera.
+        ir: Likewise; folders are matched by the names of their files.
+
+    Raises:
+        DataError: If both are None, of unlike kinds, of unequal lengths, or their files do not match.
+    """
+    if rgb is None and ir is None:
+        raise DataError("give rgb, ir, or both")
+    kinds = {_kind(given) for given in (rgb, ir) if given is not None}
+    if len(kinds) > 1:
+        raise DataError(f"rgb and ir must be of one kind (found {' and '.join(sorted(kinds))})")
+    (kind,) = kinds
+    if kind == "image":
+        return [PairInput((rgb, ir))], 1
+    if kind == "folder":
+        pairs = _match_folders(rgb, ir)
+        return pairs, len(pairs)
+    if kind == "video":
+        raise DataError(f"{rgb or ir}: is a video")
+    return _zip(rgb, ir)
+
+
+def split_inputs(data: Path, split: str, windows: Windows) -> list[PairInput]:
+    """Return the pairs of a data set's split, in the order of its evaluation.
+
+    Args:
+        data: The data set's YAML.
+        split: Name of the split.
+        windows: Thermal windows of the training data.
+
+    Raises:
+        DataError: As of ``load_pairs``.
+    """
+    pairs = load_pairs(load_descriptor(data), split, ir_windows=windows, verify=False, allow_missing=True)
+    return [PairInput(record, record.key) for record in pairs.records]
+
+
+def _kind(given: Any) -> str:
+    if isinstance(given, np.ndarray):
+        return "image"
+    if isinstance(given, str | PathLike):
+        text = os.fspath(given)
+        if "://" in text or Path(text).suffix.lower() in VIDEO_SUFFIXES:
+            return "video"
+        return "folder" if Path(text).is_dir() else "image"
+    return "sequence"
+
+
+def _zip(rgb: Any, ir: Any) -> tuple[Iterable[PairInput], int | None]:
+    lengths = {len(given) for given in (rgb, ir) if isinstance(given, Sequence)}
+    if len(lengths) > 1:
+        raise DataError(f"rgb and ir must have equal lengths (found {len(rgb)} and {len(ir)})")
+
+    def pairs() -> Iterator[PairInput]:
+        if rgb is None or ir is None:
+            for image in ir if rgb is None else rgb:
+                yield PairInput((None, image) if rgb is None else (image, None))
+            return
+        both: Iterator[tuple[Image, Image]] = zip(rgb, ir, strict=True)
+        try:
+            for pair in both:
+                yield PairInput(pair)
+        except ValueError as error:
+            raise DataError(f"rgb and ir must have equal lengths ({error})") from None
+
+    return pairs(), lengths.pop() if lengths else None
+
+
+def _match_folders(rgb: Any, ir: Any) -> list[PairInput]:
+    """Match two folders as those of a data set are, or list the images of one camera."""
+    folders = [None if given is None else Path(given).absolute() for given in (rgb, ir)]
+    known = [folder for folder in folders if folder is not None]
+    if len(known) == 1:
+        files = sorted(path for path in known[0].rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not files:
+            raise DataError(f"{known[0]}: no images; known are {' '.join(sorted(IMAGE_SUFFIXES))}")
+        keys = [file.relative_to(known[0]).with_suffix("").as_posix() for file in files]
+        pairs = [(file, None) if ir is None else (None, file) for file in files]
+        return [PairInput(pair, key) for pair, key in zip(pairs, keys, strict=True)]
+    root = Path(os.path.commonpath(known))
+    source = Source(f"{rgb} and {ir}", root, (), (), rgb=folders[0], ir=folders[1])
+    ((_, matches),) = match_split(DatasetDescriptor(root, root, (), {"predict": (source,)}), "predict")
+    if matches.problems:
+        raise DataError(listing(f"{rgb} and {ir}", [*map(str, matches.problems)]))
+    names = zip(matches.keys, matches.rgb, matches.ir, strict=True)
+    return [PairInput((root / rgb_name, root / ir_name), key) for key, rgb_name, ir_name in names]
