@@ -7,7 +7,7 @@ import statistics
 from collections import deque
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -16,7 +16,10 @@ from yolofuse.extras import install_line
 from yolofuse.types import ByteArray, PixelArray
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import av
+    from av.buffer import Buffer
 
 _RECENT = 31  # frames; their median is robust against single gaps
 
@@ -123,9 +126,10 @@ def turn_of(frame: av.VideoFrame) -> Turn:
 
     Ask one frame of a video: one that was asked is not freed before Python's garbage collector runs.
     """
-    if "DISPLAYMATRIX" not in frame.side_data:
+    side_data = cast("Mapping[str, Buffer]", frame.side_data)  # PyAV declares it as something else
+    if "DISPLAYMATRIX" not in side_data:
         return Turn()
-    matrix = np.frombuffer(bytes(frame.side_data["DISPLAYMATRIX"]), np.int32).reshape(3, 3)
+    matrix = np.frombuffer(bytes(side_data["DISPLAYMATRIX"]), np.int32).reshape(3, 3)
     (a, b), (c, d) = np.sign(matrix[:2, :2]).tolist()  # x' = ax + cy, y' = bx + dy
     if a == d == 0 and b and c:
         return Turn(True, b, c)
