@@ -1,0 +1,7 @@
+"""Read pairs of frames from two videos or two cameras, by time, and write video. Knows neither models nor torch."""
+
+from yolofuse.video.frames import FramePair, PairCounts
+from yolofuse.video.pairs import VideoPairs
+from yolofuse.video.writer import VideoWriter
+
+__all__ = ["FramePair", "PairCounts", "VideoPairs", "VideoWriter"]
