@@ -12,12 +12,12 @@ from yolofuse.cli.common import Parser, run_command
 from yolofuse.errors import ConfigError, DataError, WeightsError, listing, plural
 
 if TYPE_CHECKING:
-    from yolofuse.predict.model import Limits
+    from yolofuse.predict.model import Options
     from yolofuse.predict.sources import PairInput
     from yolofuse.viz.pairs import Shown
 
 _SHOW: dict[str, tuple[Shown, ...]] = {"side": ("rgb", "ir"), "blend": ("both",), "rgb": ("rgb",), "ir": ("ir",)}
-_SAVE = ("images", "txt", "coco", "csv", "crops")
+_SAVE = ("images", "txt", "coco", "csv", "crops", "video")
 
 
 def main(argv: list[str] | None = None, prog: str = "predict_dual.py") -> int:
@@ -40,13 +40,16 @@ def _parser(prog: str) -> Parser:
         "weights of a detector for one camera.",
     )
     parser.add_argument("--weights", type=Path, metavar="W", required=True, help="what to detect with")
-    parser.add_argument("--rgb", metavar="PATH", help="visible image or folder of images; leave out if there is none")
-    parser.add_argument("--ir", metavar="PATH", help="thermal image or folder; files are matched by name")
+    parser.add_argument("--rgb", metavar="PATH", help="visible image, folder or video; leave out if there is none")
+    parser.add_argument("--ir", metavar="PATH", help="thermal image, folder (matched by name) or video (by time)")
     parser.add_argument("--data", type=Path, metavar="FILE", help="YAML of a data set, whose split is detected in")
     parser.add_argument("--split", default="val", metavar="NAME", help="split of --data (default: val)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: runs/predict, numbered)")
     parser.add_argument(
-        "--save", nargs="*", default=["images", "csv"], metavar="KIND", help=f"any of {' '.join(_SAVE)}"
+        "--save",
+        nargs="*",
+        metavar="KIND",
+        help=f"any of {' '.join(_SAVE)} (default: csv, and images or, of videos, video)",
     )
     parser.add_argument("--show", choices=_SHOW, default="side", help="panels of a picture (default: side by side)")
     parser.add_argument(
@@ -58,6 +61,12 @@ def _parser(prog: str) -> Parser:
     parser.add_argument("--max-det", type=int, metavar="N", help="most detections of a pair")
     parser.add_argument("--imgsz", type=int, metavar="N", help="longest side that a pair is scaled to, in pixels")
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="pairs detected in together (default: 8)")
+    parser.add_argument("--tile", type=int, metavar="N", help="cut large frames into tiles of N pixels")
+    parser.add_argument("--overlap", type=int, default=100, metavar="N", help="pixels that tiles share (default: 100)")
+    parser.add_argument("--track", action="store_true", help="number the objects of a video")
+    parser.add_argument(
+        "--offset", type=float, default=0.0, metavar="S", help="seconds that are added to the times of --ir"
+    )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda:0 ... (default: auto)")
     return parser
 
@@ -79,13 +88,13 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
     from yolofuse.predict.writers import free_folder, open_writers
 
     model = load(args.weights, args.device, overrides)
-    inputs, number = (
-        open_inputs(args.rgb, args.ir)
-        if args.data is None
-        else ((pairs := split_inputs(args.data, args.split, thermal_windows(model))), len(pairs))
-    )
+    if args.data is None:
+        inputs = open_inputs(args.rgb, args.ir, args.offset)
+    else:
+        inputs = split_inputs(args.data, args.split, thermal_windows(model))
     out = args.out or free_folder(Path("runs/predict"))
-    writers = open_writers(out, args.save, _SHOW[args.show], args.palette)
+    kinds = ["video" if inputs.kind == "video" else "images", "csv"] if args.save is None else args.save
+    writers = open_writers(out, kinds, _SHOW[args.show], args.palette, inputs.fps)
     unread: list[str] = []
 
     def skip(pair: PairInput, error: DataError) -> None:
@@ -95,11 +104,12 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
     with ExitStack() as stack:
         for writer in writers:
             stack.callback(writer.close)
-        limits: Limits = {
+        options: Options = {
             "conf": args.conf, "iou": args.iou, "max_det": args.max_det, "imgsz": args.imgsz, "classes": args.classes,
+            "tile": args.tile, "overlap": args.overlap, "batch": args.batch,
         }  # fmt: skip
-        found = model.stream_inputs(inputs, batch=args.batch, on_error=skip, **limits)
-        for result in tqdm(found, total=number, desc="predict", unit="pair", leave=False, disable=None):
+        found = model.track_inputs(inputs, **options) if args.track else model.stream_inputs(inputs, skip, **options)
+        for result in tqdm(found, total=inputs.number, desc="predict", unit="pair", leave=False, disable=None):
             for writer in writers:
                 writer.write(result)
             count += 1
@@ -108,6 +118,9 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
     per_pair = ", ".join(f"{spent / max(count, 1):.1f} ms to {step}" for step, spent in milliseconds.items())
     print(f"{plural(count, 'pair')}, {plural(boxes, 'detection')} from score {args.conf:g} on; a pair took {per_pair}")
     print(f"written to {out}")
+    if inputs.counts is not None:
+        counts = inputs.counts()
+        print(f"without a partner in time: {counts.skipped_rgb} visible and {counts.skipped_ir} thermal frames")
     if unread:
         raise DataError(listing("left out", unread, "pair"))
     return 0

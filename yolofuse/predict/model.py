@@ -16,15 +16,19 @@ from yolofuse.data.dataset import rect_hw
 from yolofuse.distributed.ranks import pick_device
 from yolofuse.engine.build import build_start
 from yolofuse.engine.dataloaders import windows_in
-from yolofuse.engine.loaded_detector import LoadedDetector, OpenPair, load_detector
+from yolofuse.engine.loaded_detector import LoadedDetector, OpenPair, PairFiles, load_detector
 from yolofuse.errors import ConfigError, DataError, did_you_mean
 from yolofuse.predict.result import PairDetections
 from yolofuse.predict.sources import PairInput, open_inputs
+from yolofuse.predict.tiles import detect_in_tiles
+from yolofuse.predict.tracking import WEAK, Tracker
 from yolofuse.types import Detections, PairFormat, PairRecord
 from yolofuse.weights import has_checksum
 from yolofuse.weights.sources import load_source
 
 _log = logging.getLogger(__name__)
+OnError = Callable[[PairInput, DataError], object]
+_BATCH = 8
 CONF = 0.25
 """Score from which on a detection is returned, unless another is given; evaluation goes down to ``val.conf``."""
 
@@ -47,6 +51,28 @@ class Limits(TypedDict, total=False):
     imgsz: int | None
 
 
+class Reading(TypedDict, total=False):
+    """How pairs are read and go through the model.
+
+    Attributes:
+        batch: Pairs that go through the model together, where their shapes are equal.
+        pair_format: How the two images lie on each other; by default as in the training data.
+        tile: Side of the tiles that a large frame is cut into, in pixels; None: whole.
+        overlap: Pixels that neighbouring tiles share; 100 by default.
+        offset_s: What is added to the times of a thermal video, in seconds.
+    """
+
+    batch: int
+    pair_format: PairFormat | None
+    tile: int | None
+    overlap: int
+    offset_s: float
+
+
+class Options(Limits, Reading, total=False):
+    """Everything that can be chosen for a prediction."""
+
+
 class Model:
     """A detector with all that it takes to use it: its classes, its preprocessing, its limits.
 
@@ -59,102 +85,115 @@ class Model:
         self.loaded = loaded
         self.names = loaded.names
 
-    def predict(
-        self,
-        rgb: Any,
-        ir: Any,
-        *,
-        batch: int = 8,
-        pair_format: PairFormat | None = None,
-        **limits: Unpack[Limits],
-    ) -> PairDetections | list[PairDetections]:
+    def predict(self, rgb: Any, ir: Any, **options: Unpack[Options]) -> PairDetections | list[PairDetections]:
         """Detect objects in one pair or many; boxes are in the pixels of each pair's frame.
 
         Args:
-            rgb: A file, an array, a folder, or a sequence of files and arrays; None: there is no such camera.
+            rgb: A file, an array, a folder, a video, or a sequence of files and arrays; None: there is no such camera.
             ir: Likewise. Arrays are uint8 (H, W, 3), R G B, and (h, w) in the depth of the training images.
-            batch: Pairs that go through the model together, where their shapes are equal.
-            pair_format: How the two images lie on each other; by default as in the training data.
-            limits: ``conf``, ``iou``, ``classes``, ``max_det``, ``imgsz``, see :class:`Limits`.
+            options: See :class:`Limits` and :class:`Reading`.
 
         Returns:
             For one pair its detections, else a list of them in the order given.
 
         Raises:
-            ConfigError: If a limit is wrong.
+            ConfigError: If an option is wrong.
             DataError: If an image can't be read or the two sides do not match.
         """
-        inputs, number = open_inputs(rgb, ir)
-        found = list(self.stream_inputs(inputs, batch=batch, pair_format=pair_format, **limits))
-        is_single = number == 1 and isinstance(inputs, list) and not inputs[0].key
-        return found[0] if is_single else found
+        inputs = open_inputs(rgb, ir, options.get("offset_s", 0.0))
+        found = list(self.stream_inputs(inputs, **options))
+        return found[0] if inputs.kind == "image" else found
 
-    def stream(
-        self, rgb: Any, ir: Any, *, batch: int = 1, pair_format: PairFormat | None = None, **limits: Unpack[Limits]
-    ) -> Iterator[PairDetections]:
-        """Yield the detections of each pair; memory stays flat. Arguments are those of :meth:`predict`."""
-        inputs, _ = open_inputs(rgb, ir)
-        yield from self.stream_inputs(inputs, batch=batch, pair_format=pair_format, **limits)
+    def stream(self, rgb: Any, ir: Any, **options: Unpack[Options]) -> Iterator[PairDetections]:
+        """Yield the detections of one pair after the other, flat in memory. Arguments are those of :meth:`predict`."""
+        singly: Options = {"batch": 1, **options}
+        yield from self.stream_inputs(open_inputs(rgb, ir, options.get("offset_s", 0.0)), **singly)
+
+    def track(self, rgb: Any, ir: Any, **options: Unpack[Options]) -> Iterator[PairDetections]:
+        """Yield the detections of each frame, with ``track_ids``. Arguments are those of :meth:`predict`."""
+        yield from self.track_inputs(open_inputs(rgb, ir, options.get("offset_s", 0.0)), **options)
+
+    def track_inputs(self, inputs: Iterable[PairInput], **options: Unpack[Options]) -> Iterator[PairDetections]:
+        """Yield the detections of consecutive frames with numbers of objects; arguments as of :meth:`stream_inputs`."""
+        conf = options.get("conf", CONF)
+        tracker = Tracker(conf)
+        weak: Options = {"batch": 1, **options, "conf": WEAK * conf}
+        for found in self.stream_inputs(inputs, **weak):
+            yield tracker.update(found)
 
     def stream_inputs(
         self,
         inputs: Iterable[PairInput],
-        *,
-        batch: int = 1,
-        pair_format: PairFormat | None = None,
-        on_error: Callable[[PairInput, DataError], object] | None = None,
-        **limits: Unpack[Limits],
+        on_error: OnError | None = None,
+        **options: Unpack[Options],
     ) -> Iterator[PairDetections]:
         """Yield the detections of each pair.
 
         Args:
             inputs: The pairs.
-            batch: As of :meth:`predict`.
-            pair_format: As of :meth:`predict`.
             on_error: Called with a pair that can't be read, which is then left out; None: its error is raised.
-            limits: As of :meth:`predict`.
+            options: As of :meth:`predict`.
         """
-        loaded = self._limited(limits)
-        class_ids = self._class_ids(limits.get("classes"))
-        warned = False
-        for group in _grouped(loaded, inputs, batch, pair_format, on_error):
-            if not warned and any(record.missing for (record, _), _, _ in group):
-                self._warn_missing(next(record.missing for (record, _), _, _ in group if record.missing))
-                warned = True
+        loaded = self._limited(options)
+        class_ids = self._class_ids(options.get("classes"))
+        has_warned = False
+        for group in _grouped(loaded, inputs, options, on_error):
+            missing = next((record.missing for (record, _), _, _ in group if record.missing), None)
+            if missing and not has_warned:
+                self._warn_missing(missing)
+                has_warned = True
             started = time.perf_counter()
             try:
-                pixels = loaded.collate([opened for opened, _, _ in group])
+                pixels, found = self._detect_group(loaded, group, class_ids, options)
             except DataError as error:
                 if on_error is None:
                     raise
                 if len(group) == 1:
                     on_error(group[0][1], error)
-                    continue
-                ones = [given for _, given, _ in group]
-                yield from self.stream_inputs(ones, batch=1, pair_format=pair_format, on_error=on_error, **limits)
+                else:
+                    singly: Options = {**options, "batch": 1}
+                    yield from self.stream_inputs([given for _, given, _ in group], on_error, **singly)
                 continue
-            read = time.perf_counter()
-            found = loaded.detect(pixels, class_ids)
-            ended = time.perf_counter()
+            share = 1000 / len(group)
+            read, spent = (pixels - started) * share, (time.perf_counter() - pixels) * share
             for ((record, images), given, ms), detections in zip(group, found, strict=True):
-                share = 1000 / len(group)
                 yield PairDetections(
                     **{field.name: getattr(detections, field.name) for field in fields(Detections)},
                     names=self.names,
                     record=replace(record, key=given.key or record.key),
                     images=images,
                     time_s=given.time_s,
-                    ms={"read": ms + (read - started) * share, "detect": (ended - read) * share},
+                    ms={"read": ms + read, "detect": spent},
                 )
 
-    def _limited(self, limits: Limits) -> LoadedDetector:
-        """Return the detector with these limits in its config, checked as options of a config are."""
-        known = Limits.__annotations__
-        for name in limits:
+    def _detect_group(
+        self, loaded: LoadedDetector, group: list[_Opened], class_ids: list[int] | None, options: Options
+    ) -> tuple[float, list[Detections]]:
+        """Return when the pixels of a group had been read, and its detections."""
+        tile = options.get("tile")
+        if tile is None:
+            pixels = loaded.collate([opened for opened, _, _ in group])
+            return time.perf_counter(), loaded.detect(pixels, class_ids)
+
+        def detect(pairs: list[PairFiles], pair_format: PairFormat) -> list[PairDetections]:
+            inner: Options = {**options, "tile": None, "batch": len(pairs), "pair_format": pair_format}
+            return list(self.stream_inputs([PairInput(pair) for pair in pairs], **inner))
+
+        ((opened, _, _),) = group
+        found = detect_in_tiles(opened, detect, tile, options.get("overlap", 100), loaded.config.val.iou)
+        return time.perf_counter(), [found]
+
+    def _limited(self, options: Options) -> LoadedDetector:
+        """Return the detector with the limits in its config, checked as options of a config are."""
+        known = [*Limits.__annotations__, *Reading.__annotations__]
+        for name in options:
             if name not in known:
-                raise ConfigError(f"{name}: no such limit{did_you_mean(name, known)}; known are {', '.join(known)}")
-        val = {"conf": CONF, **limits}
-        overrides = [f"val.{name}={value}" for name, value in val.items() if name != "classes" and value is not None]
+                raise ConfigError(f"{name}: no such option{did_you_mean(name, known)}; known are {', '.join(known)}")
+        if options.get("batch", 1) < 1:
+            raise ConfigError(f"batch: must be at least 1 (got {options['batch']})")
+        given = {"conf": CONF, **options}
+        val = {name: given.get(name) for name in ("conf", "iou", "max_det", "imgsz")}
+        overrides = [f"val.{name}={value}" for name, value in val.items() if value is not None]
         config = self.loaded.config.model_dump(mode="json", exclude_unset=True)
         loaded = replace(self.loaded, config=validate_config(config, overrides, where="limits"))
         stride = loaded.detector.stride
@@ -194,19 +233,16 @@ _Opened = tuple[OpenPair, PairInput, float]
 
 
 def _grouped(
-    loaded: LoadedDetector,
-    inputs: Iterable[PairInput],
-    batch: int,
-    pair_format: PairFormat | None,
-    on_error: Callable[[PairInput, DataError], object] | None,
+    loaded: LoadedDetector, inputs: Iterable[PairInput], options: Options, on_error: OnError | None
 ) -> Iterator[list[_Opened]]:
     """Yield up to ``batch`` consecutive pairs of one shape, as evaluation does: others would be padded more."""
+    batch = 1 if options.get("tile") else options.get("batch", _BATCH)
     group: list[_Opened] = []
     shape: tuple[int, int] | None = None
     for number, given in enumerate(inputs, start=1):
         started = time.perf_counter()
         try:
-            opened = _open(loaded, number, given, pair_format)
+            opened = _open(loaded, number, given, options.get("pair_format"))
         except DataError as error:
             if on_error is None:
                 raise

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,10 @@ from yolofuse.engine.loaded_detector import Image, PairFiles
 from yolofuse.errors import DataError, listing
 from yolofuse.types import PairRecord
 
+if TYPE_CHECKING:
+    from yolofuse.video import PairCounts
+
+Kind = Literal["image", "folder", "sequence", "split", "video"]
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".ts", ".m4v", ".mpg", ".mpeg"})
 
 
@@ -37,12 +41,35 @@ class PairInput:
     time_s: float | None = None
 
 
-def open_inputs(rgb: Any, ir: Any) -> tuple[Iterable[PairInput], int | None]:
-    """Return the pairs of two cameras, and how many they are where that is known.
+@dataclass(frozen=True)
+class PairInputs:
+    """Pairs to detect in, one after the other.
+
+    Attributes:
+        kind: What they were given as.
+        pairs: The pairs; of a video, they can be iterated over once.
+        number: How many they are; None where that is not known.
+        counts: Frames of a video that had no partner, once it was read.
+        fps: Of a video, in frames a second.
+    """
+
+    kind: Kind
+    pairs: Iterable[PairInput]
+    number: int | None = None
+    counts: Callable[[], PairCounts] | None = None
+    fps: float | None = None
+
+    def __iter__(self) -> Iterator[PairInput]:
+        return iter(self.pairs)
+
+
+def open_inputs(rgb: Any, ir: Any, offset_s: float = 0.0) -> PairInputs:
+    """Return the pairs of two cameras.
 
     Args:
-        rgb: A file, an array, a folder, or a sequence of files and arrays; None: there is no such camera.
-        ir: Likewise; folders are matched by the names of their files.
+        rgb: A file, an array, a folder, a video, or a sequence of files and arrays; None: there is no such camera.
+        ir: Likewise; folders are matched by the names of their files, videos by time.
+        offset_s: What is added to the times of a thermal video, in seconds.
 
     Raises:
         DataError: If both are None, of unlike kinds, of unequal lengths, or their files do not match.
@@ -54,16 +81,38 @@ def open_inputs(rgb: Any, ir: Any) -> tuple[Iterable[PairInput], int | None]:
         raise DataError(f"rgb and ir must be of one kind (found {' and '.join(sorted(kinds))})")
     (kind,) = kinds
     if kind == "image":
-        return [PairInput((rgb, ir))], 1
+        return PairInputs(kind, [PairInput((rgb, ir))], 1)
     if kind == "folder":
         pairs = _match_folders(rgb, ir)
-        return pairs, len(pairs)
+        return PairInputs(kind, pairs, len(pairs))
     if kind == "video":
-        raise DataError(f"{rgb or ir}: is a video")
+        return _open_videos(rgb, ir, offset_s)
     return _zip(rgb, ir)
 
 
-def split_inputs(data: Path, split: str, windows: Windows) -> list[PairInput]:
+def _open_videos(rgb: Any, ir: Any, offset_s: float) -> PairInputs:
+    from yolofuse.video import VideoPairs, VideoReader, ir_pixels, rgb_pixels
+
+    if rgb is not None and ir is not None:
+        both = VideoPairs(rgb, ir, offset_s)
+
+        def pairs() -> Iterator[PairInput]:
+            with both:
+                for frame in both:
+                    yield PairInput((frame.rgb, frame.ir), f"{frame.index:06d}", frame.time_s)
+
+        return PairInputs("video", pairs(), counts=lambda: both.counts, fps=both.fps)
+    reader = VideoReader(ir if rgb is None else rgb)
+
+    def frames() -> Iterator[PairInput]:
+        for number, frame in enumerate(reader):
+            pair = (None, ir_pixels(frame)) if rgb is None else (rgb_pixels(frame), None)
+            yield PairInput(pair, f"{number:06d}", frame.time_s)
+
+    return PairInputs("video", frames(), fps=1 / reader.interval.seconds)
+
+
+def split_inputs(data: Path, split: str, windows: Windows) -> PairInputs:
     """Return the pairs of a data set's split, in the order of its evaluation.
 
     Args:
@@ -75,10 +124,10 @@ def split_inputs(data: Path, split: str, windows: Windows) -> list[PairInput]:
         DataError: As of ``load_pairs``.
     """
     pairs = load_pairs(load_descriptor(data), split, ir_windows=windows, verify=False, allow_missing=True)
-    return [PairInput(record, record.key) for record in pairs.records]
+    return PairInputs("split", [PairInput(record, record.key) for record in pairs.records], len(pairs))
 
 
-def _kind(given: Any) -> str:
+def _kind(given: Any) -> Kind:
     if isinstance(given, np.ndarray):
         return "image"
     if isinstance(given, str | PathLike):
@@ -89,7 +138,7 @@ def _kind(given: Any) -> str:
     return "sequence"
 
 
-def _zip(rgb: Any, ir: Any) -> tuple[Iterable[PairInput], int | None]:
+def _zip(rgb: Any, ir: Any) -> PairInputs:
     lengths = {len(given) for given in (rgb, ir) if isinstance(given, Sequence)}
     if len(lengths) > 1:
         raise DataError(f"rgb and ir must have equal lengths (found {len(rgb)} and {len(ir)})")
@@ -106,7 +155,7 @@ def _zip(rgb: Any, ir: Any) -> tuple[Iterable[PairInput], int | None]:
         except ValueError as error:
             raise DataError(f"rgb and ir must have equal lengths ({error})") from None
 
-    return pairs(), lengths.pop() if lengths else None
+    return PairInputs("sequence", pairs(), lengths.pop() if lengths else None)
 
 
 def _match_folders(rgb: Any, ir: Any) -> list[PairInput]:

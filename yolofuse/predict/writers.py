@@ -12,9 +12,13 @@ from yolofuse.errors import ConfigError, DataError, did_you_mean
 from yolofuse.files import save_json, save_text
 from yolofuse.predict.result import PairDetections
 from yolofuse.tables import spreadsheet_cell
+from yolofuse.video import VideoWriter
+from yolofuse.video.frames import import_av
 from yolofuse.viz import draw
 from yolofuse.viz.pairs import Palette, Shown
 
+_FPS = 5.0
+"""Of a video that is made of images."""
 _CSV_COLUMNS = ("pair", "time_s", "track", "class", "score", "x1", "y1", "x2", "y2")
 
 
@@ -120,17 +124,44 @@ class CocoWriter(Writer):
         save_json(self.folder / "coco.json", content)
 
 
+class VideoFileWriter(Writer):
+    """Writes ``video.mp4``: each frame with its boxes, names and scores, at its time."""
+
+    def __init__(self, folder: Path, shown: tuple[Shown, ...], palette: Palette, fps: float) -> None:
+        super().__init__(folder)
+        import_av()  # its absence is told before anything is detected
+        self._shown, self._palette, self._fps = shown, palette, fps
+        self._video: VideoWriter | None = None
+        self._number = 0
+
+    def write(self, found: PairDetections) -> None:
+        """Draw and append the frame."""
+        picture = found.plot(self._shown, self._palette)
+        if self._video is None:
+            self._video = VideoWriter(self.folder / "video.mp4", self._fps, (picture.shape[0], picture.shape[1]))
+        self._video.write(picture, self._number / self._fps if found.time_s is None else found.time_s)
+        self._number += 1
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._video is not None:
+            self._video.close()
+
+
 FORMATS: dict[str, Callable[..., Writer]] = {
     "images": ImageWriter,
     "txt": YoloWriter,
     "coco": CocoWriter,
     "csv": CsvWriter,
     "crops": CropWriter,
+    "video": VideoFileWriter,
 }
 """What can be written, by the name that ``--save`` knows it by."""
 
 
-def open_writers(folder: Path, kinds: Sequence[str], shown: tuple[Shown, ...], palette: Palette) -> list[Writer]:
+def open_writers(
+    folder: Path, kinds: Sequence[str], shown: tuple[Shown, ...], palette: Palette, fps: float | None = None
+) -> list[Writer]:
     """Make the folder, which must not hold anything, and the writers of these kinds.
 
     Raises:
@@ -142,7 +173,8 @@ def open_writers(folder: Path, kinds: Sequence[str], shown: tuple[Shown, ...], p
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--out: {folder} is not empty, and nothing is overwritten; {free_folder(folder)} is free")
     folder.mkdir(parents=True, exist_ok=True)
-    return [FORMATS[kind](folder, *((shown, palette) if kind == "images" else ())) for kind in dict.fromkeys(kinds)]
+    looks = {"images": (shown, palette), "video": (shown, palette, fps or _FPS)}
+    return [FORMATS[kind](folder, *looks.get(kind, ())) for kind in dict.fromkeys(kinds)]
 
 
 def free_folder(folder: Path) -> Path:

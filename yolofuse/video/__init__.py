@@ -1,7 +1,8 @@
 """Read pairs of frames from two videos or two cameras, by time, and write video. Knows neither models nor torch."""
 
-from yolofuse.video.frames import FramePair, PairCounts
+from yolofuse.video.frames import FramePair, PairCounts, ir_pixels, rgb_pixels
 from yolofuse.video.pairs import VideoPairs
+from yolofuse.video.reader import VideoReader
 from yolofuse.video.writer import VideoWriter
 
-__all__ = ["FramePair", "PairCounts", "VideoPairs", "VideoWriter"]
+__all__ = ["FramePair", "PairCounts", "VideoPairs", "VideoReader", "VideoWriter", "ir_pixels", "rgb_pixels"]

@@ -89,7 +89,7 @@ def test_predict__keeps_only_the_classes_that_are_asked_for(model: Model, root: 
         ({"conf": 2}, "val.conf"),
         ({"imgsz": 50}, "imgsz"),
         ({"max_det": 0}, "val.max_det"),
-        ({"confidence": 0.1}, "confidence: no such limit; known are conf"),
+        ({"confidence": 0.1}, "confidence: no such option; known are conf"),
     ],
 )
 def test_predict__refuses_a_wrong_limit(model: Model, root: Path, limits: Any, told: str) -> None:
