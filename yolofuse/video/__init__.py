@@ -1,7 +1,9 @@
 """Read pairs of frames from two videos or two cameras, by time, and write video. Knows neither models nor torch."""
 
 from yolofuse.video.frames import FramePair, PairCounts
+from yolofuse.video.live import LivePairs
+from yolofuse.video.offset import Offset, estimate_offset
 from yolofuse.video.pairs import VideoPairs
 from yolofuse.video.writer import VideoWriter
 
-__all__ = ["FramePair", "PairCounts", "VideoPairs", "VideoWriter"]
+__all__ = ["FramePair", "LivePairs", "Offset", "PairCounts", "VideoPairs", "VideoWriter", "estimate_offset"]
