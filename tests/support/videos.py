@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -35,7 +36,7 @@ def times(fps: float, seconds: float, start_s: float = 0.0) -> list[float]:
 
 
 def encode(
-    target: str | Path | IO[bytes],
+    target: str | Path | IO[bytes] | socket.SocketIO,
     frames: Iterable[tuple[float, PixelArray]],
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
@@ -49,7 +50,7 @@ def encode(
         stream: av.VideoStream | None = None
         for time_s, image in frames:
             if stream is None:
-                fast = {"preset": "ultrafast", "bf": "0"} if codec == "libx264" else {}
+                fast = {"preset": "ultrafast", "tune": "zerolatency"} if codec == "libx264" else {}
                 stream = cast(av.VideoStream, output.add_stream(codec, rate=25, options=fast))
                 stream.height, stream.width, stream.pix_fmt = *image.shape[:2], pix_fmt
                 stream.codec_context.time_base, stream.codec_context.gop_size = TIME_BASE, 25

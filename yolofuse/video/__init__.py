@@ -1,8 +1,21 @@
 """Read pairs of frames from two videos or two cameras, by time, and write video. Knows neither models nor torch."""
 
 from yolofuse.video.frames import FramePair, PairCounts, ir_pixels, rgb_pixels
+from yolofuse.video.live import LivePairs
+from yolofuse.video.offset import Offset, estimate_offset
 from yolofuse.video.pairs import VideoPairs
 from yolofuse.video.reader import VideoReader
 from yolofuse.video.writer import VideoWriter
 
-__all__ = ["FramePair", "PairCounts", "VideoPairs", "VideoReader", "VideoWriter", "ir_pixels", "rgb_pixels"]
+__all__ = [
+    "FramePair",
+    "LivePairs",
+    "Offset",
+    "PairCounts",
+    "VideoPairs",
+    "VideoReader",
+    "VideoWriter",
+    "estimate_offset",
+    "ir_pixels",
+    "rgb_pixels",
+]

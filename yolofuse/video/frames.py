@@ -83,8 +83,8 @@ class FrameInterval:
 
 
 def median_interval(times_s: list[float]) -> float:
-    """Return the median difference of two or more increasing times, in seconds."""
-    return statistics.median(later - earlier for earlier, later in itertools.pairwise(times_s))
+    """Return the median difference of two or more increasing times, in seconds; a millisecond at least."""
+    return max(statistics.median(later - earlier for earlier, later in itertools.pairwise(times_s)), 0.001)
 
 
 def import_av() -> ModuleType:

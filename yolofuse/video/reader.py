@@ -22,7 +22,7 @@ _DEMUXERS = (
 )
 _OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
 _PROBED_PACKETS = 64
-_USUAL_INTERVAL_S = 1 / 25
+USUAL_INTERVAL_S = 1 / 25
 _MAX_STEP_BACK_S = 1.0
 _MAX_MISSING_S = 1.0  # at the end, of what the file says it holds
 
@@ -64,7 +64,7 @@ class VideoReader:
                     else:
                         self.skipped += 1
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise self._damaged(_reason(error)) from None
+            raise self._damaged(reason_of(error)) from None
         self._check_end()
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ def _open(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
         container = av.open(f"file:{path}", options=_OPTIONS)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DataError(
-            f"{path}: no video, damaged, or of another kind than {_KINDS} ({_reason(error)}); a recorder that was "
+            f"{path}: no video, damaged, or of another kind than {_KINDS} ({reason_of(error)}); a recorder that was "
             "killed leaves an mp4 without its index"
         ) from None
     stream = container.streams.best("video")
@@ -137,8 +137,9 @@ def _first_interval(path: Path) -> float:
         container.close()
     if len(times) > 1:
         return median_interval(times)
-    return float(1 / rate) if rate else _USUAL_INTERVAL_S
+    return float(1 / rate) if rate else USUAL_INTERVAL_S
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return what an error of PyAV says, as one line."""
     return printable(getattr(error, "strerror", None) or str(error) or type(error).__name__)

@@ -1,0 +1,151 @@
+"""Pair the newest frames of two cameras."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+
+from yolofuse.errors import ConfigError
+from yolofuse.video.camera import Camera
+from yolofuse.video.frames import FramePair, PairCounts, TimedFrame, ir_pixels, rgb_pixels
+
+_MAX_OFFSET_S = 1.0  # of decoded frames, which are kept for it
+_POLL_S = 0.2
+
+
+class LivePairs(Iterator[FramePair]):
+    """Iterate over the pairs of two cameras; close it, or use it in a ``with`` block.
+
+    Each camera is read in a thread of its own, which keeps two frames. The newest frames that are at most half the
+    time between frames of the slower camera apart are a pair: whoever is slower than the cameras misses pairs, but
+    gets none that is old. A stream that ends or stalls is connected again, after a wait that doubles each time.
+    Times are those of the monotonic clock, counted from the start of the iterator.
+    """
+
+    def __init__(
+        self,
+        rgb: str | int,
+        ir: str | int,
+        offset_s: float = 0.0,
+        *,
+        rgb_options: Mapping[str, str] | None = None,
+        ir_options: Mapping[str, str] | None = None,
+        stall_s: float = 2.0,
+        patience_s: float = 60.0,
+    ) -> None:
+        """Start to read both cameras.
+
+        Args:
+            rgb: Visible camera: an address such as ``rtsp://HOST/PATH``, ``/dev/video0``, or the number of a device.
+            ir: Thermal camera, likewise.
+            offset_s: What is added to the times of ``ir`` in seconds, at most 1: how much later the visible camera's
+                frames arrive than the thermal one's.
+            rgb_options: Options of FFmpeg for the stream or device, such as ``{"rtsp_transport": "udp"}``.
+            ir_options: Likewise, such as ``{"input_format": "gray16le"}``.
+            stall_s: Seconds without data after which a connection is given up.
+            patience_s: Seconds without a frame after which a camera is given up.
+
+        Raises:
+            ConfigError: If a source is neither an address nor a device, or the offset is too large.
+        """
+        if abs(offset_s) > _MAX_OFFSET_S:
+            raise ConfigError(f"the offset of live cameras is at most {_MAX_OFFSET_S:g} s (found {offset_s:g})")
+        self._start_s = time.monotonic()
+        self._offset_s = offset_s
+        self._changed = threading.Condition()
+        self._paired = 0
+        self._cameras: list[Camera] = []
+        for source, options in ((rgb, rgb_options), (ir, ir_options)):
+            camera = Camera(
+                source,
+                self._changed,
+                options=options,
+                stall_s=stall_s,
+                patience_s=patience_s,
+                history_s=abs(offset_s),
+            )
+            self._cameras.append(camera)
+        self._last_s = (0.0, 0.0)
+        self._closed = False
+
+    def __next__(self) -> FramePair:
+        """Wait for the next pair.
+
+        Raises:
+            DataError: If a camera was given up.
+        """
+        try:
+            rgb, ir = self._wait()
+        except BaseException:
+            self.close()
+            raise
+        index = self._paired
+        self._paired += 1
+        gap_s = ir.time_s + self._offset_s - rgb.time_s
+        return FramePair(rgb_pixels(rgb), ir_pixels(ir), rgb.time_s - self._start_s, gap_s, index)
+
+    def __enter__(self) -> LivePairs:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def counts(self) -> PairCounts:
+        """Return the frames paired and skipped until now."""
+        with self._changed:
+            skipped = [camera.received - len(camera.frames) - self._paired for camera in self._cameras]
+        return PairCounts(self._paired, *skipped)
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """Return how often each camera was connected."""
+        return self._cameras[0].connections, self._cameras[1].connections
+
+    @property
+    def fps(self) -> float:
+        """Return the frame rate of the slower camera."""
+        return 1 / max(camera.interval.seconds for camera in self._cameras)
+
+    def close(self) -> None:
+        """Stop reading; takes ``stall_s`` and a second at most."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for camera in self._cameras:
+            camera.stop()
+        for camera in self._cameras:
+            camera.join()
+
+    def _wait(self) -> tuple[TimedFrame, TimedFrame]:
+        with self._changed:
+            while not self._closed:
+                for camera in self._cameras:
+                    if camera.error is not None:
+                        raise camera.error
+                if (pair := self._take_newest()) is not None:
+                    return pair
+                self._changed.wait(_POLL_S)  # with a limit, so that Ctrl-C gets through
+        raise StopIteration
+
+    def _take_newest(self) -> tuple[TimedFrame, TimedFrame] | None:
+        """Remove the newest pair from the queues, and all that is older; times increase, also over connections."""
+        rgb_frames, ir_frames = (camera.frames for camera in self._cameras)
+        rgb_last_s, ir_last_s = self._last_s
+        max_gap_s = 0.5 / self.fps
+        for rgb in reversed(rgb_frames):
+            wanted_s = rgb.time_s - self._offset_s
+            ir = min(ir_frames, key=lambda frame: abs(frame.time_s - wanted_s), default=None)
+            if ir is None or rgb.time_s <= rgb_last_s or ir.time_s <= ir_last_s:
+                continue
+            if abs(ir.time_s - wanted_s) <= max_gap_s:
+                for frames, used in ((rgb_frames, rgb), (ir_frames, ir)):
+                    while frames and frames[0].time_s <= used.time_s:
+                        frames.popleft()
+                self._last_s = rgb.time_s, ir.time_s
+                return rgb, ir
+        return None
