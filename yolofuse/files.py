@@ -78,10 +78,17 @@ def _open(path: Path, flags: int) -> int:
     return descriptor
 
 
-def read_regular(path: Path) -> str:
-    """Return the text of a file, which is opened by :func:`open_regular`."""
+def read_regular(path: Path, max_bytes: int = -1) -> str:
+    """Return the text of a file, which is opened by :func:`open_regular`.
+
+    Raises:
+        OSError: If it cannot be opened, or is larger than ``max_bytes``.
+    """
     with open_regular(path) as stream:
-        return stream.read().decode()
+        content = stream.read(max_bytes if max_bytes < 0 else max_bytes + 1)
+    if 0 <= max_bytes < len(content):
+        raise OSError(errno.EFBIG, f"larger than {max_bytes >> 20} MiB", str(path))
+    return content.decode()
 
 
 def check_output_folder(folder: Path, marker: str, sign: str) -> None:
