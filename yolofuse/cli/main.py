@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "train a detector; as train_dual.py",
     "val": "evaluate a detector; as val_dual.py",
     "predict": "detect objects in pairs of images with a trained model; as predict_dual.py",
+    "report": "write what a run did as one page: metrics, curves, pairs, config",
     "compare": "tell whether one evaluation is better than another, with an interval",
     "status": "say how a run is doing, or how it ended",
     "submit": "submit configs times seeds to Slurm",
@@ -64,6 +65,8 @@ def _command(name: str) -> Callable[[list[str], str], int]:
             from yolofuse.cli.val import main as command
         case "predict":
             from yolofuse.cli.predict import main as command
+        case "report":
+            from yolofuse.cli.report import main as command
         case "compare":
             from yolofuse.cli.compare import main as command
         case "status":

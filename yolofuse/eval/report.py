@@ -84,7 +84,7 @@ def age_warning(folder: Path) -> str:
     """Say if a run has other weights than those that were evaluated in its folder; empty if not."""
     best = folder.parent / "weights" / "best.pt"
     if best.is_file() and best.stat().st_mtime > (folder / "predictions.json").stat().st_mtime:
-        return f"{folder}: older than {best}; evaluate that with val_dual.py --run {folder.parent}"
+        return f"{folder}: older than {best}; evaluate that with yolofuse val --run {folder.parent}"
     return ""
 
 
@@ -99,7 +99,8 @@ def read_report(folder: Path) -> EvalReport:
         content = json.loads(read_regular(path, _MAX_BYTES))
         settings = {str(name): value for name, value in content["settings"].items()}
         parts = {
-            key: {str(name): _read_result(part) for name, part in content.get(key, {}).items()} for key in ("slices", "blanked")
+            key: {str(name): _read_result(part) for name, part in content.get(key, {}).items()}
+            for key in ("slices", "blanked")
         }
         report = EvalReport(
             _read_result(content),
@@ -120,8 +121,8 @@ def _read_result(content: Mapping[str, Any]) -> CocoResult:
     per_class = {str(name): (float(row["AP"]), float(row["AP50"])) for name, row in content["per_class"].items()}
     if not all(-1 <= value <= 1 for row in (metrics.values(), *per_class.values()) for value in row):
         raise ValueError("a metric is not within -1..1")  # nan is not, either
-    counts = {name: int(content[name]) for name in ("num_images", "num_boxes")}
-    return CocoResult(**metrics, per_class=per_class, **counts)
+    num_images, num_boxes = int(content["num_images"]), int(content["num_boxes"])
+    return CocoResult(**metrics, per_class=per_class, num_images=num_images, num_boxes=num_boxes)
 
 
 def read_predictions(folder: Path) -> tuple[CocoJson, list[dict[str, Any]]]:
@@ -142,7 +143,11 @@ def read_predictions(folder: Path) -> tuple[CocoJson, list[dict[str, Any]]]:
 def format_table(report: EvalReport) -> str:
     """Format the metrics for a terminal: the twelve, then classes, then slices."""
     return "\n\n".join(
-        [_summary(report), *map(text_table, report_tables(report).values()), *(f"warning: {text}" for text in report.limits)]
+        [
+            _summary(report),
+            *map(text_table, report_tables(report).values()),
+            *(f"warning: {text}" for text in report.limits),
+        ]
     )
 
 
@@ -174,21 +179,21 @@ def report_tables(report: EvalReport) -> dict[str, list[list[str]]]:
     metrics = report.result.metrics()
     half = len(METRICS) // 2
     tables = {
-        name: [list(part), [_digits(metrics[metric]) for metric in part]]
+        name: [list(part), [digits(metrics[metric]) for metric in part]]
         for name, part in (("AP", METRICS[:half]), ("AR", METRICS[half:]))
     }
     if report.result.per_class:
         tables["classes"] = _class_table(report)
     if report.extra:
-        tables["extra"] = [["metric", "value"], *([name, _digits(value)] for name, value in report.extra.items())]
+        tables["extra"] = [["metric", "value"], *([name, digits(value)] for name, value in report.extra.items())]
     if report.blanked:
         names = ("AP", "AP50", "AP75")
         shown = [("none", report.result), *report.blanked.items()]
-        rows = [[name, *(_digits(getattr(result, f)) for f in names)] for name, result in shown]
+        rows = [[name, *(digits(getattr(result, f)) for f in names)] for name, result in shown]
         tables["blanked"] = [["one camera black", *names], *rows]
     if report.slices:
         rows = [
-            [name, str(part.num_images), str(part.num_boxes), *(_digits(getattr(part, f)) for f in _SLICE_METRICS)]
+            [name, str(part.num_images), str(part.num_boxes), *(digits(getattr(part, f)) for f in _SLICE_METRICS)]
             for name, part in report.slices.items()
         ]
         tables["slices"] = [["slice", "pairs", "boxes", *_SLICE_METRICS], *rows]
@@ -203,10 +208,11 @@ def _class_table(report: EvalReport) -> list[list[str]]:
     for name, (ap, ap50) in {**report.result.per_class, **whole}.items():
         point = best.get(name)
         values = [] if point is None else [point.precision, point.recall, point.f1]
-        cells = [*map(_digits, values), f"{point.confidence:.3f}"] if point else [""] * (4 if best else 0)
-        table.append([name, _digits(ap), _digits(ap50), *cells])
+        cells = [*map(digits, values), f"{point.confidence:.3f}"] if point else [""] * (4 if best else 0)
+        table.append([name, digits(ap), digits(ap50), *cells])
     return table
 
 
-def _digits(value: float) -> str:
+def digits(value: float) -> str:
+    """Format a metric; a dash where there is nothing to find."""
     return _UNDEFINED if value == -1 else f"{value:.{_DIGITS}f}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+from yolofuse.tables import numeric_columns
 from yolofuse.types import ByteArray
 from yolofuse.viz.axes import figure_to_svg
 
@@ -33,7 +34,7 @@ def render_page(package: str, template: str, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"jpeg_uri": jpeg_uri}
+    environment.filters |= {"jpeg_uri": jpeg_uri, "numeric_columns": numeric_columns}
     return environment.get_template(template).render(**values)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from yolofuse.data import EvalDataset
 from yolofuse.engine.dataloaders import build_eval_loader
 from yolofuse.engine.evaluate_split import compute_metrics, predict_split
-from yolofuse.errors import RunError
+from yolofuse.errors import RunError, plural
 from yolofuse.eval.coco import CocoResult
-from yolofuse.eval.report import report_tables
+from yolofuse.eval.report import digits, report_tables
 from yolofuse.reports.heat_maps import draw_heat_maps
-from yolofuse.reports.outcomes import choose_best, choose_worst, count_outcomes, draw_pair
+from yolofuse.reports.outcomes import LEGEND, choose_best, choose_worst, count_outcomes, draw_pair
 from yolofuse.reports.run_files import CPU, RunFiles
-from yolofuse.reports.sections import Section, chart
+from yolofuse.reports.sections import Rows, Section, chart
 from yolofuse.types import CHANNELS, Modality
 from yolofuse.viz.evaluation import plot_confusion, plot_precision
 
@@ -25,17 +25,23 @@ def metrics_section(run: RunFiles) -> Section:
     report = run.report
     tables = report_tables(report)
     result = report.result
-    sizes = [[name, *(_digits(getattr(result, f"{kind}{size}")) for kind in ("AP", "AR"))] for name, size in _SIZES]
-    shown = [
-        ("AP is cocoapi's, the mean over IoU 0.50 to 0.95; - stands for nothing to find", tables["AP"]),
-        ("AR is the recall with 1, 10 and 100 detections per image, and by size", tables["AR"]),
+    sizes = [[name, *(digits(getattr(result, f"{kind}{size}")) for kind in ("AP", "AR"))] for name, size in _SIZES]
+    whole = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100")
+    shown: list[tuple[str, Rows]] = [
+        ("", [whole, [digits(getattr(result, name)) for name in whole]]),
         ("By size of the box, in original pixels", [["size", "AP", "AR"], *sizes]),
     ]
     captions = {"slices": "By tag", "extra": "Further metrics"}
     shown += [(caption, tables[name]) for name, caption in captions.items() if name in tables]
-    notes = [f"Warning: {text}." for text in report.limits]
+    notes = [
+        "AP is cocoapi's, the mean over IoU 0.50 to 0.95; AR is the recall with 1, 10 or 100 detections per image. "
+        f"- stands for nothing to find. {plural(result.num_images, 'pair')}, {plural(result.num_boxes, 'box')}."
+    ]
+    notes += [f"Warning: {text}." for text in report.limits]
     settings = [[name, "" if value is None else str(value)] for name, value in report.settings.items()]
-    return Section("", "", notes=notes, tables=shown, more=("Settings of the evaluation", [["setting", "value"], *settings]))
+    return Section(
+        "", "", notes=notes, tables=shown, more=("Settings of the evaluation", [["setting", "value"], *settings])
+    )
 
 
 def classes_section(run: RunFiles) -> Section:
@@ -46,8 +52,8 @@ def classes_section(run: RunFiles) -> Section:
     for name, point in points.best.items():
         ap, ap50 = by_class.get(name, (run.report.result.AP, run.report.result.AP50))
         values = (ap, ap50, point.precision, point.recall, point.f1)
-        rows.append([name, *map(_digits, values), f"{point.confidence:.3f}"])
-    rows += [[name, *map(_digits, values), *["-"] * 4] for name, values in by_class.items() if name not in points.best]
+        rows.append([name, *map(digits, values), f"{point.confidence:.3f}"])
+    rows += [[name, *map(digits, values), *["-"] * 4] for name, values in by_class.items() if name not in points.best]
     size = min(max(3.2, 0.42 * (len(points.names) + 1) + 1.4), 9.0)
     title = f"what was found, from score {run.confidence:.3f} on"
     return Section(
@@ -57,7 +63,11 @@ def classes_section(run: RunFiles) -> Section:
         tables=[("", rows)],
         charts=[
             chart("Precision over recall", lambda axes: plot_precision(axes, points.curves)),
-            chart("Confusion matrix", lambda axes: plot_confusion(axes, points.confusion, points.names, title), height=size),
+            chart(
+                "Confusion matrix",
+                lambda axes: plot_confusion(axes, points.confusion, points.names, title),
+                height=size,
+            ),
         ],
     )
 
@@ -77,9 +87,11 @@ def cameras_section(run: RunFiles, *, may_run: bool) -> Section:
     shown: list[tuple[str, CocoResult]] = [("both cameras", whole)]
     shown += [(f"{'IR' if name == 'rgb' else 'RGB'} alone ({name.upper()} black)", blanked[name]) for name in CHANNELS]
     for name, result in shown:
-        lost = "" if result is whole else _digits(whole.AP - result.AP)
-        rows.append([name, *map(_digits, (result.AP, result.AP50, result.AP75)), lost])
-    return Section("", "", notes=["The same weights, with the images of one camera replaced by black ones."], tables=[("", rows)])
+        lost = "" if result is whole else digits(whole.AP - result.AP)
+        rows.append([name, *map(digits, (result.AP, result.AP50, result.AP75)), lost])
+    return Section(
+        "", "", notes=["The same weights, with the images of one camera replaced by black ones."], tables=[("", rows)]
+    )
 
 
 def _evaluate_blanked(run: RunFiles, blank: Modality) -> CocoResult:
@@ -87,7 +99,11 @@ def _evaluate_blanked(run: RunFiles, blank: Modality) -> CocoResult:
     loaded = run.detector
     loader = build_eval_loader(run.pairs, loaded.config, loaded.detector.stride, CPU)
     found = compute_metrics(
-        predict_split(loaded.detector, loader, loaded.config, CPU, blank=blank), run.pairs, loaded.config, CPU, with_slices=False
+        predict_split(loaded.detector, loader, loaded.config, CPU, blank=blank),
+        run.pairs,
+        loaded.config,
+        CPU,
+        with_slices=False,
     )
     assert found is not None
     return found.result
@@ -107,8 +123,7 @@ def pairs_section(run: RunFiles) -> Section:
         "",
         "",
         notes=[
-            f"Detections from score {run.confidence:.3f} on, which gives the best mean F1. Green: found. Red: false alarm. "
-            "Yellow, dashed: missed. Boxes are labelled with class and score."
+            f"Detections from score {run.confidence:.3f} on, which gives the best mean F1. {LEGEND}",
         ],
         pairs=groups,
     )
@@ -123,14 +138,12 @@ def heat_section(run: RunFiles, *, may_run: bool) -> Section:
     worst, best = choose_worst(outcomes, _NUM_HEAT_MAPS), choose_best(outcomes, _NUM_HEAT_MAPS)
     chosen = list(dict.fromkeys([*best, *worst])) or list(range(min(len(pairs), 1)))
     config = loaded.config
-    dataset = EvalDataset(pairs, config.val_imgsz, letterbox=config.val.letterbox, stride=max(loaded.detector.stride, 32))
+    dataset = EvalDataset(
+        pairs, config.val_imgsz, letterbox=config.val.letterbox, stride=max(loaded.detector.stride, 32)
+    )
     drawn = [draw_heat_maps(loaded, dataset, index) for index in chosen]
     note = (
-        "Where the features of each stream raise the best scores of the pair: activation times gradient, both cameras on one "
-        "scale. It shows what the scores react to, not why."
+        "Where the features of each stream raise the best scores of the pair: activation times gradient, both cameras "
+        "on one scale. It shows what the scores react to, not why."
     )
     return Section("", "", notes=[note], pairs=[("", drawn)])
-
-
-def _digits(value: float) -> str:
-    return "-" if value == -1 else f"{value:.4f}"

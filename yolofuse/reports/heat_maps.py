@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from yolofuse.batch import PairedBatch
 from yolofuse.config.schema import Streams
 from yolofuse.data import EvalDataset, collate
+from yolofuse.data.images.read_pair import to_bytes
 from yolofuse.engine.loaded_detector import LoadedDetector
 from yolofuse.html.render import jpeg_uri
 from yolofuse.model.detectors import Detector, DualStreamDetector
@@ -50,8 +51,8 @@ def compute_heat_maps(detector: Detector, batch: PairedBatch, streams: Streams =
     """Compute the heat of one pair: where the features of each stream raise the detector's best scores.
 
     Of every map that the streams hand on, activation times gradient is summed over the channels, and what is positive
-    is added up at the size of the input. Where both images are stacked before the first layer those maps are the images;
-    a model of one camera, and each of two that are merged at the end, has the maps that its head reads.
+    is added up at the size of the input. Where both images are stacked before the first layer those maps are the
+    images; a model of one camera, and each of two that are merged at the end, has the maps that its head reads.
 
     Reference:
         Use HiResCAM instead of Grad-CAM, arXiv:2011.08891; several maps and streams at once are ours.
@@ -92,17 +93,18 @@ def draw_heat_maps(loaded: LoadedDetector, dataset: EvalDataset, index: int) -> 
     gain, left, top = sample.letterbox
     height, width = (max(round(side * gain), 1) for side in sample.size_hw)
     inside = slice(round(top), round(top) + height), slice(round(left), round(left) + width)
-    pixels = sample.image[inside]
-    if pixels.dtype == np.uint16:
-        pixels = pixels >> 8
+    pixels = to_bytes(sample.image)[inside]
     panels = [
-        Chart(f"{name.upper()}: {found.shares[name]:.0%} of the heat", jpeg_uri(_overlay(pixels, name, heat[inside] / highest)))
+        Chart(
+            f"{name.upper()}: {found.shares[name]:.0%} of the heat",
+            jpeg_uri(_overlay(pixels, name, heat[inside] / highest)),
+        )
         for name, heat in found.maps.items()
     ]
     return PairFigure(dataset.pairs.records[index].key, "", panels)
 
 
-def _overlay(pixels: Any, modality: Modality, heat: npt.NDArray[np.float32]) -> ByteArray:
+def _overlay(pixels: ByteArray, modality: Modality, heat: npt.NDArray[np.float32]) -> ByteArray:
     """Blend a heat map, 0..1, over one modality (h, w, 4), where it is hot."""
     factor = _PANEL / pixels.shape[1]
     size_wh = (_PANEL, max(round(pixels.shape[0] * factor), 1))

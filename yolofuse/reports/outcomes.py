@@ -18,6 +18,7 @@ from yolofuse.types import Detections
 from yolofuse.viz.pairs import match_detections, outcome_panels
 
 NO_DETECTIONS = Detections(0, np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+LEGEND = "Green: found. Red: false alarm. Yellow, dashed: missed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,5 +90,3 @@ def draw_pair(pairs: PairSet, index: int, detections: Mapping[int, Detections], 
     panels, summary = outcome_panels(view, found, pairs.names, min_score=confidence)
     labelled = [Chart(label, jpeg_uri(panel)) for label, panel in zip(("RGB", "IR"), panels, strict=True)]
     return PairFigure(view.caption, summary, labelled)
-
-

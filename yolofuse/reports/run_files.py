@@ -21,6 +21,7 @@ from yolofuse.eval.report import EvalReport, age_warning, find_evaluation, read_
 from yolofuse.run.folder import RunFolder
 from yolofuse.types import Detections, Modality
 
+_DEFAULT_CONFIDENCE = 0.25
 CPU = Ranks(0, 1, torch.device("cpu"))
 
 
@@ -92,8 +93,9 @@ class RunFiles:
 
     @property
     def confidence(self) -> float:
-        """The score with the best mean F1."""
-        return self.points.best[ALL].confidence if ALL in self.points.best else 0.0
+        """The score with the best mean F1; 0.25 where nothing was found at all."""
+        best = self.points.best.get(ALL)
+        return best.confidence if best is not None and best.f1 > 0 else _DEFAULT_CONFIDENCE
 
     @cached_property
     def pairs(self) -> PairSet:

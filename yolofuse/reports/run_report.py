@@ -1,4 +1,4 @@
-"""Write the report of a run: one page of HTML, from its folder, its data and its detector, whatever of them is there."""
+"""Write the report of a run: one page of HTML, from whatever is there of its files, data and detector."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from yolofuse.files import check_output_file, save_text
 from yolofuse.html.render import render_page
 from yolofuse.reports import eval_sections, run_sections
 from yolofuse.reports.run_files import RunFiles
-from yolofuse.reports.sections import Page, Section, attempt
+from yolofuse.reports.sections import Page, attempt
 from yolofuse.run.status_summary import summarise_run
 from yolofuse.tables import format_duration
 from yolofuse.types import CHANNELS

@@ -24,6 +24,10 @@ class Chart:
     caption: str
     uri: str
 
+    def labelled(self, caption: str) -> Chart:
+        """Return it with another caption."""
+        return Chart(caption, self.uri)
+
 
 @dataclass(frozen=True, slots=True)
 class PairFigure:
@@ -81,7 +85,7 @@ def attempt(key: str, title: str, build: Callable[[], Section]) -> Section:
         return Section(key, title, missing=str(error))
 
 
-def chart(caption: str, plot: Callable[[Axes], None], *, width: float = 5.2, height: float = 3.2) -> Chart:
+def chart(caption: str, plot: Callable[[Axes], None], *, width: float = 4.6, height: float = 2.9) -> Chart:
     """Draw one plot; width and height are in inches."""
     figure = new_figure(width, height, dpi=100)
     plot(figure.subplots())

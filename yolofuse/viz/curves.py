@@ -95,6 +95,6 @@ def plot_curves(axes: Axes, title: str, curves: Mapping[str, Curve], colours: Ma
             markersize=3,
         )
     style_axes(axes, title, xlabel="epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     if len(curves) > 1:
         add_legend(axes)

@@ -123,7 +123,11 @@ def save_comparison_image(
 
 
 def outcome_panels(
-    view: PairView, detections: Detections, names: Sequence[str], shown: Sequence[Shown] = ("rgb", "ir"), min_score: float = _MIN_SCORE
+    view: PairView,
+    detections: Detections,
+    names: Sequence[str],
+    shown: Sequence[Shown] = ("rgb", "ir"),
+    min_score: float = _MIN_SCORE,
 ) -> tuple[list[ByteArray], str]:
     """Draw what was found in a pair and what not, as :func:`save_prediction_image` does, on each modality by itself.
 
