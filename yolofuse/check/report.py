@@ -40,7 +40,9 @@ def _finding_lines(finding: Finding) -> list[str]:
 
 def format_html(report: Report) -> str:
     """Render the page, with its images embedded."""
-    return render_page("yolofuse.check", "report.html.j2", report=report, affected=_affected)
+    sizes = [("image sizes", *report.sizes)] if report.sizes else []
+    contents = [("", *report.splits), *report.counts, *sizes]
+    return render_page("yolofuse.check", "report.html.j2", report=report, contents=contents, affected=_affected)
 
 
 def _affected(finding: Finding) -> str:
