@@ -119,6 +119,33 @@ def evaluate(
         )
 
 
+def report(
+    run: str | PathLike[str],
+    out: str | PathLike[str] | None = None,
+    *,
+    data: str | PathLike[str] | None = None,
+    split: str | None = None,
+    quick: bool = False,
+) -> Path:
+    """Write the report of a run, one HTML file, as ``yolofuse report`` does; return its path.
+
+    Args:
+        run: The run's folder; it is evaluated first if that was not done yet.
+        out: The file; by default ``report.html`` in the run's folder.
+        data: Descriptor of the data set, where it has moved.
+        split: Name of the split; by default the config's ``data.val_split``.
+        quick: Leave out what needs the detector: an evaluation, what each camera contributes, heat maps.
+
+    Raises:
+        YolofuseError: If there is no run, or the file is somebody else's.
+    """
+    from yolofuse.reports.run_report import write_run_report
+
+    page, descriptor = (None if file is None else Path(file) for file in (out, data))
+    with _logged():
+        return write_run_report(Path(run), page, data=descriptor, split=split, quick=quick)
+
+
 def load_detector(source: str | PathLike[str], device: str = "auto", **options: Any) -> LoadedDetector:
     """Load a trained detector: ``detector.detect(detector.preprocess([(rgb_file, ir_file)]))``.
 

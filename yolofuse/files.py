@@ -78,10 +78,17 @@ def _open(path: Path, flags: int) -> int:
     return descriptor
 
 
-def read_regular(path: Path) -> str:
-    """Return the text of a file, which is opened by :func:`open_regular`."""
+def read_regular(path: Path, max_bytes: int = -1) -> str:
+    """Return the text of a file, which is opened by :func:`open_regular`.
+
+    Raises:
+        OSError: If it cannot be opened, or is larger than ``max_bytes``.
+    """
     with open_regular(path) as stream:
-        return stream.read().decode()
+        content = stream.read(max_bytes if max_bytes < 0 else max_bytes + 1)
+    if 0 <= max_bytes < len(content):
+        raise OSError(errno.EFBIG, f"larger than {max_bytes >> 20} MiB", str(path))
+    return content.decode()
 
 
 def check_output_folder(folder: Path, marker: str, sign: str) -> None:
@@ -103,14 +110,19 @@ def check_output_folder(folder: Path, marker: str, sign: str) -> None:
         raise ConfigError(f"--out: {folder}: holds files of something else ({named}); name another folder")
 
 
-def check_output_file(path: Path, sign: str) -> None:
+def check_output_file(path: Path, sign: str, option: str = "--out") -> None:
     """Check that a command may write a file: it is new, empty, or was written by the same command before.
+
+    Args:
+        path: The file.
+        sign: Text near its start, by which it is recognised.
+        option: That named it, for the message.
 
     Raises:
         ConfigError: If it is somebody's.
     """
     if os.path.lexists(path) and not (path.is_file() and not path.stat().st_size) and not _starts_with(path, sign):
-        raise ConfigError(f"--out: {path}: is a file of something else, which is not overwritten; name another one")
+        raise ConfigError(f"{option}: {path}: is a file of something else, which is not overwritten; name another one")
 
 
 def _starts_with(path: Path, sign: str) -> bool:

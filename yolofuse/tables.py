@@ -29,7 +29,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
             controls a terminal is replaced.
     """
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    rule = "| " + " | ".join("---:" if number else "---" for number in _numeric(escaped)) + " |"
+    rule = "| " + " | ".join("---:" if number else "---" for number in numeric_columns(escaped)) + " |"
     head, *body = (f"| {line} |" for line in _aligned(escaped, " | "))
     return "\n".join([head, rule, *body])
 
@@ -58,7 +58,7 @@ def spreadsheet_cell(text: str) -> str:
 def _aligned(given: Sequence[Row], gap: str) -> list[str]:
     rows = [[printable(cell) for cell in row] for row in given]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    numeric = _numeric(rows)
+    numeric = numeric_columns(rows)
     return [
         gap.join(
             cell.rjust(width) if number else cell.ljust(width)
@@ -68,7 +68,7 @@ def _aligned(given: Sequence[Row], gap: str) -> list[str]:
     ]
 
 
-def _numeric(rows: Sequence[Row]) -> list[bool]:
+def numeric_columns(rows: Sequence[Row]) -> list[bool]:
     """Return which columns hold only numbers, without the header; blank cells and "-" count as numbers."""
     return [
         any(row[column] for row in rows[1:]) and all(_is_number(row[column]) for row in rows[1:])

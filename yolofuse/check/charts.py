@@ -28,8 +28,8 @@ def draw_charts(
     sizes_title = f"Shorter side of the boxes at imgsz {imgsz}, never enlarged, px"
     light_height = 0.7 + 0.65 * len(splits)
     charts = [
-        _chart("classes", "Boxes of each class", lambda axes: _plot_classes(axes, splits)),
-        _chart("box-sizes", sizes_title, lambda axes: _plot_sizes(axes, splits, imgsz), ylabel="% of boxes"),
+        _chart("classes", "Boxes of each class", lambda axes: plot_classes(axes, splits)),
+        _chart("box-sizes", sizes_title, lambda axes: plot_sizes(axes, splits, imgsz), ylabel="% of boxes"),
         _chart("light", "Day and night", lambda axes: _plot_light(axes, splits), height=light_height, grid=False),
     ]
     if any(measured.shift.is_measured for of_split in shifts.values() for measured in of_split):
@@ -48,7 +48,8 @@ def _chart(name: str, title: str, plot: Callable[[Axes], None], *, height: float
     return ReportImage(name, title, figure_to_image(figure))
 
 
-def _plot_classes(axes: Axes, splits: Sequence[Split]) -> None:
+def plot_classes(axes: Axes, splits: Sequence[Split]) -> None:
+    """Draw the boxes of each class in each split."""
     names = splits[0].pairs.names
     counts = [class_counts(split) for split in splits]
     order = np.argsort(-np.sum(counts, axis=0), kind="stable")[:_MAX_CLASSES]
@@ -62,7 +63,8 @@ def _plot_classes(axes: Axes, splits: Sequence[Split]) -> None:
     add_legend(axes)
 
 
-def _plot_sizes(axes: Axes, splits: Sequence[Split], imgsz: int) -> None:
+def plot_sizes(axes: Axes, splits: Sequence[Split], imgsz: int) -> None:
+    """Draw how large the boxes of each split are at the training size, px."""
     bins = np.geomspace(1, imgsz, 40).tolist()
     for number, split in enumerate(splits):
         boxes, pair_of = flat_boxes(split)

@@ -65,7 +65,7 @@ def check_dataset(descriptor: DatasetDescriptor, options: CheckOptions | None = 
         data=str(descriptor.path),
         findings=worst_first(findings),
         splits=tuple(split.name for split in splits),
-        counts=_counts(splits),
+        counts=count_rows(splits),
         sizes=tuple(_image_sizes(split) for split in splits),
         charts=draw_charts(splits, shifts, options.imgsz) if splits else (),
     )
@@ -108,7 +108,8 @@ def _compare_splits(splits: Sequence[Split]) -> list[Finding]:
     return findings
 
 
-def _counts(splits: Sequence[Split]) -> tuple[tuple[str, ...], ...]:
+def count_rows(splits: Sequence[Split]) -> tuple[tuple[str, ...], ...]:
+    """Count pairs and boxes, in all and by class: rows of a name and a number for each split."""
     if not splits:
         return ()
     by_class = [class_counts(split) for split in splits]

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import textwrap
 from collections import Counter
 
-import cv2
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from yolofuse.check.findings import SEVERITIES, Finding, Report, ReportImage
+from yolofuse.check.findings import SEVERITIES, Finding, Report
 from yolofuse.errors import plural, printable_lines
+from yolofuse.html.render import render_page
 from yolofuse.tables import text_table
 
 _WIDTH = 110
 _MAX_LISTED = 3
-_JPEG_QUALITY = 85
 
 
 def format_text(report: Report) -> str:
@@ -44,16 +40,9 @@ def _finding_lines(finding: Finding) -> list[str]:
 
 def format_html(report: Report) -> str:
     """Render the page, with its images embedded."""
-    environment = Environment(
-        loader=PackageLoader("yolofuse.check", package_path=""),
-        autoescape=True,  # names of files, classes and tags are data: none of them may become HTML
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"affected": _affected, "data_uri": _data_uri}
-    return environment.get_template("report.html.j2").render(report=report)
+    sizes = [("image sizes", *report.sizes)] if report.sizes else []
+    contents = [("", *report.splits), *report.counts, *sizes]
+    return render_page("yolofuse.check", "report.html.j2", report=report, contents=contents, affected=_affected)
 
 
 def _affected(finding: Finding) -> str:
@@ -61,10 +50,3 @@ def _affected(finding: Finding) -> str:
     if not finding.count:
         return ""
     return f"{finding.count} of {finding.total}" if finding.total else str(finding.count)
-
-
-def _data_uri(image: ReportImage) -> str:
-    """Encode an image as a JPEG data URI."""
-    done, content = cv2.imencode(".jpg", image.pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    assert done
-    return f"data:image/jpeg;base64,{base64.b64encode(content.tobytes()).decode()}"

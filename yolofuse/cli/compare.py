@@ -6,80 +6,57 @@ import sys
 from pathlib import Path
 
 from yolofuse.cli.common import Parser, run_as_module, run_command
-from yolofuse.errors import DataError, plural, printable
-from yolofuse.eval.bootstrap import Difference, compare, shared_classes
-from yolofuse.eval.report import read_predictions
+from yolofuse.errors import printable, printable_lines
+from yolofuse.eval.comparison import Comparison, compare_evaluations
+from yolofuse.eval.report import age_warning, find_evaluation
 from yolofuse.files import check_output_file, save_json
 from yolofuse.tables import text_table
 
-_FEW_IMAGES = 10
-"""Draws of fewer images than this are too alike for an interval to hold what it promises."""
+_PAGE_SIGN = "<title>Comparison "
 
 
 def main(argv: list[str] | None = None, prog: str = "yolofuse compare") -> int:
     """Run the command; return its exit code."""
     parser = Parser(
         prog=prog,
-        description="Compare two evaluations of the same pairs by a paired bootstrap over the images.",
+        description="Compare evaluations of the same pairs by a paired bootstrap over the images: each with the first.",
     )
     parser.add_argument("a", type=Path, metavar="A", help="folder of an evaluation, or of a run with eval-val")
-    parser.add_argument("b", type=Path, metavar="B", help="the same of the other one")
+    parser.add_argument("b", type=Path, nargs="+", metavar="B", help="the same of the other one, or of several")
     parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="number of draws (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file for the figures")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="page with metrics, configs, curves and pairs")
     args = parser.parse_args(argv)
     if args.resamples < 1:
         parser.error("--resamples: must be at least 1")
 
     def command() -> None:
+        for option, file, sign in (("--out", args.out, '"differences":'), ("--html", args.html, _PAGE_SIGN)):
+            if file is not None:
+                check_output_file(file, sign, option)
+        named = [(path, find_evaluation(path)) for path in (args.a, *args.b)]
+        for _, folder in named:
+            if warning := age_warning(folder):
+                print(printable(f"warning: {warning}"), file=sys.stderr)
+        found = []
+        for number, other in enumerate(named[1:]):
+            found.append(compare_evaluations(named[0], other, resamples=args.resamples, seed=args.seed))
+            head = f"{'' if number == 0 else chr(10)}A: {args.a}, B: {other[0]}\n" if len(args.b) > 1 else ""
+            print(printable_lines(head) + _format(found[-1]))
         if args.out is not None:
-            check_output_file(args.out, '"differences":')
-        folders = [_folder(path) for path in (args.a, args.b)]
-        for folder in folders:
-            _warn_if_older(folder)
-        both = [read_predictions(folder) for folder in folders]
-        try:
-            truth, a, b = shared_classes(*both)
-            found = compare(truth, [a], [b], resamples=args.resamples, seed=args.seed)
-        except DataError as error:
-            raise DataError(f"{args.a} and {args.b}: {error}") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{args.a}, {args.b}: damaged predictions ({error}); write them again") from error
-        print(_format(found))
-        if any(len(truth["categories"]) < len(whole["categories"]) for whole, _ in both):
-            names = printable(", ".join(str(category["name"]) for category in truth["categories"]))
-            print(f"\nof the classes that both have: {names}")
-        draws, images = plural(args.resamples, "draw"), plural(len(truth["images"]), "image")
-        print(f"\n95 % interval of B - A over {draws} of {images}")
-        if args.out is not None:
-            rows = {d.name: {"a": d.a, "b": d.b, "low": d.low, "high": d.high} for d in found}
-            save_json(args.out, {"a": str(args.a), "b": str(args.b), "differences": rows}, indent=2)
+            figures = [comparison.as_json() for comparison in found]
+            save_json(args.out, figures[0] if len(figures) == 1 else {"comparisons": figures}, indent=2)
+        if args.html is not None:
+            from yolofuse.reports.comparison_page import write_comparison
+
+            write_comparison([path for path, _ in named], found, args.html)
 
     return run_command(command)
 
 
-def _folder(path: Path) -> Path:
-    for folder in (path, path / "eval-val"):
-        if (folder / "predictions.json").is_file() and (folder / "ground_truth.json").is_file():
-            return folder
-    raise DataError(f"{path}: holds no predictions.json and ground_truth.json; write them with val_dual.py")
-
-
-def _warn_if_older(folder: Path) -> None:
-    """Tell if a run has other weights than those that were evaluated in its folder."""
-    best = folder.parent / "weights" / "best.pt"
-    if best.is_file() and best.stat().st_mtime > (folder / "predictions.json").stat().st_mtime:
-        advice = f"evaluate that with yolofuse val --run {folder.parent}"
-        print(printable(f"warning: {folder}: older than {best}; {advice}"), file=sys.stderr)
-
-
-def _format(differences: list[Difference]) -> str:
-    rows = []
-    for d in differences:
-        interval = f"{d.low:+.4f} .. {d.high:+.4f}"
-        verdict = d.verdict + (f" (few images: {d.num_images})" if d.num_images < _FEW_IMAGES else "")
-        rows.append([d.name, f"{d.a:.4f}", f"{d.b:.4f}", f"{d.b - d.a:+.4f}", interval, str(d.num_boxes), verdict])
-    return text_table([["metric", "A", "B", "B - A", "95 % interval", "boxes", ""], *rows])
+def _format(comparison: Comparison) -> str:
+    return f"{text_table(comparison.table())}\n\n{printable_lines(comparison.explanation)}"
 
 
 if __name__ == "__main__":

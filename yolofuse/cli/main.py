@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 
 import yolofuse
 from yolofuse.cli.common import run_command
@@ -19,6 +20,7 @@ COMMANDS = {
     "val": "evaluate a detector; as val_dual.py",
     "predict": "detect objects in pairs of images with a trained model; as predict_dual.py",
     "serve": "a page on this machine: drop a pair of images on it and see the boxes",
+    "report": "write what a run did as one page: metrics, curves, pairs, config",
     "compare": "tell whether one evaluation is better than another, with an interval",
     "status": "say how a run is doing, or how it ended",
     "submit": "submit configs times seeds to Slurm",
@@ -54,27 +56,7 @@ def _answer(name: str) -> None:
 
 def _command(name: str) -> Callable[[list[str], str], int]:
     """Import one command alone: others would only cost time."""
-    match name:
-        case "init":
-            from yolofuse.cli.init import main as command
-        case "probe":
-            from yolofuse.cli.probe import main as command
-        case "train":
-            from yolofuse.cli.train import main as command
-        case "val":
-            from yolofuse.cli.val import main as command
-        case "predict":
-            from yolofuse.cli.predict import main as command
-        case "serve":
-            from yolofuse.cli.serve import main as command
-        case "compare":
-            from yolofuse.cli.compare import main as command
-        case "status":
-            from yolofuse.cli.status import main as command
-        case "submit":
-            from yolofuse.cli.submit import main as command
-        case _:
-            from yolofuse.cli.collect import main as command
+    command: Callable[[list[str], str], int] = import_module(f"yolofuse.cli.{name}").main
     return command
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,7 +74,7 @@ def read_run(folder: Path) -> RunResults:
     if not is_started:
         return RunResults(folder, options, "submitted", 0, {}, {}, None, None, 0)
     summary = summarise_run(folder)
-    epochs, best = _read_results(files.results)
+    epochs, best = _read_results(files)
     wall, busy = _durations(folder, summary.status)
     return RunResults(
         folder=folder,
@@ -90,42 +89,31 @@ def read_run(folder: Path) -> RunResults:
     )
 
 
-def _read_results(path: Path) -> tuple[int, dict[str, float]]:
+def _read_results(files: RunFolder) -> tuple[int, dict[str, float]]:
     """Return the number of finished epochs, and the metrics of the best one."""
-    if not path.exists():
-        return 0, {}
-    try:
-        rows = list(csv.DictReader(_text(path).splitlines()))
-        evaluated = [{name: float(row[f"val/{name}"]) for name in METRICS} for row in rows if row["val/AP"]]
-        scored = [metrics for metrics in evaluated if metrics["AP"] >= 0]  # yolofuse 0.1.0 wrote -1: nothing to find
-        if not all(value <= 1 for metrics in evaluated for value in metrics.values()):  # false for nan, too
-            raise ValueError("a metric is above 1 or not a number")
-    except (KeyError, ValueError, TypeError, csv.Error) as error:
-        raise RunError(f"{path}: not a run's results ({error!r})") from error
-    trained = [row for row in rows if row["epoch"] != "0"]  # the model before training is epoch 0
+    rows = files.read_results()
+    scored = []
+    for row in rows:
+        ap, ap50 = (row.get(f"val/{name}") for name in METRICS)
+        if ap is not None and ap50 is not None and ap >= 0:  # yolofuse 0.1.0 wrote -1: nothing to find
+            scored.append({"AP": ap, "AP50": ap50})
+    if not all(value <= 1 for metrics in scored for value in metrics.values()):
+        raise RunError(f"{files.results}: not a run's results (a metric is above 1)")
+    trained = [row for row in rows if row["epoch"]]  # the model before training is epoch 0
     return len(trained), max(reversed(scored), key=lambda metrics: metrics["AP"], default={})
 
 
 def _read_report(path: Path) -> dict[str, float]:
     try:
-        content = json.loads(_text(path))
+        content = json.loads(read_regular(path, _MAX_BYTES))
         metrics = {name: float(content[name]) for name in METRICS}
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise RunError(
             f"{path}: not a report of val_dual.py ({error!r}); delete it and evaluate the run again"
         ) from error
     if not all(value <= 1 for value in metrics.values()):  # false for nan, too
         raise RunError(f"{path}: a metric is above 1 or not a number; delete it and evaluate again")
     return {name: value for name, value in metrics.items() if value >= 0}  # cocoapi writes -1: nothing to find
-
-
-def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise RunError(f"{path}: larger than {_MAX_BYTES >> 20} MiB, so not a run's")
-        return read_regular(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({error})") from error
 
 
 def _durations(folder: Path, status: RunStatus | None) -> tuple[float | None, float | None]:

@@ -14,7 +14,7 @@ from yolofuse.eval.limits import MAX_COUNTED
 from yolofuse.eval.operating_point import ALL, OperatingPoints
 from yolofuse.files import read_regular, save_json, save_text
 from yolofuse.tables import markdown_table, text_table
-from yolofuse.types import Modality
+from yolofuse.types import CHANNELS, Modality
 
 Scalar = str | int | float | bool | None
 
@@ -22,6 +22,7 @@ REPORT_NAME = "report.json"
 SIGN = '"AP":'
 """Text by which a report is recognised."""
 _DIGITS = 4
+_MAX_BYTES = 1 << 26
 _UNDEFINED = "-"
 _SLICE_METRICS = ("AP", "AP50", "AP75", "AR100")
 
@@ -67,6 +68,63 @@ def write_report(
     save_json(folder / "predictions.json", list(predictions))
 
 
+def find_evaluation(path: Path, split: str = "val") -> Path:
+    """Return the folder of an evaluation: the path itself, or ``eval-SPLIT`` in a run.
+
+    Raises:
+        DataError: If there is none.
+    """
+    for folder in (path, path / f"eval-{split}"):
+        if (folder / "predictions.json").is_file() and (folder / "ground_truth.json").is_file():
+            return folder
+    raise DataError(f"{path}: holds no predictions.json and ground_truth.json; write them with val_dual.py")
+
+
+def age_warning(folder: Path) -> str:
+    """Say if a run has other weights than those that were evaluated in its folder; empty if not."""
+    best = folder.parent / "weights" / "best.pt"
+    if best.is_file() and best.stat().st_mtime > (folder / "predictions.json").stat().st_mtime:
+        return f"{folder}: older than {best}; evaluate that with yolofuse val --run {folder.parent}"
+    return ""
+
+
+def read_report(folder: Path) -> EvalReport:
+    """Read what :func:`write_report` wrote, without operating points.
+
+    Raises:
+        DataError: If the file is missing or damaged.
+    """
+    path = folder / REPORT_NAME
+    try:
+        content = json.loads(read_regular(path, _MAX_BYTES))
+        settings = {str(name): value for name, value in content["settings"].items()}
+        parts = {
+            key: {str(name): _read_result(part) for name, part in content.get(key, {}).items()}
+            for key in ("slices", "blanked")
+        }
+        report = EvalReport(
+            _read_result(content),
+            parts["slices"],
+            {name: value if isinstance(value, Scalar) else str(value) for name, value in settings.items()},
+            None if content["ms_per_pair"] is None else float(content["ms_per_pair"]),
+            {name: parts["blanked"][name] for name in CHANNELS if name in parts["blanked"]},
+            extra={str(name): float(value) for name, value in content.get("extra", {}).items()},
+            limits=[str(text) for text in content.get("limits", ())],
+        )
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path}: not a report of val_dual.py ({error!r}); write it again") from error
+    return report
+
+
+def _read_result(content: Mapping[str, Any]) -> CocoResult:
+    metrics = {name: float(content[name]) for name in METRICS}
+    per_class = {str(name): (float(row["AP"]), float(row["AP50"])) for name, row in content["per_class"].items()}
+    if not all(-1 <= value <= 1 for row in (metrics.values(), *per_class.values()) for value in row):
+        raise ValueError("a metric is not within -1..1")  # nan is not, either
+    num_images, num_boxes = int(content["num_images"]), int(content["num_boxes"])
+    return CocoResult(**metrics, per_class=per_class, num_images=num_images, num_boxes=num_boxes)
+
+
 def read_predictions(folder: Path) -> tuple[CocoJson, list[dict[str, Any]]]:
     """Return labels and predictions of an evaluation, as :func:`write_report` wrote them.
 
@@ -85,13 +143,17 @@ def read_predictions(folder: Path) -> tuple[CocoJson, list[dict[str, Any]]]:
 def format_table(report: EvalReport) -> str:
     """Format the metrics for a terminal: the twelve, then classes, then slices."""
     return "\n\n".join(
-        [_summary(report), *map(text_table, _tables(report)), *(f"warning: {text}" for text in report.limits)]
+        [
+            _summary(report),
+            *map(text_table, report_tables(report).values()),
+            *(f"warning: {text}" for text in report.limits),
+        ]
     )
 
 
 def format_markdown(report: EvalReport) -> str:
     """Format metrics and settings as a Markdown page that reads well as plain text too."""
-    blocks = ["# Evaluation", _summary(report), *map(markdown_table, _tables(report))]
+    blocks = ["# Evaluation", _summary(report), *map(markdown_table, report_tables(report).values())]
     blocks += [f"- {text}" for text in report.limits]
     if report.settings:
         rows = [[name, "" if value is None else str(value)] for name, value in report.settings.items()]
@@ -112,26 +174,29 @@ def _summary(report: EvalReport) -> str:
     return f"{plural(report.result.num_images, 'pair')}, {plural(report.result.num_boxes, 'box')}{speed}"
 
 
-def _tables(report: EvalReport) -> list[list[list[str]]]:
-    """Return the tables of the report that are not empty, each as rows of cells, the header first."""
+def report_tables(report: EvalReport) -> dict[str, list[list[str]]]:
+    """Return the tables of the report that are not empty, by name, each as rows of cells, the header first."""
     metrics = report.result.metrics()
     half = len(METRICS) // 2
-    tables = [[list(part), [_digits(metrics[name]) for name in part]] for part in (METRICS[:half], METRICS[half:])]
+    tables = {
+        name: [list(part), [digits(metrics[metric]) for metric in part]]
+        for name, part in (("AP", METRICS[:half]), ("AR", METRICS[half:]))
+    }
     if report.result.per_class:
-        tables.append(_class_table(report))
+        tables["classes"] = _class_table(report)
     if report.extra:
-        tables.append([["metric", "value"], *([name, _digits(value)] for name, value in report.extra.items())])
+        tables["extra"] = [["metric", "value"], *([name, digits(value)] for name, value in report.extra.items())]
     if report.blanked:
         names = ("AP", "AP50", "AP75")
         shown = [("none", report.result), *report.blanked.items()]
-        rows = [[name, *(_digits(getattr(result, f)) for f in names)] for name, result in shown]
-        tables.append([["one camera black", *names], *rows])
+        rows = [[name, *(digits(getattr(result, f)) for f in names)] for name, result in shown]
+        tables["blanked"] = [["one camera black", *names], *rows]
     if report.slices:
         rows = [
-            [name, str(part.num_images), str(part.num_boxes), *(_digits(getattr(part, f)) for f in _SLICE_METRICS)]
+            [name, str(part.num_images), str(part.num_boxes), *(digits(getattr(part, f)) for f in _SLICE_METRICS)]
             for name, part in report.slices.items()
         ]
-        tables.append([["slice", "pairs", "boxes", *_SLICE_METRICS], *rows])
+        tables["slices"] = [["slice", "pairs", "boxes", *_SLICE_METRICS], *rows]
     return tables
 
 
@@ -143,10 +208,11 @@ def _class_table(report: EvalReport) -> list[list[str]]:
     for name, (ap, ap50) in {**report.result.per_class, **whole}.items():
         point = best.get(name)
         values = [] if point is None else [point.precision, point.recall, point.f1]
-        cells = [*map(_digits, values), f"{point.confidence:.3f}"] if point else [""] * (4 if best else 0)
-        table.append([name, _digits(ap), _digits(ap50), *cells])
+        cells = [*map(digits, values), f"{point.confidence:.3f}"] if point else [""] * (4 if best else 0)
+        table.append([name, digits(ap), digits(ap50), *cells])
     return table
 
 
-def _digits(value: float) -> str:
+def digits(value: float) -> str:
+    """Format a metric; a dash where there is nothing to find."""
     return _UNDEFINED if value == -1 else f"{value:.{_DIGITS}f}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,7 @@ _BEFORE_A_RUN = re.compile(
 )
 """Files that may lie in the folder when its run starts: hidden ones such as the lock, and those of job scripts."""
 _MAX_NAMED = 3
+_MAX_RESULTS_BYTES = 1 << 26
 
 
 def checkpoint_step(path: Path) -> int | None:
@@ -186,9 +189,30 @@ class RunFolder:
         """Record how many micro-batches each batch is split into from now on."""
         save_json(self.split_batches, {"parts": parts})
 
+    def read_results(self) -> History:
+        """Return the rows of results.csv; none if no epoch is finished.
+
+        Raises:
+            RunError: If it is no results file of a run.
+        """
+        try:
+            rows = list(csv.DictReader(read_regular(self.results, _MAX_RESULTS_BYTES).splitlines()))
+            values = [{name: float(cell) if cell else None for name, cell in row.items()} for row in rows]
+            if not all(row["epoch"] is not None and all(map(_is_finite, row.values())) for row in values):
+                raise ValueError("a value is missing or not a number")
+        except FileNotFoundError:
+            return []
+        except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+            raise RunError(f"{self.results}: not a run's results ({error})") from error
+        return values
+
     def write_results(self, history: Sequence[Mapping[str, float | None]]) -> None:
         """Write results.csv, a row per epoch; values of an epoch without evaluation are blank."""
         rows = [{key: None if value is None else f"{value:.6g}" for key, value in row.items()} for row in history]
         by_length = sorted(rows, key=len, reverse=True)  # the start, epoch 0, has no losses: its row is short
         columns = dict.fromkeys(key for row in by_length for key in row)
         save_text(self.results, csv_text(rows, list(columns)))
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is None or math.isfinite(value)

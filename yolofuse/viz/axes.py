@@ -108,7 +108,15 @@ def figure_to_image(figure: Figure) -> ByteArray:
     return cast(ByteArray, image)
 
 
-def _render(figure: Figure, file_format: str) -> bytes:
+def figure_to_svg(figure: Figure) -> bytes:
+    """Render a figure as SVG, without the date: equal figures give equal bytes."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "yolofuse"}):
+        return _render(figure, "svg", metadata={"Date": None})
+
+
+def _render(figure: Figure, file_format: str, **options: Any) -> bytes:
     content = io.BytesIO()
-    figure.savefig(content, format=file_format)
+    figure.savefig(content, format=file_format, **options)
     return content.getvalue()

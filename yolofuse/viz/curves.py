@@ -40,23 +40,33 @@ def save_curves(history: Sequence[Mapping[str, float | None]], out_path: Path) -
     Raises:
         RunError: If the suffix is not supported.
     """
-    curves = _collect(history)
+    curves = collect_curves(history)
     figure = new_figure(11, 3.4, dpi=150)
     loss, accuracy, rate = figure.subplots(1, 3, sharex=True, width_ratios=(4, 4, 2.4))
+    plot_losses(loss, curves)
+    plot_accuracy(accuracy, curves)
+    plot_curves(rate, "learning rate", {name: curve for name, curve in curves.items() if name.startswith("lr")})
+    save_figure(figure, out_path)
+
+
+def plot_losses(axes: Axes, curves: Mapping[str, Curve]) -> None:
+    """Draw the loss terms of training, and dashed those of validation."""
     losses = {name: curve for name, curve in curves.items() if name.startswith("train/")}
     colours = dict(zip(losses, SERIES * len(losses), strict=False))
     of_val = {val: curves[val] for name in losses if (val := name.replace("train/", "val/")) in curves}
     colours |= {val: colours[val.replace("val/", "train/")] for val in of_val}
-    title = "loss (dashed: validation)" if of_val else "training loss"
-    _plot(loss, title, losses | of_val, colours)
-    _plot(accuracy, "validation AP", {name: curves[name] for name in _AP_COLOURS if name in curves}, _AP_COLOURS)
-    highest = max((value for name in _AP_COLOURS for value in curves.get(name, ((), ()))[1]), default=1.0)
-    accuracy.set_ylim(0, min(max(1.2 * highest, 0.05), 1))
-    _plot(rate, "learning rate", {name: curve for name, curve in curves.items() if name.startswith("lr")}, {})
-    save_figure(figure, out_path)
+    plot_curves(axes, "loss (dashed: validation)" if of_val else "training loss", losses | of_val, colours)
 
 
-def _collect(history: Sequence[Mapping[str, float | None]]) -> dict[str, Curve]:
+def plot_accuracy(axes: Axes, curves: Mapping[str, Curve]) -> None:
+    """Draw AP, AP50 and AP75 of the validation split."""
+    shown = {name: curves[name] for name in _AP_COLOURS if name in curves}
+    plot_curves(axes, "validation AP", shown, _AP_COLOURS)
+    highest = max((value for _, values in shown.values() for value in values), default=1.0)
+    axes.set_ylim(0, min(max(1.2 * highest, 0.05), 1))
+
+
+def collect_curves(history: Sequence[Mapping[str, float | None]]) -> dict[str, Curve]:
     """Collect the values of each column against ``epoch``; the start, epoch 0, has no losses."""
     curves: dict[str, Curve] = {}
     for row in history:
@@ -68,8 +78,8 @@ def _collect(history: Sequence[Mapping[str, float | None]]) -> dict[str, Curve]:
     return curves
 
 
-def _plot(axes: Axes, title: str, curves: Mapping[str, Curve], colours: Mapping[str, str]) -> None:
-    """Draw one panel: a line per curve, with markers where there are few points."""
+def plot_curves(axes: Axes, title: str, curves: Mapping[str, Curve], colours: Mapping[str, str] | None = None) -> None:
+    """Draw one panel: a line per curve, with markers where there are few points; the name is that after the ``/``."""
     from matplotlib.ticker import MaxNLocator
 
     for name, (epochs, values) in curves.items():
@@ -78,13 +88,13 @@ def _plot(axes: Axes, title: str, curves: Mapping[str, Curve], colours: Mapping[
             epochs,
             values,
             label=None if is_dashed else name.rpartition("/")[2],
-            color=colours.get(name, TEXT),
+            color=(colours or {}).get(name, TEXT),
             linestyle="--" if is_dashed else "-",
             linewidth=1.6,
             marker="o" if len(epochs) <= _MAX_MARKED else None,
             markersize=3,
         )
     style_axes(axes, title, xlabel="epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     if len(curves) > 1:
         add_legend(axes)

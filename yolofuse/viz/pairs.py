@@ -98,8 +98,7 @@ def save_prediction_image(
     """
     bands: list[ByteArray] = []
     for view, found in zip(views, detections, strict=True):
-        marks, summary = _outcomes(view, found, names)
-        panels = _panels(view.image, marks, ("rgb", "ir"), _PANEL)
+        panels, summary = outcome_panels(view, found, names)
         head = draw.title_band([panels[0].shape[1]] * 2, [("RGB", view.caption), ("IR", summary)])
         bands += [head, draw.side_by_side(panels)]
     _save_with_legend(bands, path)
@@ -116,11 +115,27 @@ def save_comparison_image(
     for row, view in enumerate(views):
         panels, summaries = [], []
         for column in columns:
-            marks, summary = _outcomes(view, column.detections[row], names)
-            panels += _panels(view.image, marks, (column.shown,), _PANEL)
+            drawn, summary = outcome_panels(view, column.detections[row], names, (column.shown,))
+            panels += drawn
             summaries.append((column.title, summary))
         bands += [draw.title_band([panel.shape[1] for panel in panels], summaries), draw.side_by_side(panels)]
     _save_with_legend(bands, path)
+
+
+def outcome_panels(
+    view: PairView,
+    detections: Detections,
+    names: Sequence[str],
+    shown: Sequence[Shown] = ("rgb", "ir"),
+    min_score: float = _MIN_SCORE,
+) -> tuple[list[ByteArray], str]:
+    """Draw what was found in a pair and what not, as :func:`save_prediction_image` does, on each modality by itself.
+
+    Returns:
+        An image per modality, and a summary such as ``3 of 4 found, 1 false``.
+    """
+    marks, summary = _outcomes(view, detections, names, min_score)
+    return _panels(view.image, marks, shown, _PANEL), summary
 
 
 def draw_detections(
@@ -187,9 +202,11 @@ def _save_with_legend(bands: list[ByteArray], path: Path) -> None:
     draw.save_image(path, draw.add_margin(draw.stacked([*bands, draw.blank_band(1, GAP), legend])))
 
 
-def _outcomes(view: PairView, detections: Detections, names: Sequence[str]) -> tuple[list[Mark], str]:
+def _outcomes(
+    view: PairView, detections: Detections, names: Sequence[str], min_score: float = _MIN_SCORE
+) -> tuple[list[Mark], str]:
     """Return marks coloured by outcome, and a summary such as ``3 of 4 found, 1 false``."""
-    shown = detections.above(_MIN_SCORE)
+    shown = detections.above(min_score)
     found = match_detections(shown, view.boxes_xyxy, view.class_ids)
     marks = _marks(shown, names, [FALSE_ALARM if index < 0 else HIT for index in found.tolist()])
     missed = np.setdiff1d(np.arange(len(view.boxes_xyxy)), found)

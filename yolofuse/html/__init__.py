@@ -1,0 +1,1 @@
+"""Render pages of HTML that need no scripts, files or network: one look, one way to escape."""
