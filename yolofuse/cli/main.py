@@ -17,6 +17,7 @@ COMMANDS = {
     "probe": "measure activations, gradients and first loss of a run before it is trained",
     "train": "train a detector; as train_dual.py",
     "val": "evaluate a detector; as val_dual.py",
+    "export": "write a detector as ONNX, OpenVINO or another format; as export_dual.py",
     "compare": "tell whether one evaluation is better than another, with an interval",
     "status": "say how a run is doing, or how it ended",
     "submit": "submit configs times seeds to Slurm",
@@ -46,8 +47,8 @@ def _answer(name: str) -> None:
         print(_help())
     elif name == "--version":
         print(f"yolofuse {yolofuse.__version__}")
-    elif name in {"predict", "export"}:
-        raise ConfigError(f"there is no {name!r} command yet; from Python, yolofuse.load_detector detects")
+    elif name == "predict":
+        raise ConfigError("there is no 'predict' command yet; from Python, yolofuse.load_detector detects")
     else:
         raise ConfigError(f"{name!r}: no such command{did_you_mean(name, COMMANDS)}\n\n{_help()}")
 
@@ -63,6 +64,8 @@ def _command(name: str) -> Callable[[list[str], str], int]:
             from yolofuse.cli.train import main as command
         case "val":
             from yolofuse.cli.val import main as command
+        case "export":
+            from yolofuse.cli.export import main as command
         case "compare":
             from yolofuse.cli.compare import main as command
         case "status":

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from yolofuse.backends import Backend
 from yolofuse.batch import PairedBatch
 from yolofuse.config import Config
 from yolofuse.data import PairSet
@@ -26,6 +27,9 @@ from yolofuse.eval.slices import evaluate_slices
 from yolofuse.model import Detector
 from yolofuse.model.heads import hide_kept_classes
 from yolofuse.types import CHANNELS, Detections, Modality
+
+AnyDetector = Detector | Backend
+"""A model of torch, or an exported one."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Evaluation:
 
 
 def predict_batch(
-    detector: Detector,
+    detector: AnyDetector,
     batch: PairedBatch,
     config: Config,
     blank: Modality | None = None,
@@ -65,13 +69,15 @@ def predict_batch(
     The detector must be in eval mode.
 
     Args:
-        detector: The model.
+        detector: The model; an exported one has no raw outputs.
         batch: The pairs.
         config: The run.
         blank: The modality whose images are replaced by black ones.
         on_raw: Called with the heads' outputs before they are decoded, as in training mode.
     """
     val = config.val
+    if isinstance(detector, Backend):
+        detector.check_limits(val.conf, val.iou, val.max_det)
     if blank is not None:
         batch = replace(batch, pixels=batch.pixels.clone())
         batch.pixels[:, CHANNELS[blank]] = 0
@@ -100,7 +106,7 @@ def predict_batch(
 
 
 def evaluate_split(
-    detector: Detector, pairs: PairSet, config: Config, ranks: Ranks, *, with_slices: bool = True
+    detector: AnyDetector, pairs: PairSet, config: Config, ranks: Ranks, *, with_slices: bool = True
 ) -> Evaluation | None:
     """Evaluate a detector, in eval mode, on a split; None on every rank but 0.
 
@@ -131,7 +137,7 @@ class SplitPredictions:
 
 
 def predict_split(
-    detector: Detector,
+    detector: AnyDetector,
     loader: EvalLoader,
     config: Config,
     ranks: Ranks,
