@@ -31,7 +31,7 @@ def loaded_detector(bits: int = 8, imgsz: int = 64, **model: Any) -> LoadedDetec
         for head in detector.heads.values():
             for name, parameter in head.named_parameters():
                 if name.endswith("bias") and parameter.shape[0] in {len(NAMES), len(NAMES) * 3 + 15, 24}:
-                    parameter.add_(2.0)
+                    parameter.add_(4.0)
     raw = {"data": {"descriptor": "none.yaml"}, "train": {"run": "none", "imgsz": imgsz}, "model": model}
     content = {"epoch": 1, "data_hash": None}
     formats = (PairFormat(bits=16, ir_window=(0.0, 1000.0)) if bits == 16 else PairFormat(),)

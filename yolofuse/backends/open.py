@@ -52,4 +52,14 @@ def open_export(path: Path, *, trust: bool = False, threads: int | None = None) 
         from yolofuse.backends.onnx_runtime import OnnxBackend
 
         return OnnxBackend(path, threads)
-    raise WeightsError(f"{path}: {suffix} can't be loaded by this version")
+    if suffix == ".xml":
+        from yolofuse.backends.openvino_ir import OpenvinoBackend
+
+        return OpenvinoBackend(path, threads)
+    if suffix == ".engine":
+        from yolofuse.backends.tensorrt_engine import TensorrtBackend
+
+        return TensorrtBackend(path)
+    from yolofuse.backends.torch_program import TorchBackend
+
+    return TorchBackend(path)

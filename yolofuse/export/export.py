@@ -18,7 +18,7 @@ from yolofuse.errors import ConfigError
 from yolofuse.eval.provenance import git_commit
 from yolofuse.export.module import ExportModule, export_module
 from yolofuse.export.options import FORMATS, ExportOptions
-from yolofuse.export.self_check import check_export
+from yolofuse.export.self_check import calibration_pairs, check_export
 from yolofuse.run.folder import RunFolder
 from yolofuse.weights import file_sha256
 
@@ -130,12 +130,24 @@ def _config_for(loaded: LoadedDetector, options: ExportOptions) -> Config:
 def _write(
     module: ExportModule, loaded: LoadedDetector, metadata: ExportMetadata, options: ExportOptions, path: Path
 ) -> None:
-    if options.format == "onnx":
-        from yolofuse.export.onnx_file import write_onnx
+    match options.format:
+        case "onnx":
+            from yolofuse.export.onnx_file import write_onnx
 
-        write_onnx(module, metadata, options, path)
-    else:
-        raise ConfigError(f"format: {options.format} can't be written by this version")
+            write_onnx(module, metadata, options, path)
+        case "openvino":
+            from yolofuse.export.openvino_file import write_openvino
+
+            pairs = calibration_pairs(loaded) if metadata.precision == "int8" else []
+            write_openvino(module, metadata, options, path, pairs)
+        case "engine":
+            from yolofuse.export.tensorrt_file import write_engine
+
+            write_engine(module, metadata, options, path)
+        case _:
+            from yolofuse.export.torch_file import write_torch
+
+            write_torch(module, metadata, path)
 
 
 def _name(source: Path, weights: Path) -> str:

@@ -31,6 +31,7 @@ MIN_SCORE = 0.05
 """Boxes from this score on are compared; where there are none, the best ones."""
 _NUM_PAIRS = 4
 _NUM_BEST = 20
+_NUM_CALIBRATION = 300
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,15 @@ def split_batches(loaded: LoadedDetector, split: str, number: int = _NUM_PAIRS) 
     for record in records:
         yield collate([read_letterboxed(record, rect_hw(record.size_hw, config.val_imgsz, stride))])
     yield collate([read_letterboxed(record, (config.val_imgsz, config.val_imgsz)) for record in records[:2]])
+
+
+def calibration_pairs(loaded: LoadedDetector) -> list[PairedBatch]:
+    """Return pairs of the training split as they are evaluated, from which int8 learns its ranges.
+
+    Raises:
+        YolofuseError: If they can't be read.
+    """
+    return list(split_batches(loaded, loaded.config.data.train_split, _NUM_CALIBRATION))[:-1]
 
 
 def random_batches(loaded: LoadedDetector) -> list[PairedBatch]:
