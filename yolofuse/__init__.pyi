@@ -1,5 +1,6 @@
 from .api import build_detector as build_detector
 from .api import evaluate as evaluate
+from .api import export as export
 from .api import load as load
 from .api import load_config as load_config
 from .api import load_detector as load_detector

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,7 @@ from yolofuse.errors import ConfigError, RunStopped
 from yolofuse.log import printed_log
 
 if TYPE_CHECKING:
+    from yolofuse.backends.metadata import Inputs, Pixels, Precision
     from yolofuse.engine.callbacks import Callback
     from yolofuse.engine.evaluate_checkpoint import EvalOutcome
     from yolofuse.engine.loaded_detector import LoadedDetector
@@ -91,15 +93,17 @@ def evaluate(
     data: str | PathLike[str] | None = None,
     split: str | None = None,
     out: str | PathLike[str] | None = None,
+    trust: bool = False,
     **options: Any,
 ) -> EvalOutcome | None:
-    """Evaluate a run (its best weights) or a checkpoint, as ``val_dual.py`` does, and write the report.
+    """Evaluate a run (its best weights), a checkpoint or an export, as ``val_dual.py`` does, and write the report.
 
     Args:
-        source: A run's folder or a checkpoint.
+        source: A run's folder, a checkpoint, or a file of :func:`export`.
         data: Descriptor of another data set than the run's.
         split: Name of the split; by default the config's ``data.val_split``.
         out: Folder of the report; by default ``eval-SPLIT`` in the run's folder.
+        trust: Load exported files that are programs too; see docs/export.md.
         options: Other values of the run's config, such as ``val={"iou": 0.6}``.
 
     Returns:
@@ -108,7 +112,7 @@ def evaluate(
     from yolofuse.engine.evaluate_checkpoint import evaluate_checkpoint, evaluate_run
 
     place = Path(source)
-    evaluate_source = evaluate_run if place.is_dir() else evaluate_checkpoint
+    evaluate_source = evaluate_run if place.is_dir() else partial(evaluate_checkpoint, trust=trust)
     other_data = {} if data is None else {"data.descriptor": str(data), "data.root": None}
     with _logged():
         return evaluate_source(
@@ -146,25 +150,84 @@ def report(
         return write_run_report(Path(run), page, data=descriptor, split=split, quick=quick)
 
 
-def load_detector(source: str | PathLike[str], device: str = "auto", **options: Any) -> LoadedDetector:
-    """Load a trained detector: ``detector.detect(detector.preprocess([(rgb_file, ir_file)]))``.
+def export(
+    source: str | PathLike[str],
+    format: str = "onnx",
+    *,
+    out: str | PathLike[str] | None = None,
+    nms: bool = False,
+    conf: float = 0.25,
+    inputs: Inputs = "pair",
+    pixels: Pixels | None = None,
+    precision: Precision | None = None,
+    size_hw: tuple[int, int] | None = None,
+    opset: int | None = None,
+    dynamo: bool = False,
+    force: bool = False,
+    **options: Any,
+) -> Path:
+    """Write a trained detector as a file of another runtime, as ``yolofuse export`` does; return the file.
+
+    It is kept only if it finds the boxes that torch finds; the largest difference is logged.
 
     Args:
         source: A run's folder or a checkpoint.
+        format: ``onnx``, ``openvino``, ``torchscript``, ``pt2`` or ``engine`` (TensorRT).
+        out: The file; None: named after the run, beside its weights.
+        nms: Do non-maximum suppression inside (onnx, openvino).
+        conf: Score that a box must exceed in the NMS inside.
+        inputs: ``pair``: two inputs, ``rgb`` and ``ir``; ``stacked``: one, ``images``, of four channels.
+        pixels: ``uint8``, ``uint16`` or ``float32`` (0..1); None: uint8, or uint16 where thermal images are deep.
+        precision: None: fp32.
+        size_hw: Height and width in pixels that the input is fixed to; None: any multiples of the stride.
+        opset: Of ONNX; None: 17.
+        dynamo: Let torch's newer exporter write the ONNX file; slower.
+        force: Replace a file that is there.
+        options: Other values of the config, such as ``val={"imgsz": 640}``.
+    """
+    from yolofuse.export import ExportOptions, export_detector
+
+    chosen = ExportOptions(
+        format,
+        None if out is None else Path(out),
+        nms,
+        conf,
+        inputs,
+        pixels,
+        precision,
+        size_hw,
+        opset,
+        dynamo,
+        force,
+    )
+    with _logged():
+        return export_detector(Path(source), chosen, override_words(options))
+
+
+def load_detector(
+    source: str | PathLike[str], device: str = "auto", *, trust: bool = False, **options: Any
+) -> LoadedDetector:
+    """Load a trained detector: ``detector.detect(detector.preprocess([(rgb_file, ir_file)]))``.
+
+    Args:
+        source: A run's folder, a checkpoint, or a file of :func:`export`.
         device: ``auto``, ``cpu``, ``cuda:0``, ...
+        trust: Load exported files that are programs too; see docs/export.md.
         options: Other values of its config, such as ``val={"conf": 0.25}``.
     """
     from yolofuse.engine.loaded_detector import load_detector as load
 
-    return load(Path(source), override_words(options), device)
+    return load(Path(source), override_words(options), device, trust=trust)
 
 
-def load(source: str | PathLike[str], device: str = "auto", **options: Any) -> Model:
+def load(source: str | PathLike[str], device: str = "auto", *, trust: bool = False, **options: Any) -> Model:
     """Load a detector for use: ``yolofuse.load("runs/mine").predict("rgb.jpg", "ir.jpg")``.
 
     Args:
-        source: A run's folder, a checkpoint, or weights of a detector for one camera, used for two without training.
+        source: A run's folder, a checkpoint, a file of :func:`export`, or weights of a detector for one camera, which
+            is then used for two without training.
         device: ``auto``, ``cpu``, ``cuda:0``, ...
+        trust: Load exported files that are programs too; see docs/export.md.
         options: Other values of its config.
 
     Raises:
@@ -175,7 +238,7 @@ def load(source: str | PathLike[str], device: str = "auto", **options: Any) -> M
     from yolofuse.predict.model import load as load_model
 
     with _logged():
-        return load_model(Path(source), device, override_words(options))
+        return load_model(Path(source), device, override_words(options), trust=trust)
 
 
 def build_detector(config: ConfigSource, names: Sequence[str], **options: Any) -> Detector:

@@ -93,10 +93,10 @@ def evaluate_mixture(trial: Trial, share: float, runs: Path) -> Evaluated:
     if not file.exists():
         loaded = load_detector(trial.run_dir(runs) / "weights" / "last.pt", EVALUATION)
         start = build_start(loaded.config, loaded.names).detector.state_dict()
-        loaded.detector.load_state_dict(
+        loaded.model.load_state_dict(
             {
                 name: tensor.lerp(start[name], share) if tensor.is_floating_point() else tensor
-                for name, tensor in loaded.detector.state_dict().items()
+                for name, tensor in loaded.model.state_dict().items()
             }
         )
         with join_ranks("cpu") as ranks:

@@ -51,14 +51,14 @@ def test_val_loss__is_that_of_the_averaged_weights(
     loaded = load_detector(run / "weights" / "last.pt")
     pairs = load_split(loaded.config, "val", Ranks(0, 1, torch.device("cpu")))
     dataset = EvalDataset(pairs, 64, "square")
-    criterion = DetectionLoss(loaded.detector, LossConfig(), epochs=1)
-    for head in loaded.detector.heads.values():
+    criterion = DetectionLoss(loaded.model, LossConfig(), epochs=1)
+    for head in loaded.model.heads.values():
         head.training = True  # raw outputs alone; every other module stays in eval mode
     expected = dict.fromkeys(terms, 0.0)
     for indices in ([0, 1], [2]):
         batch = collate([dataset[index] for index in indices]).to(torch.device("cpu"))
         with torch.no_grad():
-            found = criterion(loaded.detector(batch.rgb, batch.ir), batch).terms
+            found = criterion(loaded.model(batch.rgb, batch.ir), batch).terms
         for name in terms:
             expected[name] += float(found[name]) * len(indices) / 3
     assert {name: float(row[f"val/{name}"]) for name in terms} == pytest.approx(expected, rel=1e-4)

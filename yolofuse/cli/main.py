@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "detect objects in pairs of images with a trained model; as predict_dual.py",
     "serve": "a page on this machine: drop a pair of images on it and see the boxes",
     "report": "write what a run did as one page: metrics, curves, pairs, config",
+    "export": "write a detector as ONNX, OpenVINO or another format; as export_dual.py",
     "compare": "tell whether one evaluation is better than another, with an interval",
     "status": "say how a run is doing, or how it ended",
     "submit": "submit configs times seeds to Slurm",

@@ -23,13 +23,18 @@ def main(argv: list[str] | None = None, prog: str = "val_dual.py") -> int:
         description="Evaluate a detector on a split of paired images with pycocotools.",
     )
     parser.add_argument("--run", type=Path, metavar="RUN", help="folder of a run; its best weights are evaluated")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="a checkpoint of yolofuse")
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="a checkpoint of yolofuse, or an exported detector"
+    )
     parser.add_argument(
         "--cfg", type=Path, metavar="FILE", help="the YAML of a run: evaluate its model as loaded, before training"
     )
     parser.add_argument("--data", type=Path, metavar="FILE", help="descriptor of the data set to evaluate on")
     parser.add_argument("--split", metavar="NAME", help="split to evaluate (default: the config's data.val_split)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: eval-SPLIT in the run)")
+    parser.add_argument(
+        "--trust", action="store_true", help="load exported files that are programs too (.torchscript, .pt2, .engine)"
+    )
     args, overrides = parser.parse_with_overrides(sys.argv[1:] if argv is None else argv)
     if [args.run, args.weights, args.cfg].count(None) != 2:
         parser.error("give one of --run RUN, --weights FILE with --data FILE, or --cfg FILE")
@@ -56,7 +61,9 @@ def main(argv: list[str] | None = None, prog: str = "val_dual.py") -> int:
         elif args.run is not None:
             evaluate_run(args.run, [*other_data, *overrides], split=args.split, out=args.out)
         else:
-            evaluate_checkpoint(args.weights, [*other_data, *overrides], split=args.split, out=args.out)
+            evaluate_checkpoint(
+                args.weights, [*other_data, *overrides], split=args.split, out=args.out, trust=args.trust
+            )
 
     return run_command(command)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolofuse.backends import Backend
 from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.config import Config
 from yolofuse.config.parts import check_name
@@ -89,17 +90,23 @@ def evaluate_start(config: Config, *, split: str | None = None, out: Path | None
 
 
 def evaluate_checkpoint(
-    weights: Path, overrides: Sequence[str] = (), *, split: str | None = None, out: Path | None = None
+    weights: Path,
+    overrides: Sequence[str] = (),
+    *,
+    split: str | None = None,
+    out: Path | None = None,
+    trust: bool = False,
 ) -> EvalOutcome | None:
     """Evaluate a checkpoint on a split, log the metrics and write the report; None on every rank but 0.
 
     Args:
-        weights: A yolofuse checkpoint.
+        weights: A yolofuse checkpoint, or an exported detector.
         overrides: Changes of the config it was trained with, such as ``val.conf=0.01``.
         split: Name of the split; by default the config's validation split.
         out: Folder of the report; by default ``eval-SPLIT`` in the run's folder.
+        trust: Load exported files that are programs too.
     """
-    loaded = load_detector(weights, overrides)
+    loaded = load_detector(weights, overrides, trust=trust)
     config = loaded.config
     split = split or config.data.val_split
     folder = out or _report_folder(weights, split, loaded)
@@ -220,15 +227,22 @@ def _windows(loaded: LoadedDetector) -> Windows:
 def _report_folder(weights: Path, split: str, loaded: LoadedDetector) -> Path:
     """Return the folder for the report in the run's folder; named after the data set where it is not the run's own."""
     data = Path(loaded.config.data.descriptor)
-    foreign = _is_foreign(loaded)
-    return _run_dir(weights) / (f"eval-{data.parent.name}-{data.stem}-{split}" if foreign else f"eval-{split}")
+    name = f"eval-{data.parent.name}-{data.stem}-{split}" if _is_foreign(loaded) else f"eval-{split}"
+    exported = f"-{weights.stem}-{weights.suffix[1:]}" if isinstance(loaded.detector, Backend) else ""
+    return _run_dir(weights) / f"{name}{exported}"
 
 
 def _settings(
     loaded: LoadedDetector, weights: Path | None, config_name: str, split: str, pairs: PairSet, ranks: Ranks
 ) -> dict[str, Scalar]:
-    config = loaded.config
-    merged = config.model.merge if len(loaded.detector.heads) == 2 else None
+    config, detector = loaded.config, loaded.detector
+    merged = config.model.merge if len(detector.heads) == 2 else None
+    nms, precision = f"IoU {config.val.iou}", resolve_precision(ranks.device, config.val.precision)
+    exported: dict[str, Scalar] = {}
+    if isinstance(detector, Backend):
+        nms = f"{nms}, inside the file" if detector.metadata.nms else nms
+        precision = detector.metadata.precision
+        exported = {"backend": detector.runtime, "exported from sha256": detector.metadata.weights_sha256}
     return {
         "config": config_name,
         "weights": None if weights is None else str(weights),
@@ -249,9 +263,10 @@ def _settings(
         "imgsz": config.val_imgsz,
         "letterbox": config.val.letterbox,
         "conf": config.val.conf,
-        "nms": "none (end-to-end head)" if loaded.detector.end2end else f"IoU {config.val.iou}",
+        "nms": "none (end-to-end head)" if detector.end2end and "inside" not in nms else nms,
         "max_det": config.val.max_det,
-        "precision": resolve_precision(ranks.device, config.val.precision),
+        "precision": precision,
+        **exported,
         "coco backend": backend_version(config.val.backend),
         "device": str(ranks.device),
         "ranks": ranks.world,

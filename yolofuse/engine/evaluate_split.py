@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from yolofuse.backends import Backend
 from yolofuse.batch import PairedBatch
 from yolofuse.config import Config
 from yolofuse.data import PairSet
@@ -27,6 +28,9 @@ from yolofuse.eval.slices import evaluate_slices
 from yolofuse.model import Detector
 from yolofuse.model.heads import hide_kept_classes
 from yolofuse.types import CHANNELS, Detections, Modality
+
+AnyDetector = Detector | Backend
+"""A model of torch, or an exported one."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Evaluation:
 
 
 def predict_batch(
-    detector: Detector,
+    detector: AnyDetector,
     batch: PairedBatch,
     config: Config,
     blank: Modality | None = None,
@@ -67,7 +71,7 @@ def predict_batch(
     The detector must be in eval mode.
 
     Args:
-        detector: The model.
+        detector: The model; an exported one has no raw outputs.
         batch: The pairs.
         config: The run.
         blank: The modality whose images are replaced by black ones.
@@ -75,6 +79,8 @@ def predict_batch(
         classes: Class ids to look for; None: all.
     """
     val = config.val
+    if isinstance(detector, Backend):
+        detector.check_limits(val.conf, val.iou, val.max_det)
     if blank is not None:
         batch = replace(batch, pixels=batch.pixels.clone())
         batch.pixels[:, CHANNELS[blank]] = 0
@@ -120,7 +126,7 @@ def _keep_classes(predictions: Tensor, classes: Collection[int], end2end: bool) 
 
 
 def evaluate_split(
-    detector: Detector, pairs: PairSet, config: Config, ranks: Ranks, *, with_slices: bool = True
+    detector: AnyDetector, pairs: PairSet, config: Config, ranks: Ranks, *, with_slices: bool = True
 ) -> Evaluation | None:
     """Evaluate a detector, in eval mode, on a split; None on every rank but 0.
 
@@ -151,7 +157,7 @@ class SplitPredictions:
 
 
 def predict_split(
-    detector: Detector,
+    detector: AnyDetector,
     loader: EvalLoader,
     config: Config,
     ranks: Ranks,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from yolofuse.backends import Backend, is_export, open_export
 from yolofuse.batch import PairedBatch
 from yolofuse.config import Config
 from yolofuse.config.load import validate_config
@@ -20,7 +21,7 @@ from yolofuse.data.images.decode import inspect_image
 from yolofuse.data.images.read_pair import PairImages, read_pair, to_bytes
 from yolofuse.data.images.stacked import inspect_stacked
 from yolofuse.distributed.ranks import pick_device
-from yolofuse.engine.evaluate_split import predict_batch
+from yolofuse.engine.evaluate_split import AnyDetector, predict_batch
 from yolofuse.errors import ConfigError, DataError, WeightsError
 from yolofuse.model import Detector, build_detector
 from yolofuse.run.folder import RunFolder
@@ -42,19 +43,30 @@ class LoadedDetector:
     """A trained detector with what it was trained with; the pixels and boxes of ``val_dual.py`` are its own.
 
     Attributes:
-        detector: In eval mode.
+        detector: In eval mode; a :class:`Backend` if it is an exported one.
         config: Of the run; ``val`` has the limits of detection: ``conf``, ``iou``, ``max_det``, ``imgsz``.
         names: Class names, by class id.
-        content: What the checkpoint holds besides.
+        content: What the checkpoint or the export holds besides.
         formats: Rules by which the training pairs became arrays; one unless the data set has several sources, none if
             an older run with deep thermal images did not save them.
     """
 
-    detector: Detector
+    detector: AnyDetector
     config: Config
     names: tuple[str, ...]
     content: dict[str, Any]
     formats: tuple[PairFormat, ...] = (PairFormat(),)
+
+    @property
+    def model(self) -> Detector:
+        """Return the detector as a model of torch.
+
+        Raises:
+            ConfigError: If it is an exported one.
+        """
+        if isinstance(self.detector, Backend):
+            raise ConfigError(f"{self.detector.path}: is an exported file; give the run or a checkpoint")
+        return self.detector
 
     def preprocess(self, pairs: Sequence[PairFiles], pair_format: PairFormat | None = None) -> PairedBatch:
         """Read pairs of image files as validation does: the model's input, on the CPU.
@@ -91,8 +103,7 @@ class LoadedDetector:
             batch: The pairs.
             classes: Class ids to look for; None: all.
         """
-        device = next(self.detector.parameters()).device
-        return predict_batch(self.detector, batch.to(device), self.config, classes=classes)
+        return predict_batch(self.detector, batch.to(self.detector.device), self.config, classes=classes)
 
     def draw(
         self,
@@ -184,13 +195,16 @@ def _inspect_array(image: np.ndarray, modality: Modality, where: str) -> tuple[i
     return image.shape[0], image.shape[1], 8 * image.dtype.itemsize
 
 
-def load_detector(source: Path, overrides: Sequence[str] = (), device: str = "cpu") -> LoadedDetector:
-    """Load the detector of a run (its best weights) or of a checkpoint, with its EMA weights, in eval mode.
+def load_detector(
+    source: Path, overrides: Sequence[str] = (), device: str = "cpu", *, trust: bool = False
+) -> LoadedDetector:
+    """Load the detector of a run (its best weights), a checkpoint or an export, with its EMA weights, in eval mode.
 
     Args:
-        source: A run's folder or a checkpoint of yolofuse.
+        source: A run's folder, a checkpoint of yolofuse, or a file that ``yolofuse export`` has written.
         overrides: Changes of its config, such as ``val.conf=0.25``.
-        device: ``cpu``, ``cuda:0``, ... or ``auto``.
+        device: ``cpu``, ``cuda:0``, ... or ``auto``; an exported detector runs where its runtime does.
+        trust: Load exported files that are programs too; see :func:`open_export`.
 
     Raises:
         ConfigError: If an override changes the model.
@@ -198,13 +212,10 @@ def load_detector(source: Path, overrides: Sequence[str] = (), device: str = "cp
         WeightsError: If the checkpoint is missing, damaged or not one of yolofuse.
     """
     weights = RunFolder(source).find_best() if source.is_dir() else source
+    _refuse_other_model(overrides)
+    if not source.is_dir() and is_export(weights):
+        return _load_export(open_export(weights, trust=trust), overrides)
     content = load_checkpoint(weights, needs=("config", "names", "ema", "epoch", "data_hash"))
-    fixed = {"model", "weights", "init"}
-    touched = [word for word in overrides if word.split(".")[0] in fixed and not word.startswith("model.merge=")]
-    if touched:
-        raise ConfigError(
-            f"{' '.join(touched)}: the model is fixed by the checkpoint; only model.merge can be changed here"
-        )
     config = validate_config(content["config"], overrides, where=str(weights))
     names = tuple(content["names"])
     detector = build_detector(config.model, num_classes=len(names), seed=config.train.seed)
@@ -214,3 +225,30 @@ def load_detector(source: Path, overrides: Sequence[str] = (), device: str = "cp
     except ValidationError as error:
         raise WeightsError(f"{weights}: the formats of its pairs can't be read ({error.errors()[0]['msg']})") from None
     return LoadedDetector(detector.eval().to(pick_device(device)), config, names, content, formats)
+
+
+def _refuse_other_model(overrides: Sequence[str]) -> None:
+    fixed = {"model", "weights", "init"}
+    touched = [word for word in overrides if word.split(".")[0] in fixed and not word.startswith("model.merge=")]
+    if touched:
+        raise ConfigError(
+            f"{' '.join(touched)}: the model is fixed by the checkpoint; only model.merge can be changed here"
+        )
+
+
+def _load_export(backend: Backend, overrides: Sequence[str]) -> LoadedDetector:
+    """Combine an exported detector with the config inside the file, whose limits are those of the NMS inside."""
+    metadata = backend.metadata
+    raw = dict(metadata.config)
+    if metadata.nms is not None:
+        raw["val"] = {**raw.get("val", {}), **metadata.nms.model_dump()}
+    config = validate_config(raw, [*overrides, f"train.device={backend.device}"], where=f"config inside {backend.path}")
+    if config.val_imgsz % backend.stride:
+        raise ConfigError(f"val.imgsz: must be a multiple of {backend.stride} (got {config.val_imgsz})")
+    content = {
+        "config": metadata.config,
+        "epoch": metadata.epoch,
+        "data_hash": metadata.data_hash,
+        "ir_windows": metadata.ir_windows,
+    }
+    return LoadedDetector(backend, config, metadata.names, content, metadata.formats)

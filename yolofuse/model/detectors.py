@@ -91,6 +91,11 @@ class Detector(nn.Module, ABC):
         """Return the largest stride in pixels: image sides must be multiples of it."""
         return max(int(head.stride.max()) for head in self.heads.values())
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the weights are."""
+        return next(self.parameters()).device
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or cast what heads keep as plain attributes too."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 
 from typing_extensions import Unpack
 
+from yolofuse.backends import is_export
 from yolofuse.config.load import validate_config
 from yolofuse.data.dataset import rect_hw
 from yolofuse.distributed.ranks import pick_device
@@ -264,22 +265,23 @@ def _open(loaded: LoadedDetector, number: int, given: PairInput, pair_format: Pa
     return loaded.open_pair(number, given.pair, pair_format)
 
 
-def load(source: Path, device: str = "auto", overrides: Collection[str] = ()) -> Model:
+def load(source: Path, device: str = "auto", overrides: Collection[str] = (), *, trust: bool = False) -> Model:
     """Load a detector for use.
 
     Args:
-        source: A run's folder, a checkpoint, or weights of a detector for one camera, which is then used for two
-            without training (see docs/pretrained.md).
+        source: A run's folder, a checkpoint, an exported file, or weights of a detector for one camera, which is then
+            used for two without training (see docs/pretrained.md).
         device: ``auto``, ``cpu``, ``cuda:0``, ...
         overrides: Other values of the config.
+        trust: Load exported files that are programs too.
 
     Raises:
         ConfigError: If an option is wrong, or the weights do not say what model they are.
         RunError: If the folder is no run, or has no best weights yet.
         WeightsError: If the file is missing, damaged, or can't be used.
     """
-    if source.is_dir() or has_checksum(source):
-        return Model(load_detector(source, [*overrides], device))
+    if source.is_dir() or has_checksum(source) or is_export(source):
+        return Model(load_detector(source, [*overrides], device, trust=trust))
     weights = load_source(source)
     if set(weights.parts) != {"trunk"}:
         return Model(load_detector(source, [*overrides], device))

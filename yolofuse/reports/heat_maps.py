@@ -87,8 +87,10 @@ def compute_heat_maps(detector: Detector, batch: PairedBatch, streams: Streams =
 def draw_heat_maps(loaded: LoadedDetector, dataset: EvalDataset, index: int) -> PairFigure:
     """Draw the heat of a pair on both of its images; both have one scale."""
     sample = dataset[index]
-    device = next(loaded.detector.parameters()).device
-    found = compute_heat_maps(loaded.detector, collate([sample]).to(device), loaded.config.model.streams)
+    detector = loaded.detector
+    if not isinstance(detector, Detector):
+        raise TypeError("heat maps need gradients, which an exported detector has not")
+    found = compute_heat_maps(detector, collate([sample]).to(detector.device), loaded.config.model.streams)
     highest = max((float(heat.max()) for heat in found.maps.values()), default=0.0) or 1.0
     gain, left, top = sample.letterbox
     height, width = (max(round(side * gain), 1) for side in sample.size_hw)

@@ -9,6 +9,7 @@ from ultralytics.utils.metrics import bbox_iou
 from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, make_anchors
 
 from yolofuse.base_models import Base, list_bases, resolve_base
+from yolofuse.upstream.fold import fold_layers, set_export_mode
 from yolofuse.upstream.heads import (
     detection_loss,
     list_class_branch_tensors,
@@ -28,10 +29,12 @@ __all__ = [
     "bbox_iou",
     "build_layers",
     "detection_loss",
+    "fold_layers",
     "list_bases",
     "list_class_branch_tensors",
     "make_anchors",
     "resolve_base",
+    "set_export_mode",
     "set_num_classes",
     "shared_init_name",
     "upstream_init_specs",
