@@ -53,7 +53,7 @@ def run(words: list[str]) -> None:
 
 def _rank_command(words: list[str]) -> list[str]:
     """Let torchrun's own parser read a command; return what each rank runs."""
-    options = torch.distributed.run.parse_args(words[1:])
+    options = torch.distributed.run.parse_args(words[1:])  # type: ignore[no-untyped-call]
     assert options.module or (REPO / options.training_script).is_file()
     return [*(() if options.module else ("python",)), options.training_script, *options.training_script_args]
 
