@@ -15,19 +15,11 @@ import cv2
 import pytest
 import yaml
 
+from tests.support.documents import python_examples
 from tests.support.pairs import make_pairs
-from tests.support.runs import write_config
+from tests.support.runs import REPO, write_config
 
-REPO = Path(__file__).resolve().parents[2]
-
-
-def _examples(page: str) -> dict[str, str]:
-    """Return the first Python example of each section of a page."""
-    text = (REPO / "docs" / page).read_text(encoding="utf-8")
-    return dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```", text, re.MULTILINE | re.DOTALL))
-
-
-EXAMPLES = _examples("extending.md")
+EXAMPLES = python_examples("docs/extending.md")
 
 
 @pytest.fixture
@@ -118,7 +110,7 @@ def test_callback(folder: Path) -> None:
 
 
 def test_python_page__runs_from_top_to_bottom(folder: Path) -> None:
-    examples = _examples("python.md")
+    examples = python_examples("docs/python.md")
     assert list(examples) == ["Train", "Evaluate", "Detect", "Build"]
     for modality in ("rgb", "ir"):
         (folder / modality).mkdir()

@@ -94,11 +94,11 @@ def single_stream_file(path: Path, base: str = "yolov8n", names: Sequence[str] =
     return path
 
 
-def run_file(path: Path, *overrides: str, seed: int = 5) -> dict[str, Tensor]:
+def run_file(path: Path, *overrides: str, seed: int = 5, names: Sequence[str] = CLASSES) -> dict[str, Tensor]:
     """Save a yolofuse checkpoint of a model with weights of this seed; return the weights."""
     config = config_of(*overrides, f"init.seed={seed}")
-    state = initialised(*overrides, f"init.seed={seed}")[0].state_dict()
-    content = {"config": plain_config(config), "names": list(CLASSES), "ema": state}
+    state = initialised(*overrides, f"init.seed={seed}", names=names)[0].state_dict()
+    content = {"config": plain_config(config), "names": list(names), "ema": state}
     save_checkpoint(path, content | {"epoch": 1, "data_hash": "x", "ap": 0.1})
     return state
 
