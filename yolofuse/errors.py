@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _MAX_LISTED = 20
 _MAX_NAME = 200  # characters of a name in a message
 _ADVICE = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or name another disk"),
+    errno.ENOSPC: "free some space, or name another disk",
+    errno.EDQUOT: "your quota there is used up: delete files of yours, or name another disk",
+    errno.EFBIG: "it is larger than the system allows: raise the limit (ulimit -f), or name another disk",
+    errno.EISDIR: "a file must be there: move the folder away",
     **dict.fromkeys((errno.EACCES, errno.EPERM), "check its permissions"),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit (ulimit -n), or use fewer data.workers"),
     errno.EROFS: "name a folder that can be written to",
@@ -98,11 +102,26 @@ def describe_os_error(error: OSError, where: str = "the system") -> str:
         return lines[-1] or lines[0] or type(error).__name__
     name = where if error.filename is None else str(error.filename)
     short = name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}..."
-    return f"{short}: {error.strerror}; {_ADVICE.get(error.errno or 0, 'check the path and the machine')}"
+    return f"{short}: {error.strerror}; {advise(error, name)}"
+
+
+def advise(error: OSError, where: str) -> str:
+    """Return what to do about an error of the system at a path: free space, raise a limit, move a folder away."""
+    if error.errno == errno.ENOSPC and _lacks_inodes(Path(where)):
+        return "its disk has space, but no inodes for more files (df -i): delete files, or name another disk"
+    return _ADVICE.get(error.errno or 0, "check the path and the machine")
+
+
+def _lacks_inodes(path: Path) -> bool:
+    try:
+        disk = os.statvfs(path.parent)
+    except (OSError, ValueError):
+        return False
+    return disk.f_files > 0 and disk.f_favail == 0 and disk.f_bavail > 0
 
 
 def closest(word: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
-    """Return the known words that are most similar to ``word``, best first.
+    """Return the known words that are most similar to ``word`` in any case, best first.
 
     Args:
         word: The word that the user wrote.
@@ -110,7 +129,8 @@ def closest(word: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6
         count: Maximum number of words.
         cutoff: Minimum similarity, 0..1.
     """
-    return difflib.get_close_matches(word, list(known), n=count, cutoff=cutoff)
+    spelt = {item.casefold(): item for item in known}
+    return [spelt[found] for found in difflib.get_close_matches(word.casefold(), spelt, n=count, cutoff=cutoff)]
 
 
 def did_you_mean(word: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> str:

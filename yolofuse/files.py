@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import json
 import os
@@ -9,6 +10,7 @@ import re
 import secrets
 import stat
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +78,41 @@ def _open(path: Path, flags: int) -> int:
         code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
         raise OSError(code, "is a folder" if stat.S_ISDIR(mode) else "no plain file; remove it", str(path))
     return descriptor
+
+
+def composed(name: str) -> str:
+    """Return a name in the form in which names are compared: macOS may store an ``ü`` as ``u`` and two dots."""
+    return unicodedata.normalize("NFC", name)
+
+
+def as_stored(folder: Path | str, name: str) -> str:
+    """Return a path below a folder in the Unicode form that exists there; as it is given if none does."""
+    forms = (name, composed(name), unicodedata.normalize("NFD", name))
+    return next((form for form in forms if os.path.exists(os.path.join(folder, form))), name)  # noqa: PTH110, PTH118
+
+
+def describe_decode_error(error: UnicodeDecodeError) -> str:
+    """Say which encoding a text seems to be in that is not in UTF-8, and what to do."""
+    content, at = error.object, error.start
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
+        return "is a text in UTF-16, not in UTF-8; save it as UTF-8"
+    byte = f"byte {content[at]:#04x} after {content[:at][-20:].decode(errors='replace')!r}"
+    return f"is not in UTF-8, but perhaps a text in Latin-1 or Windows-1252 ({byte}); save it as UTF-8"
+
+
+def decode_text(content: bytes) -> str:
+    """Decode a text that somebody else may have written, with or without a byte order mark.
+
+    Raises:
+        ValueError: If it is not in UTF-8, saying what it seems to be in.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+        if "\0" in text:  # UTF-16 of ASCII letters, without a mark
+            raise UnicodeDecodeError("utf-8", content, content.index(0), len(content), "a zero byte")
+    except UnicodeDecodeError as error:
+        raise ValueError(describe_decode_error(error)) from None
+    return text
 
 
 def read_regular(path: Path, max_bytes: int = -1) -> str:
@@ -184,6 +221,10 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+    except OSError as error:
+        if error.errno and error.filename in (None, str(temporary)):  # an error of a write names no file
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

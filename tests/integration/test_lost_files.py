@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import yolofuse.engine.train as loop
 from tests.support.runs import same_tensors, write_config
@@ -17,6 +19,8 @@ from tests.support.runs import train_without_plots as train
 from yolofuse.cli import train as cli
 from yolofuse.cli import val
 from yolofuse.config import load_config
+from yolofuse.errors import WeightsError
+from yolofuse.files import save_text
 from yolofuse.run.folder import RunFolder
 from yolofuse.weights import load_checkpoint, save_checkpoint
 
@@ -203,3 +207,52 @@ def test_best_of_a_moved_run_whose_options_were_changed__is_its_own(whole: Path,
     assert "warmup_momentum: 0.8" in text
     folder.config.write_text(text.replace("warmup_momentum: 0.8", "warmup_momentum: 0.7"))  # as --force does, before
     assert val.main(["--run", str(folder.path)]) == 0
+
+
+def test_empty_config__is_told_and_comes_back_by_resume(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _copy(whole, tmp_path)
+    folder.config.write_text("")
+    folder.finished.unlink()
+    command = ["--cfg", str(whole.parent / "config.yaml"), f"train.run={folder.path}", "--auto-resume"]
+    assert cli.main(command) == 2
+    assert (
+        f"config.yaml: is empty (was the disk full?); --resume {folder.path} writes it again" in capsys.readouterr().err
+    )
+    assert cli.main(["--resume", str(folder.path)]) == 0
+    assert "config.yaml: was empty, and is written again" in capsys.readouterr().out
+    assert folder.config.read_text() == (whole / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt", "step_00000006.pt"])
+def test_folder_in_the_place_of_a_file__is_named(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    folder = _copy(whole, tmp_path)
+    folder.finished.unlink()
+    place = folder.last.with_name(name)
+    place.unlink()
+    place.mkdir()
+    place.with_name("best.pt.damaged").mkdir()  # that of a run which is not in the way
+    assert cli.main(["--resume", str(folder.path)]) == 2
+    assert f"{place}: is a folder, where the run writes a file; move it away" in capsys.readouterr().err
+    if name == "best.pt":
+        assert val.main(["--run", str(folder.path)]) == 2
+        assert f"{place}: is a folder; move it away, and --resume" in capsys.readouterr().err
+
+
+def test_limit_of_the_size_of_files__is_named(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    try:
+        with pytest.raises(
+            WeightsError, match=r"a\.pt: cannot be written \(File too large; .*raise the limit \(ulimit -f\)"
+        ):
+            save_checkpoint(tmp_path / "a.pt", {"a": torch.zeros(1 << 16)})
+        with pytest.raises(OSError, match="File too large") as raised:
+            save_text(tmp_path / "a.txt", "x" * (1 << 17))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.filename == str(tmp_path / "a.txt")
+    assert not [*tmp_path.iterdir()]

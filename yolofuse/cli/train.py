@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None, prog: str = "train_dual.py") -> int:
                 "--force"
             )
         folder = RunFolder(args.resume)
-        if not folder.config.exists() and folder.checkpoints():
+        if not folder.has_config and folder.checkpoints():
             from yolofuse.run.checkpointer import restore_config
 
             restore_config(folder)

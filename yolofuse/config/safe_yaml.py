@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from yolofuse.errors import ConfigError, YolofuseError
-from yolofuse.files import open_regular
+from yolofuse.files import decode_text, open_regular
 
 MAX_BYTES = 1 << 20
 _MAX_VALUES = 100_000  # with every alias expanded: ten lines can otherwise expand to more than fits in memory
@@ -165,11 +165,11 @@ def read_yaml(path: Path, error: type[YolofuseError] = ConfigError) -> dict[str,
             text = file.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
             raise error(f"{path}: larger than 1 MiB; a config or descriptor is smaller")
-        content = parse_yaml(text.decode("utf-8"))
+        content = parse_yaml(decode_text(text))
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem.strerror}); check the path") from problem
-    except UnicodeDecodeError as problem:
-        raise error(f"{path}: not a text file in UTF-8") from problem
+    except ValueError as problem:
+        raise error(f"{path}: {problem}") from problem
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)

@@ -7,6 +7,15 @@ from dataclasses import dataclass
 
 from yolofuse.convert.conversion_plan import SourceBox, SourceObject
 from yolofuse.convert.source_folder import SourceFolder
+from yolofuse.errors import did_you_mean
+
+
+def _alike(names: Iterable[str]) -> list[list[str]]:
+    """Return the names that differ from others in case or spaces alone, each with those."""
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        groups.setdefault("".join(name.casefold().split()), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,11 @@ class ClassTable:
         self._unknown: dict[str, list[str]] = {}
         if len(self._ids) != len(self.names):
             source.problems.append(f"--classes: a name is given twice (got {','.join(self.names)})")
+        for alike in _alike(self.names):
+            source.warnings.append(
+                f"classes {', '.join(map(repr, alike))} differ in case or spaces alone, and are probably one; each is "
+                "a class of its own until the labels spell it in one way"
+            )
         both = sorted(frozenset(choice.classes or ()) & frozenset(choice.drop))
         if both:
             source.problems.append(f"--drop: {', '.join(both)} is in --classes too; name it once")
@@ -79,6 +93,7 @@ class ClassTable:
         for name, places in sorted(self._unknown.items()):
             more = f" and {len(places) - 1} more" if len(places) > 1 else ""
             self._source.problems.append(
-                f"{places[0]}{more}: unknown class {name!r}; known are {', '.join(self.names)}. "
-                f"Name those to keep in --classes, and those to leave out in --drop"
+                f"{places[0]}{more}: unknown class {name!r}; known are {', '.join(self.names)}"
+                f"{did_you_mean(name, self.names) or '.'} Name those to keep in --classes, "
+                f"and those to leave out in --drop"
             )

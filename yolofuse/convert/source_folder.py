@@ -11,11 +11,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from yolofuse.data.images.decode import IMAGE_SUFFIXES
+from yolofuse.data.images.decode import IMAGE_SUFFIXES, UNREAD_SUFFIXES, unread_hint
 from yolofuse.data.index.class_lists import CLASSES, is_class_list
 from yolofuse.data.problems import UNPRINTABLE_NAME, is_text
 from yolofuse.errors import DataError, listing
-from yolofuse.files import is_hidden
+from yolofuse.files import composed, decode_text, is_hidden
 
 MIB = 1 << 20
 _NUM_EXAMPLES = 10
@@ -38,6 +38,7 @@ class SourceFolder:
         self.warnings: list[str] = []
         self._left_out: dict[str, list[str]] = {}
         self._oddities: dict[str, list[str]] = {}
+        self._refused: dict[str, list[str]] = {}
         self._digests: dict[str, str] = {}
         self._labels: set[Path] = set()
         self._walked: dict[Path, list[Path]] = {}
@@ -56,8 +57,9 @@ class SourceFolder:
             DataError: If there is one.
         """
         self._bar.close()
-        if self.problems:
-            raise DataError(listing(str(self.root), self.problems))
+        problems = self.problems + [f"{len(what)} {why}; first {what[0]}" for why, what in self._refused.items()]
+        if problems:
+            raise DataError(listing(str(self.root), problems))
 
     def find_folder(self, *names: str, needed: bool = True) -> Path | None:
         """Return the first of these folders that exists; with ``needed``, a problem is added when none does."""
@@ -102,7 +104,7 @@ class SourceFolder:
             if not is_text(str(path)):
                 self.problems.append(f"{str(path)!r}: {UNPRINTABLE_NAME}")
                 continue
-            key = path.relative_to(folder).with_suffix("").as_posix()
+            key = composed(path.relative_to(folder).with_suffix("").as_posix())
             if key in found:
                 self.problems.append(f"{path}: same stem as {found[key].name}; keep one")
             found.setdefault(key, path)
@@ -177,9 +179,9 @@ class SourceFolder:
     def lines(self, path: Path) -> list[str]:
         """Return the lines of a text file; none (and a problem) if it can't be read."""
         try:
-            return (self.read(path) or b"").decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            self.problems.append(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})")
+            return decode_text(self.read(path) or b"").splitlines()
+        except ValueError as error:
+            self.problems.append(f"{path}: {error}")
             return []
 
     def name_of(self, path: Path) -> str:
@@ -192,6 +194,10 @@ class SourceFolder:
     def warn(self, oddity: str, what: str) -> None:
         """Record something odd that was read nevertheless; all of a kind become one warning with a count."""
         self._oddities.setdefault(oddity, []).append(what)
+
+    def refuse(self, what: str, where: str) -> None:
+        """Record something that can't be read; all of a kind become one problem with a count."""
+        self._refused.setdefault(what, []).append(where)
 
     def all_warnings(self) -> list[str]:
         """Return the warnings, those of ``warn`` last."""
@@ -228,6 +234,11 @@ def pair_folders(source: SourceFolder, rgb: Path, ir: Path) -> list[ImagePair]:
     rgb_images, ir_images = source.images(rgb), source.images(ir)
     only_rgb = sorted(rgb_images.keys() - ir_images.keys())
     only_ir = sorted(ir_images.keys() - rgb_images.keys())
-    source.problems += [f"{rgb_images[key]}: no thermal partner in {ir}; unpack both again" for key in only_rgb]
-    source.problems += [f"{ir_images[key]}: no visible partner in {rgb}; unpack both again" for key in only_ir]
+    for images, lonely, kind, folder in ((rgb_images, only_rgb, "thermal", ir), (ir_images, only_ir, "visible", rgb)):
+        unread = source.files(folder, UNREAD_SUFFIXES)
+        for path in unread.values():
+            source.leave_out("images of formats that are not read", str(path))
+        for key in lonely:
+            advice = unread_hint(str(unread.get(key, ""))) or "; unpack both again"
+            source.problems.append(f"{images[key]}: no {kind} partner in {folder}{advice}")
     return [ImagePair(key, rgb_images[key], ir_images[key]) for key in sorted(rgb_images.keys() & ir_images.keys())]

@@ -42,6 +42,12 @@ def read_voc(source: SourceFolder, path: Path) -> ImageLabels:
     if size is not None:
         result.size_wh = _size(source, path, size)
     for node in root.all("object"):
+        if node.first("robndbox") and not node.first("bndbox"):
+            source.refuse(
+                "turned boxes of roLabelImg, <robndbox>, are not read; save upright ones, <bndbox>",
+                f"{path}:{node.line}",
+            )
+            continue
         try:
             given = _corners(node)
             is_difficult, degrees = _is_difficult(node), _rotation(node)
@@ -78,9 +84,6 @@ def _corners(node: Node) -> Corners | None:
     if box is not None:
         x0, y0, x1, y1 = (_number(box, tag) for tag in _BOX)
         return x0, y0, x1, y1
-    turned = node.first("robndbox")
-    if turned is not None:
-        raise XmlError(turned.line, "<robndbox>: turned boxes of roLabelImg are not read; save upright ones, <bndbox>")
     polygon = node.first("polygon")
     if polygon is None:
         return None

@@ -20,6 +20,7 @@ ProblemKind = Literal[
     "same-stem",
     "orphan-label",
     "foreign-label",
+    "foreign-image",
     "service-folder",
     "unreadable",
     "bit-depth",

@@ -7,6 +7,8 @@ import json
 import re
 from typing import Any, NoReturn
 
+from yolofuse.files import describe_decode_error
+
 _STRING_OR_END = re.compile(r'"(?:[^"\\]|\\.)*"|\}')
 
 
@@ -17,7 +19,10 @@ def parse_json(content: str | bytes) -> Any:
         ValueError: Saying what is wrong; a ``json.JSONDecodeError``, which has the line, if it is not JSON or a key is
             given twice in one object.
     """
-    text = content if isinstance(content, str) else content.decode(json.detect_encoding(content), "surrogatepass")
+    try:
+        text = content if isinstance(content, str) else content.decode(json.detect_encoding(content), "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise ValueError(describe_decode_error(error)) from None
     num_objects = itertools.count()
 
     def to_dict(members: list[tuple[str, Any]]) -> dict[str, Any]:

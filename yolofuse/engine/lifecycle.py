@@ -154,7 +154,7 @@ def _acquire_run_folder(folder: RunFolder, stack: ExitStack) -> None:
     """Lock a run's folder, and remove what a kill during a write has left."""
     if folder.path.is_dir():
         stack.enter_context(run_lock(folder.path))
-        folder.refuse_linked_folders()
+        folder.refuse_wrong_folders()
         for parent in (folder.path, folder.last.parent):
             remove_partial_files(parent)
 

@@ -160,14 +160,15 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path | None, list[str]]:
 
 
 def restore_config(folder: RunFolder) -> None:
-    """Write a lost ``config.yaml`` again from the newest intact checkpoint, if there is one: each has a copy."""
+    """Write a lost or empty ``config.yaml`` again from the newest intact checkpoint, if any: each has a copy."""
+    how = "empty" if folder.config.exists() else "missing"
     for path in [*folder.checkpoints(), folder.last]:
         try:
             config = load_checkpoint(path, needs=("config",))["config"]
         except WeightsError:  # an older one may be intact
             continue
         folder.write_config(validate_config(config, where=str(path)))
-        log.warning("warning: %s: was missing, and is written again from %s", folder.config, path.name)
+        log.warning("warning: %s: was %s, and is written again from %s", folder.config, how, path.name)
         return
 
 
@@ -185,7 +186,7 @@ def check_saved(folder: RunFolder, path: Path, *, may_be_unsealed: bool) -> str:
     """
     if not verify_checksum(path) and not (may_be_unsealed and zipfile.is_zipfile(path)):
         raise DamagedError(f"{path}: damaged: its end is missing")
-    if not folder.config.is_file():
+    if not folder.has_config:
         return ""
     config = load_checkpoint(path).get("config")
     return "" if config is None else difference_of_run(config, load_config(folder.config), folder.path)

@@ -65,6 +65,11 @@ class RunFolder:
         """Return the file that the watchdog of a rank writes stack traces to."""
         return self.path / f"stacks-rank{rank}.txt"
 
+    @property
+    def has_config(self) -> bool:
+        """Whether the config is there; a full disk may have left it empty."""
+        return self.config.is_file() and self.config.stat().st_size > 0
+
     def check_unused(self) -> None:
         """Check that a run may be started in the folder, before minutes are spent on checking data.
 
@@ -87,13 +92,15 @@ class RunFolder:
         if folder == place:
             self._refuse_foreign_files(place)
 
-    def refuse_linked_folders(self) -> None:
-        """Refuse a run, which somebody else may have sent, one of whose folders leads elsewhere.
+    def refuse_wrong_folders(self) -> None:
+        """Refuse a run, which somebody else may have sent, with a folder that leads elsewhere or is in a file's place.
 
         Raises:
-            RunError: If one is a link.
+            RunError: If there is one.
         """
         for path in sorted(self.path.rglob("*")):
+            if path.suffix == ".pt" and path.is_dir():
+                raise RunError(f"{path}: is a folder, where the run writes a file; move it away")
             if path.is_symlink() and path.is_dir() and not path.resolve().is_relative_to(self.path.resolve()):
                 raise RunError(
                     f"{path}: a link to {os.path.realpath(path)}, but a run writes into its own folder only; "
@@ -149,7 +156,12 @@ class RunFolder:
         if not self.config.is_file():
             outer = next((path for path in self.path.parents[:2] if (path / "config.yaml").is_file()), None)
             advice = "give the folder that train.run named" if outer is None else f"did you mean {outer}?"
+            if self.config.exists():
+                raise RunError(f"{self.config}: is a folder; move it away")
             raise RunError(f"{self.path}: no run here (config.yaml is missing); {advice}")
+        if not self.has_config:
+            advice = f"--resume {self.path} writes it again from a checkpoint" if self.checkpoints() else "delete it"
+            raise RunError(f"{self.config}: is empty (was the disk full?); {advice}")
         config = load_config(self.config, overrides)
         return config.model_copy(update={"train": config.train.model_copy(update={"run": str(self.path)})})
 
@@ -159,6 +171,8 @@ class RunFolder:
         Raises:
             RunError: If there is no run, or no epoch of it was evaluated.
         """
+        if self.best.is_dir():
+            raise RunError(f"{self.best}: is a folder; move it away, and --resume {self.path} writes the weights again")
         if not self.best.exists():
             self.load_config()
             why = "no epoch was evaluated yet, or it is lost"

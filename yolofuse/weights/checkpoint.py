@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import nn
 
-from yolofuse.errors import DamagedError, WeightsError
+from yolofuse.errors import DamagedError, WeightsError, advise
 from yolofuse.files import open_regular, replacing
 from yolofuse.weights.checkpoint_fields import find_wrong_value
 from yolofuse.weights.safe_load import open_plain
@@ -49,7 +49,12 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
             append_checksum(file)
     except (OSError, RuntimeError) as error:
         free = shutil.disk_usage(path.parent).free / (1 << 20)
-        reason = str(error).splitlines()[0]  # torch's message for a full disk does not say so
+        cause = (
+            error if isinstance(error, OSError) else error.__context__
+        )  # of a full disk, torch's own does not say so
+        reason = str(error).splitlines()[0]
+        if isinstance(cause, OSError):
+            reason = f"{cause.strerror}; {advise(cause, str(path))}"
         raise WeightsError(
             f"{path}: cannot be written ({reason}; {free:.0f} MiB are free on its disk); the previous file is unchanged"
         ) from error
@@ -142,7 +147,7 @@ def verify_checksum(path: Path) -> bool:
                 return False
             intact = comment == _MARK + _sha256_of_first(stream, size - _COMMENT_BYTES).encode()
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}); {advise(error, str(path))}") from error
     if not intact:
         raise DamagedError(
             f"{path}: damaged: its content is not what was saved (SHA-256 differs); use another checkpoint or copy"

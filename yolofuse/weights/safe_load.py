@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import torch
 
-from yolofuse.errors import WeightsError
+from yolofuse.errors import WeightsError, advise
 
 _MODEL_CLASSES = re.compile(
     r"models\.(yolo|common|experimental)\.\w+"  # YOLOv5's own
@@ -128,7 +128,7 @@ def _refuse_other_formats(path: Path) -> None:
         with path.open("rb") as file:
             start = file.read(32)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}); {advise(error, str(path))}") from error
     if not start:
         raise WeightsError(f"{path}: an empty file; copy it again")
     if start.startswith(b"PK\x03\x04"):

@@ -70,3 +70,16 @@ def test_read__raises_the_callers_error_with_file_and_line(tmp_path: Path) -> No
     file.write_bytes(b"a: \xff")
     with pytest.raises(ConfigError, match="UTF-8"):
         read_yaml(file)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [("utf-16", "is a text in UTF-16"), ("latin-1", "byte 0xdf after 'a: Stra'.; save it as UTF-8")],
+)
+def test_read_yaml__names_another_encoding(tmp_path: Path, encoding: str, message: str) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_bytes("a: Straße".encode(encoding))
+    with pytest.raises(ConfigError, match=message):
+        read_yaml(file)
+    file.write_bytes("a: Straße".encode("utf-8-sig"))
+    assert read_yaml(file) == {"a": "Straße"}

@@ -167,3 +167,27 @@ def test_yolo__key_points_and_track_ids_are_refused(tmp_path: Path, line: str, m
     options: dict[str, Json] = {**_FOLDERS, "labels": "labels", "splits": ["train"]}
     with pytest.raises(DataError, match=message):
         prepare("yolo", src, tmp_path / "out", options=options, choice=ClassChoice(("car",)))
+
+
+def test_voc__classes_that_differ_in_case_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    src = _pairs(tmp_path / "src", "a", "b", "c")
+    for key, name in zip("abc", ("person", "Person", "car"), strict=True):
+        voc(src / "xml" / f"{key}.xml", [(name, 1, 2, 3, 4)])
+    prepare("voc", src, tmp_path / "out", options={**_FOLDERS, "xml": "xml"})
+    assert "classes 'Person', 'person' differ in case or spaces alone, and are probably one" in caplog.text
+    choice = ClassChoice(("car", "person"))
+    with pytest.raises(DataError, match=r"unknown class 'Person'; known are car, person; did you mean person\?"):
+        prepare("voc", src, tmp_path / "chosen", choice=choice, options={**_FOLDERS, "xml": "xml"})
+
+
+def test_yolo__names_in_two_unicode_forms_are_one(tmp_path: Path) -> None:
+    src = _pairs(tmp_path / "src", "a", "b")
+    image(src / "rgb" / "\u00fc.jpg")
+    image(src / "ir" / "u\u0308.png", gray=True)
+    text(src / "txt" / "u\u0308.txt", "0 0.5 0.5 0.1 0.1\n")
+    prepare("yolo", src, tmp_path / "out", choice=ClassChoice(("car",)), options={**_FOLDERS, "labels": "txt"})
+    assert {key for split in ("train", "val") for key in keys(tmp_path / "out", split)} == {"a", "b", "\u00fc"}
+    assert [
+        len(labels(file.parents[2], f"labels/{file.parent.name}/\u00fc.txt"))
+        for file in (tmp_path / "out").glob("labels/*/\u00fc.txt")
+    ] == [1]

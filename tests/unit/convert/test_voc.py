@@ -9,6 +9,7 @@ import pytest
 from tests.support.convert_trees import only_problem, text, voc
 from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.convert.voc import read_voc
+from yolofuse.errors import DataError
 
 
 @pytest.mark.parametrize(
@@ -110,5 +111,7 @@ def test_voc__a_turned_box_is_read_as_the_upright_box_around_it(
 def test_voc__a_turned_box_of_rolabelimg_is_refused_by_name(tmp_path: Path) -> None:
     box = "<robndbox><cx>5</cx><cy>5</cy><w>2</w><h>4</h><angle>1.05</angle></robndbox>"
     source = SourceFolder(tmp_path)
-    read_voc(source, text(tmp_path / "a.xml", f"<annotation>\n<object><name>car</name>{box}</object></annotation>"))
-    assert "a.xml:2: <robndbox>: turned boxes of roLabelImg are not read; save upright" in only_problem(source)
+    objects = f"\n<object><name>car</name>{box}</object>" * 3
+    read_voc(source, text(tmp_path / "a.xml", f"<annotation>{objects}</annotation>"))
+    with pytest.raises(DataError, match=r"1 problem\n  3 turned boxes of roLabelImg.*save upright .*first .*a\.xml:2$"):
+        source.check()

@@ -144,9 +144,9 @@ def test_check_unused__refuses_what_is_no_folder_of_its_own(
 
 def test_folders_of_a_run__that_lead_elsewhere_are_refused(folder: RunFolder, tmp_path: Path) -> None:
     folder.create(_CONFIG)
-    folder.refuse_linked_folders()
+    folder.refuse_wrong_folders()
     (folder.path / "weights").rmdir()
     (tmp_path / "precious").mkdir()
     (folder.path / "weights").symlink_to(tmp_path / "precious")
     with pytest.raises(RunError, match=r"weights: a link to .*precious.*its own folder only"):
-        folder.refuse_linked_folders()
+        folder.refuse_wrong_folders()

@@ -50,6 +50,7 @@ _ADVICE: dict[str, tuple[str, str, str]] = {  # the noun that is counted, what f
 }
 _WARNED: dict[str, tuple[str, str, str]] = {
     "foreign-label": ("source", "with files among its labels that are not read", "move them elsewhere"),
+    "foreign-image": ("source", "with images of formats that are not read", "convert them to PNG or JPEG"),
     "service-folder": ("source", "with service folders, which are left out", "remove them, if they are no data"),
     "coco": ("warning", "about the COCO file", "check that it belongs to these images and classes"),
     "manifest": ("warning", "about the manifest", "check that each row has the label file of its own image"),

@@ -1,12 +1,14 @@
-"""Check registration: pairs whose IR is shifted against RGB, and whether their objects are shifted too."""
+"""Check registration: pairs whose IR is shifted or turned against RGB, and whether their objects are shifted too."""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from tqdm.contrib.concurrent import thread_map
@@ -16,6 +18,7 @@ from yolofuse.check.finding_images import draw_shift
 from yolofuse.check.findings import Finding, ReportImage, Severity, first_examples
 from yolofuse.check.measure_shift import WORK_SIDE, Shift, estimate_shift, shift_at_peak, shift_surface
 from yolofuse.check.pair_stats import Split
+from yolofuse.data.images.header import turned
 from yolofuse.data.images.read_pair import fitted_hw, luma_and_ir, read_thumbnail
 from yolofuse.errors import DataError, plural
 from yolofuse.spacing import evenly_spaced
@@ -29,6 +32,13 @@ _MANY = 0.1
 _MIN_MEASURABLE = 0.5
 _BOX_MARGIN, _BOX_MARGIN_PX = 0.15, 3.0
 _DRAWN = 4
+_TURNS = {  # by EXIF's number; 5 and 7, a quarter turn of a mirrored image, were measured in one straight pair of 257
+    2: "mirrored left to right",
+    3: "turned by 180 degrees",
+    4: "mirrored top to bottom",
+    6: "turned by 90 degrees",
+    8: "turned by 90 degrees",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,7 @@ class MeasuredShift:
     index: int
     shift: Shift
     tolerance: float
+    turn: int = 1  # of an IR image that fits only when it is turned by this, EXIF's number; 1: tried in vain, or not
 
     @property
     def is_far(self) -> bool:
@@ -60,7 +71,14 @@ def _measure(split: Split, index: int) -> MeasuredShift | None:
     luma, ir = images
     size_hw = split.pairs.size_hw(index)
     shift = estimate_shift(luma, ir, max(size_hw) / max(luma.shape))
-    return MeasuredShift(index, shift, max(_TOLERANCE_PX, _TOLERANCE * max(size_hw)))
+    turn = 1 if shift.is_measured else next((turn for turn in _TURNS if _fits_turned(luma, ir, turn)), 1)
+    return MeasuredShift(index, shift, max(_TOLERANCE_PX, _TOLERANCE * max(size_hw)), turn)
+
+
+def _fits_turned(luma: ByteArray, ir: ByteArray, turn: int) -> bool:
+    height, width = luma.shape
+    fitted = cv2.resize(turned(ir, turn), (width, height), interpolation=cv2.INTER_AREA)
+    return estimate_shift(luma, np.asarray(fitted, np.uint8)).is_measured
 
 
 def _read_images(split: Split, index: int) -> tuple[ByteArray, ByteArray] | None:
@@ -78,7 +96,11 @@ def check_registration(split: Split, shifts: Sequence[MeasuredShift]) -> list[Fi
         return []
     certain = [measured for measured in shifts if measured.shift.is_measured]
     findings = [_summary(split, shifts, certain)]
-    if len(certain) < _MIN_MEASURABLE * len(shifts):
+    turns = Counter(measured.turn for measured in shifts if measured.turn > 1)
+    for turn, count in turns.items():
+        if count >= max(2, _MANY * len(shifts)):
+            findings.append(_turned(split, [measured for measured in shifts if measured.turn == turn], len(shifts)))
+    if len(certain) + turns.total() < _MIN_MEASURABLE * len(shifts):
         text = (
             f"the shift of {plural(len(shifts) - len(certain), 'pair')} of {len(shifts)} could not be measured: "
             "both images have too few edges in common"
@@ -157,6 +179,13 @@ def _summary(split: Split, shifts: Sequence[MeasuredShift], certain: Sequence[Me
         )
     text += f"; {len(shifts) - len(certain)} not measurable"
     return Finding("alignment", "note", split.name, text, "", len(certain), len(shifts))
+
+
+def _turned(split: Split, found: Sequence[MeasuredShift], num_measured: int) -> Finding:
+    text = f"{plural(len(found), 'pair')} of {num_measured} whose IR looks {_TURNS[found[0].turn]} against RGB"
+    advice = "turn the files of that camera, or store how they are turned in their EXIF orientation"
+    examples = first_examples([split.pairs.records[measured.index].key for measured in found])
+    return Finding("turned", "error", split.name, text, advice, len(found), num_measured, examples)
 
 
 def _misaligned(split: Split, far: Sequence[MeasuredShift], num_certain: int) -> Finding:

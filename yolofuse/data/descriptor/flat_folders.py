@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.problems import join_names
+from yolofuse.files import as_stored, decode_text
 
 IR_NAMES = {
     "images": ("imagesIR", "images_ir", "images-ir", "imagesT", "images_t", "images_thermal", "ir_images"),
@@ -73,8 +74,9 @@ class FlatFolders:
             try:
                 folders = self._listed(given, whole=ir is not None) if given.is_file() else {given: frozenset[str]()}
                 for rgb, lines in folders.items():
-                    kept = self._given(ir) if ir else self._ir_beside(split, rgb)
-                    beside = label or self._labels_beside(split, rgb)
+                    folder = rgb.parent if "*" in rgb.name else rgb
+                    kept = self._given(ir) if ir else self._ir_beside(split, folder)
+                    beside = label or self._labels_beside(split, folder)
                     found.append(Part(rgb, kept, beside, given if given.is_file() else None, lines))
             except (ValueError, OSError) as error:
                 self.problems.append(str(error))
@@ -155,9 +157,11 @@ def _read_list(root: Path, file: Path) -> dict[Path, set[str]]:
     try:
         if file.stat().st_size > _MAX_LIST_BYTES:
             raise ValueError(f"{file}: larger than {_MAX_LIST_BYTES >> 30} GiB")
-        lines = file.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = decode_text(file.read_bytes()).splitlines()
+    except OSError as error:
         raise ValueError(f"{file}: can't be read as text ({error})") from None
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
     first: dict[str, str] = {}  # an image of each folder
     for line in lines:
         if is_entry(line, file.parent, root):
@@ -189,7 +193,7 @@ def _find_listed(root: Path, file: Path, written: str, name: str) -> Path:
     parts = PurePosixPath(written.removeprefix(f"{root}/")).parts
     for start in range(len(parts) + 1):
         for base in (file.parent, root):
-            folder = Path(os.path.normpath(base.joinpath(*parts[start:])))
-            if folder.is_relative_to(root) and os.path.isfile(folder / name):
+            folder = Path(os.path.normpath(base / as_stored(base, "/".join(parts[start:]))))
+            if folder.is_relative_to(root) and os.path.isfile(folder / as_stored(folder, name)):
                 return folder
     raise ValueError(f"{file}: {join_names([f'{written}/{name}'])} is no file below {root}")

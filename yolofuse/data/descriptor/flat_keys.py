@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from yolofuse.data.descriptor.flat_folders import ir_names
+from yolofuse.data.descriptor.path_guard import GLOB
 from yolofuse.data.problems import join_names, short_repr
 from yolofuse.errors import closest
 
@@ -38,6 +39,10 @@ def tidy_keys(document: dict[str, Any], folder: str, known: Collection[str], not
             del document[key]
     problems = _drop_unknown(document, folder, known, notes)
     number = document.get("nc")
+    if number is not None and type(number) not in (int, float):
+        problems.append(
+            f"nc: must be a number, as in nc: 2, without quotes (got {short_repr(number)}); or give names alone"
+        )
     if "names" not in document and type(number) is int and 0 < number <= _MAX_CLASSES:
         document["names"] = [f"class_{index}" for index in range(number)]
         notes.append("without names, classes are called class_0 and so on")
@@ -78,7 +83,10 @@ def _as_list(value: object) -> list[object]:
 
 
 def _exists(given: object, folder: str) -> bool:
-    return isinstance(given, str) and given != "" and "\0" not in given and os.path.lexists(os.path.join(folder, given))
+    """Return whether a value names something below the root: a file, a folder, or files by a pattern."""
+    if not isinstance(given, str) or "\0" in given:
+        return False
+    return any(text != "" and os.path.lexists(os.path.join(folder, text)) for text in (given, GLOB.split(given)[0]))
 
 
 def _is_below(given: str, folder: str) -> bool:

@@ -266,18 +266,20 @@ class _SourceBuilder:
 
 def _compare_sources(splits: _Splits) -> _Splits:
     """Return the splits, each source with what it shares with others: images, and a manifest."""
-    coco_files: dict[object, set[Path | None]] = {}
+    coco_files: dict[object, dict[Path | None, None]] = {}
     users: dict[object, dict[str, None]] = {}
     for split, sources in splits.items():
         for source in sources:
-            coco_files.setdefault(_images_of(source), set()).add(source.coco)
+            coco_files.setdefault(_images_of(source), {})[source.coco] = None
             users.setdefault((source.manifest, source.coco), {})[split] = None  # COCO files may divide a manifest
 
     def compared(source: Source) -> Source:
+        first, *others = coco_files[_images_of(source)]
         named = tuple(users[source.manifest, source.coco]) if source.manifest else ()
         return replace(
             source,
-            shares_images=source.shares_images or len(coco_files[_images_of(source)]) > 1,
+            shares_images=source.shares_images or bool(others),
+            other_coco=source.other_coco or (tuple(filter(None, others)) if source.coco == first else ()),
             manifest_splits=source.manifest_splits or (named if len(named) > 1 else ()),
         )
 

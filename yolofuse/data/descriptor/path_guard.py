@@ -5,10 +5,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from yolofuse.files import as_stored
+
+GLOB = re.compile(r"[^/]*[*?\[]")
+"""From the folder or file of a path on that is a pattern."""
 _MAX_HOPS = 40  # as in the kernel
 
 
@@ -53,7 +58,7 @@ class PathGuard:
         """Return the folder or file that the descriptor names. Raises ValueError if it is missing or outside."""
         if "\0" in given:
             raise ValueError("is no path")
-        target = Path(os.path.normpath(self.root / given))
+        target = Path(os.path.normpath(self.root / as_stored(self.root, given)))
         if not target.is_relative_to(self.root):
             raise ValueError(f"leaves the root {self.root}; point root at a folder that holds all")
         if not self.contains(str(target)):
@@ -61,7 +66,8 @@ class PathGuard:
             hint = f"if that belongs to the data set, add links: [{real!r}]"
             raise ValueError(f"is a link that leads out of the data set, to {real!r}; {hint}")
         if not (os.path.isdir(target) if kind == "folder" else os.path.isfile(target)):
-            raise ValueError(f"no such {kind} {target}")
+            advice = f"; patterns are not expanded here: write the {kind}" if GLOB.search(given) else ""
+            raise ValueError(f"no such {kind} {target}{advice}")
         return target
 
     def _real_path(self, path: str) -> str:

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from yolofuse.config.field_types import Section
-from yolofuse.data.descriptor.path_guard import PathGuard
+from yolofuse.data.descriptor.path_guard import GLOB, PathGuard
 from yolofuse.data.problems import is_text
 from yolofuse.types import Modality, Orientation
 
@@ -60,7 +60,10 @@ def _pattern(value: object, info: ValidationInfo[PathGuard | None]) -> Path:
         return _resolve("folder", value, info)
     folder, _, name = value.rpartition("/")
     if value.count("*") > 1 or "*" in folder:
-        raise ValueError("write one *, in the file's name: what it stands for is the same for RGB and IR")
+        raise ValueError(
+            "write one *, in the file's name: what it stands for is the same for RGB and IR; or the folder, whose "
+            f"subfolders are read too: {GLOB.split(value)[0].rstrip('/') or '.'}"
+        )
     return _resolve("folder", folder or ".", info) / name
 
 

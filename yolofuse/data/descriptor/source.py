@@ -47,6 +47,7 @@ class Source:
     patterns: tuple[str, str, str] = ("", "", "")  # of the names of RGB, IR and label files; empty: all
     coco: Path | None = None  # COCO JSON with the labels; None: labels are elsewhere
     shares_images: bool = False  # whether another source has the same images, with labels of its own
+    other_coco: tuple[Path, ...] = ()  # theirs, if it is the first of them: it counts the pairs that none lists
     keys_file: Path | None = None  # a list of the pairs that belong to it; None: all
     list_folders: frozenset[str] = frozenset()  # only lines of that list in these folders, as written; empty: all
     manifest: Path | None = None  # a CSV or JSONL with a row per pair
@@ -66,7 +67,7 @@ class Source:
     def files(self) -> tuple[Path, ...]:
         """Return the single files that define what belongs to it: a change of one changes the source."""
         named = (self.coco, self.keys_file, self.manifest, self.tags.file if self.tags else None)
-        return tuple(file for file in named if file is not None)
+        return (*(file for file in named if file is not None), *self.other_coco)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,12 @@ from yolofuse.types import ByteArray, Modality, Orientation
 RawArray = npt.NDArray[Any]
 """Pixels as stored: uint8, uint16 or float32."""
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+UNREAD_SUFFIXES = frozenset(
+    {".jp2", ".j2k", ".jxl", ".gif", ".heic", ".heif", ".avif", ".mpo", ".tga"}
+    | {".pgm", ".ppm", ".pnm", ".pfm", ".exr", ".hdr", ".raw", ".dng"}
+)
+"""Of images in formats that are not read."""
 _JPEG_START = b"\xff\xd8"
 _LARGE_PIXELS = 16_000_000  # larger images are decoded by one thread at a time, to bound memory
 
@@ -50,6 +55,12 @@ class ImageInfo(NamedTuple):
     width: int
     bits: int  # per channel: 8, 16 or, for floating point, 32
     orientation: int = 1  # how it is stored, by EXIF's number: 1 upright, 2..8 turned or mirrored
+
+
+def unread_hint(name: str) -> str:
+    """Return what to do about an image in a format that is not read, after a semicolon; empty for other names."""
+    suffix = Path(name).suffix.lower()
+    return f"; {suffix} is not read: convert it to PNG or JPEG" if suffix in UNREAD_SUFFIXES else ""
 
 
 def inspect_image(path: Path, verify: bool, orientation: Orientation = "apply") -> ImageInfo:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.problems import Problem, join_names
 from yolofuse.data.strict_json import parse_json
-from yolofuse.files import open_regular
+from yolofuse.files import decode_text, open_regular
 
 CLASSES = "classes.txt"
 _NOTES = "notes.json"
@@ -80,4 +80,4 @@ def _text(path: Path) -> str:
         content = stream.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         raise OSError(f"larger than {_MAX_BYTES >> 20} MiB")
-    return content.decode("utf-8-sig")
+    return decode_text(content)

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from yolofuse.data.descriptor.source import Source
+from yolofuse.data.images.decode import unread_hint
 from yolofuse.data.index.coco_records import TURNED, CocoBox, CocoRecords, Id
 from yolofuse.data.index.matches import KeyIndex, Matches, PairNames, open_text
 from yolofuse.data.index.yolo_labels import SMALLEST_SIDE, LabelFile
 from yolofuse.data.problems import Problem, join_names
 from yolofuse.data.strict_json import parse_json
-from yolofuse.errors import DataError
+from yolofuse.errors import DataError, did_you_mean
 from yolofuse.types import IntArray
 
 _SLACK = 1.0  # px that a box may extend beyond the image without a warning
@@ -35,7 +36,8 @@ class CocoLabels:
 def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
     """Read the labels of a source's pairs; pairs that the file does not list do not belong to the source.
 
-    Their number is a warning, unless the source shares its images with others, among which COCO files divide them.
+    Their number is a warning. Where several COCO files divide the images, one of their sources counts the pairs that
+    none of them lists.
 
     Images are found by ``file_name``: path below the images' folder, path below the root, or bare name. Categories are
     matched by name. ``iscrowd`` and ``ignore`` boxes become regions to ignore.
@@ -48,15 +50,7 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
     def report(text: str) -> None:
         problems.append(Problem("coco", str(file), f"{file}: {text}"))
 
-    with open_text(file, "JSON") as stream:
-        try:
-            document = parse_json(stream.read())
-        except ValueError as error:
-            raise DataError(f"{file}: not valid JSON ({error})") from None
-    try:
-        records = CocoRecords(document, report)
-    except ValueError as error:
-        raise DataError(f"{file}: {error}") from None
+    records = _read_records(file, report)
     class_ids = {name.strip(): class_id for class_id, name in enumerate(source.names)}
     if not class_ids.keys() & set(records.names.values()):
         report(f"none of its categories is among names ({', '.join(source.names)}); use the same spelling")
@@ -78,13 +72,21 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
             report(f"{box.where}: {error}")
     if not by_image and not problems:
         problems.append(Problem("no-images", str(file), f"{file}: lists no pair of {source.where}"))
-    odd = [f"category {name!r} is not among names; its {n} boxes are left out" for name, n in left_out.items()]
+    odd = [
+        f"category {name!r} is not among names; its {n} boxes are left out{did_you_mean(name, class_ids)}"
+        for name, n in left_out.items()
+    ]
     odd += [f"{len(turned)} {TURNED}; first {turned[0]}"] if turned else []
     found = sorted(by_image.values())
-    unlisted = sorted({*range(len(matches))} - labels.keys())
-    if unlisted and found and not (source.shares_images and not matches.others.keys):
-        names = join_names(matches.rgb[i] or matches.ir[i] for i in unlisted[:3])
-        text = f"{len(unlisted)} of {len(matches)} pairs of {source.where} are not listed and are left out, such as"
+    unlisted = {*range(len(matches))} - labels.keys()
+    others = () if matches.others.keys else source.other_coco
+    for other in others:
+        listed = _match_images(_read_records(other, lambda _: None), matches, lambda _: None)
+        unlisted -= {position for position, _ in listed.values()}
+    if unlisted and found and (others or matches.others.keys or not source.shares_images):
+        names = join_names(matches.rgb[i] or matches.ir[i] for i in sorted(unlisted)[:3])
+        where = f"listed neither here nor in {join_names(map(str, others))}" if others else "not listed"
+        text = f"{len(unlisted)} of {len(matches)} pairs of {source.where} are {where} and are left out, such as"
         odd.insert(0, f"{text} {names}; list them, without boxes where nothing is to detect, or remove them")
     return CocoLabels(
         positions=[position for position, _ in found],
@@ -93,6 +95,20 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
         problems=problems,
         warnings=[Problem("coco", str(file), f"{file}: {text}") for text in odd],
     )
+
+
+def _read_records(file: Path, report: Callable[[str], None]) -> CocoRecords:
+    """Read the records of a file. Raises DataError if it is no COCO JSON at all."""
+    with open_text(file, "JSON") as stream:
+        text = stream.read()
+    try:
+        document = parse_json(text)
+    except ValueError as error:
+        raise DataError(f"{file}: not valid JSON ({error})") from None
+    try:
+        return CocoRecords(document, report)
+    except ValueError as error:
+        raise DataError(f"{file}: {error}") from None
 
 
 def _match_images(
@@ -110,7 +126,7 @@ def _match_images(
         if positions and min(positions) >= len(matches):
             continue  # a pair of another split, in a file for all of them
         if len(positions) != 1:
-            report(f"{name}: matches no pair, or more than one")
+            report(f"{name}: matches no pair, or more than one{unread_hint(image.file_name)}")
         elif positions[0] in taken:
             report(f"{name} is given twice")
         elif image.size_hw is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,15 +14,15 @@ from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
 from yolofuse.data.index.manifest_checks import ManifestChecks
-from yolofuse.data.index.matches import NO_FILE, FoundFile, Matches, PairNames, open_text, stamp_of
+from yolofuse.data.index.matches import NO_FILE, FoundFile, Matches, PairNames, csv_rows, open_text, stamp_of
 from yolofuse.data.index.name_patterns import looks_like
 from yolofuse.data.problems import Problem, is_text, join_names, short_repr
 from yolofuse.data.strict_json import parse_json
 from yolofuse.errors import DataError
+from yolofuse.files import as_stored
 
 _PATHS = ("rgb", "ir", "label")
 _OWN = frozenset({*_PATHS, "split", "tags", "key"})
-_SEPARATORS = (",", ";", "\t", "|")  # of a CSV
 _REST = "\0rest"  # key that the CSV reader puts cells beyond the header under
 _ABSENT = "\0absent"  # value of cells that a row lacks
 
@@ -164,6 +163,8 @@ def _find_file(guard: PathGuard, row: Mapping[str, Any], column: str) -> FoundFi
     try:
         status = os.stat(full)
     except OSError:
+        if (stored := as_stored(root, given)) != given:
+            return _find_file(guard, {column: stored}, column)
         raise FileNotFoundError(full) from None
     if not guard.contains(full):
         raise _OutsideError
@@ -207,11 +208,7 @@ def _csv_rows(file: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, Map
     """Yield line number and cells of each row, by our names of the columns; ``columns`` gives theirs for some."""
     wanted = [columns.get(name, name) for name in ("rgb", "ir")]
     with open_text(file, "CSV") as stream:
-        first = stream.readline()
-        headers = {mark: next(csv.reader([first], delimiter=mark), []) for mark in _SEPARATORS}
-        mark = max(headers, key=lambda mark: (sum(name in headers[mark] for name in wanted), len(headers[mark])))
-        stream.seek(0)
-        reader = csv.DictReader(stream, restkey=_REST, restval=_ABSENT, strict=True, delimiter=mark)
+        reader, skipped = csv_rows(stream, wanted, restkey=_REST, restval=_ABSENT, strict=True)
         header = reader.fieldnames or []
         names = [_our_name(name, columns) for name in header]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -224,7 +221,7 @@ def _csv_rows(file: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, Map
             where = f"no column {' and '.join(dict.fromkeys(absent))}; its columns are {join_names(header)}"
             raise DataError(f"{file}: {where}; write which are which, columns: {{{found}}}")
         for row in reader:
-            yield reader.line_num, {_our_name(name, columns): value for name, value in row.items()}
+            yield skipped + reader.line_num, {_our_name(name, columns): value for name, value in row.items()}
 
 
 def _our_name(name: str, columns: Mapping[str, str]) -> str:

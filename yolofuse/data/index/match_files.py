@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from yolofuse.data.descriptor.flat_folders import folder_of, is_entry
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import Source
-from yolofuse.data.images.decode import IMAGE_SUFFIXES
+from yolofuse.data.images.decode import IMAGE_SUFFIXES, UNREAD_SUFFIXES, unread_hint
 from yolofuse.data.index.class_lists import CLASS_LISTS, CLASSES, is_class_list
 from yolofuse.data.index.matches import (
     LABEL_SUFFIXES,
@@ -27,7 +27,7 @@ from yolofuse.data.index.matches import (
 from yolofuse.data.index.name_patterns import advise_names, key_of
 from yolofuse.data.index.skipped_files import FOREIGN_SUFFIXES, report_skipped
 from yolofuse.data.problems import UNPRINTABLE_NAME, Problem, is_text, join_names
-from yolofuse.files import is_hidden
+from yolofuse.files import composed, is_hidden
 
 
 def match_folders(source: Source) -> Matches:
@@ -59,24 +59,26 @@ def match_folders(source: Source) -> Matches:
     if source.keys_file is not None:
         matches = _select_listed(source.keys_file, source, matches, {**rgb, **ir}.keys())
     labels_of = dict(zip(matches.keys, matches.labels, strict=True))
-    lost, matches.warnings = report_skipped(source, labels_of, files.foreign, files.skipped)
+    lost, matches.warnings = report_skipped(source, labels_of, files.foreign, files.unread.values(), files.skipped)
     matches.problems += lost
     if source.keys_file is not None:
         return matches
     if not rgb and not ir:
         text = f"no images in {source.rgb} and {source.ir}; known are {' '.join(sorted(IMAGE_SUFFIXES))}"
+        text += unread_hint(next(iter(files.unread.values()), ""))
         problems.append(Problem("no-images", str(source.rgb), text))
     for folder, pattern, found in zip((source.rgb, source.ir), source.patterns, (rgb, ir), strict=False):
         if pattern and not found:
             problems.append(Problem("no-images", source.where, f"{folder / pattern}: no image is called so"))
     for key in sorted(rgb.keys() - keys):
-        text = f"{source.root / rgb[key].name}: no IR partner in {source.ir}"
+        text = f"{source.root / rgb[key].name}: no IR partner in {source.ir}{files.unread_hint(source.ir, key)}"
         problems.append(Problem("unpaired-rgb", key, text))
     for key in sorted(ir.keys() - keys):
-        text = f"{source.root / ir[key].name}: no RGB partner in {source.rgb}"
+        text = f"{source.root / ir[key].name}: no RGB partner in {source.rgb}{files.unread_hint(source.rgb, key)}"
         problems.append(Problem("unpaired-ir", key, text))
     for key in sorted(labels.keys() - rgb.keys() - ir.keys()):
         text = f"{source.root / labels[key].name}: label without an image in {source.rgb}"
+        text += files.unread_hint(source.rgb, key)
         problems.append(Problem("orphan-label", key, text))
     return matches
 
@@ -109,8 +111,9 @@ def _select_listed(file: Path, source: Source, matches: Matches, keys: Collectio
             continue
         found = index.find(name)
         if found is None:
+            name = composed(name)
             stem = os.path.splitext(name)[0]
-            why = "matches no pair, or more than one"
+            why = f"matches no pair, or more than one{unread_hint(name)}"
             if name in keys or stem in keys:
                 why = "only one of its images is there, by that name; pairs of other names are listed in a manifest"
             matches.problems.append(Problem("list", name, f"{file}:{number}: {join_names([name])}: {why}"))
@@ -131,6 +134,7 @@ class _FolderScanner:
         self.guard = guard
         self.problems = problems
         self.foreign: dict[str, str] = {}  # labels of another format, by key: path below the root
+        self.unread: dict[tuple[Path, str], str] = {}  # images that are not read, by folder and key: below the root
         self.skipped: set[str] = set()  # service folders, below the root
 
     def by_key(self, folder: Path, suffixes: Collection[str], pattern: str = "") -> dict[str, FoundFile]:
@@ -139,15 +143,17 @@ class _FolderScanner:
         below_root = folder.relative_to(self.guard.root).as_posix()
         prefix = "" if below_root == "." else below_root + "/"
         for name, stamp in self._walk(folder):
-            stem, suffix = os.path.splitext(name)
+            stem, suffix = os.path.splitext(composed(name))
             if suffixes is LABEL_SUFFIXES and suffix.lower() in FOREIGN_SUFFIXES:
                 self.foreign[stem] = prefix + name
+            if suffixes is IMAGE_SUFFIXES and suffix.lower() in UNREAD_SUFFIXES:
+                self.unread[folder, stem] = prefix + name
             is_broken = stamp == NO_STAMP
             may_hold_images = is_broken and not suffix  # probably a folder
             if suffix.lower() not in suffixes and not may_hold_images:
                 continue
             if pattern:
-                stem = key_of(name, pattern)
+                stem = key_of(composed(name), composed(pattern))
                 if not stem:
                     continue
             if is_broken or not is_text(name):
@@ -162,12 +168,16 @@ class _FolderScanner:
             found.setdefault(stem, file)
         return found
 
+    def unread_hint(self, folder: Path, key: str) -> str:
+        """Return what to do about the image of a key that is in a folder, but is not read."""
+        return unread_hint(self.unread.get((folder, key), ""))
+
     def of_images(
         self, labels: Mapping[str, FoundFile], images: Mapping[str, FoundFile], folder: Path
     ) -> dict[str, FoundFile]:
         """Return labels by the keys of images that a pattern found; a label is called as the key or as the image."""
         below = len((folder.relative_to(self.guard.root) / "x").as_posix()) - 1
-        keys = {os.path.splitext(file.name[below:])[0]: key for key, file in images.items()}
+        keys = {os.path.splitext(composed(file.name[below:]))[0]: key for key, file in images.items()}
         found: dict[str, FoundFile] = {}
         for stem, file in labels.items():
             key = stem if stem in images else keys.get(stem, stem)

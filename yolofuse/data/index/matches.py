@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
 from yolofuse.data.problems import Problem
 from yolofuse.errors import DataError
+from yolofuse.files import composed, describe_decode_error
 from yolofuse.types import IntArray, Modality
 
 LABEL_SUFFIXES = frozenset({".txt"})
@@ -28,6 +30,7 @@ They show cheaply whether it changed: a copy may keep the first two, but not all
 """
 NO_STAMP: Stamp = (-1, -1, -1, -1)
 _INT64 = (1 << 63) - 1
+_SEPARATORS = (",", ";", "\t", "|")  # of a CSV
 
 
 class FoundFile(NamedTuple):
@@ -103,11 +106,11 @@ class KeyIndex:
     def __init__(self, names: PairNames | Matches) -> None:
         self._by_key: dict[str, list[int]] = {}
         for i, key in enumerate(names.keys):
-            self._by_key.setdefault(key, []).append(i)
+            self._by_key.setdefault(composed(key), []).append(i)
         self._by_file: _Paths = {}
         self._by_stem: _Paths = {}
         for i, both in enumerate(zip(names.rgb, names.ir, strict=True)):
-            files = {path for path in both if path}
+            files = {composed(path) for path in both if path}
             for known, paths in (
                 (self._by_file, files),
                 (self._by_stem, {os.path.splitext(path)[0] for path in files}),
@@ -125,7 +128,7 @@ class KeyIndex:
 
         Of several files of one name, that whose key it is counts, as for a name without suffix.
         """
-        path = PurePosixPath(name.replace("\\", "/")).as_posix()  # drops a leading ./
+        path = PurePosixPath(composed(name).replace("\\", "/")).as_posix()  # drops a leading ./
         stem, suffix = os.path.splitext(path)
         is_image = suffix.lower() in IMAGE_SUFFIXES
         if is_file and is_image and (files := _find_path(path, self._by_file)):
@@ -160,8 +163,23 @@ def open_text(file: Path, kind: str) -> Iterator[TextIO]:
             raise OSError(f"larger than {MAX_TEXT_BYTES >> 30} GiB")
         with file.open(newline="", encoding="utf-8-sig") as stream:
             yield stream
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: {describe_decode_error(error)}") from None
+    except (OSError, csv.Error) as error:
         raise DataError(f"{file}: can't be read as {kind} ({error})") from None
+
+
+def csv_rows(stream: TextIO, wanted: Sequence[str], **options: Any) -> tuple[csv.DictReader[str], int]:
+    """Return a reader of a CSV's rows, and how many lines precede its header: Excel's ``sep=;``.
+
+    The separator is the one by which most of the ``wanted`` columns are in the header.
+    """
+    first = stream.readline()
+    skipped = int(first.lower().startswith("sep="))
+    first = stream.readline() if skipped else first
+    headers = {mark: next(csv.reader([first], delimiter=mark), []) for mark in _SEPARATORS}
+    mark = max(headers, key=lambda mark: (sum(name in headers[mark] for name in wanted), len(headers[mark])))
+    return csv.DictReader(itertools.chain([first], stream), delimiter=mark, **options), skipped
 
 
 def stamp_of(file: Path | os.stat_result) -> Stamp:

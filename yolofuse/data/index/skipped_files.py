@@ -1,4 +1,4 @@
-"""Report what is in a source's folders and is not read: labels of other formats, and service folders."""
+"""Report what is in a source's folders and is not read: labels and images of other formats, and service folders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ FOREIGN_SUFFIXES = frozenset({".xml", ".json"})
 
 
 def report_skipped(
-    source: Source, labels: Mapping[str, str], foreign: Mapping[str, str], folders: Collection[str]
+    source: Source,
+    labels: Mapping[str, str],
+    foreign: Mapping[str, str],
+    images: Collection[str],
+    folders: Collection[str],
 ) -> tuple[list[Problem], list[Problem]]:
     """Return errors and warnings: an error for each pair whose only labels are foreign, a warning for the rest.
 
@@ -20,6 +24,7 @@ def report_skipped(
         source: The source.
         labels: Label file of each pair by its key; empty where there is none.
         foreign: Label files of other formats below the root, by key.
+        images: Images of other formats below the root.
         folders: Service folders below the root.
     """
     lost = [key for key, name in labels.items() if not name and key in foreign]
@@ -29,6 +34,7 @@ def report_skipped(
     warnings: list[Problem] = []
     found: tuple[tuple[ProblemKind, str, Collection[str]], ...] = (
         ("foreign-label", "files beside the .txt labels are not read", beside),
+        ("foreign-image", "images of formats that are not read; convert them to PNG or JPEG", images),
         ("service-folder", "service folders, which hold no data, are not read", folders),
     )
     for kind, what, names in found:

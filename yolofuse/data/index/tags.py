@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from yolofuse.data.descriptor.source import TagFile
-from yolofuse.data.index.matches import open_text
+from yolofuse.data.index.matches import csv_rows, open_text
 from yolofuse.data.problems import Problem, is_text, join_names, short_repr
 from yolofuse.errors import DataError
+from yolofuse.files import composed
 
 
 def load_tags(spec: TagFile, keys: Sequence[str]) -> tuple[list[Mapping[str, str]], list[Problem]]:
@@ -26,9 +26,9 @@ def load_tags(spec: TagFile, keys: Sequence[str]) -> tuple[list[Mapping[str, str
     pool: dict[tuple[str, ...], Mapping[str, str]] = {}  # many rows share few distinct tags
     problems: list[str] = []
     with open_text(spec.file, "CSV") as stream:
-        reader = csv.DictReader(stream)
-        header = reader.fieldnames or []
         named = (spec.key, *spec.columns)
+        reader, skipped = csv_rows(stream, named)
+        header = reader.fieldnames or []
         twice = [name for name in dict.fromkeys(named) if header.count(name) > 1]
         if twice:
             raise DataError(f"{spec.file}: column {join_names(twice)} is given twice")
@@ -36,11 +36,11 @@ def load_tags(spec: TagFile, keys: Sequence[str]) -> tuple[list[Mapping[str, str
         if absent:
             raise DataError(f"{spec.file}: no column {join_names(absent)}; its columns are {join_names(header)}")
         for row in reader:
-            where = f"line {reader.line_num}"
+            where = f"line {skipped + reader.line_num}"
             if None in (row[name] for name in named):
                 problems.append(f"{where}: fewer cells than the header has columns")
                 continue
-            name, cells = row[spec.key], {name: row[name].strip() for name in spec.columns}
+            name, cells = composed(row[spec.key]), {name: row[name].strip() for name in spec.columns}
             if not all(map(is_text, (name, *cells.values()))):
                 problems.append(f"{where}: its tags are not plain text (got {short_repr([name, *cells])})")
                 continue
@@ -48,6 +48,7 @@ def load_tags(spec: TagFile, keys: Sequence[str]) -> tuple[list[Mapping[str, str
             if rows.setdefault(name, row_tags) != row_tags:
                 problems.append(f"{where}: {name} is given twice, with different tags")
     tags: list[Mapping[str, str]] = []
+    keys = [*map(composed, keys)]
     num_of_name = Counter(PurePosixPath(key).name for key in keys)
     for key in keys:
         name = PurePosixPath(key).name

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from yolofuse.data.index.long_lines import LongLines
 from yolofuse.data.problems import Problem, short_repr
+from yolofuse.files import decode_text
 
 _MAX_BYTES = 4 << 20  # far more than the boxes of any image take
 _MAX_BOXES = 20_000  # of one image; a thousand files full of boxes would otherwise take all memory
@@ -19,6 +20,10 @@ SMALLEST_SIDE = 1e-9
 
 _BOX_FIELDS = 5
 _FORMS = "'class x y w h', or a polygon 'class x y x y ...'"
+_DOTA = (
+    "labels of DOTA ('x1 y1 x2 y2 x3 y3 x4 y4 class difficulty', in pixels) are not read; write the box around each "
+    "object as 'class x y w h' in 0..1, or all as COCO JSON for yolofuse prepare coco"
+)
 _MAX_FIELD = 80  # characters of a field in a message
 _ROUNDING = 1e-6  # the last digit of a converter may round a value past 1
 
@@ -54,15 +59,21 @@ def read_labels(path: Path, num_classes: int) -> LabelFile:
             raise OSError("not a regular file")
         if status.st_size > _MAX_BYTES:
             raise OSError(f"larger than {_MAX_BYTES >> 20} MiB")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = decode_text(path.read_bytes()).splitlines()
+    except OSError as error:
         report(f"{path}: can't be read ({error})")
+        return result
+    except ValueError as error:
+        report(f"{path}: {error}")
         return result
     seen: set[tuple[float, ...]] = set()
     for number, line in enumerate(lines, start=1):
         fields = line.split()
         if not fields:
             continue
+        if _is_dota(fields):
+            report(f"{path}:{number}: {_DOTA}")
+            break
         try:
             values = _parse(fields, num_classes)
         except ValueError as error:
@@ -82,6 +93,14 @@ def read_labels(path: Path, num_classes: int) -> LabelFile:
         seen.add(values)
         result.add(int(values[0]), values[1:])
     return result
+
+
+def _is_dota(fields: list[str]) -> bool:
+    """Return whether a line is a header of DOTA, or four corners in pixels with the name of a class."""
+    if fields[0].startswith(("imagesource:", "gsd:")):
+        return True
+    numbers = [field.replace(".", "", 1).lstrip("-").isdecimal() for field in fields]
+    return len(fields) in (9, 10) and all(numbers[:8]) and not numbers[8]
 
 
 def _parse(fields: list[str], num_classes: int) -> tuple[float, ...]:

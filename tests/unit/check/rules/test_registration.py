@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from tests.support.check_splits import measured_split, random_scene
-from tests.support.pairs import make_pairs
+from tests.support.pairs import make_pairs, turned_back
 from yolofuse.check.pair_stats import Split
 from yolofuse.check.rules.registration import check_registration, measure_shifts
 from yolofuse.types import ByteArray
@@ -51,3 +53,19 @@ def test_check_registration__reports_when_most_pairs_are_not_measurable(split: S
     last = [measured for measured in measure_shifts(split, 100, 1) if measured.index == NUM_PAIRS - 1]
     assert [finding.kind for finding in check_registration(split, last)] == ["alignment", "not-measurable"]
     assert check_registration(split, []) == []
+
+
+@pytest.mark.parametrize(
+    ("orientation", "words"),
+    [(2, "mirrored left to right"), (3, "turned by 180 degrees"), (4, "mirrored top to bottom"), (6, "turned by 90")],
+)
+def test_check_registration__names_a_turned_camera(tmp_path: Path, orientation: int, words: str) -> None:
+    def make_pair(index: int) -> tuple[ByteArray, ByteArray, list[tuple[int, float, float, float, float]]]:
+        scene = random_scene(index, (160, 160))
+        ir = turned_back(np.uint8(255) - scene, orientation)
+        return cv2.cvtColor(scene, cv2.COLOR_GRAY2BGR).astype(np.uint8), ir.astype(np.uint8), []
+
+    split = measured_split(make_pairs(tmp_path, num_train=3, num_val=0, pair_at=make_pair))
+    _, found = check_registration(split, measure_shifts(split, sample=3, workers=1))
+    assert (found.kind, found.severity, found.count) == ("turned", "error", 3)
+    assert words in found.text

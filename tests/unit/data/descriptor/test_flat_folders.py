@@ -157,7 +157,11 @@ def test_list__of_several_folders_reads_each_line_once(tmp_path: Path) -> None:
     [
         (b"images/none.png\n", "is no file below"),
         (b"# nothing\n", "names no image"),
-        (b"\xff\xfe\n", "can't be read as text"),
+        (b"\xff\xfe\n", "is a text in UTF-16"),
+        (
+            b"images/stra\xdfe.png\n",
+            "perhaps a text in Latin-1 or Windows-1252 .byte 0xdf after 'images/stra'.; save it as",
+        ),
         (b"{root}/../other/0.png\n", "leaves the root"),
         (b"../other/0.png\n", "is no file below"),
     ],

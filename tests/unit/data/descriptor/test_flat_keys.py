@@ -133,3 +133,31 @@ def test_names__are_the_text_that_is_written(tmp_path: Path, text: str, names: t
 
 def test_names__are_numbered_where_only_their_count_is_given(tmp_path: Path) -> None:
     assert load_descriptor(_write(tmp_path, names="", nc=2)).names == ("class_0", "class_1")
+
+
+@pytest.mark.parametrize("given", ["2", "two", True, [1]])
+def test_nc__that_is_no_number_is_refused(tmp_path: Path, given: object) -> None:
+    with pytest.raises(DataError, match="nc: must be a number, as in nc: 2, without quotes"):
+        load_descriptor(_write(tmp_path, nc=given))
+
+
+def test_pattern_of_all_names__is_read_as_its_folder(tmp_path: Path) -> None:
+    file = _write(tmp_path, train="train/images/*.jpg")
+    (source,) = load_descriptor(file).splits["train"]
+    assert (source.rgb, source.ir, source.labels) == tuple(
+        tmp_path / "train" / name for name in ("images", "imagesIR", "labels")
+    )
+    assert source.patterns == ("*.jpg", "", "")
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "message"),
+    [
+        ("train", "*/images/*.jpg", r"write one \*, in the file's name.*; or the folder, whose subfolders.*too: \."),
+        ("test", "valid/images/**/*.jpg", r"or the folder, whose subfolders are read too: valid/images "),
+        ("train", "train/images/[ab].jpg", r"no such folder .*; patterns are not expanded here: write the folder"),
+    ],
+)
+def test_pattern__that_is_not_read_says_what_to_write(tmp_path: Path, key: str, given: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_descriptor(_write(tmp_path, **{key: given}))

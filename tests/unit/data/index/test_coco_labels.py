@@ -154,3 +154,16 @@ def test_coco__a_rotation_that_is_no_number_is_refused(tmp_path: Path) -> None:
     _coco(tmp_path, annotations=[box])
     with pytest.raises(DataError, match=r"annotations\[0\]: attributes.rotation: expected degrees \(got 'left'\)"):
         pairs_of(write_descriptor(tmp_path, {"train": COCO_SOURCE}))
+
+
+def test_pairs_that_no_coco_file_lists__are_counted_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_pairs(tmp_path, 4, 0)
+    splits = {}
+    for split, keys in (("train", ["train_000"]), ("val", ["train_001", "train_002"])):
+        write_coco(tmp_path / f"{split}.json", {n: f"{key}.png" for n, key in enumerate(keys)})
+        splits[split] = {"rgb": "rgb/train", "ir": "ir/train", "coco": f"{split}.json"}
+    descriptor = write_descriptor(tmp_path, splits)
+    assert [len(pairs_of(descriptor, split)) for split in ("train", "val")] == [1, 2]
+    (told,) = [record.getMessage() for record in caplog.records if "of 4 pairs" in record.getMessage()]
+    assert "1 of 4 pairs of splits.train are listed neither here nor in" in told
+    assert "val.json and are left out, such as rgb/train/train_003.png" in told

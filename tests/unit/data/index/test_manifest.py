@@ -258,3 +258,41 @@ def test_manifest__some_rows_without_a_split_are_refused(tmp_path: Path) -> None
     _write_jsonl(tmp_path / "pairs.jsonl", [first | {"split": "train"}, *others])
     with pytest.raises(DataError, match=r"pairs\.jsonl:2: no split, as 2 rows; other rows have one"):
         pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.jsonl"}}))
+
+
+def test_manifest__of_excel_may_say_its_separator_first(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 2, 0)
+    lines = ["sep=;", "rgb;ir;label", *(";".join(row.values()) for row in _rows(tmp_path, count=2))]
+    (tmp_path / "pairs.csv").write_text("\r\n".join(lines))
+    descriptor = write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv"}})
+    assert len(pairs_of(descriptor)) == 2
+    (tmp_path / "pairs.csv").write_text("\r\n".join([*lines, "rgb/train/none.png;ir/train/none.png;"]))
+    with pytest.raises(DataError, match=r"pairs\.csv:5: no such file"):
+        pairs_of(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [("utf-16", "is a text in UTF-16"), ("latin-1", "byte 0xdf after .*Stra'.; save it as UTF-8")],
+)
+def test_manifest__of_another_encoding_is_named(tmp_path: Path, encoding: str, message: str) -> None:
+    make_pairs(tmp_path, 1, 0)
+    _write_csv(tmp_path / "pairs.csv", [{**row, "place": "Straße"} for row in _rows(tmp_path, count=1)])
+    text = (tmp_path / "pairs.csv").read_text(encoding="utf-8")
+    descriptor = write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv"}})
+    (tmp_path / "pairs.csv").write_bytes(text.encode(encoding))
+    with pytest.raises(DataError, match=rf"pairs\.csv: .*{message}"):
+        pairs_of(descriptor)
+    (tmp_path / "pairs.csv").write_bytes(text.encode("utf-8-sig"))
+    assert pairs_of(descriptor).records[0].tags == {"place": "Straße"}
+
+
+def test_manifest__finds_files_whose_names_macos_has_decomposed(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 1, 0)
+    for kind in ("rgb", "ir", "labels"):
+        (file,) = (tmp_path / kind / "train").iterdir()
+        file.rename(file.with_name(f"u\u0308ber{file.suffix}"))
+    row = {name: text.replace("train_000", "\u00fcber") for name, text in _rows(tmp_path, count=1)[0].items()}
+    _write_csv(tmp_path / "pairs.csv", [row])
+    (record,) = pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv"}})).records
+    assert record.rgb.name == "u\u0308ber.png"

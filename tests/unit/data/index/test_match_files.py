@@ -181,3 +181,46 @@ def test_names__of_a_file_for_all_splits_are_of_one_split_alone(tmp_path: Path) 
     write_coco(tmp_path / "gt.json", {1: "0001.png"})  # of set00, which is listed, or of set01?
     with pytest.raises(DataError, match=r"images\[0\]: 0001\.png: matches no pair, or more than one"):
         pairs_of(descriptor)
+
+
+def _rename(root: Path, kind: str, name: str) -> None:
+    file = next((root / kind / "train").glob("train_001.*"))
+    file.rename(file.with_name(name + file.suffix))
+
+
+@pytest.mark.parametrize("of_ir", ["\u00fc", "u\u0308"])
+def test_names__in_two_unicode_forms_are_one(tmp_path: Path, of_ir: str) -> None:
+    descriptor = make_pairs(tmp_path, 2, 0)
+    for kind, name in (("rgb", "\u00fc"), ("ir", of_ir), ("labels", "u\u0308")):
+        _rename(tmp_path, kind, name)
+    pairs = pairs_of(descriptor)
+    assert [record.key for record in pairs.records] == ["train_000", "\u00fc"]
+    assert [record.ir.stem for record in pairs.records] == ["train_000", of_ir]
+    assert pairs.num_boxes == 2
+    (tmp_path / "train.txt").write_text("u\u0308.png\n", encoding="utf-8")
+    assert len(pairs_of(write_descriptor(tmp_path, {"train": folders(list="train.txt")}))) == 1
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe"])
+def test_jpeg__of_a_rare_suffix_is_read(tmp_path: Path, suffix: str) -> None:
+    descriptor = make_pairs(tmp_path, 2, 0, suffixes=(".jpg", ".png"))
+    for file in (tmp_path / "rgb" / "train").iterdir():
+        file.rename(file.with_suffix(suffix))
+    assert len(pairs_of(descriptor)) == 2
+
+
+def test_image_of_a_format_that_is_not_read__is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    descriptor = make_pairs(tmp_path, 3, 0)
+    rgb, ir = (tmp_path / kind / "train" / "train_001.png" for kind in ("rgb", "ir"))
+    rgb.rename(rgb.with_suffix(".jp2"))
+    with pytest.raises(DataError, match=r"no RGB partner in .*; \.jp2 is not read: convert it to PNG or JPEG"):
+        pairs_of(descriptor)
+    ir.rename(ir.with_suffix(".jp2"))
+    with pytest.raises(DataError, match=r"train_001\.txt: label without an image in .*; \.jp2 is not read"):
+        pairs_of(descriptor)
+    (tmp_path / "labels" / "train" / "train_001.txt").unlink()
+    assert len(pairs_of(descriptor)) == 2
+    assert (
+        "2 images of formats that are not read; convert them to PNG or JPEG, such as ir/train/train_001.jp2"
+        in caplog.text
+    )

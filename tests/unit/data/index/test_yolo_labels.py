@@ -55,3 +55,19 @@ def test_polygon__becomes_the_box_around_it(tmp_path: Path) -> None:
     expected = [(0.4, 0.3, 0.4, 0.4), (0.5, 0.5, 0.1, 0.1), (0.5, 0.5, 1.0, 1.0)]
     assert label.boxes_xywhn == [pytest.approx(box) for box in expected]
     assert (label.class_ids, label.long_lines.num_lines, label.problems) == ([0, 0, 1], 2, [])
+
+
+@pytest.mark.parametrize("head", ["imagesource:GoogleEarth\ngsd:0.14\n", ""])
+def test_labels__of_dota_are_named_once(tmp_path: Path, head: str) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text(head + "2753.0 2408.0 2861.0 2385.0 2888.0 2468.0 2805.0 2502.0 small-vehicle 1\n" * 3)
+    (problem,) = read_labels(file, 3).problems
+    assert problem.text.startswith(f"{file}:1: labels of DOTA ('x1 y1 x2 y2 x3 y3 x4 y4 class difficulty', in pixels)")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_labels__in_utf_16_are_named(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes("0 0.5 0.5 0.1 0.1\n".encode(encoding))
+    (problem,) = read_labels(file, 1).problems
+    assert problem.text == f"{file}: is a text in UTF-16, not in UTF-8; save it as UTF-8"
