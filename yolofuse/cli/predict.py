@@ -40,8 +40,10 @@ def _parser(prog: str) -> Parser:
         "weights of a detector for one camera.",
     )
     parser.add_argument("--weights", type=Path, metavar="W", required=True, help="what to detect with")
-    parser.add_argument("--rgb", metavar="PATH", help="visible image, folder or video; leave out if there is none")
-    parser.add_argument("--ir", metavar="PATH", help="thermal image, folder (matched by name) or video (by time)")
+    parser.add_argument(
+        "--rgb", metavar="PATH", help="visible image, folder, video or camera; leave out if there is none"
+    )
+    parser.add_argument("--ir", metavar="PATH", help="thermal image, folder (by name), video or camera (by time)")
     parser.add_argument("--data", type=Path, metavar="FILE", help="YAML of a data set, whose split is detected in")
     parser.add_argument("--split", default="val", metavar="NAME", help="split of --data (default: val)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: runs/predict, numbered)")
@@ -76,7 +78,8 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
         raise WeightsError(f"--weights: {args.weights}: no such file or run; check the path")
     for name in ("rgb", "ir"):
         path = getattr(args, name)
-        if path is not None and "://" not in path and not Path(path).exists():
+        is_camera = path is not None and ("://" in path or path.isdecimal())
+        if path is not None and not is_camera and not Path(path).exists():
             raise DataError(f"--{name}: {path}: no such file or folder; check the path")
     if args.batch < 1:
         raise ConfigError(f"--batch: must be at least 1 (got {args.batch})")
@@ -93,8 +96,8 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
     else:
         inputs = split_inputs(args.data, args.split, thermal_windows(model))
     out = args.out or free_folder(Path("runs/predict"))
-    kinds = ["video" if inputs.kind == "video" else "images", "csv"] if args.save is None else args.save
-    writers = open_writers(out, kinds, _SHOW[args.show], args.palette, inputs.fps)
+    usual = ["video" if inputs.kind in ("video", "live") else "images", "csv"]
+    writers = open_writers(out, usual if args.save is None else args.save, _SHOW[args.show], args.palette, inputs.fps)
     unread: list[str] = []
 
     def skip(pair: PairInput, error: DataError) -> None:

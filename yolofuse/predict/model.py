@@ -90,7 +90,8 @@ class Model:
         """Detect objects in one pair or many; boxes are in the pixels of each pair's frame.
 
         Args:
-            rgb: A file, an array, a folder, a video, or a sequence of files and arrays; None: there is no such camera.
+            rgb: A file, an array, a folder, a video, a camera (its address such as ``rtsp://HOST/PATH``, its device or
+                number), or a sequence of files and arrays; None: there is no such camera.
             ir: Likewise. Arrays are uint8 (H, W, 3), R G B, and (h, w) in the depth of the training images.
             options: See :class:`Limits` and :class:`Reading`.
 

@@ -22,7 +22,7 @@ from yolofuse.types import PairRecord
 if TYPE_CHECKING:
     from yolofuse.video import PairCounts
 
-Kind = Literal["image", "folder", "sequence", "split", "video"]
+Kind = Literal["image", "folder", "sequence", "split", "video", "live"]
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".ts", ".m4v", ".mpg", ".mpeg"})
 
 
@@ -67,8 +67,9 @@ def open_inputs(rgb: Any, ir: Any, offset_s: float = 0.0) -> PairInputs:
     """Return the pairs of two cameras.
 
     Args:
-        rgb: A file, an array, a folder, a video, or a sequence of files and arrays; None: there is no such camera.
-        ir: Likewise; folders are matched by the names of their files, videos by time.
+        rgb: A file, an array, a folder, a video, a camera (its address such as ``rtsp://HOST/PATH``, its device or
+            number), or a sequence of files and arrays; None: there is no such camera.
+        ir: Likewise; folders are matched by the names of their files, videos and cameras by time.
         offset_s: What is added to the times of a thermal video, in seconds.
 
     Raises:
@@ -85,23 +86,25 @@ def open_inputs(rgb: Any, ir: Any, offset_s: float = 0.0) -> PairInputs:
     if kind == "folder":
         pairs = _match_folders(rgb, ir)
         return PairInputs(kind, pairs, len(pairs))
-    if kind == "video":
-        return _open_videos(rgb, ir, offset_s)
+    if kind == "live" and None in (rgb, ir):
+        raise DataError("give both cameras: rgb and ir")
+    if kind in ("video", "live"):
+        return _open_videos(rgb, ir, offset_s, is_live=kind == "live")
     return _zip(rgb, ir)
 
 
-def _open_videos(rgb: Any, ir: Any, offset_s: float) -> PairInputs:
-    from yolofuse.video import VideoPairs, VideoReader, ir_pixels, rgb_pixels
+def _open_videos(rgb: Any, ir: Any, offset_s: float, *, is_live: bool) -> PairInputs:
+    from yolofuse.video import LivePairs, VideoPairs, VideoReader, ir_pixels, rgb_pixels
 
     if rgb is not None and ir is not None:
-        both = VideoPairs(rgb, ir, offset_s)
+        both = LivePairs(rgb, ir, offset_s) if is_live else VideoPairs(rgb, ir, offset_s)
 
         def pairs() -> Iterator[PairInput]:
             with both:
                 for frame in both:
                     yield PairInput((frame.rgb, frame.ir), f"{frame.index:06d}", frame.time_s)
 
-        return PairInputs("video", pairs(), counts=lambda: both.counts, fps=both.fps)
+        return PairInputs("live" if is_live else "video", pairs(), counts=lambda: both.counts, fps=both.fps)
     reader = VideoReader(ir if rgb is None else rgb)
 
     def frames() -> Iterator[PairInput]:
@@ -127,12 +130,21 @@ def split_inputs(data: Path, split: str, windows: Windows) -> PairInputs:
     return PairInputs("split", [PairInput(record, record.key) for record in pairs.records], len(pairs))
 
 
+def is_camera(text: str) -> bool:
+    """Return whether a text is the address of a stream, or the device or number of a camera, rather than a file."""
+    return "://" in text or text.startswith("/dev/") or text.isdecimal()
+
+
 def _kind(given: Any) -> Kind:
     if isinstance(given, np.ndarray):
         return "image"
+    if isinstance(given, int):
+        return "live"
     if isinstance(given, str | PathLike):
         text = os.fspath(given)
-        if "://" in text or Path(text).suffix.lower() in VIDEO_SUFFIXES:
+        if is_camera(text):
+            return "live"
+        if Path(text).suffix.lower() in VIDEO_SUFFIXES:
             return "video"
         return "folder" if Path(text).is_dir() else "image"
     return "sequence"
