@@ -235,7 +235,7 @@ def load(source: str | PathLike[str], device: str = "auto", *, trust: bool = Fal
         RunError: If the folder is no run, or has no best weights yet.
         WeightsError: If the file is missing, damaged, or can't be used.
     """
-    from yolofuse.predict.model import load as load_model
+    from yolofuse.predict.load import load as load_model
 
     with _logged():
         return load_model(Path(source), device, override_words(options), trust=trust)

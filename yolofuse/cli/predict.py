@@ -86,7 +86,7 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
     # torch is loaded here: no error of the command line waits for it
     from tqdm import tqdm
 
-    from yolofuse.predict.model import load, thermal_windows
+    from yolofuse.predict.load import load, thermal_windows
     from yolofuse.predict.sources import open_inputs, split_inputs
     from yolofuse.predict.writers import free_folder, open_writers
 

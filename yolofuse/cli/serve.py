@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None, prog: str = "yolofuse serve") -> int:
     def command() -> None:
         if not args.weights.exists():
             raise WeightsError(f"--weights: {args.weights}: no such file or run; check the path")
-        from yolofuse.predict.model import load
+        from yolofuse.predict.load import load
         from yolofuse.serve.server import PairServer
 
         model = load(args.weights, args.device, overrides)

@@ -15,7 +15,8 @@ from PIL import Image
 from tests.support.pairs import make_pairs
 from tests.support.weights import single_stream_file
 from yolofuse.errors import ConfigError, DataError
-from yolofuse.predict.model import Limits, Model, load
+from yolofuse.predict.load import load
+from yolofuse.predict.model import Limits, Model
 from yolofuse.predict.result import PairDetections
 from yolofuse.predict.sources import PairInput, split_inputs
 from yolofuse.types import Detections, PairFormat

@@ -12,7 +12,7 @@ from tests.support.pairs import random_pair
 from yolofuse.cli import predict as predict_cli
 from yolofuse.data.images.read_pair import PairImages
 from yolofuse.errors import ConfigError
-from yolofuse.predict import model as predict_model
+from yolofuse.predict import load as predict_load
 from yolofuse.predict.model import Model
 from yolofuse.predict.result import PairDetections
 from yolofuse.predict.tiles import detect_in_tiles
@@ -53,7 +53,7 @@ def test_predict__of_one_video_leaves_the_other_camera_black(model: Model, tmp_p
 def test_command__writes_a_video_with_the_times_of_its_frames(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(predict_model, "load", lambda *_: model)
+    monkeypatch.setattr(predict_load, "load", lambda *_: model)
     rgb, ir = map(str, videos(tmp_path))
     out = tmp_path / "out"
     words = ["--weights", str(tmp_path), "--rgb", rgb, "--ir", ir, "--out", str(out), "--conf", "0.0001", "--track"]

@@ -13,7 +13,7 @@ import pytest
 from yolofuse.cli import predict as predict_cli
 from yolofuse.cli.main import main as yolofuse_main
 from yolofuse.errors import ConfigError, DataError
-from yolofuse.predict import model as predict_model
+from yolofuse.predict import load as predict_load
 from yolofuse.predict.model import Model
 from yolofuse.predict.result import PairDetections
 from yolofuse.predict.writers import FORMATS, free_folder, open_writers
@@ -98,7 +98,7 @@ def test_help__lists_what_can_be_written() -> None:
 def test_predict_command__writes_what_it_found_and_tells_what_it_could_not_read(
     root: Path, model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(predict_model, "load", lambda *_: model)
+    monkeypatch.setattr(predict_load, "load", lambda *_: model)
     monkeypatch.chdir(root)
     damaged = root / "ir/val/val_002.png"
     damaged.write_bytes(damaged.read_bytes()[:300])

@@ -120,7 +120,7 @@ def test_page__may_load_nothing_from_elsewhere(server: PairServer) -> None:
 def test_command__names_a_port_that_is_taken(
     server: PairServer, model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("yolofuse.predict.model.load", lambda *_: model)
+    monkeypatch.setattr("yolofuse.predict.load.load", lambda *_: model)
     assert serve_cli.main(["--weights", ".", "--port", str(server.server_address[1])]) == 2
     assert "give another one, or 0" in capsys.readouterr().err
     assert serve_cli.main(["--weights", "none"]) == 2
