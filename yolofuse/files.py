@@ -94,8 +94,10 @@ def as_stored(folder: Path | str, name: str) -> str:
 def describe_decode_error(error: UnicodeDecodeError) -> str:
     """Say which encoding a text seems to be in that is not in UTF-8, and what to do."""
     content, at = error.object, error.start
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "is a text in UTF-16, not in UTF-8; save it as UTF-8"
+    if b"\0" in content:
+        return "holds zero bytes, as a text in UTF-16 does; save it as UTF-8"
     byte = f"byte {content[at]:#04x} after {content[:at][-20:].decode(errors='replace')!r}"
     return f"is not in UTF-8, but perhaps a text in Latin-1 or Windows-1252 ({byte}); save it as UTF-8"
 

@@ -113,7 +113,7 @@ LABELS = {
     "many-digits": ("9" * 100_000 + " 0.5 0.5 0.1 0.1", "numbers must be finite"),
     "many-boxes": ("\n".join(f"0 0.5 0.5 0.1 {i / 1e6}" for i in range(1, 20_010)), "more than 20,000 boxes"),
     "many-mistakes": ("x\n" * 1_000_000, "and 80 more"),
-    "nul": ("0 0.5 \0 0.5 0.1", "expected 5 numbers"),
+    "nul": ("0 0.5 \0 0.5 0.1", "holds zero bytes, as a text in UTF-16 does; save it"),
     "size": (" " * (5 << 20), "larger than 4 MiB"),
 }
 

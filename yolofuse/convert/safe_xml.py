@@ -10,6 +10,8 @@ from xml.sax.xmlreader import AttributesImpl, Locator
 
 from defusedxml import DefusedXmlException, sax
 
+from yolofuse.files import decode_text
+
 _MAX_DEPTH = 30
 
 
@@ -53,7 +55,7 @@ def parse_xml(content: bytes) -> Node:
         raise XmlError(builder.line, f"document types and entities are refused ({kind}); remove them") from None
     except SAXParseException as error:
         line = error.getLineNumber() or builder.line
-        raise XmlError(line, f"not valid XML ({error.getMessage()})") from None
+        raise XmlError(line, f"not valid XML ({error.getMessage()}{_encoding_hint(content)})") from None
     except (LookupError, ValueError) as error:  # an unknown or multi-byte encoding
         if isinstance(error, XmlError):
             raise
@@ -61,6 +63,15 @@ def parse_xml(content: bytes) -> Node:
     if builder.root is None:
         raise XmlError(1, "not valid XML (no element)")
     return builder.root
+
+
+def _encoding_hint(content: bytes) -> str:
+    """Return that a text is not in UTF-8, after a semicolon; empty if it is."""
+    try:
+        decode_text(content)
+    except ValueError as error:
+        return f"; it {error}"
+    return ""
 
 
 class _Builder(ContentHandler):

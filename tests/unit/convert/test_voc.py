@@ -44,6 +44,13 @@ def test_voc__bytes_that_are_not_text_are_refused(tmp_path: Path) -> None:
     assert "a.xml:1: not valid XML" in only_problem(source)
 
 
+def test_voc__text_in_latin_1_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_bytes("<annotation><filename>Straße".encode("latin-1"))
+    source = SourceFolder(tmp_path)
+    read_voc(source, tmp_path / "a.xml")
+    assert "it is not in UTF-8, but perhaps a text in Latin-1 or Windows-1252 (byte 0xdf" in only_problem(source)
+
+
 def test_voc__a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "a.xml").open("wb") as stream:
         stream.truncate(9 << 20)

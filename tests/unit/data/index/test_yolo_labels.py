@@ -65,9 +65,12 @@ def test_labels__of_dota_are_named_once(tmp_path: Path, head: str) -> None:
     assert problem.text.startswith(f"{file}:1: labels of DOTA ('x1 y1 x2 y2 x3 y3 x4 y4 class difficulty', in pixels)")
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
-def test_labels__in_utf_16_are_named(tmp_path: Path, encoding: str) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "what"),
+    [("utf-16", "is a text in UTF-16, not in UTF-8"), ("utf-16-le", "holds zero bytes, as a text in UTF-16 does")],
+)
+def test_labels__in_utf_16_are_named(tmp_path: Path, encoding: str, what: str) -> None:
     file = tmp_path / "a.txt"
     file.write_bytes("0 0.5 0.5 0.1 0.1\n".encode(encoding))
     (problem,) = read_labels(file, 1).problems
-    assert problem.text == f"{file}: is a text in UTF-16, not in UTF-8; save it as UTF-8"
+    assert problem.text == f"{file}: {what}; save it as UTF-8"
