@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -10,7 +13,7 @@ from contextlib import suppress
 
 import av
 
-from tests.support.videos import bar_code, encode
+from tests.support.videos import bar_code, encode, encode_h264
 from yolofuse.types import ByteArray
 
 CLOCK_S = 1000.0  # bar codes carry the monotonic clock modulo this
@@ -30,11 +33,15 @@ class StreamServer:
         self._fps, self._cuts_s, self._stall, self._first_s = fps, list(cuts_s), stall, first_s
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(0.1)
-        self.url = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.port = self._listener.getsockname()[1]
         self.clients = 0
         self._closed = threading.Event()
         self._threads = [threading.Thread(target=self._serve, daemon=True)]
         self._threads[0].start()
+
+    @property
+    def url(self) -> str:
+        return f"tcp://127.0.0.1:{self.port}"
 
     def __enter__(self) -> StreamServer:
         return self
@@ -58,8 +65,11 @@ class StreamServer:
     def _send(self, client: socket.socket, lasts_s: float) -> None:
         with client, suppress(OSError, av.FFmpegError):
             client.settimeout(None)
-            with client.makefile("wb", buffering=0) as stream:
-                encode(stream, self._frames(lasts_s), container="mpegts")
+            self._stream_to(client, lasts_s)
+
+    def _stream_to(self, client: socket.socket, lasts_s: float) -> None:
+        with client.makefile("wb", buffering=0) as stream:
+            encode(stream, self._frames(lasts_s), container="mpegts")
 
     def _frames(self, lasts_s: float) -> Iterator[tuple[float, ByteArray]]:
         start_s, index = time.monotonic(), 0
@@ -69,3 +79,46 @@ class StreamServer:
             index += 1
         if self._stall:
             self._closed.wait()
+
+
+class RtspServer(StreamServer):
+    """Send the same as an RTSP camera: H.264 in RTP packets, within the RTSP connection."""
+
+    @property
+    def url(self) -> str:
+        return f"rtsp://viewer:secret@127.0.0.1:{self.port}/camera"
+
+    def _stream_to(self, client: socket.socket, lasts_s: float) -> None:
+        with client.makefile("rwb", buffering=0) as stream:
+            while (method := self._answer(stream)) != "PLAY":
+                if not method:
+                    return
+            sequence = itertools.count()
+            for pts, packet in encode_h264(self._frames(lasts_s)):
+                units = [unit for unit in re.split(rb"\x00\x00\x00?\x01", packet) if unit]
+                for unit in units:
+                    is_last = (unit is units[-1]) << 7
+                    header = struct.pack(">BBHII", 0x80, 96 | is_last, next(sequence) & 0xFFFF, pts & 0xFFFFFFFF, 1)
+                    stream.write(struct.pack(">cBH", b"$", 0, len(header) + len(unit)) + header + unit)
+
+    @staticmethod
+    def _answer(stream: socket.SocketIO) -> str:
+        """Answer a request; return its method, or nothing at the end of the connection."""
+        request = b""
+        while not request.endswith(b"\r\n\r\n"):
+            if not (read := stream.read(1)):
+                return ""
+            request += read
+        lines = request.decode().split("\r\n")
+        fields = dict(line.split(": ", 1) for line in lines[1:] if line)
+        method, body = lines[0].split()[0], ""
+        reply = ["RTSP/1.0 200 OK", f"CSeq: {fields['CSeq']}", "Session: 1"]
+        if method == "OPTIONS":
+            reply.append("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN")
+        elif method == "DESCRIBE":
+            body = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
+            reply += ["Content-Type: application/sdp", f"Content-Length: {len(body)}"]
+        elif method == "SETUP":
+            reply.append(f"Transport: {fields['Transport']}")
+        stream.write("\r\n".join([*reply, "", body]).encode())
+        return method

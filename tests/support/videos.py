@@ -16,6 +16,7 @@ from yolofuse.types import ByteArray, PixelArray
 SIZE_HW = (32, 160)
 BITS = 20  # milliseconds, up to 17 minutes
 TIME_BASE = Fraction(1, 90_000)
+_FAST = {"preset": "ultrafast", "tune": "zerolatency"}
 
 
 def bar_code(time_s: float) -> ByteArray:
@@ -50,7 +51,7 @@ def encode(
         stream: av.VideoStream | None = None
         for time_s, image in frames:
             if stream is None:
-                fast = {"preset": "ultrafast", "tune": "zerolatency"} if codec == "libx264" else {}
+                fast = _FAST if codec == "libx264" else {}
                 stream = cast(av.VideoStream, output.add_stream(codec, rate=25, options=fast))
                 stream.height, stream.width, stream.pix_fmt = *image.shape[:2], pix_fmt
                 stream.codec_context.time_base, stream.codec_context.gop_size = TIME_BASE, 25
@@ -67,3 +68,17 @@ def encode(
 def coded(shown_s: Iterable[float], clock_s: float = 0.0) -> Iterator[tuple[float, ByteArray]]:
     """Yield frames for the times of a file, that carry the time of a common clock, ``clock_s`` later."""
     return ((time_s, bar_code(time_s + clock_s)) for time_s in shown_s)
+
+
+def encode_h264(frames: Iterable[tuple[float, PixelArray]]) -> Iterator[tuple[int, bytes]]:
+    """Yield the H.264 packets of grey frames (H, W), with their times in units of ``TIME_BASE``."""
+    encoder = av.CodecContext.create("libx264", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.height, encoder.width = SIZE_HW
+    encoder.pix_fmt, encoder.time_base, encoder.framerate, encoder.gop_size = "yuv420p", TIME_BASE, Fraction(25), 25
+    encoder.options = _FAST
+    for time_s, image in frames:
+        frame = av.VideoFrame.from_ndarray(image.copy(), format="gray").reformat(format="yuv420p")
+        frame.pts, frame.time_base = round(time_s / TIME_BASE), TIME_BASE
+        for packet in encoder.encode(frame):
+            yield round(time_s / TIME_BASE), bytes(packet)

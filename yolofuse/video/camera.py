@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from yolofuse.errors import ConfigError, DataError
 from yolofuse.video.frames import FrameInterval, TimedFrame, Turn, import_av, turn_of
-from yolofuse.video.reader import MAX_PIXELS, USUAL_INTERVAL_S, reason_of
+from yolofuse.video.reader import MAX_PIXELS, USUAL_INTERVAL_S, has_times, reason_of
 
 if TYPE_CHECKING:
     import av.container
@@ -147,13 +147,16 @@ class Camera:
             if stream is None:
                 raise ValueError("it holds no video")
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-            clock, turn = StreamClock(), None
+            clock, turn, is_timed = StreamClock(), None, has_times(container)
             for frame in self._sound_frames(container, stream):
                 now_s = time.monotonic()
                 if turn is None:
                     turn = turn_of(frame)
                     self.connections += 1
-                self._add(now_s if frame.time is None else clock.monotonic(frame.time, now_s), frame, turn)
+                if is_timed:
+                    self._add(None if frame.time is None else clock.monotonic(frame.time, now_s), frame, turn)
+                else:
+                    self._add(now_s, frame, turn)
 
     def _sound_frames(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
         """Decode until the end or :meth:`stop`; after damage, only from the next key frame on."""

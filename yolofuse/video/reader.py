@@ -21,6 +21,7 @@ _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,mxf,ogg,nut,ivf,dv,yuv4mpegpipe,mjpeg,h264,hevc"
 )
 _OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
+_NO_TIMES = "its frames have no times; write them as mp4 or mkv, with the frame rate"
 _PROBED_PACKETS = 64
 USUAL_INTERVAL_S = 1 / 25
 _MAX_STEP_BACK_S = 1.0
@@ -73,7 +74,7 @@ class VideoReader:
 
     def _timed(self, frame: av.VideoFrame) -> TimedFrame | None:
         if frame.pts is None or frame.time_base is None:
-            raise DataError(f"{self.path}: its frames have no times; write them as mp4 or mkv, with the frame rate")
+            raise DataError(f"{self.path}: {_NO_TIMES}")
         time_s, last_s = float(frame.pts * frame.time_base), self._last_s
         if last_s is not None and time_s <= last_s:
             if last_s - time_s > _MAX_STEP_BACK_S:
@@ -113,6 +114,8 @@ def _open(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
             f"{path}: no video, damaged, or of another kind than {_KINDS} ({reason_of(error)}); a recorder that was "
             "killed leaves an mp4 without its index"
         ) from None
+    if not has_times(container):
+        raise DataError(f"{path}: {_NO_TIMES}")
     stream = container.streams.best("video")
     if stream is None or stream.codec_context is None:
         raise DataError(f"{path}: holds no video that can be decoded")
@@ -138,6 +141,11 @@ def _first_interval(path: Path) -> float:
     if len(times) > 1:
         return median_interval(times)
     return float(1 / rate) if rate else USUAL_INTERVAL_S
+
+
+def has_times(container: av.container.InputContainer) -> bool:
+    """Return whether frames have the times of a recording, not those of a frame rate that FFmpeg assumes."""
+    return not container.format.flags & import_av().format.Flags.no_timestamps.value
 
 
 def reason_of(error: Exception) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("av", reason="needs the extra video")
 
-from tests.support.streams import CLOCK_S, StreamServer
+from tests.support.streams import CLOCK_S, RtspServer, StreamServer
 from tests.support.videos import read_bar_code
 from yolofuse.errors import ConfigError, DataError
 from yolofuse.video import FramePair, LivePairs, camera
@@ -68,6 +68,17 @@ def test_live_pairs__cut_three_times_come_back(caplog: pytest.LogCaptureFixture)
     assert counts.paired == len(found)
     assert counts.skipped_ir > 5  # while the other camera was away
     assert counts.skipped_rgb >= 0
+
+
+def test_live_pairs__of_rtsp_cameras(caplog: pytest.LogCaptureFixture) -> None:
+    rgb, ir = RtspServer(30, cuts_s=(0.8,), first_s=100.0), RtspServer(25)
+    with rgb, ir, LivePairs(rgb.url, ir.url) as pairs:
+        found = list(_pairs_until(pairs, 2, 20))
+    assert len(found) > 25
+    assert max(abs(pair.gap_s) for pair in found) <= 0.0201
+    assert max(map(_error_s, found)) <= 0.02 + _DELAY_S
+    assert f"rtsp://127.0.0.1:{rgb.port}/camera: the stream ended; connecting again" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_live_pairs__that_stall_are_connected_again(caplog: pytest.LogCaptureFixture) -> None:

@@ -130,6 +130,8 @@ def test_reader__tells_times_that_go_back(tmp_path: Path) -> None:
     assert "times go back from" in message
 
 
-def test_reader__tells_frames_without_times(tmp_path: Path) -> None:
-    encode(tmp_path / "v.h264", coded(times(25, 1)))
-    assert "its frames have no times" in _read_until_error(tmp_path / "v.h264")[1]
+@pytest.mark.parametrize(("name", "codec"), [("v.h264", "libx264"), ("v.mjpeg", "mjpeg")])
+def test_reader__tells_frames_without_times(name: str, codec: str, tmp_path: Path) -> None:
+    encode(tmp_path / name, coded(times(25, 1)), codec, "yuvj420p")
+    with pytest.raises(DataError, match=f"{name}: its frames have no times"):
+        VideoReader(tmp_path / name)
