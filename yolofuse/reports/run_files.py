@@ -17,7 +17,7 @@ from yolofuse.engine.evaluate_checkpoint import evaluate_run
 from yolofuse.engine.loaded_detector import LoadedDetector, load_detector
 from yolofuse.errors import DataError, RunError
 from yolofuse.eval.operating_point import ALL, OperatingPoints, operating_points
-from yolofuse.eval.report import EvalReport, age_warning, find_evaluation, read_predictions, read_report
+from yolofuse.eval.report import DAMAGED, EvalReport, age_warning, find_evaluation, read_predictions, read_report
 from yolofuse.run.folder import RunFolder
 from yolofuse.types import Detections, Modality
 
@@ -88,7 +88,7 @@ class RunFiles:
         """Precision and recall over the score, best F1, confusions."""
         try:
             return operating_points(*self.coco)
-        except (ValueError, KeyError, TypeError) as error:
+        except DAMAGED as error:
             raise DataError(f"{self.evaluation}: damaged predictions ({error!r}); write them again") from error
 
     @property
@@ -104,11 +104,16 @@ class RunFiles:
         Raises:
             DataError: If it is gone, or not what was evaluated.
         """
-        pairs = load_split(self.config, self.split, CPU, self.train_pairs.ir_windows)
-        images = [(image.get("id"), image.get("file_name")) for image in self.coco[0].get("images", ())]
-        if images != [(record.image_id, record.frame_name) for record in pairs.records]:
+        self.points  # noqa: B018 - raises if labels or predictions are damaged
+        images = [(image["id"], image.get("file_name")) for image in self.coco[0]["images"]]
+        if images != [(record.image_id, record.frame_name) for record in self.val_pairs.records]:
             raise DataError(f"{self.config.data.descriptor} [{self.split}]: not the pairs that were evaluated")
-        return pairs
+        return self.val_pairs
+
+    @cached_property
+    def val_pairs(self) -> PairSet:
+        """The split as it is now."""
+        return load_split(self.config, self.split, CPU, self.train_pairs.ir_windows)
 
     @cached_property
     def train_pairs(self) -> PairSet:
