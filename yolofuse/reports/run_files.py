@@ -65,8 +65,11 @@ class RunFiles:
         try:
             self.evaluation  # noqa: B018 - raises if there is none
         except DataError:
+            folder = self.folder.path / f"eval-{self.split}"
+            if folder.is_symlink():  # in a run that somebody sent
+                raise RunError(f"{folder}: a link out of the run; remove it") from None
             words = [*self._overrides, f"val.blank=[{','.join(blank)}]"]
-            evaluate_run(self.folder.path, words, split=self.split, out=self.folder.path / f"eval-{self.split}")
+            evaluate_run(self.folder.path, words, split=self.split, out=folder)
 
     @cached_property
     def report(self) -> EvalReport:
