@@ -53,6 +53,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "data-prepare": ("data", "prepare"),
     "probe": ("probe",),
     "status": ("status",),
+    "report": ("report",),
+    "compare": ("compare",),
     "submit": ("submit",),
     "collect": ("collect",),
     **{

@@ -13,7 +13,7 @@ import yaml
 
 from tests.support.pairs import make_pairs
 from tests.support.runs import without_plots, write_config
-from yolofuse.cli import collect, compare, status, val
+from yolofuse.cli import collect, compare, report, status, val
 from yolofuse.cli import data as data_cli
 from yolofuse.cli import train as train_cli
 from yolofuse.data.descriptor.load import load_descriptor
@@ -142,6 +142,7 @@ _READERS: dict[str, Callable[[str, str, str], int]] = {
     "run": lambda path, config, data: val.main(["--run", path]),
     "run of status": lambda path, config, data: status.main([path]),
     "run of collect": lambda path, config, data: collect.main([path]),
+    "run of report": lambda path, config, data: report.main([path]),
     "evaluation": lambda path, config, data: compare.main([path, path]),
     "new run": lambda path, config, data: train_cli.main(["--cfg", config, f"train.run={path}"]),
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 from yolofuse.errors import DataError, plural
 from yolofuse.eval.bootstrap import Difference, compare, shared_classes
-from yolofuse.eval.report import read_predictions
+from yolofuse.eval.report import DAMAGED, read_predictions
 
 _FEW_IMAGES = 10
 """Draws of fewer images than this are too alike for an interval to hold what it promises."""
@@ -79,5 +79,5 @@ def compare_evaluations(
         return Comparison(a[0], b[0], found, len(truth["images"]), classes, resamples)
     except DataError as error:
         raise DataError(f"{a[0]} and {b[0]}: {error}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise DataError(f"{a[0]}, {b[0]}: damaged predictions ({error}); write them again") from error

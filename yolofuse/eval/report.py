@@ -21,6 +21,8 @@ Scalar = str | int | float | bool | None
 REPORT_NAME = "report.json"
 SIGN = '"AP":'
 """Text by which a report is recognised."""
+DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a file of JSON with other content than an evaluation's may raise where it is used."""
 _DIGITS = 4
 _MAX_BYTES = 1 << 26
 _UNDEFINED = "-"
@@ -111,7 +113,7 @@ def read_report(folder: Path) -> EvalReport:
             extra={str(name): float(value) for name, value in content.get("extra", {}).items()},
             limits=[str(text) for text in content.get("limits", ())],
         )
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, RecursionError, *DAMAGED) as error:
         raise DataError(f"{path}: not a report of val_dual.py ({error!r}); write it again") from error
     return report
 

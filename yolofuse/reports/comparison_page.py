@@ -63,7 +63,7 @@ def unique_names(runs: Sequence[Path]) -> list[str]:
         names = ["/".join(of_run[-length:]) for of_run in parts]
         if len(set(names)) == len(names):
             return names
-    return [f"{name} ({number})" for number, name in enumerate(names, start=1)]  # one run twice
+    return [f"{run.name} ({number})" for number, run in enumerate(runs, start=1)]  # one run twice
 
 
 def _metrics_section(names: Sequence[str], files: Sequence[RunFiles]) -> Section:

@@ -29,7 +29,9 @@ from yolofuse.types import CHANNELS, ByteArray, Modality
 _NUM_SCORES = 20
 """Best scores of a pair that are explained together."""
 _PANEL = 480
-_OPACITY = 0.55
+_OPACITY = 0.6
+_FULL_PERCENTILE = 99.5
+"""Percentile of the heat that is drawn at full brightness."""
 
 Maps = dict[Modality, npt.NDArray[np.float32]]
 
@@ -91,7 +93,7 @@ def draw_heat_maps(loaded: LoadedDetector, dataset: EvalDataset, index: int) -> 
     if not isinstance(detector, Detector):
         raise TypeError("heat maps need gradients, which an exported detector has not")
     found = compute_heat_maps(detector, collate([sample]).to(detector.device), loaded.config.model.streams)
-    highest = max((float(heat.max()) for heat in found.maps.values()), default=0.0) or 1.0
+    highest = max((float(np.percentile(heat, _FULL_PERCENTILE)) for heat in found.maps.values()), default=0.0) or 1.0
     gain, left, top = sample.letterbox
     height, width = (max(round(side * gain), 1) for side in sample.size_hw)
     inside = slice(round(top), round(top) + height), slice(round(left), round(left) + width)

@@ -12,13 +12,14 @@ from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.data import PairSet
 from yolofuse.engine.evaluate_checkpoint import view_pair
 from yolofuse.errors import DataError
+from yolofuse.eval.report import DAMAGED
 from yolofuse.html.render import jpeg_uri
 from yolofuse.reports.sections import Chart, PairFigure
 from yolofuse.types import Detections
 from yolofuse.viz.pairs import match_detections, outcome_panels
 
 NO_DETECTIONS = Detections(0, np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
-LEGEND = "Green: found. Red: false alarm. Yellow, dashed: missed."
+LEGEND = "Green: found. Red: false alarm. Yellow, dashed: missed. White: the box as it is labelled."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,8 @@ def detections_by_image(rows: Sequence[Mapping[str, Any]]) -> dict[int, Detectio
             values = (x, y, x + width, y + height, row["score"], row["category_id"] - 1)
             grouped.setdefault(row["image_id"], []).append(values)
         arrays = {image_id: np.array(values, np.float64) for image_id, values in grouped.items()}
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"damaged predictions ({error!r}); write them again with val_dual.py") from error
+    except DAMAGED as error:
+        raise DataError(f"damaged predictions ({error!r}); write them again with yolofuse val") from error
     return {
         image_id: Detections(
             image_id, values[:, :4].astype(np.float32), values[:, 4].astype(np.float32), values[:, 5].astype(np.int64)
@@ -87,6 +88,6 @@ def draw_pair(pairs: PairSet, index: int, detections: Mapping[int, Detections], 
     """Draw the outcome of a pair on both of its images."""
     view = view_pair(pairs, index)
     found = detections.get(pairs.records[index].image_id, NO_DETECTIONS)
-    panels, summary = outcome_panels(view, found, pairs.names, min_score=confidence)
+    panels, summary = outcome_panels(view, found, pairs.names, min_score=confidence, with_labels=True)
     labelled = [Chart(label, jpeg_uri(panel)) for label, panel in zip(("RGB", "IR"), panels, strict=True)]
     return PairFigure(view.caption, summary, labelled)

@@ -17,7 +17,7 @@ from yolofuse.engine.evaluate_checkpoint import evaluate_run
 from yolofuse.engine.loaded_detector import LoadedDetector, load_detector
 from yolofuse.errors import DataError, RunError
 from yolofuse.eval.operating_point import ALL, OperatingPoints, operating_points
-from yolofuse.eval.report import EvalReport, age_warning, find_evaluation, read_predictions, read_report
+from yolofuse.eval.report import DAMAGED, EvalReport, age_warning, find_evaluation, read_predictions, read_report
 from yolofuse.run.folder import RunFolder
 from yolofuse.types import Detections, Modality
 
@@ -65,8 +65,11 @@ class RunFiles:
         try:
             self.evaluation  # noqa: B018 - raises if there is none
         except DataError:
+            folder = self.folder.path / f"eval-{self.split}"
+            if folder.is_symlink():  # in a run that somebody sent
+                raise RunError(f"{folder}: a link out of the run; remove it") from None
             words = [*self._overrides, f"val.blank=[{','.join(blank)}]"]
-            evaluate_run(self.folder.path, words, split=self.split, out=self.folder.path / f"eval-{self.split}")
+            evaluate_run(self.folder.path, words, split=self.split, out=folder)
 
     @cached_property
     def report(self) -> EvalReport:
@@ -88,7 +91,7 @@ class RunFiles:
         """Precision and recall over the score, best F1, confusions."""
         try:
             return operating_points(*self.coco)
-        except (ValueError, KeyError, TypeError) as error:
+        except DAMAGED as error:
             raise DataError(f"{self.evaluation}: damaged predictions ({error!r}); write them again") from error
 
     @property
@@ -104,11 +107,16 @@ class RunFiles:
         Raises:
             DataError: If it is gone, or not what was evaluated.
         """
-        pairs = load_split(self.config, self.split, CPU, self.train_pairs.ir_windows)
-        images = [(image.get("id"), image.get("file_name")) for image in self.coco[0].get("images", ())]
-        if images != [(record.image_id, record.frame_name) for record in pairs.records]:
+        self.points  # noqa: B018 - raises if labels or predictions are damaged
+        images = [(image["id"], image.get("file_name")) for image in self.coco[0]["images"]]
+        if images != [(record.image_id, record.frame_name) for record in self.val_pairs.records]:
             raise DataError(f"{self.config.data.descriptor} [{self.split}]: not the pairs that were evaluated")
-        return pairs
+        return self.val_pairs
+
+    @cached_property
+    def val_pairs(self) -> PairSet:
+        """The split as it is now."""
+        return load_split(self.config, self.split, CPU, self.train_pairs.ir_windows)
 
     @cached_property
     def train_pairs(self) -> PairSet:

@@ -11,6 +11,7 @@ from yolofuse.check.check import count_rows
 from yolofuse.check.pair_stats import Split
 from yolofuse.config.load import flat_options, validate_config
 from yolofuse.errors import RunError
+from yolofuse.eval.report import DAMAGED
 from yolofuse.files import read_regular
 from yolofuse.reports.run_files import RunFiles
 from yolofuse.reports.sections import Chart, Section, chart
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _MAX_BYTES = 1 << 26
 _STATUSES = ("loaded", "inflated", "partial", "initialised", "constructor", "fixed")
+_REQUIRED = ("data.descriptor", "train.run")  # options without a default
 _MAX_TAGS = 20
 _MAX_EVENTS = 20
 
@@ -34,7 +36,9 @@ def config_section(run: RunFiles) -> Section:
     options = flat_options(run.config)
     defaults = default_options(run)
     changed = [
-        [name, plain(value), plain(defaults[name])] for name, value in options.items() if value != defaults[name]
+        [name, plain(value), "-" if name in _REQUIRED else plain(defaults[name])]
+        for name, value in options.items()
+        if value != defaults[name]
     ]
     rest = [[name, plain(value)] for name, value in options.items() if value == defaults[name]]
     return Section(
@@ -49,10 +53,7 @@ def default_options(run: RunFiles) -> dict[str, Any]:
     """Return the default of each option; those without one are None."""
     where = {"data": {"descriptor": run.config.data.descriptor}, "train": {"run": run.config.train.run}}
     defaults = flat_options(validate_config(where, where="defaults"))
-    return {name: defaults.get(name) for name in flat_options(run.config)} | {
-        "data.descriptor": None,
-        "train.run": None,
-    }
+    return {name: None if name in _REQUIRED else defaults.get(name) for name in flat_options(run.config)}
 
 
 def plain(value: Any) -> str:
@@ -114,7 +115,7 @@ def weights_section(run: RunFiles) -> Section:
         warnings = [f"Warning: {text}" for text in content["warnings"]]
     except FileNotFoundError:
         raise RunError("weights_report.json is missing: the run was never started from its weights here") from None
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, RecursionError, *DAMAGED) as error:
         raise RunError(f"{path}: not a report of weights ({error!r})") from error
     used = [status for status in _STATUSES if any(counts[status] for counts in parts.values())]
     rows = [["part", *used], *([part, *(str(counts[s]) for s in used)] for part, counts in parts.items())]
@@ -169,7 +170,7 @@ def _one_curve(name: str, title: str, caption: str, curves: Mapping[str, Any]) -
 
 def data_section(run: RunFiles) -> Section:
     """Describe the data set: pairs, boxes, classes, sizes and tags of both splits."""
-    loaded = {run.config.data.train_split: run.train_pairs, run.split: run.pairs}
+    loaded = {run.config.data.train_split: run.train_pairs, run.split: run.val_pairs}
     splits = [Split(name, pairs, [None] * len(pairs), (), ()) for name, pairs in loaded.items()]
     imgsz = run.config.train.imgsz
     rows = [["", *loaded], *(row for row in count_rows(splits) if row[0] != "file problems")]
@@ -188,7 +189,7 @@ def data_section(run: RunFiles) -> Section:
         "",
         facts=[
             ("descriptor", str(run.config.data.descriptor)),
-            ("frame of the boxes", run.pairs.formats[0].frame),
+            ("frame of the boxes", run.val_pairs.formats[0].frame),
             *((f"image sizes of {split.name}, px", _sizes(split)) for split in splits),
         ],
         tables=[("Contents", rows), *([("Pairs by tag", tags)] if len(tags) > 1 else [])],

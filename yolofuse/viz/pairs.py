@@ -24,6 +24,7 @@ _PALETTES: dict[Palette, int] = {"inferno": cv2.COLORMAP_INFERNO, "turbo": cv2.C
 HIT: Colour = (112, 226, 92)
 FALSE_ALARM: Colour = (116, 108, 255)
 MISS: Colour = (64, 196, 255)
+LABEL: Colour = (255, 255, 255)
 
 _OUTCOMES = (("found", HIT, False), ("false alarm", FALSE_ALARM, False), ("missed", MISS, True))
 _MIN_SCORE, _MIN_IOU = 0.25, 0.5
@@ -128,13 +129,23 @@ def outcome_panels(
     names: Sequence[str],
     shown: Sequence[Shown] = ("rgb", "ir"),
     min_score: float = _MIN_SCORE,
+    *,
+    with_labels: bool = False,
 ) -> tuple[list[ByteArray], str]:
     """Draw what was found in a pair and what not, as :func:`save_prediction_image` does, on each modality by itself.
+
+    Args:
+        view: The pair.
+        detections: In pixels of its image.
+        names: Class names, by class id.
+        shown: Modalities.
+        min_score: Score from which on a detection counts.
+        with_labels: Also draw the labelled boxes that were found, in white below the detections.
 
     Returns:
         An image per modality, and a summary such as ``3 of 4 found, 1 false``.
     """
-    marks, summary = _outcomes(view, detections, names, min_score)
+    marks, summary = _outcomes(view, detections, names, min_score, with_labels=with_labels)
     return _panels(view.image, marks, shown, _PANEL), summary
 
 
@@ -203,7 +214,12 @@ def _save_with_legend(bands: list[ByteArray], path: Path) -> None:
 
 
 def _outcomes(
-    view: PairView, detections: Detections, names: Sequence[str], min_score: float = _MIN_SCORE
+    view: PairView,
+    detections: Detections,
+    names: Sequence[str],
+    min_score: float = _MIN_SCORE,
+    *,
+    with_labels: bool = False,
 ) -> tuple[list[Mark], str]:
     """Return marks coloured by outcome, and a summary such as ``3 of 4 found, 1 false``."""
     shown = detections.above(min_score)
@@ -211,6 +227,8 @@ def _outcomes(
     marks = _marks(shown, names, [FALSE_ALARM if index < 0 else HIT for index in found.tolist()])
     missed = np.setdiff1d(np.arange(len(view.boxes_xyxy)), found)
     marks += [Mark(_corners(view.boxes_xyxy[i]), MISS, names[view.class_ids[i]], dashed=True) for i in missed]
+    if with_labels:  # below the others: the first marks are drawn last
+        marks += [Mark(_corners(view.boxes_xyxy[i]), LABEL) for i in found[found >= 0]]
     num_hits = int((found >= 0).sum())
     return marks, f"{num_hits} of {len(view.boxes_xyxy)} found, {len(found) - num_hits} false"
 

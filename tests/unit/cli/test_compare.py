@@ -59,9 +59,10 @@ def test_compare__replaces_its_own_file_alone(tmp_path: Path, capsys: pytest.Cap
         (lambda b: (b / "predictions.json").unlink(), "holds no predictions.json and ground_truth.json"),
         (lambda b: (b / "predictions.json").write_text("{"), "cannot read the evaluation"),
         (lambda b: (b / "predictions.json").write_text('[{"image_id": 9}]'), "damaged predictions"),
+        (lambda b: (b / "predictions.json").write_text('[{"image_id": 1e999}]'), "damaged predictions"),
         (lambda b: (b / "ground_truth.json").write_text('{"images": []}'), "not the same pairs (4 and 0 images)"),
     ],
-    ids=["missing", "damaged", "of-no-image", "other-data"],
+    ids=["missing", "damaged", "of-no-image", "infinite", "other-data"],
 )
 def test_compare__refuses_what_cannot_be_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Any, message: str

@@ -1,0 +1,15 @@
+#!/bin/bash
+# Install Chromium for the tests of pages in a real browser, where root and apt are available; says so where not, never fails.
+set -euo pipefail
+command -v chromium >/dev/null && exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  echo "chromium: not installed, and only root can install it, by apt: the tests that need it will skip themselves"
+  exit 0
+fi
+export DEBIAN_FRONTEND=noninteractive
+if ! { apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core; } \
+    >/tmp/yolofuse-chromium.$$ 2>&1; then
+  tail -n 3 "/tmp/yolofuse-chromium.$$"
+  echo "chromium: apt could not install it: the tests that need it will skip themselves"
+fi
+rm -f "/tmp/yolofuse-chromium.$$"
