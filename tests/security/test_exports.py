@@ -16,18 +16,18 @@ import torch
 from tests.support.exports import SHA, loaded_detector, random_pairs, set_metadata
 from yolofuse.backends import open_export
 from yolofuse.errors import WeightsError
-from yolofuse.export.export import describe_export
-from yolofuse.export.module import export_module
-from yolofuse.export.options import ExportOptions
+from yolofuse.exporters.export import describe_export
+from yolofuse.exporters.module import export_module
+from yolofuse.exporters.options import ExportOptions
 
 onnx = pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
 pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
 
 
 def _write(folder: Path, **options: Any) -> Path:
-    from yolofuse.export.onnx_file import write_onnx
-    from yolofuse.export.openvino_file import write_openvino
-    from yolofuse.export.torch_file import write_torch
+    from yolofuse.exporters.onnx_file import write_onnx
+    from yolofuse.exporters.openvino_file import write_openvino
+    from yolofuse.exporters.torch_file import write_torch
 
     chosen = ExportOptions(**options)
     loaded, metadata = describe_export(loaded_detector(base="yolov8n", cut="mid"), chosen, SHA)

@@ -13,8 +13,8 @@ import torch
 from tests.support.exports import SHA, loaded_detector
 from yolofuse.backends import Backend
 from yolofuse.errors import ConfigError, DataError, WeightsError
-from yolofuse.export.export import describe_export
-from yolofuse.export.options import ExportOptions
+from yolofuse.exporters.export import describe_export
+from yolofuse.exporters.options import ExportOptions
 
 
 class _Fixed(Backend):

@@ -11,8 +11,8 @@ import pytest
 from tests.support.exports import SHA, loaded_detector
 from yolofuse.backends.metadata import MAX_BYTES, ExportMetadata, parse_metadata
 from yolofuse.errors import WeightsError
-from yolofuse.export.export import describe_export
-from yolofuse.export.options import ExportOptions
+from yolofuse.exporters.export import describe_export
+from yolofuse.exporters.options import ExportOptions
 
 WHERE = Path("model.onnx")
 

@@ -17,9 +17,9 @@ from yolofuse.engine.dataloaders import windows_in
 from yolofuse.engine.loaded_detector import LoadedDetector, load_detector
 from yolofuse.errors import ConfigError
 from yolofuse.eval.provenance import git_commit
-from yolofuse.export.module import ExportModule, export_module
-from yolofuse.export.options import FORMATS, ExportOptions
-from yolofuse.export.self_check import calibration_pairs, check_export
+from yolofuse.exporters.module import ExportModule, export_module
+from yolofuse.exporters.options import FORMATS, ExportOptions
+from yolofuse.exporters.self_check import calibration_pairs, check_export
 from yolofuse.run.folder import RunFolder
 from yolofuse.weights import file_sha256
 
@@ -136,24 +136,24 @@ def _write(
     """Write a file; return what is in it where it can't be opened from there."""
     match options.format:
         case "onnx":
-            from yolofuse.export.onnx_file import write_onnx
+            from yolofuse.exporters.onnx_file import write_onnx
 
             write_onnx(module, metadata, options, path)
         case "openvino":
-            from yolofuse.export.openvino_file import write_openvino
+            from yolofuse.exporters.openvino_file import write_openvino
 
             pairs = calibration_pairs(loaded) if metadata.precision == "int8" else []
             write_openvino(module, metadata, options, path, pairs)
         case "engine":
-            from yolofuse.export.tensorrt_file import write_engine
+            from yolofuse.exporters.tensorrt_file import write_engine
 
             write_engine(module, metadata, options, path)
         case "ultralytics":
-            from yolofuse.export.ultralytics_file import write_ultralytics
+            from yolofuse.exporters.ultralytics_file import write_ultralytics
 
             return write_ultralytics(loaded, metadata, path)
         case _:
-            from yolofuse.export.torch_file import write_torch
+            from yolofuse.exporters.torch_file import write_torch
 
             write_torch(module, metadata, path)
     return None

@@ -15,9 +15,9 @@ import torch
 from yolofuse.backends.metadata import FULL_SCALE, KEY, ExportMetadata
 from yolofuse.batch import PairedBatch
 from yolofuse.errors import ConfigError
-from yolofuse.export.module import ExportModule
-from yolofuse.export.onnx_file import build_onnx
-from yolofuse.export.options import ExportOptions
+from yolofuse.exporters.module import ExportModule
+from yolofuse.exporters.onnx_file import build_onnx
+from yolofuse.exporters.options import ExportOptions
 from yolofuse.extras import install_line
 from yolofuse.model.heads import HEAD_TYPES
 
