@@ -88,9 +88,9 @@ def test_evaluation__of_a_file_is_that_of_the_run(run: Path, tmp_path: Path, nms
 
 def test_detector__from_a_file_detects_as_from_the_run(run: Path, tmp_path: Path) -> None:
     file = yolofuse.export(run, out=tmp_path / "model.onnx")
-    pairs = sorted((run.parent / "data").rglob("*.png"))
-    rgb = next(path for path in pairs if "images" in path.parts[-3:-1])
-    ir = next(path for path in pairs if path.name == rgb.name and path != rgb)
+    folder = run.parent / "data"
+    rgb = next(path for path in sorted(folder.rglob("*.png")) if len(list(folder.rglob(path.name))) == 2)
+    ir = next(path for path in folder.rglob(rgb.name) if path != rgb)
     one, other = (yolofuse.load_detector(source, device="cpu") for source in (run, file))
     expected, found = (loaded.detect(loaded.preprocess([(rgb, ir)]))[0] for loaded in (one, other))
     assert len(found) == len(expected) > 0
