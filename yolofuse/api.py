@@ -185,7 +185,7 @@ def export(
         force: Replace a file that is there.
         options: Other values of the config, such as ``val={"imgsz": 640}``.
     """
-    from yolofuse.export import ExportOptions, export_detector
+    from yolofuse.exporters import ExportOptions, export_detector
 
     chosen = ExportOptions(
         format,

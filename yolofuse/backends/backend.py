@@ -50,6 +50,11 @@ class Backend(ABC):
         }
 
     @property
+    def precision(self) -> str:
+        """Return the precision in which it computes here."""
+        return self.metadata.precision
+
+    @property
     def end2end(self) -> bool:
         """Return whether the outputs are final boxes."""
         return self.metadata.end2end or self.metadata.nms is not None

@@ -47,6 +47,12 @@ class OpenvinoBackend(Backend):
             raise WeightsError(f"{path}: damaged: its inputs are {sorted(found)}, not {metadata.input_names}")
         self.runtime = f"openvino {openvino.__version__.partition('-')[0]}"
 
+    @property
+    def precision(self) -> str:
+        """Return the precision in which it computes here: processors without bf16 take fp32."""
+        is_fp32 = self._model.get_property("INFERENCE_PRECISION_HINT").to_string() in {"f32", "float32"}
+        return "fp32: no bf16 on this CPU" if self.metadata.precision == "bf16" and is_fp32 else super().precision
+
     def _infer(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         try:
             results = self._model(dict(zip(self.metadata.input_names, inputs, strict=True)))

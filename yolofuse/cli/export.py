@@ -7,7 +7,7 @@ from pathlib import Path
 
 from yolofuse.cli.common import Parser, run_command
 from yolofuse.errors import WeightsError
-from yolofuse.export.options import FORMATS, ExportOptions
+from yolofuse.exporters.options import FORMATS, ExportOptions
 from yolofuse.run.folder import RunFolder
 
 
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None, prog: str = "yolofuse export") -> int:
             RunFolder(args.run).find_best()
         elif not args.weights.exists():
             raise WeightsError(f"--weights: {args.weights}: no such weights file; check the path")
-        from yolofuse.export import export_detector  # loads torch: no error of the options waits for it
+        from yolofuse.exporters import export_detector  # loads torch: no error of the options waits for it
 
         export_detector(args.run or args.weights, options, overrides)
 

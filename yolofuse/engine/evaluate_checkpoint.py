@@ -241,7 +241,7 @@ def _settings(
     exported: dict[str, Scalar] = {}
     if isinstance(detector, Backend):
         nms = f"{nms}, inside the file" if detector.metadata.nms else nms
-        precision = detector.metadata.precision
+        precision = detector.precision
         exported = {"backend": detector.runtime, "exported from sha256": detector.metadata.weights_sha256}
     return {
         "config": config_name,

@@ -18,6 +18,7 @@ from yolofuse.upstream.heads import (
     upstream_init_specs,
 )
 from yolofuse.upstream.layers import build_layers
+from yolofuse.upstream.model_file import build_plain, build_two_stream, save_model, set_mix
 
 __all__ = [
     "Base",
@@ -28,13 +29,17 @@ __all__ = [
     "bbox2dist",
     "bbox_iou",
     "build_layers",
+    "build_plain",
+    "build_two_stream",
     "detection_loss",
     "fold_layers",
     "list_bases",
     "list_class_branch_tensors",
     "make_anchors",
     "resolve_base",
+    "save_model",
     "set_export_mode",
+    "set_mix",
     "set_num_classes",
     "shared_init_name",
     "upstream_init_specs",

@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yolofuse
-from yolofuse.backends import ExportMetadata, NmsLimits, open_export
+from yolofuse.backends import Backend, ExportMetadata, NmsLimits, open_export
+from yolofuse.backends.metadata import Inputs, Pixels
 from yolofuse.config import Config
 from yolofuse.config.load import plain_config, validate_config
 from yolofuse.engine.dataloaders import windows_in
 from yolofuse.engine.loaded_detector import LoadedDetector, load_detector
 from yolofuse.errors import ConfigError
 from yolofuse.eval.provenance import git_commit
-from yolofuse.export.module import ExportModule, export_module
-from yolofuse.export.options import FORMATS, ExportOptions
-from yolofuse.export.self_check import calibration_pairs, check_export
+from yolofuse.exporters.module import ExportModule, export_module
+from yolofuse.exporters.options import FORMATS, ExportOptions
+from yolofuse.exporters.self_check import calibration_pairs, check_export
 from yolofuse.run.folder import RunFolder
 from yolofuse.weights import file_sha256
 
@@ -54,12 +55,12 @@ def export_detector(source: Path, options: ExportOptions, overrides: Sequence[st
     module = export_module(loaded.model, metadata)
     with tempfile.TemporaryDirectory(prefix=f".{file.stem}-", dir=file.parent) as folder:
         partial = Path(folder) / file.name
-        _write(module, loaded, metadata, options, partial)
-        difference = check_export(loaded, open_export(partial, trust=True))
+        backend = _write(module, loaded, metadata, options, partial) or open_export(partial, trust=True)
+        difference = check_export(loaded, backend)
         for path in reversed(files):  # the weights first: a file without them is of no use
             (Path(folder) / path.name).replace(path)
     size = sum(path.stat().st_size for path in files)
-    log.info("%s: %.1f MB; %s", file, size / 1e6, difference)
+    log.info("%s: %.1f MB, %s; %s", file, size / 1e6, backend.precision, difference)
     return file
 
 
@@ -74,7 +75,8 @@ def describe_export(
     config = _config_for(loaded, options)
     detector = loaded.model
     is_deep = any(rule.bits == 16 for rule in loaded.formats) or not loaded.formats
-    pixels = options.pixels or ("uint16" if is_deep else "uint8")
+    default: Pixels = "float32" if options.format == "ultralytics" else "uint16" if is_deep else "uint8"
+    pixels = options.pixels or default
     if pixels == "uint8" and is_deep:
         raise ConfigError("pixels: the thermal images of the training data are deep; use uint16 or float32")
     heads = tuple(detector.heads)
@@ -82,7 +84,8 @@ def describe_export(
     if options.nms and is_decision and config.model.merge != "nms":
         raise ConfigError(f"nms: fusion of decisions by {config.model.merge} can't be inside; leave nms out")
     streams = config.model.streams
-    inputs = streams if streams != "both" and options.inputs == "pair" else options.inputs
+    inputs: Inputs = "stacked" if options.format == "ultralytics" else options.inputs
+    inputs = streams if streams != "both" and options.inputs == "pair" else inputs
     needs_nms = options.nms and (is_decision or not detector.end2end)
     if options.nms and not needs_nms:
         log.info("the head is end-to-end: its boxes are final, and there is no NMS to put inside")
@@ -129,25 +132,31 @@ def _config_for(loaded: LoadedDetector, options: ExportOptions) -> Config:
 
 def _write(
     module: ExportModule, loaded: LoadedDetector, metadata: ExportMetadata, options: ExportOptions, path: Path
-) -> None:
+) -> Backend | None:
+    """Write a file; return what is in it where it can't be opened from there."""
     match options.format:
         case "onnx":
-            from yolofuse.export.onnx_file import write_onnx
+            from yolofuse.exporters.onnx_file import write_onnx
 
             write_onnx(module, metadata, options, path)
         case "openvino":
-            from yolofuse.export.openvino_file import write_openvino
+            from yolofuse.exporters.openvino_file import write_openvino
 
             pairs = calibration_pairs(loaded) if metadata.precision == "int8" else []
             write_openvino(module, metadata, options, path, pairs)
         case "engine":
-            from yolofuse.export.tensorrt_file import write_engine
+            from yolofuse.exporters.tensorrt_file import write_engine
 
             write_engine(module, metadata, options, path)
+        case "ultralytics":
+            from yolofuse.exporters.ultralytics_file import write_ultralytics
+
+            return write_ultralytics(loaded, metadata, path)
         case _:
-            from yolofuse.export.torch_file import write_torch
+            from yolofuse.exporters.torch_file import write_torch
 
             write_torch(module, metadata, path)
+    return None
 
 
 def _name(source: Path, weights: Path) -> str:
@@ -161,4 +170,6 @@ def _name(source: Path, weights: Path) -> str:
 
 
 def _ending(options: ExportOptions) -> str:
+    if options.format == "ultralytics":
+        return "-ultralytics"
     return "" if options.precision in {None, "fp32"} else f"-{options.precision}"

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from yolofuse.backends.metadata import KEY, ExportMetadata
-from yolofuse.export.module import ExportModule, example_inputs
-from yolofuse.export.onnx_file import dynamic_shapes
+from yolofuse.exporters.module import ExportModule, example_inputs
+from yolofuse.exporters.onnx_file import dynamic_shapes
 
 
 def write_torch(module: ExportModule, metadata: ExportMetadata, path: Path) -> None:

@@ -9,12 +9,12 @@ import pytest
 
 from tests.support.exports import SHA, loaded_detector, random_pairs
 from yolofuse.backends import open_export
-from yolofuse.export.export import describe_export
-from yolofuse.export.module import export_module
-from yolofuse.export.options import ExportOptions
-from yolofuse.export.self_check import compare_batch
+from yolofuse.exporters.export import describe_export
+from yolofuse.exporters.module import export_module
+from yolofuse.exporters.options import ExportOptions
+from yolofuse.exporters.self_check import compare_batch
 
-onnx_file = pytest.importorskip("yolofuse.export.onnx_file")
+onnx_file = pytest.importorskip("yolofuse.exporters.onnx_file")
 pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
 pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
 

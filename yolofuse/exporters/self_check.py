@@ -31,7 +31,7 @@ MIN_SCORE = 0.05
 """Boxes from this score on are compared; where there are none, the best ones."""
 _NUM_PAIRS = 4
 _NUM_BEST = 20
-_NUM_CALIBRATION = 300
+_NUM_CALIBRATION = 128
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from yolofuse.backends.metadata import ExportMetadata
 from yolofuse.backends.tensorrt_engine import MAGIC, import_tensorrt
 from yolofuse.errors import ConfigError
-from yolofuse.export.module import ExportModule
-from yolofuse.export.onnx_file import build_onnx
-from yolofuse.export.options import ExportOptions
+from yolofuse.exporters.module import ExportModule
+from yolofuse.exporters.onnx_file import build_onnx
+from yolofuse.exporters.options import ExportOptions
 
 _MAX_BATCH = 16
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from yolofuse.backends.metadata import KEY, ExportMetadata
 from yolofuse.errors import ConfigError
-from yolofuse.export.module import ExportModule, example_inputs
-from yolofuse.export.onnx_nms import append_nms
-from yolofuse.export.options import ExportOptions
+from yolofuse.exporters.module import ExportModule, example_inputs
+from yolofuse.exporters.onnx_nms import append_nms
+from yolofuse.exporters.options import ExportOptions
 from yolofuse.extras import install_line
 
 if TYPE_CHECKING:

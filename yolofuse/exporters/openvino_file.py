@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import torch
 from yolofuse.backends.metadata import FULL_SCALE, KEY, ExportMetadata
 from yolofuse.batch import PairedBatch
 from yolofuse.errors import ConfigError
-from yolofuse.export.module import ExportModule
-from yolofuse.export.onnx_file import build_onnx
-from yolofuse.export.options import ExportOptions
+from yolofuse.exporters.module import ExportModule
+from yolofuse.exporters.onnx_file import build_onnx
+from yolofuse.exporters.options import ExportOptions
 from yolofuse.extras import install_line
 from yolofuse.model.heads import HEAD_TYPES
 
@@ -74,30 +75,18 @@ def _quantised(model: Any, module: ExportModule, metadata: ExportMetadata, pairs
         model,
         nncf.Dataset(inputs),
         subset_size=len(inputs),
-        ignored_scope=nncf.IgnoredScope(names=_outside_of_layers(model, module)),
+        ignored_scope=nncf.IgnoredScope(names=_outside_of_layers(model, module), validate=False),
     )
 
 
 def _outside_of_layers(model: Any, module: ExportModule) -> list[str]:
     """Return the operators of a graph that decode: those of heads outside of their branches, and what follows."""
-    heads = [name for name, part in module.named_modules() if isinstance(part, HEAD_TYPES)]
-    branches = [
-        f"/{name}/{child}"
-        for name in heads
-        for child, part in module.get_submodule(name).named_children()
-        if child != "dfl" and any(True for _ in part.parameters())
-    ]
-    prefixes = tuple(_onnx_scope(branch) for branch in branches)
-    layers = tuple(_onnx_scope(f"/{name}/") for name in heads)
-    return [
-        name
-        for name in (operator.get_friendly_name() for operator in model.get_ordered_ops())
-        if name.startswith(layers) and not name.startswith(prefixes)
-    ]
-
-
-def _onnx_scope(name: str) -> str:
-    return name
+    heads = [name.replace(".", "[./]") for name, part in module.named_modules() if isinstance(part, HEAD_TYPES)]
+    branch = r"(one2one_)?(cv\d|m)\."  # of a head: a layer for each level
+    in_layer = re.compile(rf"/detector/(?!{'|'.join(head.removeprefix('detector[./]') for head in heads)})")
+    in_branch = re.compile(rf"/({'|'.join(heads)})/{branch}")
+    names = (operator.get_friendly_name() for operator in model.get_ordered_ops())
+    return [name for name in names if not (in_layer.match(name) or in_branch.match(name))]
 
 
 def _inputs(pair: PairedBatch, metadata: ExportMetadata) -> dict[str, np.ndarray]:

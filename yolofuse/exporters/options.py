@@ -32,6 +32,7 @@ FORMATS: Mapping[str, Format] = {
     "torchscript": Format(".torchscript", ("fp32",), False),
     "pt2": Format(".pt2", ("fp32",), False),
     "engine": Format(".engine", ("fp32", "fp16"), False),
+    "ultralytics": Format(".pt", ("fp32",), False),
 }
 
 
@@ -81,6 +82,8 @@ class ExportOptions:
             if value not in known:
                 names = ", ".join(str(choice) for choice in known if choice)
                 raise ConfigError(f"{name}: {value!r} does not go with format={self.format} (known: {names})")
+        if self.format == "ultralytics" and (self.pixels or self.size_hw or self.inputs != "pair"):
+            raise ConfigError("format: inputs, pixels and size of an ultralytics file are ultralytics' own")
         if self.nms and not chosen.has_nms:
             raise ConfigError(f"nms: not inside a {self.format} file; use onnx or openvino, or do it outside")
         if not 0 <= self.conf < 1:
