@@ -69,7 +69,7 @@ _BEFORE = {
 }
 """What the page says, beside a command, that was done before."""
 
-_TESTED_PAGES = {"docs/extending.md", "docs/python.md"}  # their Python examples: test_extending.py
+_TESTED_PAGES = {"docs/extending.md", "docs/python.md", "docs/video.md"}  # test_extending.py, test_video_page.py
 _CLASSES = ("person", "car")
 _BLOCKS = all_blocks()
 _SPANS = sorted({span for page in PAGES if page != "CHANGELOG.md" for span in code_spans(page)} - _PLACEHOLDERS)

@@ -12,7 +12,7 @@ from yolofuse.errors import ConfigError, DataError, describe_os_error
 from yolofuse.types import ByteArray
 from yolofuse.video.frames import import_av
 
-_TIME_BASE = Fraction(1, 90_000)
+_TIME_BASE = Fraction(1, 60_000)  # exact for 24 to 60 frames a second, also NTSC; MPEG-4 takes no finer one
 _BT709 = 1
 _LIMITED_RANGE = 1
 _CODECS = {"libx264": {"preset": "veryfast", "tune": "zerolatency", "crf": "23"}, "mpeg4": {"qscale": "4"}}
