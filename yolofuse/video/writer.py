@@ -15,7 +15,10 @@ from yolofuse.video.frames import import_av
 _TIME_BASE = Fraction(1, 60_000)  # exact for 24 to 60 frames a second, also NTSC; MPEG-4 takes no finer one
 _BT709 = 1
 _LIMITED_RANGE = 1
-_CODECS = {"libx264": {"preset": "veryfast", "tune": "zerolatency", "crf": "23"}, "mpeg4": {"qscale": "4"}}
+_CODECS = {
+    "libx264": {"preset": "veryfast", "tune": "zerolatency", "crf": "23"},
+    "mpeg4": {"flags": "+qscale", "global_quality": "472"},
+}
 _CONTAINERS = {
     # every frame is a fragment, which is in the file as soon as the next frame is written
     ".mp4": ("mp4", {"movflags": "frag_every_frame+empty_moov+default_base_moof", "flush_packets": "1"}),

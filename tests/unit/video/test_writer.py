@@ -15,6 +15,7 @@ pytest.importorskip("av", reason="needs the extra video")
 from tests.support.videos import bar_code, read_bar_code
 from yolofuse.errors import ConfigError, DataError
 from yolofuse.video import VideoWriter
+from yolofuse.video import writer as writer_module
 from yolofuse.video.frames import rgb_pixels
 from yolofuse.video.reader import VideoReader
 
@@ -23,6 +24,7 @@ import sys
 import numpy as np
 from tests.support.videos import bar_code
 from yolofuse.video import VideoWriter
+from yolofuse.video import writer as writer_module
 
 writer = VideoWriter(sys.argv[1], 25, (32, 160))
 for index in range(100_000):
@@ -91,3 +93,15 @@ def test_writer__tells_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     frames = np.random.default_rng(0).integers(0, 255, (100, 32, 160, 3), np.uint8)
     with pytest.raises(DataError, match=r"out\.mp4: No space left on device; free some space"):
         list(map(writer.write, frames, range(100)))
+
+
+def test_writer__without_x264_writes_mpeg4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(writer_module._CODECS, "libx264")
+    shown = [index * 1001 / 30_000 for index in range(60)]  # NTSC
+    with VideoWriter(tmp_path / "out.mp4", 30_000 / 1001, (32, 160)) as writer:
+        for time_s in shown:
+            writer.write(np.repeat(bar_code(time_s)[..., None], 3, 2), time_s)
+    frames = list(VideoReader(tmp_path / "out.mp4"))
+    assert [frame.time_s for frame in frames] == pytest.approx(shown, abs=1e-6)
+    assert [read_bar_code(rgb_pixels(frame)) for frame in frames] == pytest.approx(shown, abs=0.001)
+    assert frames[0].frame.format.name == "yuv420p"
