@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -112,15 +114,20 @@ class VideoWriter:
         try:
             if self._last_pts >= 0:
                 self._mux(None)
-            self._container.close()
+            with self._telling_errors():
+                self._container.close()
         finally:
             self._file.close()
 
     def _mux(self, frame: object) -> None:
-        av = import_av()
-        try:
+        with self._telling_errors():
             self._container.mux(self._stream.encode(frame))
+
+    @contextmanager
+    def _telling_errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise DataError(describe_os_error(error, str(self.path))) from None
-        except av.FFmpegError as error:
+        except import_av().FFmpegError as error:
             raise DataError(f"{self.path}: can't be written ({error})") from None
