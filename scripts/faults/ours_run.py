@@ -36,7 +36,7 @@ STEPS, EPOCHS, BATCH = 6, 3, 4
 MID = 2 * STEPS + 2
 """A step in the middle of the third epoch."""
 _STATE = ("model", "ema", "ema_updates", "optimizer", "scaler")
-_TIMED = {"seconds", "data_wait"}
+_TIMED = {"seconds", "data_wait", "memory_gib"}
 
 
 class SharedProgress:

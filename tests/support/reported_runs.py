@@ -89,16 +89,12 @@ def found_with_errors(pairs: PairSet, errors: int) -> list[Detections]:
 
 
 def _history() -> list[dict[str, float | None]]:
-    return [
-        {"epoch": 0, "val/AP": 0.1, "val/AP50": 0.2, "val/AP75": 0.1},
-        *(
-            {
-                "epoch": epoch, "train/box": 1.0 / epoch, "train/cls": 2.0 / epoch, "lr": 0.01, "seconds": 2.0,
-                "data_wait": 0.1, "val/AP": 0.1 * epoch, "val/AP50": 0.3 * epoch, "val/AP75": 0.2,
-            }
-            for epoch in (1, 2)
-        ),
-    ]  # fmt: skip
+    rows: list[dict[str, float | None]] = [{"epoch": 0, "val/AP": 0.1, "val/AP50": 0.2, "val/AP75": 0.1}]
+    for epoch in (1, 2):
+        taken = {"seconds": 2.0, "data_wait": 0.1}
+        scores = {"val/AP": 0.1 * epoch, "val/AP50": 0.3 * epoch, "val/AP75": 0.2}
+        rows.append({"epoch": epoch, "train/box": 1.0 / epoch, "train/cls": 2.0 / epoch, "lr": 0.01, **taken, **scores})
+    return rows
 
 
 def _evaluate(run: RunFolder, config: Config, pairs: PairSet, errors: int, *, blank: bool) -> None:

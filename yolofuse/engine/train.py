@@ -22,6 +22,7 @@ from yolofuse.engine.evaluate_split import compute_metrics, predict_split
 from yolofuse.engine.lifecycle import Resume, open_run
 from yolofuse.engine.nan_guard import OutOfMemory, RollBack
 from yolofuse.engine.optim import freeze_batchnorm_statistics
+from yolofuse.engine.peak_memory import take_peak_memory
 from yolofuse.engine.recover import end_job_out_of_memory, recover
 from yolofuse.engine.step import rescale, train_step
 from yolofuse.errors import RunError, RunStopped
@@ -136,6 +137,7 @@ def train_epoch(run: ActiveRun) -> dict[str, float | None]:
         "lr": schedule.rate(state.step - 1),
         "seconds": round(seconds, 3),
         "data_wait": round(loader.prefetcher.wait_s / seconds, 4),
+        **take_peak_memory(ranks.device),
     }
 
 

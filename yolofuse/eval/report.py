@@ -111,10 +111,10 @@ def read_report(folder: Path) -> EvalReport:
             None if content["ms_per_pair"] is None else float(content["ms_per_pair"]),
             {name: parts["blanked"][name] for name in CHANNELS if name in parts["blanked"]},
             extra={str(name): float(value) for name, value in content.get("extra", {}).items()},
-            limits=[str(text) for text in content.get("limits", ())],
+            limits=tuple(str(text) for text in content.get("limits", ())),
         )
     except (OSError, RecursionError, *DAMAGED) as error:
-        raise DataError(f"{path}: not a report of val_dual.py ({error!r}); write it again") from error
+        raise DataError(f"{path}: not a report of yolofuse val ({error!r}); write it again") from error
     return report
 
 

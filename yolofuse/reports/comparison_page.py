@@ -82,7 +82,7 @@ def _metrics_section(names: Sequence[str], files: Sequence[RunFiles]) -> Section
 
 def _differences_section(names: Sequence[str], comparisons: Sequence[Comparison]) -> Section:
     tables = [
-        (f"A: {names[0]}, B: {name}; {comparison.explanation}", comparison.table())
+        (f"A: {names[0]}, B: {name}; {comparison.explanation}", [[*map(_unbroken, row)] for row in comparison.table()])
         for name, comparison in zip(names[1:], comparisons, strict=True)
     ]
     note = "Intervals tell what other images would change, not other seeds."
@@ -145,3 +145,8 @@ def _pairs_section(names: Sequence[str], files: Sequence[RunFiles]) -> Section:
     scores = ", ".join(f"{name} from score {run.confidence:.3f}" for name, run in zip(names, files, strict=True))
     note = f"Each at its best mean F1: {scores}. {LEGEND}"
     return Section("", "", notes=[note], pairs=[("", drawn)])
+
+
+def _unbroken(interval: str) -> str:
+    """Keep an interval on one line of a narrow page."""
+    return interval.replace(" .. ", "\N{NO-BREAK SPACE}..\N{NO-BREAK SPACE}")

@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from yolofuse.batch import PairedBatch
 from yolofuse.config.schema import Streams
 from yolofuse.data import EvalDataset, collate
-from yolofuse.data.images.read_pair import to_bytes
+from yolofuse.engine.evaluate_checkpoint import view_pair
 from yolofuse.engine.loaded_detector import LoadedDetector
 from yolofuse.html.render import jpeg_uri
 from yolofuse.model.detectors import Detector, DualStreamDetector
@@ -97,19 +97,19 @@ def draw_heat_maps(loaded: LoadedDetector, dataset: EvalDataset, index: int) -> 
     gain, left, top = sample.letterbox
     height, width = (max(round(side * gain), 1) for side in sample.size_hw)
     inside = slice(round(top), round(top) + height), slice(round(left), round(left) + width)
-    pixels = to_bytes(sample.image)[inside]
+    view = view_pair(dataset.pairs, index)
     panels = [
         Chart(
             f"{name.upper()}: {found.shares[name]:.0%} of the heat",
-            jpeg_uri(_overlay(pixels, name, heat[inside] / highest)),
+            jpeg_uri(_overlay(view.image, name, heat[inside] / highest)),
         )
         for name, heat in found.maps.items()
     ]
-    return PairFigure(dataset.pairs.records[index].key, "", panels)
+    return PairFigure(view.caption, "", panels)
 
 
 def _overlay(pixels: ByteArray, modality: Modality, heat: npt.NDArray[np.float32]) -> ByteArray:
-    """Blend a heat map, 0..1, over one modality (h, w, 4), where it is hot."""
+    """Blend a heat map (h, w), 0..1, over one modality of a pair (H, W, 4), where it is hot."""
     factor = _PANEL / pixels.shape[1]
     size_wh = (_PANEL, max(round(pixels.shape[0] * factor), 1))
     channels = pixels[..., CHANNELS[modality]]

@@ -216,7 +216,9 @@ class RunFolder:
                 raise ValueError("a value is missing or not a number")
         except FileNotFoundError:
             return []
-        except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+        except OSError as error:
+            raise RunError(f"{self.results}: cannot be read ({error})") from error
+        except (KeyError, ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{self.results}: not a run's results ({error})") from error
         return values
 

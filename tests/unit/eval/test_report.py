@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from yolofuse.errors import DataError
 from yolofuse.eval.coco import METRICS, CocoResult
 from yolofuse.eval.operating_point import ALL, OperatingPoints, Point
-from yolofuse.eval.report import EvalReport, format_markdown, format_table, write_report
+from yolofuse.eval.report import EvalReport, format_markdown, format_table, read_report, write_report
 
 
 def _result(base: float) -> CocoResult:
@@ -83,3 +85,31 @@ def test_points__stand_beside_the_classes_and_in_the_json(tmp_path: Path) -> Non
     saved = report.as_json()
     assert saved["points"]["person"] == {"confidence": 0.25, "precision": 0.5, "recall": 1.0, "F1": 2 / 3}
     assert saved["confusion"] == {"classes": ["person", "car"], "rows": [[3, 0, 1], [0, 0, 0], [2, 1, 0]]}
+
+
+def test_read_report__gives_what_was_written(tmp_path: Path) -> None:
+    written = EvalReport(
+        _result(0.3), {"time=day": _result(0.4)}, {"imgsz": 64, "cut": None}, 1.5, {"ir": _result(0.2)}
+    )
+    write_report(tmp_path, written, {}, [])
+    assert read_report(tmp_path) == written
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"AP": 2},
+        {"AP": "x"},
+        {"AP": float("nan")},
+        {"per_class": []},
+        {"settings": 3},
+        {"num_boxes": 1e999},
+        {"limits": 1},
+    ],
+)
+def test_read_report__damaged_file_is_named(tmp_path: Path, change: dict[str, object]) -> None:
+    write_report(tmp_path, EvalReport(_result(0.3)), {}, [])
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DataError, match=r"report\.json: not a report of yolofuse val"):
+        read_report(tmp_path)

@@ -39,7 +39,7 @@ def test_compare_html__shows_how_the_runs_differ(
     differences = json.loads(figures.read_text())["comparisons"]
     assert differences[0]["differences"]["AP"]["b"] == pytest.approx(saved[1])
     interval = differences[1]["differences"]["AP50"]
-    assert f"{interval['low']:+.4f} .. {interval['high']:+.4f}" in parts["differences"]
+    assert f"{interval['low']:+.4f}\xa0..\xa0{interval['high']:+.4f}" in parts["differences"]
     assert re.search(r"<td>model.streams</td><td>both</td><td>both</td><td>rgb</td>", parts["config"])
     assert parts["curves"].count("<img") == 4
     assert parts["pairs"].count('class="pair"') == 2

@@ -150,3 +150,20 @@ def test_folders_of_a_run__that_lead_elsewhere_are_refused(folder: RunFolder, tm
     (folder.path / "weights").symlink_to(tmp_path / "precious")
     with pytest.raises(RunError, match=r"weights: a link to .*precious.*its own folder only"):
         folder.refuse_wrong_folders()
+
+
+def test_read_results__gives_what_was_written(folder: RunFolder) -> None:
+    assert folder.read_results() == []
+    folder.write_results([{"epoch": 0, "val/AP": 0.5}, {"epoch": 1, "train/box": 0.25, "val/AP": None}])
+    assert folder.read_results() == [
+        {"epoch": 0.0, "train/box": None, "val/AP": 0.5},
+        {"epoch": 1.0, "train/box": 0.25, "val/AP": None},
+    ]
+
+
+@pytest.mark.parametrize("text", ["epoch,val/AP\n1,nan\n", "epoch\nx\n", "a\n1\n", "epoch,a\n1,2,3\n", "epoch,a\n,2\n"])
+def test_read_results__of_something_else_are_refused(folder: RunFolder, text: str) -> None:
+    folder.results.parent.mkdir(parents=True, exist_ok=True)
+    folder.results.write_text(text)
+    with pytest.raises(RunError, match="not a run's results"):
+        folder.read_results()

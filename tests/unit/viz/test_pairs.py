@@ -16,10 +16,12 @@ from yolofuse.viz.draw import class_colour
 from yolofuse.viz.pairs import (
     FALSE_ALARM,
     HIT,
+    LABEL,
     MISS,
     Column,
     PairView,
     match_detections,
+    outcome_panels,
     save_batch_image,
     save_comparison_image,
     save_prediction_image,
@@ -112,3 +114,14 @@ def test_match_detections__the_best_chooses_first_and_classes_differ() -> None:
         match_detections(detections, np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.int64)).tolist()
         == [-1] * 4
     )
+
+
+def test_outcome_panels__show_the_label_of_what_was_found() -> None:
+    detections = found((20, 22, 64, 100, 0.9, 0))
+    panels, summary = outcome_panels(VIEW, detections, NAMES, with_labels=True)
+    assert summary == "1 of 2 found, 0 false"
+    assert len(panels) == 2
+    assert all(has_colour(panel, colour) for panel in panels for colour in (HIT, MISS, LABEL))
+    plain, _ = outcome_panels(VIEW, detections, NAMES, ("ir",))
+    assert not has_colour(plain[0], LABEL)
+    assert outcome_panels(VIEW, detections, NAMES, min_score=0.95)[1] == "0 of 2 found, 0 false"
