@@ -5,6 +5,7 @@ from .api import load as load
 from .api import load_config as load_config
 from .api import load_detector as load_detector
 from .api import report as report
+from .api import to_ultralytics as to_ultralytics
 from .api import train as train
 from .batch import PairedBatch as PairedBatch
 from .config import Config as Config

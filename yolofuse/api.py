@@ -172,7 +172,8 @@ def export(
 
     Args:
         source: A run's folder or a checkpoint.
-        format: ``onnx``, ``openvino``, ``torchscript``, ``pt2`` or ``engine`` (TensorRT).
+        format: ``onnx``, ``openvino``, ``torchscript``, ``pt2``, ``engine`` (TensorRT) or
+            ``ultralytics``.
         out: The file; None: named after the run, beside its weights.
         nms: Do non-maximum suppression inside (onnx, openvino).
         conf: Score that a box must exceed in the NMS inside.
@@ -202,6 +203,18 @@ def export(
     )
     with _logged():
         return export_detector(Path(source), chosen, override_words(options))
+
+
+def to_ultralytics(source: str | PathLike[str], out: str | PathLike[str] | None = None, *, force: bool = False) -> Path:
+    """Write a detector for ``ultralytics.YOLO(file)``; return the file, ``RUN-NAME-ultralytics.pt`` beside the weights.
+
+    It reads (H, W, 4) images, R G B IR, or those of the one camera that the detector has.
+
+    Raises:
+        ConfigError: If ultralytics has no layers for a part of it: decisions, anchors, other fusion than concat and
+            add.
+    """
+    return export(source, "ultralytics", out=out, force=force)
 
 
 def load_detector(

@@ -35,6 +35,7 @@ _RUN: dict[str, _Check] = {
     "yolofuse ": do.run,
     "python train_dual.py ": do.run,
     "python val_dual.py ": do.run,
+    "python export_dual.py ": do.run,
 }
 """First words of the commands that are run, and how."""
 

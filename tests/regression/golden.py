@@ -47,6 +47,7 @@ MODELS: dict[str, dict[str, Any]] = {
 COMMANDS: dict[str, tuple[str, ...]] = {
     "train": ("train",),
     "val": ("val",),
+    "export": ("export",),
     "data": ("data",),
     "data-synth": ("data", "synth"),
     "data-check": ("data", "check"),

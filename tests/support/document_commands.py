@@ -22,7 +22,7 @@ from yolofuse.cli.main import COMMANDS, main
 
 SMALL_TRAIN = {"epochs": 1, "batch": 2, "imgsz": 64, "device": "cpu"}
 _SMALL = [*(f"train.{key}={value}" for key, value in SMALL_TRAIN.items()), "data.workers=0"]
-_SCRIPTS = {"train_dual.py": "train", "val_dual.py": "val"}
+_SCRIPTS = {"train_dual.py": "train", "val_dual.py": "val", "export_dual.py": "export"}
 
 
 def _as_command(words: list[str]) -> list[str]:
