@@ -62,7 +62,9 @@ def _parser(prog: str) -> Parser:
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="look for these classes alone")
     parser.add_argument("--max-det", type=int, metavar="N", help="most detections of a pair")
     parser.add_argument("--imgsz", type=int, metavar="N", help="longest side that a pair is scaled to, in pixels")
-    parser.add_argument("--batch", type=int, default=8, metavar="N", help="pairs detected in together (default: 8)")
+    parser.add_argument(
+        "--batch", type=int, metavar="N", help="pairs detected in together (default: 8; of videos and cameras 1)"
+    )
     parser.add_argument("--tile", type=int, metavar="N", help="cut large frames into tiles of N pixels")
     parser.add_argument("--overlap", type=int, default=100, metavar="N", help="pixels that tiles share (default: 100)")
     parser.add_argument("--track", action="store_true", help="number the objects of a video")
@@ -81,7 +83,7 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
         is_camera = path is not None and ("://" in path or path.isdecimal())
         if path is not None and not is_camera and not Path(path).exists():
             raise DataError(f"--{name}: {path}: no such file or folder; check the path")
-    if args.batch < 1:
+    if args.batch is not None and args.batch < 1:
         raise ConfigError(f"--batch: must be at least 1 (got {args.batch})")
     # torch is loaded here: no error of the command line waits for it
     from tqdm import tqdm
@@ -109,7 +111,8 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
             stack.callback(writer.close)
         options: Options = {
             "conf": args.conf, "iou": args.iou, "max_det": args.max_det, "imgsz": args.imgsz, "classes": args.classes,
-            "tile": args.tile, "overlap": args.overlap, "batch": args.batch,
+            "tile": args.tile, "overlap": args.overlap,
+            "batch": args.batch or (1 if inputs.kind in ("video", "live") else 8),
         }  # fmt: skip
         found = model.track_inputs(inputs, **options) if args.track else model.stream_inputs(inputs, skip, **options)
         for result in tqdm(found, total=inputs.number, desc="predict", unit="pair", leave=False, disable=None):
