@@ -23,7 +23,7 @@ from yolofuse.exporters.torch_file import write_torch
 def _check(loaded: Any, backend: Backend, bits: int = 8) -> None:
     for number, height, width in ((1, 64, 64), (3, 96, 128)):
         found = compare_batch(loaded.model, backend, random_pairs(number, height, width, bits))
-        assert found.px < 0.1
+        assert found.px < 0.5
         assert found.score < 1e-3
         assert found.boxes > 0
         assert found.lost == 0

@@ -40,7 +40,7 @@ def _write(file: Path, **model: Any) -> tuple[Any, Backend]:
 def test_file__has_the_outputs_of_the_detector(model: dict[str, Any], tmp_path: Path) -> None:
     loaded, backend = _write(tmp_path / "model.pt", **model)
     found = compare_batch(loaded.model, backend, random_pairs(2, 64, 96))
-    assert found.px < 0.1
+    assert found.px < 0.5
     assert found.score < 1e-3
     assert found.boxes > 0
 
