@@ -28,10 +28,10 @@ DECISION: dict[str, Any] = {"base": "yolo11n", "cut": "decision"}
     ("model", "options"),
     [
         (MID, {}),
-        (MID, {"inputs": "stacked", "pixels": "float32"}),
-        (MID, {"nms": True, "conf": 0.06}),
+        pytest.param(MID, {"inputs": "stacked", "pixels": "float32"}, marks=pytest.mark.soak),
+        pytest.param(MID, {"nms": True, "conf": 0.06}, marks=pytest.mark.soak),
         (ANCHORS, {}),
-        (END2END, {"inputs": "stacked"}),
+        pytest.param(END2END, {"inputs": "stacked"}, marks=pytest.mark.soak),
         (END2END, {"nms": True, "conf": 0.06}),
         (DECISION, {"nms": True, "conf": 0.06, "inputs": "stacked"}),
         ({"base": "yolov8n", "streams": "ir"}, {}),

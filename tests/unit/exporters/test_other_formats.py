@@ -48,7 +48,11 @@ def test_torch_file__finds_the_boxes_of_torch(
     _check(loaded, open_export(file, trust=True), bits)
 
 
-@pytest.mark.parametrize("options", [{}, {"nms": True, "conf": 0.3, "inputs": "stacked"}], ids=["plain", "nms"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param({"nms": True, "conf": 0.3, "inputs": "stacked"}, marks=pytest.mark.soak)],
+    ids=["plain", "nms"],
+)
 def test_openvino__finds_the_boxes_of_torch(options: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
     chosen = ExportOptions(format="openvino", **options)

@@ -29,10 +29,10 @@ def _write(file: Path, **model: Any) -> tuple[Any, Backend]:
     "model",
     [
         {"base": "yolov8n", "cut": "mid"},
-        {"base": "yolo11n", "cut": "late", "fusion": "add"},
+        pytest.param({"base": "yolo11n", "cut": "late", "fusion": "add"}, marks=pytest.mark.soak),
         {"base": "yolo26n", "cut": "mid"},
-        {"base": "yolov8n", "cut": "mid", "share": True},
-        {"base": "yolov8n", "cut": "input"},
+        pytest.param({"base": "yolov8n", "cut": "mid", "share": True}, marks=pytest.mark.soak),
+        pytest.param({"base": "yolov8n", "cut": "input"}, marks=pytest.mark.soak),
         {"base": "yolov8n", "streams": "ir"},
     ],
     ids=["mid", "late-add", "end2end", "shared", "input", "ir"],
