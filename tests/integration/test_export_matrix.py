@@ -51,7 +51,12 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     data = real_data("llvip-256")
     model = MODELS[request.param]
     pretrained = str(WEIGHTS) if model["base"] == "yolov5n" and WEIGHTS.is_file() else None
-    train = {"epochs": 2 if pretrained else 12, "batch": 8, "imgsz": 256 if pretrained else 128, "device": "cpu"}
+    train: dict[str, Any] = {
+        "epochs": 2 if pretrained else 12,
+        "batch": 8,
+        "imgsz": 256 if pretrained else 128,
+        "device": "cpu",
+    }
     if pretrained is None:
         train |= {"optimizer": "adamw", "lr0": 0.002, "warmup_bias_lr": 0.002, "nominal_batch": 8, "close_mosaic": 8}
     with without_plots():
@@ -103,6 +108,9 @@ def test_export__of_random_weights_is_as_near_to_fp64_as_torch(
         single = {head: output[0] for head, output in loaded.model(batch.rgb, batch.ir).items()}
         monkeypatch.setattr("yolofuse.model.detectors._infer_in_float32", lambda head, features: head(features))
         double = {head: output[0] for head, output in loaded.model.double()(exact[:, :3], exact[:, 3:]).items()}
-    for head, (output, _) in backend(batch.rgb, batch.ir).items():
-        error = (output.double() - double[head]).abs().max()
-        assert error <= 2 * (single[head].double() - double[head]).abs().max(), head
+    output = {head: output for head, (output, _) in backend(batch.rgb, batch.ir).items()}
+    # Over both heads: in one of them, rounding of torch may happen to cancel.
+    ours, theirs = (
+        max(float((found[head].double() - double[head]).abs().max()) for head in double) for found in (output, single)
+    )
+    assert ours <= 2 * theirs

@@ -48,7 +48,9 @@ def test_program__finds_what_yolofuse_finds(tmp_path: Path) -> None:
     rows = [line.split() for line in ended.stdout.splitlines()]
     loaded = yolofuse.load_detector(run, device="cpu", val={"conf": conf})
     (expected,) = loaded.detect(loaded.preprocess([(rgb, ir)]))
-    assert cv2.imread(str(rgb)).shape[:2] == (48, 64)  # not scaled, so that both see the same pixels
+    pixels = cv2.imread(str(rgb))
+    assert pixels is not None
+    assert pixels.shape[:2] == (48, 64)  # not scaled, so that both see the same pixels
     assert len(rows) >= len(expected) > 0
     best = expected.above(float(np.sort(expected.scores)[-5]))
     for box, score, class_id in zip(best.boxes_xyxy, best.scores, best.class_ids, strict=True):

@@ -167,11 +167,11 @@ def test_torchscript__control_its_program_runs_where_it_is_trusted(
             return rgb
 
     good = _write(tmp_path, format="torchscript")
-    scripted = torch.jit.script(Marker())  # type: ignore[no-untyped-call]
+    scripted = torch.jit.script(Marker())
     from yolofuse.backends.torch_program import read_metadata
 
     text = read_metadata(good).model_dump_json()
-    scripted.save(str(tmp_path / "bad.torchscript"), _extra_files={"yolofuse": text})
+    scripted.save(str(tmp_path / "bad.torchscript"), _extra_files={"yolofuse": text})  # type: ignore[no-untyped-call]
     pair = random_pairs(1, 64, 64).to(torch.device("cpu"))
     with pytest.raises(WeightsError, match="an output of shape"):
         open_export(tmp_path / "bad.torchscript", trust=True)(pair.rgb, pair.ir)

@@ -27,7 +27,7 @@ def loaded_detector(bits: int = 8, imgsz: int = 64, **model: Any) -> LoadedDetec
     detector.train()
     with torch.no_grad():
         for _ in range(2):
-            detector(torch.rand(4, 3, 64, 64), torch.rand(4, 1, 64, 64))
+            detector(torch.rand(2, 3, 128, 128), torch.rand(2, 1, 128, 128))
         for head in detector.heads.values():
             for name, parameter in head.named_parameters():
                 if name.endswith("bias") and parameter.shape[0] in {len(NAMES), len(NAMES) * 3 + 15, 24}:

@@ -32,8 +32,12 @@ class TorchBackend(Backend):
         self.runtime = f"torch {torch.__version__} ({path.suffix[1:]})"
 
     def _infer(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        with torch.inference_mode():
-            outputs = self._module(*map(torch.from_numpy, inputs))
+        try:
+            with torch.inference_mode():
+                outputs = self._module(*map(torch.from_numpy, inputs))
+        except (RuntimeError, AssertionError) as error:  # the latter of torch.export, for sizes
+            shapes = ", ".join(str(image.shape) for image in inputs)
+            raise WeightsError(f"{self.path}: can't compute images of {shapes}: {str(error)[:300]}") from None
         return [output.numpy() for output in ([outputs] if isinstance(outputs, torch.Tensor) else outputs)]
 
 

@@ -20,14 +20,14 @@ Row = list[Any]
 """A layer in a YAML of ultralytics: from, number, module, arguments."""
 
 
-def build_plain(base: Base, channels: int, num_outputs: int, branch_classes: int | None) -> DetectionModel:
+def build_plain(base: Base, channels: int, num_outputs: int, branch_classes: int | None) -> Any:
     """Build the base for images of ``channels``; layers keep their numbers."""
     return _build(base.read() | {"channels": channels}, channels, num_outputs, branch_classes)
 
 
 def build_two_stream(
     base: Base, cut: int, taps: Mapping[int, int], num_outputs: int, branch_classes: int | None
-) -> tuple[DetectionModel, dict[str, int]]:
+) -> tuple[Any, dict[str, int]]:
     """Build a model of four channels: the layers before ``cut`` twice, ``Concat`` and 1x1 ``Conv`` per tap, the rest.
 
     Args:
@@ -62,11 +62,11 @@ def build_two_stream(
     return _build(content, 4, num_outputs, branch_classes), place
 
 
-def _build(content: dict[str, Any], channels: int, num_outputs: int, branch_classes: int | None) -> DetectionModel:
+def _build(content: dict[str, Any], channels: int, num_outputs: int, branch_classes: int | None) -> Any:
     number = branch_classes or num_outputs
     content["nc"] = number
-    model = DetectionModel(content, ch=channels, nc=number, verbose=False)  # type: ignore[no-untyped-call]
-    head: Any = model.model[-1]
+    model: Any = DetectionModel(content, ch=channels, nc=number, verbose=False)  # type: ignore[no-untyped-call]
+    head = model.model[-1]
     if number != num_outputs:
         set_num_classes(head, num_outputs)
         model.yaml["nc"] = num_outputs
@@ -98,7 +98,7 @@ def _width(content: Mapping[str, Any]) -> tuple[float, float]:
 def _unscaled(channels: int, width: float, most: float) -> int:
     """Return the number in a YAML that becomes ``channels``."""
     number = math.floor(channels / width)
-    assert make_divisible(min(number, most) * width, 8) == channels  # type: ignore[no-untyped-call]
+    assert make_divisible(min(number, most) * width, 8) == channels
     return number
 
 
@@ -113,7 +113,7 @@ def set_mix(conv: nn.Module, weight: Tensor, bias: Tensor) -> None:
     norm.bias.data.copy_(bias)
 
 
-def save_model(model: DetectionModel, names: Sequence[str], imgsz: int, path: Path) -> None:
+def save_model(model: Any, names: Sequence[str], imgsz: int, path: Path) -> None:
     """Save a model as ``ultralytics.YOLO`` opens it: a pickle of ultralytics' classes and torch's, nothing of ours."""
     model.names = dict(enumerate(names))
     model.args = {"imgsz": imgsz, "task": "detect", "model": path.name}

@@ -15,6 +15,7 @@ from tests.support.runs import train_without_plots, write_config
 from yolofuse.config import load_config
 from yolofuse.errors import ConfigError, WeightsError
 from yolofuse.exporters.export import export_detector
+from yolofuse.exporters.module import export_module
 from yolofuse.exporters.options import ExportOptions
 
 pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
@@ -45,11 +46,9 @@ def test_export__is_named_after_the_run_and_replaces_nothing(run: Path, caplog: 
 
 def test_export__that_differs_from_torch_is_not_kept(run: Path, tmp_path: Path) -> None:
     def broken(detector: Any, metadata: Any) -> Any:
-        module = original(detector, metadata)
+        module = export_module(detector, metadata)
         module.full_scale = 100.0
         return module
-
-    from yolofuse.exporters.export import export_module as original
 
     with (
         mock.patch("yolofuse.exporters.export.export_module", broken),
