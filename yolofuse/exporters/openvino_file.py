@@ -75,6 +75,8 @@ def _quantised(model: Any, module: ExportModule, metadata: ExportMetadata, pairs
         model,
         nncf.Dataset(inputs),
         subset_size=len(inputs),
+        # Sums of 8-bit products overflow on processors without VNNI, unless weights use half of their range.
+        advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
         ignored_scope=nncf.IgnoredScope(names=_outside_of_layers(model, module), validate=False),
     )
 
