@@ -4,13 +4,14 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-all check check-static check-unit lock clean
+.PHONY: help demo docs test test-all check check-static check-unit lock clean
 
 help:
 	@echo "make demo    draw paired street scenes, train RGB, IR and fusion on them, compare (CPU, 4 to 11 minutes)"
-	@echo "make check   ruff, mypy, import contracts, unit tests (about a minute)"
+	@echo "make check   ruff, mypy, import contracts, the site's links, unit tests (about a minute)"
 	@echo "make test    the test suite, one or two cases of each kind of check (under ten minutes)"
 	@echo "make test-all  the suite with full matrices and long kill loops"
+	@echo "make docs    build the site of the documents into site/ (seconds)"
 	@echo "make lock    resolve requirements.lock again from the package index"
 	@echo "make clean   remove the environment and demo runs"
 
@@ -22,6 +23,9 @@ $(READY): pyproject.toml
 
 demo: $(READY)
 	$(RUN) scripts/demo.py
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
 
 test: $(READY)
 	$(RUN) -m pytest
@@ -39,6 +43,7 @@ check-static: $(READY)
 	$(RUN) scripts/lock_requirements.py --check
 	$(RUN) scripts/config_docs.py --check
 	$(VENV)/bin/mypy
+	$(MAKE) docs
 
 check-unit: $(READY)
 	$(RUN) -m pytest -q --dist loadfile tests/unit
@@ -47,4 +52,4 @@ lock: $(READY)
 	$(RUN) scripts/lock_requirements.py
 
 clean:
-	rm -rf $(VENV) runs/demo data/demo
+	rm -rf $(VENV) runs/demo data/demo site

@@ -47,7 +47,9 @@ def fusion_levels() -> str:
         middle = 62 + row * _ROW
         parts.append(f'<text x="10" y="{middle + 4}" font-weight="bold" fill="#111">{cut}</text>')
         for stream, y in ((_RGB, middle - 17), (_IR, middle + 17)):
-            parts += [_box(stage, y, stream, ("RGB", "IR")[stream == _IR] if not stage else "") for stage in range(count)]
+            parts += [
+                _box(stage, y, stream, ("RGB", "IR")[stream == _IR] if not stage else "") for stage in range(count)
+            ]
             end = _LEFT + count * _COLUMN - (_COLUMN - _BOX[0])
             parts.append(f'<path d="M{end} {y}L{end + 12} {middle}" stroke="{stream}" stroke-width="2"/>')
         parts += [_box(stage, middle, _BOTH) for stage in range(count, len(_STAGES))]
