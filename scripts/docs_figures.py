@@ -1,4 +1,4 @@
-"""Draw docs/check.png, the image of `check` for a generated pair whose thermal image was moved, and docs/fusion-levels.svg.
+"""Draw docs/check.png (what `check` shows of a pair whose thermal image was moved) and docs/fusion-levels.svg.
 
     python -m scripts.docs_figures
 
@@ -39,7 +39,8 @@ def fusion_levels() -> str:
     """Return the drawing of docs/fusion-levels.md: each cut as two streams that become one."""
     width, height = _LEFT + len(_STAGES) * _COLUMN, 30 + len(_LEVELS) * _ROW
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"',
+        ' font-family="sans-serif" font-size="13">',
         "<title>Where two streams become one, by model.cut</title>",
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
     ]

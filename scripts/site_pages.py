@@ -1,7 +1,7 @@
 """Let mkdocs read the pages where they are: README.md and others at the top, docs/, results/.
 
-Each keeps its path of the checkout, so that one link is right on a host's pages, in an editor and on the site. Files that
-a page links to (configs, pictures, figures, sources) come along; links to folders lead to no page and are an error.
+Each keeps its path of the checkout, so that one link is right on a host's pages, in an editor and on the site. Files
+that a page links to (configs, pictures, sources) come along; a link to a folder leads to no page and is an error.
 """
 
 from __future__ import annotations
