@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import re
@@ -18,7 +19,9 @@ import yaml
 from tests.support.documents import python_examples
 from tests.support.pairs import make_pairs
 from tests.support.runs import REPO, write_config
+from tests.support.videos import coded, encode, times
 
+_PREDICT = ("Predict", "Follow objects in a video")
 EXAMPLES = python_examples("docs/extending.md")
 
 
@@ -111,14 +114,19 @@ def test_callback(folder: Path) -> None:
 
 def test_python_page__runs_from_top_to_bottom(folder: Path) -> None:
     examples = python_examples("docs/python.md")
-    assert list(examples) == ["Train", "Evaluate", "Detect", "Build"]
+    assert list(examples) == ["Train", "Evaluate", *_PREDICT, "Batches of your own", "Build"]
     for modality in ("rgb", "ir"):
         (folder / modality).mkdir()
         for name, file in (("a", "val_000"), ("b", "val_001")):
             image = cv2.imread(str(folder / "data" / modality / "val" / f"{file}.png"))
             assert image is not None
             cv2.imwrite(str(folder / modality / f"{name}.jpg"), image)
+    for name in ("rgb", "ir"):
+        encode(folder / f"{name}.mp4", coded(times(5, 1)))
+    if not importlib.util.find_spec("trackers"):  # Python 3.10
+        del examples["Follow objects in a video"]
     _run("\n".join(examples.values()), folder)
+    assert (folder / "a.png").is_file()
     assert _config(folder)["model"]["cut"] == "late"
     assert json.loads((folder / "runs/mine/eval-val/report.json").read_text())["settings"]["nms"] == "IoU 0.6"
 

@@ -51,6 +51,15 @@ def run(words: list[str]) -> None:
     assert main([name, *given]) == 0, shlex.join(words)
 
 
+def train_what_it_reads(words: list[str]) -> None:
+    """Train and evaluate the runs that a command reads and that no command of its page has made."""
+    if _as_command(words)[1] not in {"predict", "report", "export", "compare"}:
+        return
+    for run_dir in (word for word in words if re.fullmatch(r"runs/\w+", word) and not Path(word).exists()):
+        run(["yolofuse", "train", "--cfg", "my.yaml", f"train.run={run_dir}"])
+        run(["yolofuse", "val", "--run", run_dir])
+
+
 def _rank_command(words: list[str]) -> list[str]:
     """Let torchrun's own parser read a command; return what each rank runs."""
     options = torch.distributed.run.parse_args(words[1:])  # type: ignore[no-untyped-call]
