@@ -14,6 +14,7 @@ from mkdocs.structure.files import File, Files
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PAGES = ("*.md", "docs/**/*.md", "results/**/*.md", "examples/*.md", "data/README.md", "weights/README.md")
+_ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):(?=<code>)")
 _LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
 
 
@@ -30,3 +31,8 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     names = sorted(file.relative_to(_ROOT).as_posix() for file in pages | kept)
     ours = [File.generated(config, name, abs_src_path=str(_ROOT / name)) for name in names]
     return Files([*(file for file in files if file.src_dir != config.docs_dir), *ours])
+
+
+def on_page_content(html: str, **_: object) -> str:
+    """Leave out the roles of docstrings (``:func:``), which the reference would show as text."""
+    return _ROLE.sub("", html)
