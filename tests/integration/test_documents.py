@@ -227,3 +227,7 @@ def test_text__the_files_that_it_names_exist() -> None:
     spans = [span for span in _SPANS if named.fullmatch(span)]
     assert len(spans) > 30
     assert [span for span in spans if not (REPO / span).exists()] == []
+
+
+def test_readme__is_short() -> None:
+    assert len(re.findall(r"\S*\w\S*", text_of("README.md"))) <= 900
