@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from tests.support.pairs import make_pairs
 from tests.support.processes import run_forked
 from tests.support.runs import REPO, same_tensors, train_without_plots, write_config
 from yolofuse.cli import train as cli
+from yolofuse.cli import val
 from yolofuse.config import load_config
 from yolofuse.weights import load_checkpoint
 
@@ -145,6 +147,25 @@ def test_resume__refuses_other_contents_of_the_same_size_and_time(
     assert change in capsys.readouterr().err
     assert cli.main(["--resume", str(run), "--force"]) == 0
     assert cli.main(["--resume", str(run)]) == 0
+
+
+def test_resume_and_val__tell_that_the_descriptor_reads_other_pixels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_pairs(tmp_path / "data", 4, 2, names=("person", "car"), extra={"ir_window": [0, 200]})
+    run = train_without_plots(load_config(write_config(tmp_path, data, train={"epochs": 1})))
+    (run / "FINISHED").unlink()
+    before = data.read_text()
+    data.write_text(before.replace("- 200", "- 100").replace("0: person", "0: car").replace("1: car", "1: person"))
+    assert cli.main(["--resume", str(run)]) == 2
+    error = capsys.readouterr().err
+    assert "3 changes\n  names: person, car when it was saved, car, person now\n" in error
+    assert "ir_window: [0.0, 200.0] when it was saved, [0.0, 100.0] now" in error
+    data.write_text(before.replace("- 200", "- 100"))
+    assert val.main(["--run", str(run)]) == 0
+    assert "ir_window: [0.0, 200.0] in training, [0.0, 100.0] now" in capsys.readouterr().out
+    report = json.loads((run / "eval-val" / "report.json").read_text())
+    assert report["settings"]["ir_window"] == "[0.0, 100.0]"
 
 
 def _train_with_threads(threads: int, *argv: str) -> int:

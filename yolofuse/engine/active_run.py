@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -120,13 +120,11 @@ def checkpoint_header(run: ActiveRun) -> dict[str, Any]:
     context = run.context
     return {
         "config": plain_config(context.config),
-        "names": list(context.train_pairs.names),
         **data_record(context.train_pairs, context.val_pairs),
         "code": code_fingerprint(),
         "machine": machine_record(context.ranks.device),
         "world": context.ranks.world,
         "ir_windows": {name: list(window) for name, window in context.train_pairs.ir_windows.items()},
-        "formats": [asdict(pair_format) for pair_format in context.train_pairs.formats],
         "epoch": run.state.epoch,
         "ap": run.state.best_ap if run.state.best_ap >= 0 else None,  # no score yet
     }

@@ -14,6 +14,7 @@ from yolofuse.config.parts import check_name
 from yolofuse.data import PairSet
 from yolofuse.data.images.read_pair import read_pair, to_bytes
 from yolofuse.data.index.pair_set import Windows
+from yolofuse.data.pair_formats import changes_since_training, unusual_rules
 from yolofuse.distributed.ranks import Ranks, join_ranks
 from yolofuse.engine.anchor_fit import with_fitted_anchors
 from yolofuse.engine.build import build_start, log_model
@@ -118,7 +119,17 @@ def evaluate_checkpoint(
                 f"{config.data.descriptor}: its classes are {', '.join(pairs.names)}, but {weights} knows "
                 f"{', '.join(loaded.names)}; give both the same names in the same order"
             )
+        if ranks.is_main:
+            _warn_of_other_reading(loaded, pairs, split)
         return _evaluate(loaded, pairs, weights, _config_name(weights), split, folder, ranks)
+
+
+def _warn_of_other_reading(loaded: LoadedDetector, pairs: PairSet, split: str) -> None:
+    """Warn if pairs become pixels by other rules than those of training, as after an edit of ``ir_window``."""
+    trained = loaded.formats if loaded.content.get("formats") else pairs.formats  # an older run did not save them
+    if changes := [*changes_since_training(trained, pairs.formats)]:
+        where = f"{loaded.config.data.descriptor} [{split}]"
+        log.warning("warning: %s: read otherwise than the training images: %s", where, "; ".join(changes))
 
 
 def _check_output(ranks: Ranks, folder: Path, given: Path | None) -> None:
@@ -260,6 +271,7 @@ def _settings(
         "data_hash": pairs.fingerprint,
         **{f"pairs without {modality}": number for modality, number in pairs.num_missing.items()},
         "train_data_hash": loaded.content["data_hash"],
+        **unusual_rules(pairs.formats),
         "imgsz": config.val_imgsz,
         "letterbox": config.val.letterbox,
         "conf": config.val.conf,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from yolofuse.backends import Backend, is_export, open_export
 from yolofuse.batch import PairedBatch
@@ -22,7 +22,7 @@ from yolofuse.data.images.read_pair import PairImages, read_pair, to_bytes
 from yolofuse.data.images.stacked import inspect_stacked
 from yolofuse.distributed.ranks import pick_device
 from yolofuse.engine.evaluate_split import AnyDetector, predict_batch
-from yolofuse.errors import ConfigError, DataError, WeightsError
+from yolofuse.errors import ConfigError, DataError
 from yolofuse.model import Detector, build_detector
 from yolofuse.run.folder import RunFolder
 from yolofuse.types import ByteArray, Detections, Modality, PairFormat, PairRecord
@@ -220,10 +220,7 @@ def load_detector(
     names = tuple(content["names"])
     detector = build_detector(config.model, num_classes=len(names), seed=config.train.seed)
     load_state(detector, content["ema"], weights)
-    try:
-        formats = _FORMATS.validate_python(content.get("formats") or ([] if content.get("ir_windows") else [{}]))
-    except ValidationError as error:
-        raise WeightsError(f"{weights}: the formats of its pairs can't be read ({error.errors()[0]['msg']})") from None
+    formats = _FORMATS.validate_python(content.get("formats") or ([] if content.get("ir_windows") else [{}]))
     return LoadedDetector(detector.eval().to(pick_device(device)), config, names, content, formats)
 
 
@@ -250,5 +247,6 @@ def _load_export(backend: Backend, overrides: Sequence[str]) -> LoadedDetector:
         "epoch": metadata.epoch,
         "data_hash": metadata.data_hash,
         "ir_windows": metadata.ir_windows,
+        "formats": metadata.formats,
     }
     return LoadedDetector(backend, config, metadata.names, content, metadata.formats)

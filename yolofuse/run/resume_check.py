@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -15,13 +16,16 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 
 import yolofuse
 from yolofuse import upstream
 from yolofuse.config import Config
 from yolofuse.config.load import flat_options, validate_config
 from yolofuse.data import PairSet
+from yolofuse.data.pair_formats import compare_formats
 from yolofuse.errors import ConfigError, RunError, listing
+from yolofuse.types import PairFormat
 
 log = logging.getLogger("yolofuse")
 
@@ -49,6 +53,8 @@ _MAY_CHANGE = (
     "val.backend",
 )
 """Options that say where and how a run is computed, not what: they may differ when it resumes."""
+
+_FORMATS = TypeAdapter(tuple[PairFormat, ...])
 
 
 @lru_cache(maxsize=1)
@@ -83,7 +89,13 @@ def data_record(train: PairSet, val: PairSet) -> dict[str, Any]:
         "validation split": val.fingerprint,
         "validation images": val.content_hash,
     }
-    return {"data_hash": train.fingerprint, "data_hashes": others}
+    return {
+        "data_hash": train.fingerprint,
+        "data_hashes": others,
+        "names": list(train.names),
+        "formats": [asdict(pair_format) for pair_format in train.formats],
+        "val_formats": [asdict(pair_format) for pair_format in val.formats],
+    }
 
 
 def machine_record(device: torch.device) -> dict[str, Any]:
@@ -167,6 +179,9 @@ def data_changes(path: Path, content: Mapping[str, Any], data: Mapping[str, Any]
     """Yield how the data differs from that of the checkpoint ``path``; log what can't be compared."""
     if content["data_hash"] != data["data_hash"]:
         yield DATA_CHANGED
+    if (names := content.get("names", data["names"])) != data["names"]:
+        yield f"names: {', '.join(names)} when it was saved, {', '.join(data['names'])} now"
+    yield from _format_changes(path, content, data)
     before, now = content.get("data_hashes"), data["data_hashes"]
     if before is None:
         log.warning(
@@ -180,6 +195,22 @@ def data_changes(path: Path, content: Mapping[str, Any], data: Mapping[str, Any]
             log.warning("warning: the %s can't be compared with those of the run, since data.verify is off", name)
         elif before[name] != now[name]:
             yield f"the {name} changed: other content than when the run started"
+
+
+def _format_changes(path: Path, content: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how images are read otherwise than when the checkpoint was saved; log if it does not say how."""
+    for key, what in (("formats", "training"), ("val_formats", "validation")):
+        if key not in content:
+            log.warning(
+                "warning: %s is of an older version and does not record how the %s images were read (ir_window, "
+                "resize, frame, orientation), so that can't be compared; make sure that it is still the same",
+                path,
+                what,
+            )
+            continue
+        before, now = _FORMATS.validate_python(content[key]), _FORMATS.validate_python(data[key])
+        for change in compare_formats(before, now, "when it was saved", "now"):
+            yield f"{what} images are read otherwise: {change}"
 
 
 def report_versions(content: Mapping[str, Any], device: torch.device) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt, StrictStr, ValidationError
 
+from yolofuse.types import PairFormat
+
 _Count = Annotated[StrictInt, Field(ge=0, le=10**12)]
 _Score = Annotated[float, Field(ge=-1, le=1)]  # -1: none yet; never nan
 _Row = dict[str, float | None]
@@ -46,6 +48,8 @@ class _Fields(BaseModel):
     machine: _Machine | None = None
     data_hashes: dict[str, StrictStr] = {}
     ir_windows: dict[str, tuple[FiniteFloat, FiniteFloat]] = {}
+    formats: list[PairFormat] = []
+    val_formats: list[PairFormat] = []
     optimizer: dict[str, Any] = {}
     scaler: dict[str, Any] = {}
     progress: _Progress | None = None

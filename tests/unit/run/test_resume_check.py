@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from yolofuse.run.resume_check import (
     report_versions,
     restore_threads,
 )
+from yolofuse.types import PairFormat
 
 _PATH = Path("last.pt")
 
@@ -31,9 +33,12 @@ def _content(**changes: Any) -> dict[str, Any]:
     return {"config": plain_config(_config()), **_data(), "code": code_fingerprint(), **changes}
 
 
-def _data(**changes: str) -> dict[str, Any]:
+def _data(**changes: Any) -> dict[str, Any]:
     others = {"training images": "i", "validation split": "v", "validation images": "w"}
-    return {"data_hash": changes.pop("data_hash", "d"), "data_hashes": {**others, **changes}}
+    formats = {key: [asdict(changes.pop(key, PairFormat()))] for key in ("formats", "val_formats")}
+    names = changes.pop("names", ["person", "car"])
+    hashes = {"data_hash": changes.pop("data_hash", "d"), "data_hashes": {**others, **changes}}
+    return {**hashes, **formats, "names": names}
 
 
 def test_check_resumable__accepts_what_only_changes_where_and_how(
@@ -52,9 +57,39 @@ def test_check_resumable__accepts_what_only_changes_where_and_how(
         (_content(), _config(), _data(**{"training images": "other"}), "the training images changed"),
         (_content(), _config(), _data(**{"validation split": "other"}), "the validation split changed"),
         (_content(), _config(), _data(**{"validation images": "other"}), "the validation images changed"),
+        (
+            _content(),
+            _config(),
+            _data(names=["car", "person"]),
+            "names: person, car when it was saved, car, person now",
+        ),
+        (
+            {**_content(), **_data(formats=PairFormat(ir_window=(3000, 13200)))},
+            _config(),
+            _data(formats=PairFormat(ir_window=(0, 65535))),
+            r"training images are read otherwise: ir_window: \[3000.0, 13200.0\] when it was saved, \[0.0,",
+        ),
+        (
+            _content(),
+            _config(),
+            _data(val_formats=PairFormat(affine=(1, 0, 20, 0, 1, 10))),
+            r"validation images are read otherwise: affine: None when it was saved, \[1.0, 0.0, 20.0, 0.0, 1.0, 10.0\]",
+        ),
+        (
+            _content(),
+            _config(),
+            _data(formats=PairFormat(frame="ir")),
+            "training images are read otherwise: frame: rgb when it was saved, ir now",
+        ),
+        (
+            _content(),
+            _config(),
+            _data(formats=PairFormat(orientation="ignore")),
+            "training images are read otherwise: orientation: apply when it was saved, ignore now",
+        ),
         (_content(code={"torch": "0.0"}), _config(), _data(), "torch: 0.0 when it was saved"),
     ],
-    ids=["config", "data", "images", "val", "val images", "code"],
+    ids=["config", "data", "images", "val", "val images", "names", "window", "affine", "frame", "orientation", "code"],
 )
 def test_check_resumable__refuses_changes_unless_forced(
     content: dict[str, Any], config: Config, data: dict[str, Any], change: str
@@ -68,9 +103,10 @@ def test_check_resumable__refuses_changes_unless_forced(
     ("content", "data", "message"),
     [
         ({"data_hash": "d"}, _data(), "is of an older version and does not record the validation split"),
+        ({"data_hash": "d"}, _data(), "does not record how the training images were read (ir_window,"),
         (_data(), _data(**{"training images": ""}), "the training images can't be compared"),
     ],
-    ids=["old", "not verified"],
+    ids=["old", "old formats", "not verified"],
 )
 def test_check_resumable__says_what_it_cannot_compare(
     content: dict[str, Any], data: dict[str, Any], message: str, caplog: pytest.LogCaptureFixture

@@ -114,6 +114,7 @@ _PROGRESS = {"epoch": 1, "epoch_step": 0, "step": 3, "best_ap": 0.2, "loss_sums"
         ({"machine": []}, "machine: "),
         ({"data_hashes": []}, "data_hashes: "),
         ({"ir_windows": {"a": [0, float("inf")]}}, r"ir_windows\.a\.1: input should be a finite number"),
+        ({"formats": [{"frame": "both"}]}, r"formats\.0\.frame: input should be 'rgb' or 'ir'"),
         ({"optimizer": None}, "optimizer: "),
         ({"progress": {**_PROGRESS, "epoch": -3}}, r"progress\.epoch: "),
         ({"progress": {**_PROGRESS, "step": 10**30}}, r"progress\.step: "),
