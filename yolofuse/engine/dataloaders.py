@@ -31,6 +31,7 @@ from yolofuse.data.gpu.tile_batch import TileDataset
 from yolofuse.data.images.read_pair import pixel_dtype
 from yolofuse.data.index.pair_set import Windows
 from yolofuse.data.index.scan_cache import default_cache_dir
+from yolofuse.data.index.thermal_window import compare_depths
 from yolofuse.data.pixel_cache import CacheKind, CacheNotWrittenError, PixelCache, choose_cache, disk_cache, ram_cache
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.prefetcher import DevicePrefetcher
@@ -82,14 +83,14 @@ def load_run_splits(config: Config, ranks: Ranks, ir_windows: Windows | None = N
 
     Raises:
         DataError: If training has no box to learn from, or validation none to score by, unless ``train.val_every`` is
-            0.
+            0; or if one thermal window is used for images of several depths.
     """
     data = config.data
     train = load_split(config, data.train_split, ranks, ir_windows)
     val = load_split(config, data.val_split, ranks, train.ir_windows)
     of_classes = f" of {', '.join(data.classes)} (data.classes)" if data.classes else ""
     labels = f"check its labels: yolofuse check --data {data.descriptor}"
-    problems = []
+    problems = compare_depths(train.window_bits, val.window_bits)
     if not train.num_boxes:
         problems.append(
             f"{data.train_split}: no box{of_classes} in {plural(len(train), 'pair')}, so there is nothing to learn; "

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
+from tests.support.descriptors import folders, write_descriptor
 from tests.support.pairs import make_pairs, pairs_of
 from tests.support.runs import write_config
 from yolofuse.config import Config, load_config
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine import dataloaders
-from yolofuse.engine.dataloaders import cached_pixels, check_shared_memory
-from yolofuse.errors import ConfigError
+from yolofuse.engine.dataloaders import cached_pixels, check_shared_memory, load_run_splits
+from yolofuse.errors import ConfigError, DataError
 
 _MIB = 1 << 20
 
@@ -64,3 +67,15 @@ def test_check_shared_memory__compares_what_workers_prefetch(
         return
     with pytest.raises(ConfigError, match=advice):
         check_shared_memory(config, pairs, ranks, num_batches)
+
+
+def test_load_run_splits__one_window_for_two_depths_is_refused(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 2, 2)
+    for file in (tmp_path / "ir" / "val").iterdir():
+        assert cv2.imwrite(str(file), np.full((64, 96), 200, np.uint16))
+    splits = {name: folders(name) for name in ("train", "val")}
+    config = load_config(write_config(tmp_path, write_descriptor(tmp_path, splits, ir_window=[10, 200])))
+    with pytest.raises(
+        DataError, match=r"ir_window \[10, 200\]: \S+train_000.png has 8 bits and \S+val_000.png has 16"
+    ):
+        load_run_splits(config, Ranks(0, 1, torch.device("cpu")))

@@ -17,6 +17,7 @@ from yolofuse.data.index.pair_set import (
 )
 from yolofuse.data.index.scan import scan_split
 from yolofuse.data.index.scan_cache import default_cache_dir
+from yolofuse.data.index.thermal_window import find_shallow
 from yolofuse.data.problems import Problem
 from yolofuse.errors import DataError, listing
 
@@ -53,4 +54,6 @@ def load_pairs_with_problems(
     except DataError as error:  # errors of the training images are reported with that split
         problems.append(Problem("window", where, str(error)))
     pairs = build_pair_set(descriptor.names, parts, scan.result.only(scan.good), tags, windows)
+    if _ANY_COUNTS not in windows.values():
+        problems += find_shallow(pairs.window_bits)
     return LenientPairs(pairs, problems, scan.warnings)

@@ -14,7 +14,7 @@ import numpy as np
 
 from yolofuse.data.descriptor.source import DatasetDescriptor, Source
 from yolofuse.data.index.manifest import tag_codes
-from yolofuse.data.index.pair_table import PairTable, TextColumn
+from yolofuse.data.index.pair_table import PairTable, TextColumn, WindowBits
 from yolofuse.data.index.scan import Parts, listed_pairs, match_source, scan_split
 from yolofuse.data.index.scan_cache import (
     CachedScan,
@@ -26,7 +26,7 @@ from yolofuse.data.index.scan_cache import (
 )
 from yolofuse.data.index.scan_result import ScanResult
 from yolofuse.data.index.tags import load_tags
-from yolofuse.data.index.thermal_window import percentile_window
+from yolofuse.data.index.thermal_window import find_shallow, percentile_window
 from yolofuse.data.problems import Problem
 from yolofuse.errors import DataError, listing, plural
 from yolofuse.types import FloatArray, IntArray, Modality, PairFormat, PairRecord
@@ -55,6 +55,7 @@ class PairSet:
     files_hash: str = ""  # over names and stamps of the files; caches of their pixels are named by it
     num_missing: Mapping[Modality, int] = field(default_factory=dict)  # pairs without an image, by camera; empty: none
     formats: tuple[PairFormat, ...] = ()  # without repetition
+    window_bits: WindowBits = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -148,6 +149,8 @@ def load_pairs(
         raise DataError(listing(where, [*map(str, tag_problems)]))
     windows = compute_windows(chosen, cache_dir, ir_windows or {})
     pair_set = build_pair_set(descriptor.names, chosen, result, tags, windows)
+    if shallow := find_shallow(pair_set.window_bits):
+        raise DataError(listing(where, [*map(str, shallow)]))
     counts = {"pair": len(pair_set), "box": pair_set.num_boxes, "background": pair_set.num_backgrounds}
     _log.info("%s: %s", where, ", ".join(plural(count, noun) for noun, count in counts.items()))
     if missing := pair_set.num_missing:
@@ -267,6 +270,7 @@ def build_pair_set(
         files_hash=files_signature(parts),
         num_missing=missing if any(missing.values()) else {},
         formats=tuple(dict.fromkeys(table.formats)),
+        window_bits=table.window_bits(scan.ir_bits),
     )
 
 

@@ -11,6 +11,9 @@ import numpy as np
 
 from yolofuse.types import ByteArray, IntArray, Modality, PairFormat, PairRecord
 
+WindowBits = Mapping[tuple[float, float], Mapping[int, Path]]
+"""Depths in bits of the thermal images that each window is used for, with one of their files."""
+
 
 class TextColumn:
     """A sequence of strings, stored as one array of UTF-8 bytes.
@@ -83,6 +86,18 @@ class PairTable(Sequence[PairRecord]):
         """Return the number of pairs without an image of a camera."""
         names = self.rgb if modality == "rgb" else self.ir
         return int((np.diff(names.offsets) == 0).sum())
+
+    def window_bits(self, ir_bits: np.ndarray) -> WindowBits:
+        """Return the depths that are read through each window; ``ir_bits`` (N,) are those of all pairs."""
+        found: dict[tuple[float, float], dict[int, Path]] = {}
+        exists = np.diff(self.ir.offsets) > 0
+        for source, pair_format in enumerate(self.formats):
+            if pair_format.ir_window is not None:
+                rows = np.flatnonzero((self.source == source) & exists)
+                bits, first = np.unique(ir_bits[rows], return_index=True)
+                files = {depth: self[i].ir for depth, i in zip(bits.tolist(), rows[first].tolist(), strict=True)}
+                found[pair_format.ir_window] = files | found.get(pair_format.ir_window, {})
+        return found
 
     @property
     def sizes_hw(self) -> IntArray:

@@ -106,10 +106,10 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
             columns.add(chunk)
     result = columns.result(verify)
     turned = _count_turned(chosen, result.orientation, where)
+    wrong = _find_mixed_depths(chosen, result.ir_bits)
     start = 0
     for (source, kept), stated in zip(chosen, sizes, strict=True):
         rows = slice(start, start + len(kept))
-        wrong = _find_mixed_depths(source, kept, result.ir_bits[rows])
         if stated:
             usable = kept.has(source.frame) & ~np.isin(np.arange(rows.start, rows.stop), [*bad])
             column = 0 if source.frame == "rgb" else 1
@@ -117,11 +117,11 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
             unlike, scaled = compare_sizes(
                 source, kept.keys, stated, actual_hw, usable, result.orientation[rows, column]
             )
-            wrong += unlike
+            wrong += [(start + position, problem) for position, problem in unlike]
             warnings |= {warning.text: warning for warning in scaled}
-        problems += [problem for _, problem in wrong]
-        bad |= {start + position for position, _ in wrong}
         start += len(kept)
+    problems += [problem for _, problem in wrong]
+    bad |= {position for position, _ in wrong}
     good = np.array([i for i in range(start) if i not in bad], np.int64)
     problems += long_lines.problems(where)
     found = [*long_lines.warnings(where), *turned, *warnings.values()]
@@ -279,15 +279,21 @@ def _count_turned(parts: Parts, orientation: np.ndarray, where: str) -> list[Pro
     return warnings
 
 
-def _find_mixed_depths(source: Source, matches: Matches, ir_bits: np.ndarray) -> list[tuple[int, Problem]]:
-    """Return thermal images whose bit depth differs from the others': one window of counts can't fit both."""
-    exists = matches.has("ir")
-    depths, counts = np.unique(ir_bits[exists], return_counts=True)
-    if source.ir_window is None or len(depths) < 2:
-        return []
-    usual = depths[counts.argmax()]
+def _find_mixed_depths(parts: Parts, ir_bits: np.ndarray) -> list[tuple[int, Problem]]:
+    """Return thermal images whose depth differs from that of others with their window: one of counts can't fit both."""
+    of_source = np.repeat(np.arange(len(parts)), [len(matches) for _, matches in parts])
+    exists = np.concatenate([matches.has("ir") for _, matches in parts])
     problems = []
-    for i in np.flatnonzero((ir_bits != usual) & exists).tolist():
-        text = f"{source.root / matches.ir[i]}: {ir_bits[i]} bits, but most of {source.where} have {usual}"
-        problems.append((i, Problem("bit-depth", matches.keys[i], f"{text}; one ir_window can't fit both")))
+    for window in dict.fromkeys(source.ir_window for source, _ in parts if source.ir_window is not None):
+        shares = exists & np.array([source.ir_window == window for source, _ in parts])[of_source]
+        depths, counts = np.unique(ir_bits[shares], return_counts=True)
+        if len(depths) < 2:
+            continue
+        usual = depths[counts.argmax()]
+        files = [
+            (key, source.root / name) for source, each in parts for key, name in zip(each.keys, each.ir, strict=True)
+        ]
+        for i in np.flatnonzero((ir_bits != usual) & shares).tolist():
+            text = f"{files[i][1]}: {ir_bits[i]} bits, but most images with its ir_window have {usual}"
+            problems.append((i, Problem("bit-depth", files[i][0], f"{text}; one ir_window can't fit both")))
     return problems

@@ -15,7 +15,9 @@ from tqdm import tqdm
 from yolofuse.data.cache_files import make_cache_dir, open_cached
 from yolofuse.data.descriptor.source import IrWindow
 from yolofuse.data.images.decode import decode, inspect_image, measured_pixels
+from yolofuse.data.index.pair_table import WindowBits
 from yolofuse.data.index.scan import Parts
+from yolofuse.data.problems import Problem
 from yolofuse.data.strict_json import parse_json
 from yolofuse.errors import DataError, plural
 from yolofuse.files import save_json
@@ -27,9 +29,34 @@ _MAX_IMAGES = 2000  # evenly spaced; with more, only the last digit of the perce
 _PIXELS_EACH = 4096
 _FORMAT = 4
 _MAX_BYTES = 4096  # of the cache
+_COUNTS_OF_8_BITS = 256
 _REPEATED = 0.001
 """Share of the pixels above which one count far from all others stands for "not measured", or a saturated sensor."""
 _FAR = 3.0  # times the range of the others, which then get less than a quarter of the window
+
+
+def find_shallow(window_bits: WindowBits) -> list[Problem]:
+    """Return a problem for each window of more counts than 8 bits hold over such images: all would be near black."""
+    return [
+        Problem(
+            "bit-depth",
+            str(files[8]),
+            f"{files[8]}: 8 bits hold counts of 0 .. 255, but its ir_window is [{low:g}, {high:g}]; leave ir_window "
+            "out, or use the files with the camera's counts",
+        )
+        for (low, high), files in window_bits.items()
+        if 8 in files and high > _COUNTS_OF_8_BITS
+    ]
+
+
+def compare_depths(one: WindowBits, other: WindowBits) -> list[str]:
+    """Return a problem for each window that is used for images of another depth in another split."""
+    return [
+        f"ir_window [{low:g}, {high:g}]: {' and '.join(f'{file} has {bits} bits' for bits, file in files.items())}; "
+        "counts of one depth mean others in another: store all splits in one depth, or give each its own ir_window"
+        for (low, high), known in one.items()
+        if len(files := {**known, **other.get((low, high), {})}) > 1
+    ]
 
 
 def percentile_window(window: IrWindow, parts: Parts, cache_dir: Path) -> tuple[float, float]:

@@ -214,8 +214,19 @@ def test_depths__mixed_under_one_window_are_reported(tmp_path: Path) -> None:
     for index in range(3):
         write_counts(tmp_path, f"pair{index}", np.full((64, 96), 7000 + index, np.uint16))
     make_pairs(tmp_path, 1, 0)
-    with pytest.raises(DataError, match=r"train_000\.png: 8 bits, but most of splits\.train have 16"):
+    with pytest.raises(DataError, match=r"train_000\.png: 8 bits, but most images with its ir_window have 16"):
         pairs_of(write_descriptor(tmp_path, {"train": folders()}, ir_window=[7000, 8000]))
+
+
+def test_depths__mixed_over_sources_of_one_window_are_reported(tmp_path: Path) -> None:
+    for index in range(3):
+        write_counts(tmp_path, f"pair{index}", np.full((64, 96), 7000 + index, np.uint16))
+    make_pairs(tmp_path, 0, 2)
+    sources = [{**folders(), "name": "a"}, {**folders("val"), "name": "b"}]
+    with pytest.raises(DataError, match=r"val_000\.png: 8 bits, but most images with its ir_window have 16"):
+        pairs_of(write_descriptor(tmp_path, {"train": sources}, ir_window=[100, 200]))
+    sources[1]["ir_window"] = [0, 255]
+    assert len(pairs_of(write_descriptor(tmp_path, {"train": sources}, ir_window=[7000, 8000]))) == 5
 
 
 def test_polygons__are_counted_once_per_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
 from tests.support.descriptors import folders, write_coco, write_counts, write_descriptor
-from tests.support.pairs import pairs_of
+from tests.support.pairs import make_pairs, pairs_of
 from yolofuse.data import load_descriptor, load_pairs
+from yolofuse.data.images.read_pair import read_pair
+from yolofuse.data.index.lenient_load import load_pairs_with_problems
 from yolofuse.errors import DataError
 
 
@@ -117,3 +120,23 @@ def test_window__a_repeated_count_near_the_others_is_kept(tmp_path: Path, repeat
 def test_window__images_without_any_measurement_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the images are flat or hold no numbers"):
         _window_of(tmp_path, np.full((64, 96), np.nan, np.float32))
+
+
+@pytest.mark.parametrize("window", [[3000, 13200], {"percentiles": [1, 99]}], ids=["counts", "percentiles"])
+def test_window__of_counts_that_eight_bits_do_not_hold_is_refused(tmp_path: Path, window: object) -> None:
+    descriptor = make_pairs(tmp_path, 2, 2)
+    for file in sorted((tmp_path / "ir" / "train").iterdir()):
+        counts = np.random.default_rng(0).integers(3000, 13200, (64, 96)).astype(np.uint16)
+        assert cv2.imwrite(str(file), counts)
+    descriptor = write_descriptor(tmp_path, {name: folders(name) for name in ("train", "val")}, ir_window=window)
+    assert len(pairs_of(descriptor)) == 2
+    message = r"ir/val/val_000\.png: 8 bits hold counts of 0 \.\. 255, but its ir_window is \[30\d+, 13\d+\]; leave"
+    with pytest.raises(DataError, match=message):
+        pairs_of(descriptor, "val")
+    found = load_pairs_with_problems(load_descriptor(descriptor), "val", cache_dir=tmp_path / "cache")
+    assert [problem.kind for problem in found.problems] == ["bit-depth"]
+
+
+def test_window__of_eight_bits_stretches_them(tmp_path: Path) -> None:
+    pairs = pairs_of(make_pairs(tmp_path, 1, 0, extra={"ir_window": [0, 230]}))
+    assert read_pair(pairs.records[0])[..., 3].max() == 255
