@@ -29,6 +29,8 @@ from yolofuse.data.index.skipped_files import FOREIGN_SUFFIXES, report_skipped
 from yolofuse.data.problems import UNPRINTABLE_NAME, Problem, is_text, join_names
 from yolofuse.files import composed, is_hidden
 
+_MAX_LINE = 4096  # bytes
+
 
 def match_folders(source: Source) -> Matches:
     """Return all pairs of a source that consists of folders.
@@ -61,7 +63,17 @@ def match_folders(source: Source) -> Matches:
     labels_of = dict(zip(matches.keys, matches.labels, strict=True))
     lost, matches.warnings = report_skipped(source, labels_of, files.foreign, files.unread.values(), files.skipped)
     matches.problems += lost
+    orphans = {key: f"{source.root / labels[key].name}" for key in sorted(labels.keys() - rgb.keys() - ir.keys())}
     if source.keys_file is not None:
+        orphans = _beside_unlabelled(orphans, matches)
+    lost_labels = [
+        Problem(
+            "orphan-label", key, f"{file}: label without an image in {source.rgb}{files.unread_hint(source.rgb, key)}"
+        )
+        for key, file in orphans.items()
+    ]
+    if source.keys_file is not None:
+        matches.problems += lost_labels
         return matches
     if not rgb and not ir:
         text = f"no images in {source.rgb} and {source.ir}; known are {' '.join(sorted(IMAGE_SUFFIXES))}"
@@ -76,11 +88,28 @@ def match_folders(source: Source) -> Matches:
     for key in sorted(ir.keys() - keys):
         text = f"{source.root / ir[key].name}: no RGB partner in {source.rgb}{files.unread_hint(source.rgb, key)}"
         problems.append(Problem("unpaired-ir", key, text))
-    for key in sorted(labels.keys() - rgb.keys() - ir.keys()):
-        text = f"{source.root / labels[key].name}: label without an image in {source.rgb}"
-        text += files.unread_hint(source.rgb, key)
-        problems.append(Problem("orphan-label", key, text))
+    problems += lost_labels
     return matches
+
+
+def _beside_unlabelled(orphans: Mapping[str, str], matches: Matches) -> dict[str, str]:
+    """Return the labels, by key, in the folder of a pair without one; others may be of images that are not listed."""
+    bare = {_folder_of(key) for key, label in zip(matches.keys, matches.labels, strict=True) if not label}
+    return {key: file for key, file in orphans.items() if _folder_of(key) in bare and not _is_list(Path(file))}
+
+
+def _folder_of(key: str) -> str:
+    return key.rpartition("/")[0].casefold()
+
+
+def _is_list(file: Path) -> bool:
+    """Return whether a text file beside labels is a list of images."""
+    try:
+        with file.open("rb") as stream:
+            name = stream.readline(_MAX_LINE).decode(errors="replace").strip()
+    except OSError:
+        return False
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def _drop_class_lists(

@@ -79,6 +79,24 @@ def test_list__a_lonely_name_with_a_number_sign_is_reported(tmp_path: Path) -> N
         pairs_of(write_descriptor(tmp_path, {"train": folders(list="train.txt")}))
 
 
+@pytest.mark.parametrize("form", ["list", "flat"])
+@pytest.mark.parametrize("name", ["TRAIN_001.txt", "train_001.png.txt"])
+def test_list__a_label_of_another_name_is_reported(tmp_path: Path, form: str, name: str) -> None:
+    make_pairs(tmp_path, 3, 0)
+    label = tmp_path / "labels" / "train" / "train_001.txt"
+    other = label.rename(label.with_name(name))
+    (tmp_path / "train.txt").write_text("rgb/train/train_000.png\nrgb/train/train_001.png\n")
+    (tmp_path / "labels" / "train" / "val.txt").write_text("rgb/train/train_002.png\n")
+    file = write_descriptor(tmp_path, {"train": folders(list="train.txt")})
+    if form == "flat":
+        file.write_text("{names: [person], train: train.txt, train_ir: ir/train, train_labels: labels/train}")
+    with pytest.raises(DataError, match=rf"1 problem\n.*{name}: label without an image in"):
+        pairs_of(file)
+    other.rename(label)
+    label.with_name("gone.txt").write_text("0 .5 .5 .2 .2\n")  # its image is not listed, and no pair lacks a label
+    assert pairs_of(file).num_boxes == 2
+
+
 def test_list__unknown_and_lonely_names_are_reported(tmp_path: Path) -> None:
     make_pairs(tmp_path, 2, 0)
     (tmp_path / "ir" / "train" / "train_001.png").unlink()
