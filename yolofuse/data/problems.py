@@ -18,6 +18,8 @@ ProblemKind = Literal[
     "unpaired-ir",
     "names",
     "same-stem",
+    "shared-image",
+    "twin-pair",
     "orphan-label",
     "foreign-label",
     "foreign-image",

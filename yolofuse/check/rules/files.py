@@ -28,6 +28,8 @@ _ADVICE: dict[str, tuple[str, str, str]] = {  # the noun that is counted, what f
     ),
     "names": ("source", "whose files pair by no name", "write the patterns of the message"),
     "same-stem": ("image", "with the stem of another", "keep one of the two"),
+    "shared-image": ("error", "about images of several cameras or pairs", "give each pair its own two images"),
+    "twin-pair": ("pair", "that is in the split twice", "name its folder, or its line, once"),
     "orphan-label": ("label", "without an image", "remove the label, or find its image"),
     "foreign-label": ("image", "whose labels are of a format that is not read", "convert them: yolofuse prepare voc"),
     "class-id": ("label line", "with a class that does not exist", "fix the id, or the descriptor's names"),
@@ -50,6 +52,7 @@ _ADVICE: dict[str, tuple[str, str, str]] = {  # the noun that is counted, what f
 }
 _WARNED: dict[str, tuple[str, str, str]] = {
     "foreign-label": ("source", "with files among its labels that are not read", "move them elsewhere"),
+    "shared-image": ("warning", "about images of several pairs", "check that each pair has the images of its scene"),
     "foreign-image": ("source", "with images of formats that are not read", "convert them to PNG or JPEG"),
     "service-folder": ("source", "with service folders, which are left out", "remove them, if they are no data"),
     "coco": ("warning", "about the COCO file", "check that it belongs to these images and classes"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,10 @@ from yolofuse.files import as_stored
 
 _PATHS = ("rgb", "ir", "label")
 _OWN = frozenset({*_PATHS, "split", "tags", "key"})
+_LIKE_LABELS = frozenset(
+    {"label", "labels", "annotation", "annotations", "anno", "annot", "groundtruth", "boxes", "bboxes"}
+)
+_WORDS = re.compile(r"[\W_]|(path|file|name)s?$")  # what may be around such a name
 _REST = "\0rest"  # key that the CSV reader puts cells beyond the header under
 _ABSENT = "\0absent"  # value of cells that a row lacks
 
@@ -96,18 +101,22 @@ def _read_row(
     files = _find_files(guard, row, source.allow_missing)
     key = _cell(row, "key") or os.path.splitext(files[0].name or files[1].name)[0]
     tags = _parse_tags(row)
-    if "label" not in row and source.coco is None:
-        _refuse_label_files(tags)
+    if source.coco is None and not files[2].name:
+        _refuse_labels(row, tags)
     if not all(map(is_text, (key, *tags, *tags.values()))):
         raise ValueError("its key or a tag is not plain text")
     return key, files, tags
 
 
-def _refuse_label_files(tags: Mapping[str, str]) -> None:
-    """Refuse a column of label files under another name, which would leave every pair without a label."""
+def _refuse_labels(row: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    """Refuse labels under another name, in a row without a label: label files, and columns of such a name."""
     for name, value in tags.items():
-        if value.lower().endswith(".txt"):
+        if value.lower().endswith(".txt") and "label" not in row:
             raise ValueError(f"{name}: holds a label file; write columns: {{label: {name}}}")
+        if value and name in row and _WORDS.sub("", name.lower()) in _LIKE_LABELS:
+            raise ValueError(
+                f"{name}: no column of ours, and a label? Call it label, or write columns: {{label: {name}}}"
+            )
 
 
 def _belongs_to_split(name: str, wanted: str) -> bool:

@@ -22,6 +22,7 @@ from yolofuse.data.index.manifest import read_manifest
 from yolofuse.data.index.match_files import match_folders
 from yolofuse.data.index.matches import Matches
 from yolofuse.data.index.scan_result import ScanColumns, ScannedPair, ScanResult
+from yolofuse.data.index.shared_files import find_shared_images, find_twins
 from yolofuse.data.index.yolo_labels import LabelFile, read_labels
 from yolofuse.data.problems import Problem, ProblemKind
 from yolofuse.errors import DataError
@@ -55,6 +56,9 @@ def match_source(source: Source) -> Matches:
     if source.coco is None:
         guard = PathGuard(source.root, source.links)
         matches.problems += compare_class_lists(guard, source.names, matches.labels)
+    problems, warnings = find_shared_images(source, matches)
+    matches.problems += problems
+    matches.warnings += warnings
     return matches
 
 
@@ -106,7 +110,7 @@ def scan_split(parts: Parts, *, verify: bool, workers: int, where: str) -> Scan:
             columns.add(chunk)
     result = columns.result(verify)
     turned = _count_turned(chosen, result.orientation, where)
-    wrong = _find_mixed_depths(chosen, result.ir_bits)
+    wrong = [*_find_mixed_depths(chosen, result.ir_bits), *find_twins(chosen)]
     start = 0
     for (source, kept), stated in zip(chosen, sizes, strict=True):
         rows = slice(start, start + len(kept))

@@ -182,3 +182,19 @@ def test_list__a_file_whose_name_starts_as_a_comment_does(tmp_path: Path) -> Non
     (tmp_path / "rgb" / "x" / "train.txt").write_text("# chosen\n#2.png\n#1.png\n")
     file = _write(tmp_path, train="rgb/x/train.txt", train_labels="labels/x")
     assert [record.key for record in pairs_of(file).records] == ["#1"]
+
+
+@pytest.mark.parametrize("second", ["images/train", "images", "train.txt"])
+def test_pairs__of_two_entries_are_refused(tmp_path: Path, second: str) -> None:
+    for key in ("1", "2"):
+        write_pair(tmp_path, "train", key, random_pair(int(key)))
+    for old, new in (("rgb", "images"), ("ir", "imagesIR")):
+        (tmp_path / old).rename(tmp_path / new)
+    (tmp_path / "train.txt").write_text("images/train/2.png\n")
+    count = 1 if second == "train.txt" else 2
+    message = (
+        rf"{count} problems?\n.*train/2 is 1/2 of splits" if second == "images" else rf"{count} problems?\n.*2 is 2 of "
+    )
+    with pytest.raises(DataError, match=r"it would count twice, so name it once") as caught:
+        pairs_of(_write(tmp_path, train=["images/train", second]))
+    assert str(caught.value).count("it would count twice") == count

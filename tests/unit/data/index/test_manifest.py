@@ -296,3 +296,39 @@ def test_manifest__finds_files_whose_names_macos_has_decomposed(tmp_path: Path) 
     _write_csv(tmp_path / "pairs.csv", [row])
     (record,) = pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv"}})).records
     assert record.rgb.name == "u\u0308ber.png"
+
+
+def test_manifest__one_file_as_both_images_is_refused(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 3, 0)
+    rows = _rows(tmp_path)
+    rows[1]["ir"] = rows[1]["rgb"]
+    _write_csv(tmp_path / "pairs.csv", rows)
+    with pytest.raises(DataError, match=r"1 problem\n.*train_001: rgb and ir are one file, \S+rgb/train/train_001.png"):
+        pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv"}}))
+
+
+@pytest.mark.parametrize("modality", ["rgb", "ir"])
+def test_manifest__one_image_for_several_pairs_is_told_and_for_all_refused(
+    tmp_path: Path, modality: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_pairs(tmp_path, 4, 0)
+    rows = [{**row, "key": str(i)} for i, row in enumerate(_rows(tmp_path, count=4))]
+    rows[1][modality] = rows[0][modality]
+    _write_csv(tmp_path / "pairs.csv", rows)
+    descriptor = write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv"}})
+    assert len(pairs_of(descriptor)) == 4
+    name = {"rgb": "visible", "ir": "thermal"}[modality]
+    assert f"2 pairs have 1 {name} image between them, such as {modality}/train/train_000.png; check" in caplog.text
+    _write_csv(tmp_path / "pairs.csv", [{**row, modality: rows[0][modality]} for row in rows])
+    with pytest.raises(DataError, match=rf"1 problem\n.*4 pairs have 1 {name} image between them"):
+        pairs_of(descriptor)
+
+
+@pytest.mark.parametrize("name", ["labels", "Label_Path", "annotation"])
+def test_manifest__labels_under_another_name_are_refused(tmp_path: Path, name: str) -> None:
+    make_pairs(tmp_path, 3, 0)
+    first, *others = _rows(tmp_path)
+    rows = [first, *({"rgb": row["rgb"], "ir": row["ir"], name: row["label"][:-4]} for row in others)]
+    _write_jsonl(tmp_path / "pairs.jsonl", rows)
+    with pytest.raises(DataError, match=rf"2 problems\n.*pairs\.jsonl:2: {name}: no column of ours, and a label\?"):
+        pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.jsonl"}}))
