@@ -59,8 +59,10 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
     seen: set[tuple[object, ...]] = set()
     left_out: Counter[str] = Counter()
     turned: list[str] = []
+    corners: list[tuple[float, ...]] = []
     for image_id, box in records.boxes(by_image):
-        name = records.names[box.category_id]
+        name, (x, y, width, height) = records.names[box.category_id], box.xywh
+        corners.append((x, y, x + width, y + height))
         if name not in class_ids:
             left_out[name] += 1
             continue
@@ -70,6 +72,8 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
             _add_box(box, (image_id, class_ids[name]), size_hw, labels[position], f"{file}: {box.where}", seen)
         except ValueError as error:
             report(f"{box.where}: {error}")
+    if corners and np.abs(corners).max() <= 1 and np.mod(corners, 1).any():
+        report(f"all its {len(corners)} boxes lie in 0..1; normalised? Multiply them by each image's width and height")
     if not by_image and not problems:
         problems.append(Problem("no-images", str(file), f"{file}: lists no pair of {source.where}"))
     odd = [

@@ -24,7 +24,7 @@ from yolofuse.data.strict_json import parse_json
 from yolofuse.files import replacing, user_cache_dir
 from yolofuse.types import IntArray
 
-_FORMAT = 7  # increase it when the content of a scan, its storage, or what verifying finds changes
+_FORMAT = 8  # increase it when the content of a scan, its storage, or what verifying finds changes
 # All that libraries raise for an archive with a wrong byte: encrypted, of an unknown method, absurdly large, ...
 _DAMAGE = (
     *(OSError, ValueError, KeyError, EOFError, IndexError, TypeError, AttributeError, OverflowError, MemoryError),

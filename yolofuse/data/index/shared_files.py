@@ -34,8 +34,9 @@ def find_shared_images(source: Source, matches: Matches) -> tuple[list[Problem],
         if not shared or is_same.any():
             continue
         files = (matches.rgb, matches.ir)[position]
-        text = f"{source.where}: {plural(int(counts[counts > 1].sum()), 'pair')} have {plural(len(shared), name + ' image')} "
-        text += f"between them, such as {join_names(files[i] for i in sorted(shared)[:3])}"
+        num_pairs = plural(int(counts[counts > 1].sum()), "pair")
+        text = f"{source.where}: {num_pairs} have {plural(len(shared), name + ' image')} between them, such as "
+        text += join_names(files[i] for i in sorted(shared)[:3])
         found = Problem("shared-image", source.where, f"{text}; check that each has the image of its own scene")
         (problems if len(counts) == 1 and len(rows) >= _MANY else warnings).append(found)
     return problems, warnings

@@ -51,6 +51,10 @@ def test_coco__boxes_regions_to_ignore_and_what_it_lists(tmp_path: Path) -> None
         ({"annotations": [{"image_id": 7, "category_id": 3, "bbox": [1, 1, 0, 2]}]}, "must be above 0"),
         ({"annotations": [{"image_id": 7, "category_id": 3, "bbox": [200, 1, 5, 5]}]}, "lies outside its image"),
         ({"annotations": [{"image_id": 7, "category_id": 3, "bbox": [1, 2, "x", 4]}]}, r"expected \[x, y, width"),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 3, "bbox": [0.1, 0.2, 0.3, 0.4]}] * 2},
+            r"gt\.json: all its 2 boxes lie in 0\.\.1; normalised\?",
+        ),
         ({"annotations": [3]}, r"annotations\[0\]"),
         ({"categories": [{"id": 3, "name": "dog"}]}, "none of its categories is among names"),
         ({"images": None}, "no COCO ground truth"),
@@ -61,6 +65,13 @@ def test_coco__mistake_is_named(tmp_path: Path, change: dict[str, object], messa
     _coco(tmp_path, **change)
     with pytest.raises(DataError, match=message):
         pairs_of(write_descriptor(tmp_path, {"train": COCO_SOURCE}))
+
+
+@pytest.mark.parametrize("boxes", [[[0.1, 0.2, 0.3, 0.4], [5, 5, 9, 9]], [[0, 0, 1, 1]]])
+def test_coco__small_boxes_are_read(tmp_path: Path, boxes: list[list[float]]) -> None:
+    make_pairs(tmp_path, 2, 0)
+    _coco(tmp_path, annotations=[{"image_id": 7, "category_id": 3, "bbox": box} for box in boxes])
+    assert pairs_of(write_descriptor(tmp_path, {"train": COCO_SOURCE})).num_boxes == len(boxes)
 
 
 @pytest.mark.real
