@@ -8,11 +8,11 @@ import numpy.typing as npt
 from yolofuse.check.finding_images import draw_boxes
 from yolofuse.check.findings import Finding, ReportImage, first_examples
 from yolofuse.check.pair_stats import Split
+from yolofuse.data.index.border import SLACK_PX, over_border
 from yolofuse.errors import plural
 from yolofuse.eval.limits import crowded_classes
 from yolofuse.types import FloatArray, IntArray
 
-_OVER_PX = 1.5
 _MIN_SIDE, _MIN_TRAIN_SIDE = 3.0, 2.0
 _DUPLICATE_IOU = 0.9
 _DRAWN = 2
@@ -28,14 +28,13 @@ def check_boxes(split: Split, imgsz: int) -> list[Finding]:
         return [Finding("no-boxes", "error", split.name, text, advice, total=len(split.pairs))]
     sizes_wh = split.pairs.sizes_hw[pair_of][:, ::-1].astype(np.float64)
     sides = boxes[:, 2:] * sizes_wh
-    edges = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, 1 - boxes[:, :2] - boxes[:, 2:] / 2], axis=1)
-    over = (edges * np.tile(sizes_wh, 2)).min(axis=1) < -_OVER_PX
+    over = over_border(boxes, split.pairs.sizes_hw[pair_of])
     shrink = np.minimum(imgsz / sizes_wh.max(axis=1), 1.0)
     shortest = sides.min(axis=1)
     tiny = (shortest < _MIN_SIDE) | (shortest * shrink < _MIN_TRAIN_SIDE)
     findings = [*_duplicate_boxes(split), *_crowded(split)]
     if over.any():
-        text = f"reaching more than {_OVER_PX} px over the border; what lies outside is cut off"
+        text = f"reaching more than {SLACK_PX} px over the border; what lies outside is cut off"
         advice = "clip such boxes, and check that the labels belong to these images"
         findings.append(_finding(split, "box-over-border", boxes, pair_of, over, text, advice))
     if tiny.any():

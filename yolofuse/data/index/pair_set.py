@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from yolofuse.data.descriptor.source import DatasetDescriptor, Source
+from yolofuse.data.index.border import describe_border
 from yolofuse.data.index.manifest import tag_codes
 from yolofuse.data.index.pair_table import PairTable, TextColumn, WindowBits
 from yolofuse.data.index.scan import Parts, listed_pairs, match_source, scan_split
@@ -151,6 +152,8 @@ def load_pairs(
     pair_set = build_pair_set(descriptor.names, chosen, result, tags, windows)
     if shallow := find_shallow(pair_set.window_bits):
         raise DataError(listing(where, [*map(str, shallow)]))
+    if over_border := describe_border(result, pair_set.sizes_hw):
+        _log.warning("warning: %s: %s", where, over_border)
     counts = {"pair": len(pair_set), "box": pair_set.num_boxes, "background": pair_set.num_backgrounds}
     _log.info("%s: %s", where, ", ".join(plural(count, noun) for noun, count in counts.items()))
     if missing := pair_set.num_missing:
