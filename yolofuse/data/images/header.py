@@ -31,6 +31,7 @@ _SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _SAMPLE_
 )
 _COMPRESSION, _STRIPS, _TILES = 259, (273, 279), (324, 325)
 _DEFLATE = (8, 32946)  # values of _COMPRESSION
+_PLANAR, _SEPARATE = 284, 2  # tag, and its value for a plane per channel
 _SIGNED, _FLOAT = 2, 3  # values of _SAMPLE_FORMAT
 _BLACK_IS_ZERO, _RGB = 1, 2  # values of _PHOTOMETRIC
 
@@ -143,7 +144,7 @@ def depth_of(path: Path, image: ImageFile.ImageFile) -> int:
     """Return bits per channel as stored: 8, 16 or 32. PIL opens some deep files as if they had 8.
 
     Raises:
-        DataError: If it is a TIFF whose values OpenCV would take for others: signed, scaled or inverted.
+        DataError: If it is a TIFF whose values OpenCV would take for others: signed, scaled, inverted, or in planes.
     """
     bits = 16 if image.mode.startswith("I;16") else 8
     if image.format == "PNG":
@@ -157,6 +158,11 @@ def depth_of(path: Path, image: ImageFile.ImageFile) -> int:
             raise DataError(
                 f"{path}: a TIFF of {bits} bits with PhotometricInterpretation {meaning} (0: white is zero), which "
                 "would be read as if black were zero; store it so"
+            )
+        if bits > 8 and tags.get(_PLANAR) == _SEPARATE and tags.get(_SAMPLES, 1) > 1:
+            raise DataError(
+                f"{path}: a TIFF of {bits} bits with a plane per channel (PlanarConfiguration 2), which would be read "
+                "as other numbers; store one channel, or the channels of each pixel together"
             )
     return 8 if bits <= 8 else 16 if bits <= 16 else 32
 

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from tests.support.pairs import exif_of, save_stored, turned_back
 from yolofuse.data.images.decode import decode, inspect_image
@@ -146,6 +146,28 @@ DROPPED: dict[str, tuple[bytes, str]] = {
     "tiff-double": (_tiff(_GREY.astype("<f8"), 64, 1, t339=3), "64-bit floating-point numbers are not supported"),
     "tiff-signed": (_tiff(_GREY, 8, 1, t339=2), "signed 8-bit integers"),
 }
+
+
+@pytest.mark.parametrize(("bits", "dtype"), [(16, "<u2"), (8, "u1")])
+def test_tiff_of_planes__is_refused_beyond_8_bits(tmp_path: Path, bits: int, dtype: str) -> None:
+    file, planes, size = (
+        tmp_path / "a.tiff",
+        _RGB.transpose(2, 0, 1).astype(dtype) * (bits // 8),
+        _GREY.size * bits // 8,
+    )
+    tags: Any = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in {256: _HW[1], 257: _HW[0], 258: (bits,) * 3, 259: 1, 262: 2, 277: 3, 278: _HW[0], 284: 2}.items():
+        tags[tag] = value
+    tags[279] = (size,) * 3
+    tags[273] = (0, size, 2 * size)  # after the tags
+    file.write_bytes(b"II*\0" + struct.pack("<I", 8) + tags.tobytes(8) + planes.tobytes())
+    if bits == 8:
+        assert inspect_image(file, verify=True) == (*_HW, 8, 1)
+        np.testing.assert_array_equal(decode(file, "rgb", 1, _HW), _RGB[..., ::-1])
+        return
+    for verify in (False, True):
+        with pytest.raises(DataError, match=r"a TIFF of 16 bits with a plane per channel \(PlanarConfiguration 2\)"):
+            inspect_image(file, verify)
 
 
 @pytest.mark.parametrize("verify", [False, True])
