@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import yolofuse
 from tests.support.pairs import make_pairs, save_stored
@@ -119,6 +120,37 @@ def test_preprocess__takes_the_window_of_training_and_refuses_another_depth(
     for formats, text in (((), "an older run did not save"), ((PairFormat(), PairFormat("ir")), "had 2 formats")):
         with pytest.raises(ConfigError, match=text):
             replace(loaded, formats=formats).preprocess([(rgb, None)])
+
+
+def test_preprocess__of_no_pair_is_refused(loaded: LoadedDetector) -> None:
+    with pytest.raises(DataError, match="no pairs: give at least one"):
+        loaded.preprocess([])
+
+
+@pytest.mark.parametrize(("kind", "options"), [("TIFF", {"compression": "tiff_lzw"}), ("JPEG", {})])
+def test_preprocess__refuses_a_damaged_file(
+    loaded: LoadedDetector, tmp_path: Path, kind: str, options: dict[str, str]
+) -> None:
+    file = tmp_path / f"a.{kind.lower()}"
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, kind, **options)
+    assert loaded.preprocess([(file, None)]).pixels.shape == (1, 4, 64, 64)
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    end = len(content) if kind == "JPEG" else middle + 40
+    content[middle:end] = bytes(end - middle)
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"damaged"):
+        loaded.preprocess([(file, None)])
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 4), (3000, 1), (1, 3000)])
+def test_preprocess__a_side_below_a_pixel_is_one_pixel(loaded: LoadedDetector, width: int, height: int) -> None:
+    rgb = np.full((height, width, 3), 200, np.uint8)
+    pixels = loaded.preprocess([(rgb, rgb[..., 0])]).pixels[0].numpy()
+    rows = (pixels == 200).all(axis=0)
+    assert rows.sum() == 64
+    assert sorted((rows.any(axis=1).sum(), rows.any(axis=0).sum())) == [1, 64]
 
 
 def test_draw__shows_both_modalities(run: Path, loaded: LoadedDetector) -> None:

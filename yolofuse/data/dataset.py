@@ -194,6 +194,8 @@ def read_letterboxed(record: PairRecord, canvas_hw: tuple[int, int], images: Pai
     grid_hw = (record.size_hw[0] // reduction, record.size_hw[1] // reduction)
     image = np.full((*canvas_hw, 4), pad_value(pixel_dtype(record.format)), pixel_dtype(record.format))
     window = covered_window(matrix, record.size_hw, canvas_hw)
+    if window.is_empty:  # a side of less than a pixel, which may cover no centre of one
+        window = replace(window, x1=max(window.x1, window.x0 + 1), y1=max(window.y1, window.y0 + 1))
     pixels = read_pair(record, grid_hw, images)
     _paint_or_copy(image, pixels, matrix @ scale_and_shift(reduction, 0.0, 0.0), window)
     for channels in CHANNELS.values():

@@ -17,7 +17,7 @@ from yolofuse.config import Config
 from yolofuse.config.load import validate_config
 from yolofuse.data import collate
 from yolofuse.data.dataset import read_letterboxed, rect_hw
-from yolofuse.data.images.decode import inspect_image
+from yolofuse.data.images.decode import inspect_image, strict_decoding
 from yolofuse.data.images.read_pair import PairImages, read_pair, to_bytes
 from yolofuse.data.images.stacked import inspect_stacked
 from yolofuse.distributed.ranks import pick_device
@@ -84,12 +84,14 @@ class LoadedDetector:
 
         Raises:
             ConfigError: If the training data had several formats and none is given.
-            DataError: If a file can't be read, or a pair has no image.
+            DataError: If there is no pair, a file can't be read or is damaged, or a pair has no image.
         """
         return self.collate([self.open_pair(number, pair, pair_format) for number, pair in enumerate(pairs, start=1)])
 
     def collate(self, pairs: Sequence[OpenPair]) -> PairedBatch:
         """Read opened pairs into a batch, as :meth:`preprocess` does."""
+        if not pairs:
+            raise DataError("no pairs: give at least one (RGB, IR)")
         imgsz = self.config.val_imgsz
         shapes = {rect_hw(record.size_hw, imgsz, self.detector.stride) for record, _ in pairs}
         is_square = self.config.val.letterbox == "square" or len(shapes) > 1
@@ -169,7 +171,10 @@ def _size_hw(image: Path | np.ndarray, modality: Modality, pair_format: PairForm
         if not image.is_file():  # a pipe would be waited for
             raise DataError(f"{image}: no such file")
         read = inspect_stacked(image) if pair_format.stacked else None
-        height, width, bits, _ = read or inspect_image(image, verify=False, orientation=pair_format.orientation)
+        with strict_decoding():  # of a damaged PNG, decoding itself tells
+            is_silent = image.suffix.lower() != ".png"
+            read = read or inspect_image(image, verify=is_silent, orientation=pair_format.orientation)
+        height, width, bits, _ = read
         name = str(image)
     is_deep = modality == "ir" and pair_format.bits > 8
     if (bits > 8) != is_deep:
