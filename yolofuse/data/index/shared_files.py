@@ -22,7 +22,8 @@ def find_shared_images(source: Source, matches: Matches) -> tuple[list[Problem],
         return [], []
     both = matches.has("rgb") & matches.has("ir")
     is_same = both & (matches.stamps[:, 0] == matches.stamps[:, 1]).all(axis=1)
-    problems, warnings = [], []
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
     for i in np.flatnonzero(is_same).tolist():
         text = f"{matches.keys[i]}: rgb and ir are one file, {source.root / matches.ir[i]}; each camera needs its own"
         problems.append(Problem("shared-image", matches.keys[i], f"{source.where}: {text}"))
