@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import subprocess
@@ -18,7 +19,8 @@ from tests.support.weights import real_weights, single_stream_file
 from yolofuse.synth import generate
 
 _CLASSES = ("person", "car")
-_SMALL = "train.epochs=1 train.imgsz=64 train.batch=8 data.workers=0"
+_NUMBERS = ("score", "x1", "y1", "x2", "y2")
+_SMALL = "train.epochs=1 train.imgsz=192 train.batch=8 data.workers=0"
 _ALONE = "raise ImportError('this program must run without it')\n"
 
 
@@ -71,12 +73,15 @@ def test_page__is_followed_from_a_wheel_to_a_file_that_runs_alone(installed: Pat
         assert ended.returncode == 0, f"{block}: {ended.stdout[-2000:]}{ended.stderr[-2000:]}"
         seconds[block.section] = round(time.monotonic() - started, 1)
         output = ended.stdout
-    print(seconds)
+    print(seconds)  # pytest -s
     assert list(seconds) == ["2. Check the pairs", "3. Train", "4. Look", "5. Export", "6. Run it without yolofuse"]
     assert (folder / "runs/first/report.html").stat().st_size > 10_000
     assert len(list((folder / "runs/seen/images").iterdir())) == 20
-    for line in output.splitlines():
-        name, score, *box = line.split()
-        assert name in _CLASSES
-        assert 0.25 < float(score) <= 1
-        assert len(box) == 4
+    with (folder / "runs/seen/detections.csv").open() as file:
+        seen = [row for row in csv.DictReader(file) if row["pair"] == "0001"]
+    names, numbers = [row["class"] for row in seen], [[float(row[key]) for key in _NUMBERS] for row in seen]
+    printed = sorted(map(str.split, output.splitlines()), key=lambda words: -float(words[1]))
+    assert [words[0] for words in printed] == names
+    for words, expected in zip(printed, numbers, strict=True):
+        assert float(words[1]) == pytest.approx(expected[0], abs=0.01)
+        assert list(map(float, words[2:])) == pytest.approx(expected[1:], abs=1)  # the program shrinks by itself
