@@ -20,7 +20,7 @@ from yolofuse.synth import generate
 
 _CLASSES = ("person", "car")
 _NUMBERS = ("score", "x1", "y1", "x2", "y2")
-_SMALL = "train.epochs=1 train.imgsz=192 train.batch=8 data.workers=0"
+_SMALL = "train.epochs=1 train.imgsz=256 train.batch=8 data.workers=0"
 _ALONE = "raise ImportError('this program must run without it')\n"
 
 
@@ -83,5 +83,4 @@ def test_page__is_followed_from_a_wheel_to_a_file_that_runs_alone(installed: Pat
     printed = sorted(map(str.split, output.splitlines()), key=lambda words: -float(words[1]))
     assert [words[0] for words in printed] == names
     for words, expected in zip(printed, numbers, strict=True):
-        assert float(words[1]) == pytest.approx(expected[0], abs=0.01)
-        assert list(map(float, words[2:])) == pytest.approx(expected[1:], abs=1)  # the program shrinks by itself
+        assert list(map(float, words[1:])) == pytest.approx(expected, abs=0.02)  # images are not shrunk here
