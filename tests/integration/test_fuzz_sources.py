@@ -51,20 +51,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "pairs.csv").write_text("rgb,ir,label,split,at\n" + ",".join((*_ROW.values(), "train", "night")) + "\n")
     (root / "list.txt").write_text("train_000\n./rgb/train/train_001.png\n")
     (root / "tags.csv").write_text("name,at\ntrain_000,day\ntrain_001,night\n")
-    sources: list[dict[str, object]] = [
-        {**_FOLDERS, "labels": "labels/train", "name": "txt"},
-        {**_FOLDERS, "coco": "coco.json", "name": "coco"},
-        {"manifest": "pairs.jsonl", "name": "lines"},
-        {"manifest": "pairs.csv", "name": "table"},
-        {
+    sources: dict[str, dict[str, object]] = {
+        "train": {**_FOLDERS, "labels": "labels/train"},
+        "coco": {**_FOLDERS, "coco": "coco.json"},
+        "lines": {"manifest": "pairs.jsonl", "split": "train"},
+        "table": {"manifest": "pairs.csv", "split": "train"},
+        "list": {
             **_FOLDERS,
             "labels": "labels/train",
             "list": "list.txt",
-            "name": "list",
             "tags": {"file": "tags.csv", "key": "name", "columns": ["at"]},
         },
-    ]
-    (root / "data.yaml").write_text(yaml.safe_dump({"root": ".", "names": ["person"], "splits": {"train": sources}}))
+    }
+    splits = {split: [source] for split, source in sources.items()}
+    (root / "data.yaml").write_text(yaml.safe_dump({"root": ".", "names": ["person"], "splits": splits}))
     return base
 
 
@@ -85,10 +85,11 @@ def _read(base: Path, *expected: str) -> None:
         with nothing_written(base, "cache"):
             with within_limits(*expected):
                 descriptor = load_descriptor(base / "data" / "data.yaml")
-                load_pairs(descriptor, "train", cache_dir=base / "cache", verify=False, workers=1)
-            with within_limits(*expected):
-                descriptor = load_descriptor(base / "data" / "data.yaml")
-                load_pairs_with_problems(descriptor, "train", cache_dir=base / "cache", workers=1)
+                for split in descriptor.splits:
+                    with within_limits(*expected):
+                        load_pairs(descriptor, split, cache_dir=base / "cache", verify=False, workers=1)
+                    with within_limits(*expected):
+                        load_pairs_with_problems(descriptor, split, cache_dir=base / "cache", workers=1)
     finally:
         shutil.rmtree(base / "cache", ignore_errors=True)
 
@@ -120,10 +121,10 @@ def test_descriptor__damaged(folder: Path, edits: list[Edit]) -> None:
 
 _PLACES: list[tuple[str | int, ...]] = [
     *((key,) for key in ("root", "names", "splits", "frame", "resize", "ir_window", "tags", "nc", "download")),
-    *(("splits", "train"), ("splits", "train", 0), ("splits", "train", 4, "tags"), ("splits", "train", 3, "split")),
+    *(("splits", "train"), ("splits", "train", 0), ("splits", "list", 0, "tags"), ("splits", "table", 0, "split")),
     *(("splits", "train", 0, key) for key in ("rgb", "ir", "labels", "list", "name", "frame", "resize", "coco")),
-    *(("splits", "train", 4, "tags", key) for key in ("file", "key", "columns")),
-    ("splits", "train", 2, "manifest"),
+    *(("splits", "list", 0, "tags", key) for key in ("file", "key", "columns")),
+    ("splits", "lines", 0, "manifest"),
 ]
 _MATRICES = st.lists(st.lists(NASTY_VALUES, min_size=3, max_size=3), min_size=2, max_size=2)
 _SETTINGS = st.one_of(
