@@ -82,14 +82,13 @@ def _holding(file: Path, content: bytes) -> Iterator[None]:
 def _read(base: Path, *expected: str) -> None:
     """Load the data set strictly and leniently; nothing outside the cache may change."""
     try:
-        with nothing_written(base, "cache"):
-            with within_limits(*expected):
-                descriptor = load_descriptor(base / "data" / "data.yaml")
-                for split in descriptor.splits:
-                    with within_limits(*expected):
-                        load_pairs(descriptor, split, cache_dir=base / "cache", verify=False, workers=1)
-                    with within_limits(*expected):
-                        load_pairs_with_problems(descriptor, split, cache_dir=base / "cache", workers=1)
+        with nothing_written(base, "cache"), within_limits(*expected):
+            descriptor = load_descriptor(base / "data" / "data.yaml")
+            for split in descriptor.splits:
+                with within_limits(*expected):
+                    load_pairs(descriptor, split, cache_dir=base / "cache", verify=False, workers=1)
+                with within_limits(*expected):
+                    load_pairs_with_problems(descriptor, split, cache_dir=base / "cache", workers=1)
     finally:
         shutil.rmtree(base / "cache", ignore_errors=True)
 

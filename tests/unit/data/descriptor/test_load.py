@@ -156,7 +156,7 @@ def test_no_descriptor__is_a_data_error(tmp_path: Path, text: str) -> None:
         load_descriptor(file)
 
 
-@pytest.mark.parametrize("name", ["llvip", "custom"])
+@pytest.mark.parametrize("name", ["custom"])
 def test_shipped_descriptor__reads_once_its_folders_exist(tmp_path: Path, name: str) -> None:
     shipped = _REPO / "configs" / "data" / f"{name}.yaml"
     for source in yaml.safe_load(shipped.read_text())["splits"].values():
