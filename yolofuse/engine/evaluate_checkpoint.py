@@ -26,7 +26,7 @@ from yolofuse.errors import DataError, RunError
 from yolofuse.eval.coco_backends import backend_version
 from yolofuse.eval.extra_metrics import METRICS
 from yolofuse.eval.limits import score_limits
-from yolofuse.eval.operating_point import ALL, OperatingPoints, operating_points
+from yolofuse.eval.operating_point import OperatingPoints, operating_points
 from yolofuse.eval.provenance import environment
 from yolofuse.eval.report import REPORT_NAME, SIGN, EvalReport, Scalar, format_table, write_report
 from yolofuse.files import check_output_folder
@@ -188,7 +188,7 @@ def _evaluate(
 
 def _draw(pairs: PairSet, evaluation: Evaluation, points: OperatingPoints, folder: Path) -> None:
     """Draw the curves, and some pairs with what was found in them."""
-    confidence = points.best[ALL].confidence if ALL in points.best else 0.0
+    confidence = points.mean.confidence if points.mean else 0.0
     title = f"what was found, from score {confidence:.3f} on"
     with drawing(folder / "curves.png"):
         save_evaluation_plot(points.curves, points.confusion, points.names, title, folder / "curves.png")

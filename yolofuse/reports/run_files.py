@@ -16,7 +16,7 @@ from yolofuse.engine.dataloaders import load_split
 from yolofuse.engine.evaluate_checkpoint import evaluate_run
 from yolofuse.engine.loaded_detector import LoadedDetector, load_detector
 from yolofuse.errors import DataError, RunError
-from yolofuse.eval.operating_point import ALL, OperatingPoints, operating_points
+from yolofuse.eval.operating_point import OperatingPoints, operating_points
 from yolofuse.eval.report import DAMAGED, EvalReport, age_warning, find_evaluation, read_predictions, read_report
 from yolofuse.run.folder import RunFolder
 from yolofuse.types import Detections, Modality
@@ -97,8 +97,8 @@ class RunFiles:
     @property
     def confidence(self) -> float:
         """The score with the best mean F1; 0.25 where nothing was found at all."""
-        best = self.points.best.get(ALL)
-        return best.confidence if best is not None and best.f1 > 0 else _DEFAULT_CONFIDENCE
+        mean = self.points.mean
+        return mean.confidence if mean is not None and mean.f1 > 0 else _DEFAULT_CONFIDENCE
 
     @cached_property
     def pairs(self) -> PairSet:
