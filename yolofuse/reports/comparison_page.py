@@ -77,8 +77,9 @@ def _metrics_section(names: Sequence[str], files: Sequence[RunFiles]) -> Section
     ]
     slices = dict.fromkeys(name for report in reports for name in report.slices)
     rows += [[f"{s} AP", *(digits(r.slices[s].AP) if s in r.slices else "-" for r in reports)] for s in slices]
+    notes = [f"Warning: {text}." for run in files for text in run.evaluation_warnings]
     speed = ["-" if report.ms_per_pair is None else f"{report.ms_per_pair:.1f}" for report in reports]
-    return Section("", "", tables=[("", [*rows, ["ms per pair", *speed]])])
+    return Section("", "", notes=notes, tables=[("", [*rows, ["ms per pair", *speed]])])
 
 
 def _differences_section(names: Sequence[str], comparisons: Sequence[Comparison]) -> Section:
