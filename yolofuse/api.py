@@ -254,21 +254,42 @@ def load(source: str | PathLike[str], device: str = "auto", *, trust: bool = Fal
         return load_model(Path(source), device, override_words(options), trust=trust)
 
 
-def build_detector(config: ConfigSource, names: Sequence[str], **options: Any) -> Detector:
+def build_detector(config: ConfigSource, names: Sequence[str] | Mapping[int, str], **options: Any) -> Detector:
     """Build the detector of a config for these classes, with its weights loaded and the others initialised; on the CPU.
 
     Call it as ``detector(rgb, ir)``: (B, 3, H, W) and (B, 1, H, W) in 0..1, H and W multiples of ``detector.stride``.
 
+    Args:
+        config: As of :func:`load_config`.
+        names: Of the classes, in the order of their ids, or by id.
+        options: As of :func:`load_config`.
+
     Raises:
-        ConfigError: If an option is wrong, or ``model.anchors: fit`` asks for labels.
+        ConfigError: If an option or a name is wrong, or ``model.anchors: fit`` asks for labels.
         WeightsError: If the weights can't be read or do not fit.
     """
-    loaded = load_config(config, **options)
+    loaded, classes = load_config(config, **options), _class_names(names)
     if loaded.model.anchors == "fit":
         raise ConfigError("model.anchors: fit needs labelled data; give anchors, or null for those of the weights")
     from yolofuse.engine.build import build_start
 
-    return build_start(loaded, tuple(names)).detector
+    return build_start(loaded, classes).detector
+
+
+def _class_names(names: Sequence[str] | Mapping[int, str]) -> tuple[str, ...]:
+    """Return class names as a data YAML may give them."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from yolofuse.data.descriptor.schema import Names
+    from yolofuse.data.problems import short_repr
+
+    given = list(names) if isinstance(names, Sequence) and not isinstance(names, str) else names
+    try:
+        return tuple(TypeAdapter(Names).validate_python(given, strict=True))
+    except ValidationError:
+        raise ConfigError(
+            f"names: expected a list of class names, each once, or {{0: name, 1: name, ...}} (got {short_repr(names)})"
+        ) from None
 
 
 @contextmanager

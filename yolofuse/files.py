@@ -239,8 +239,11 @@ def save_bytes(path: Path, content: bytes) -> None:
 
 
 def save_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 atomically; create its folder."""
-    save_bytes(path, text.encode())
+    """Write ``text`` as UTF-8 atomically; create its folder.
+
+    Bytes of file names that are not UTF-8, which Python holds as surrogates, become ``\\udcff``: JSON reads them back.
+    """
+    save_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def save_json(path: Path, obj: object, *, indent: int | None = None) -> None:

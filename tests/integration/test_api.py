@@ -170,6 +170,15 @@ def test_build_detector__takes_images() -> None:
     assert boxes.shape == (1, 5, 84)
 
 
+def test_build_detector__takes_names_by_id_and_refuses_what_are_none() -> None:
+    least = {"data": {"descriptor": "x"}, "train": {"run": "r"}, "model": {"base": "yolov8n"}}
+    detector = yolofuse.build_detector(least, {1: "car", 0: "person"})
+    assert detector.heads["trunk"].nc == 2
+    for wrong in ("person", ["a", "a"], [], [""], {1: "car"}, {"person": 0}, {"a", "b"}, 2, None):
+        with pytest.raises(ConfigError, match=r"names: expected a list of class names, each once, or \{0"):
+            yolofuse.build_detector(least, wrong)  # type: ignore[arg-type]
+
+
 def test_mistakes__have_the_texts_of_the_commands(run: Path, loaded: LoadedDetector, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"train\.epoch: unknown key; did you mean train\.epochs"):
         yolofuse.load_config(run / "config.yaml", train={"epoch": 3})

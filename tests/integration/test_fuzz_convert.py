@@ -202,7 +202,7 @@ def test_marker__of_another_folder_deletes_no_files(tmp_path: Path, content: str
     _make_source(tmp_path / "src")
     text(tmp_path / "out" / "prepared.json", content)
     text(tmp_path / "out" / "mine.txt", "precious")
-    why = "'mine.txt', which no conversion made" if "yolofuse" in content else "name another folder"
+    why = r"1 file which no conversion made \(mine.txt\)" if "yolofuse" in content else "name another folder"
     with nothing_written(tmp_path), pytest.raises(DataError, match=why):
         prepare("voc", tmp_path / "src", tmp_path / "out", options=_OPTIONS["voc"])
 

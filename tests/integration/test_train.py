@@ -17,6 +17,7 @@ from pycocotools.cocoeval import COCOeval
 from tests.support.pairs import make_pairs
 from tests.support.runs import train_without_plots as train
 from tests.support.runs import write_config
+from yolofuse.cli import compare
 from yolofuse.cli import train as train_cli
 from yolofuse.cli import val as val_cli
 from yolofuse.config import ModelConfig, load_config
@@ -184,6 +185,28 @@ def test_val__other_data_has_its_own_root_and_folder(tmp_path: Path) -> None:
     assert report["num_images"] == 2
     assert report["settings"]["data"] == str(other)
     assert not (run / "eval-val").exists()
+
+
+def test_val__another_root_or_changed_labels_leave_the_runs_own_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    descriptor = make_pairs(tmp_path / "data", num_train=4, num_val=3)
+    run = train(load_config(write_config(tmp_path, descriptor), ["train.epochs=1"]))
+    make_pairs(tmp_path / "moved", num_train=4, num_val=2)
+    assert val_cli.main(["--run", str(run)]) == 0
+    own = (run / "eval-val" / "report.json").read_bytes()
+    assert val_cli.main(["--run", str(run), f"data.root={tmp_path / 'moved'}"]) == 0
+    settings = json.loads((run / "eval-moved-data-val" / "report.json").read_text())["settings"]
+    assert settings["root"] == str(tmp_path / "moved")
+    labels = next(descriptor.parent.glob("labels/val/*.txt"))
+    labels.write_text("0 0.5 0.5 0.25 0.25\n")
+    assert val_cli.main(["--run", str(run)]) == 0
+    assert (run / "eval-data-data-val" / "report.json").is_file()
+    assert (run / "eval-val" / "report.json").read_bytes() == own
+    assert val_cli.main(["--run", str(run), "--out", str(run / "eval-val"), "val.conf=0.5"]) == 0
+    capsys.readouterr()
+    assert compare.main([str(run), str(run), "--resamples", "2"]) in (0, 2)
+    assert "eval-val: evaluated with conf=0.5, which is not what" in capsys.readouterr().err
 
 
 def test_resume__of_a_finished_run_needs_no_pretrained_file(tmp_path: Path) -> None:

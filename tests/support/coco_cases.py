@@ -135,7 +135,7 @@ def random_case(seed: int) -> Case:
             if label is not None:
                 bbox = [edge + float(shift) for edge, shift in zip(label["bbox"], rng.integers(-3, 4, 4), strict=True)]
                 bbox[2:] = [max(side, 0.0) for side in bbox[2:]]
-            class_id = label["category_id"] if label is not None else int(rng.integers(1, len(names) + 2))
+            class_id = label["category_id"] if label is not None else int(rng.integers(1, len(names) + 1))
             rows.append(row(image_id, class_id, bbox, round(float(rng.random()), int(rng.integers(1, 4)))))
     rng.shuffle(boxes)
     rng.shuffle(rows)

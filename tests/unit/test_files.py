@@ -17,9 +17,18 @@ from yolofuse.files import (
     open_regular,
     remove_partial_files,
     save_json,
+    save_text,
     set_aside,
     user_cache_dir,
 )
+
+
+def test_save_json__bytes_of_names_that_are_not_utf8_read_back(tmp_path: Path) -> None:
+    name = os.fsdecode(b"lat\xfc \xc3\xbc")
+    save_json(tmp_path / "a.json", {name: 1})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {name: 1}
+    save_text(tmp_path / "a.txt", name)
+    assert (tmp_path / "a.txt").read_bytes() == b"lat\\udcfc \xc3\xbc"
 
 
 def test_save_json__a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

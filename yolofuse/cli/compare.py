@@ -8,7 +8,7 @@ from pathlib import Path
 from yolofuse.cli.common import Parser, run_as_module, run_command
 from yolofuse.errors import printable, printable_lines
 from yolofuse.eval.comparison import Comparison, compare_evaluations
-from yolofuse.eval.report import age_warning, find_evaluation
+from yolofuse.eval.report import evaluation_warnings, find_evaluation
 from yolofuse.files import check_output_file, save_json
 from yolofuse.tables import text_table
 
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None, prog: str = "yolofuse compare") -> int:
                 check_output_file(file, sign, option)
         named = [(path, find_evaluation(path)) for path in (args.a, *args.b)]
         for _, folder in named:
-            if warning := age_warning(folder):
+            for warning in evaluation_warnings(folder):
                 print(printable(f"warning: {warning}"), file=sys.stderr)
         found = []
         for number, other in enumerate(named[1:]):

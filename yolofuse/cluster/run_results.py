@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from yolofuse.cluster.sweep import SUBMITTED_NAME
+from yolofuse.config import Config
 from yolofuse.config.load import flat_options, load_config
 from yolofuse.errors import RunError
+from yolofuse.eval.other_settings import other_settings
 from yolofuse.files import read_regular
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.records import LIFECYCLE_EVENTS, TERMINAL_EVENTS, RunStatus, read_events
@@ -30,7 +32,7 @@ class RunResults:
     state: str  # that of RunSummary, or ``submitted`` if it has not started yet
     epochs: int  # finished epochs
     best: Mapping[str, float]  # AP and AP50 of the epoch with the best AP; empty before the first evaluation
-    evaluations: Mapping[str, Mapping[str, float]]  # AP and AP50 by evaluation, such as ``eval-val``
+    evaluations: Mapping[str, Mapping[str, float]]  # AP and AP50 by ``eval-val (conf=0.5)``, with what differs
     wall_s: float | None  # from the run's start to its end or last status, waiting in queues included; None: unknown
     busy_s: float | None  # the part of it in which the run was running
     interruptions: int
@@ -70,7 +72,8 @@ def read_run(folder: Path) -> RunResults:
         raise RunError(f"{folder}: no run here; give the folder that train.run named")
     files = RunFolder(folder)
     is_started = files.config.is_file()
-    options = flat_options(load_config(files.config if is_started else folder / SUBMITTED_NAME))
+    config = load_config(files.config if is_started else folder / SUBMITTED_NAME)
+    options = flat_options(config)
     if not is_started:
         return RunResults(folder, options, "submitted", 0, {}, {}, None, None, 0)
     summary = summarise_run(folder)
@@ -82,7 +85,7 @@ def read_run(folder: Path) -> RunResults:
         state=summary.state,
         epochs=epochs,
         best=best,
-        evaluations={file.parent.name: _read_report(file) for file in sorted(folder.glob("eval-*/report.json"))},
+        evaluations=dict(_read_report(file, config) for file in sorted(folder.glob("eval-*/report.json"))),
         wall_s=wall,
         busy_s=busy,
         interruptions=len(summary.interruptions),
@@ -103,17 +106,20 @@ def _read_results(files: RunFolder) -> tuple[int, dict[str, float]]:
     return len(trained), max(reversed(scored), key=lambda metrics: metrics["AP"], default={})
 
 
-def _read_report(path: Path) -> dict[str, float]:
+def _read_report(path: Path, config: Config) -> tuple[str, dict[str, float]]:
+    """Return name and metrics of an evaluation."""
     try:
         content = json.loads(read_regular(path, _MAX_BYTES))
         metrics = {name: float(content[name]) for name in METRICS}
-    except (OSError, KeyError, ValueError, TypeError, RecursionError) as error:
+        other = other_settings(path.parent, content.get("settings", {}), config)
+    except (OSError, AttributeError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise RunError(
             f"{path}: not a report of val_dual.py ({error!r}); delete it and evaluate the run again"
         ) from error
     if not all(value <= 1 for value in metrics.values()):  # false for nan, too
         raise RunError(f"{path}: a metric is above 1 or not a number; delete it and evaluate again")
-    return {name: value for name, value in metrics.items() if value >= 0}  # cocoapi writes -1: nothing to find
+    name = f"{path.parent.name} ({other})" if other else path.parent.name
+    return name, {key: value for key, value in metrics.items() if value >= 0}  # cocoapi writes -1: nothing to find
 
 
 def _durations(folder: Path, status: RunStatus | None) -> tuple[float | None, float | None]:

@@ -47,6 +47,7 @@ def read_coco(source: SourceFolder, path: Path) -> CocoFile:
             source.warn(TURNED, f"{path}: {box.where}")
         x, y, width, height = box.xywh
         name, corners = records.names[box.category_id], (x, y, x + width, y + height)
+        source.refuse_normalised(corners, f"{path}: {box.where}")
         images[image_id].objects.append(SourceObject(name, corners, f"{path}: {box.where}", box.is_ignored))
     return CocoFile([*images.values()], tuple(dict.fromkeys(records.names.values())))
 

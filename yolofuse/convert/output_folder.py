@@ -8,21 +8,25 @@ first file written and the last one deleted.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolofuse.errors import DataError
-from yolofuse.files import read_regular
+from yolofuse.data.problems import join_names
+from yolofuse.errors import DataError, plural
+from yolofuse.files import open_regular, read_regular, save_json
 
 PREPARED = "prepared.json"
+FILES = "prepared_files.json"
+"""What a conversion wrote, so that nothing else is ever deleted."""
 MADE_BY = "yolofuse prepare"
-_WRITTEN = re.compile(r"prepared\.json|meta\.csv|data.*\.yaml|images|imagesIR|(labels|annotations).*")
+_SHOWN = 3
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ def check_output(out: Path, originals: Sequence[Path]) -> OutputFolder:
     """Return the output folder ``out`` after checking that writing it harms no file of the user's.
 
     Raises:
-        DataError: If it lies in a folder of originals or contains one, or holds files that no conversion has made.
+        DataError: If it lies in a folder of originals or contains one, or holds files but was not made by a conversion.
     """
     folder = OutputFolder(Path(os.path.realpath(out)))
     path = folder.path
@@ -57,10 +61,6 @@ def check_output(out: Path, originals: Sequence[Path]) -> OutputFolder:
             raise DataError(f"--out {path}: the originals lie in it ({original}); name a folder elsewhere")
     if not _may_replace(path):
         raise DataError(f"--out {path}: holds files, but no {PREPARED} of yolofuse; name another folder")
-    if path.is_dir() and (added := sorted(entry.name for entry in path.iterdir() if not _is_written_here(entry))):
-        raise DataError(
-            f"--out {path}: replacing it would delete {added[0]!r}, which no conversion made; move it elsewhere"
-        )
     for hidden in (folder.partial, folder.old):
         if not _may_replace(hidden):
             raise DataError(f"{hidden}: in the way, and not left by a conversion; move it elsewhere")
@@ -146,9 +146,63 @@ def _may_replace(folder: Path) -> bool:
     return bool(made_by == MADE_BY)
 
 
-def _is_written_here(path: Path) -> bool:
-    """Return whether an entry of a prepared folder has a name that a conversion gives it, or is a hidden file."""
-    return bool(_WRITTEN.fullmatch(path.name)) or (path.name.startswith(".") and not path.is_dir())
+def record_files(folder: Path, originals: str) -> None:
+    """Write into a new folder what every file of it holds, and a stamp of the ``originals`` that were copied."""
+    found = {str(path.relative_to(folder)): _digest(path) for path in _files_in(folder)}
+    save_json(folder / FILES, {"originals": originals, "files": found}, indent=0)
+
+
+def read_record(folder: Path) -> tuple[str, Mapping[str, str]]:
+    """Return what :func:`record_files` wrote: the stamp, and a digest by path; both empty if there is no record."""
+    try:
+        content = json.loads(read_regular(folder / FILES))
+        return str(content["originals"]), dict(content["files"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return "", {}
+
+
+def check_replaceable(folder: Path) -> None:
+    """Check that a prepared folder holds nothing but what a conversion wrote, as it wrote it.
+
+    Raises:
+        DataError: If replacing it would delete a file that was added or changed since.
+    """
+    _, written = read_record(folder)
+    found = {str(path.relative_to(folder)): path for path in _files_in(folder)}
+    added = [name for name in found if name not in written]
+    changed = [name for name, path in found.items() if name in written and _digest(path) != written[name]]
+    if not added and not changed:
+        return
+    kinds = ((added, "which no conversion made"), (changed, "changed since"))
+    what = [f"{plural(len(names), 'file')} {kind} ({join_names(names[:_SHOWN])})" for names, kind in kinds if names]
+    raise DataError(
+        f"--out {folder}: replacing it would delete {' and '.join(what)}; move them elsewhere, or name another --out"
+    )
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """Return files and links below a folder, sorted, but not its marker and record, and what is hidden or a cache."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if (path.is_symlink() or not path.is_dir())
+        and not (path.name.startswith(".") or path.suffix == ".cache")
+        and (path.parent != folder or path.name not in (PREPARED, FILES))
+    ]
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or where a link points to; nothing if it can't be read."""
+    if path.is_symlink():
+        return f"-> {path.readlink()}"
+    digest = hashlib.sha256()
+    try:
+        with open_regular(path) as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+    except OSError:
+        return ""
+    return digest.hexdigest()
 
 
 def _empty(folder: Path) -> None:

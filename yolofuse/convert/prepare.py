@@ -14,8 +14,16 @@ from yolofuse.convert.classes import ClassChoice
 from yolofuse.convert.clip import KeptPair, clip_plan
 from yolofuse.convert.conversion_plan import Json, Option, Plan
 from yolofuse.convert.formats import FORMATS
-from yolofuse.convert.output_folder import PREPARED, build_folder, check_output, recover_interrupted
-from yolofuse.convert.prepared_record import make_record, recorded_options
+from yolofuse.convert.output_folder import (
+    PREPARED,
+    build_folder,
+    check_output,
+    check_replaceable,
+    read_record,
+    record_files,
+    recover_interrupted,
+)
+from yolofuse.convert.prepared_record import make_record, originals_stamp, recorded_options
 from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.convert.writer import ImageMode, LabelFormat, WriteOptions, descriptor_name, expected_files, write_tree
 from yolofuse.files import read_regular, save_json
@@ -59,7 +67,8 @@ def prepare(
     """Make ``out`` from the published data set in ``src``, which is only ever read.
 
     The folder appears whole or not at all. One that was made of the same source with the same options stays as it is;
-    an older one made by this function is replaced. Images count as equal by name and size, annotations by content.
+    an older one made by this function is replaced if nothing in it was added or changed since. Annotations count as
+    equal by content, images by name and size, and those that are copied also by the times of their files.
 
     Args:
         format_name: A key of ``FORMATS``.
@@ -73,7 +82,7 @@ def prepare(
         force: Make it again even if nothing changed.
 
     Raises:
-        DataError: With every problem of the source, or if ``out`` may not be written.
+        DataError: With every problem of the source, or if ``out`` may not be written or replaced.
     """
     source = SourceFolder(src)
     recover_interrupted(check_output(out, source.folders))  # first, so that a failure below leaves the older folder
@@ -89,12 +98,15 @@ def prepare(
     recorded = recorded_options(options, choice, images, label_format, any_size)
     record = make_record(format_name, source, plan, pairs, recorded, num_clipped)
     descriptor = target.path / descriptor_name(plan.label_sets[0])
-    if not force and _is_up_to_date(target.path, expected_files(plan, pairs, label_format), record):
+    stamp = originals_stamp(plan) if plan.border or images == "copy" else ""
+    if not force and _is_up_to_date(target.path, expected_files(plan, pairs, label_format), record, stamp):
         _log.info("%s: already made of this source with these options; nothing to do", target.path)
         return Prepared(descriptor, False, record)
+    check_replaceable(target.path)
     head = (f"{known.title}, prepared by: yolofuse prepare {format_name}", *plan.comments)
     with build_folder(target) as folder:
         write_tree(folder, plan, pairs, WriteOptions(images, label_format, head, source.folders))
+        record_files(folder, stamp)
         save_json(folder / PREPARED, record, indent=1)  # replaces the marker of an unfinished folder, at once
     _log_result(target.path, source, record)
     return Prepared(descriptor, True, record)
@@ -132,10 +144,10 @@ def _count_ignore_regions(source: SourceFolder, pairs: Sequence[KeptPair]) -> No
                 source.leave_out(_IGNORED, f"{pair.source.split}/{pair.source.key}")
 
 
-def _is_up_to_date(out: Path, files: Sequence[str], record: Mapping[str, Json]) -> bool:
+def _is_up_to_date(out: Path, files: Sequence[str], record: Mapping[str, Json], stamp: str) -> bool:
     """Return whether the folder was made of the same source and options, and still has all its files."""
     try:
-        if json.loads(read_regular(out / PREPARED)) != record:
+        if json.loads(read_regular(out / PREPARED)) != record or read_record(out)[0] != stamp:
             return False
     except (OSError, ValueError, RecursionError):
         return False

@@ -15,6 +15,7 @@ from yolofuse.convert.conversion_plan import Json, Option, Plan
 from yolofuse.convert.output_folder import MADE_BY
 from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.convert.writer import ImageMode, LabelFormat, splits_of
+from yolofuse.data.index.matches import stamp_of
 
 VERSION = 2
 """Raise it whenever the same source and options would give another folder."""
@@ -87,6 +88,12 @@ def _counts(plan: Plan, pairs: Sequence[KeptPair], number: int) -> Json:
         "backgrounds": sum(not any(not box.ignore for box in boxes) for boxes in lists),
         "classes": {name: per_class[index] for index, name in enumerate(plan.names)},
     }
+
+
+def originals_stamp(plan: Plan) -> str:
+    """Return a hash over size, times and inode of every image: a copy is old if its original was replaced."""
+    stamps = [stamp_of(path) for pair in plan.pairs for path in (pair.rgb, pair.ir)]
+    return hashlib.sha256(repr(stamps).encode()).hexdigest()
 
 
 def _signature(source: SourceFolder, plan: Plan) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,6 +198,11 @@ class SourceFolder:
     def refuse(self, what: str, where: str) -> None:
         """Record something that can't be read; all of a kind become one problem with a count."""
         self._refused.setdefault(what, []).append(where)
+
+    def refuse_normalised(self, xyxy: Sequence[float], where: str) -> None:
+        """Refuse a box that lies in the first pixel with fractions: its corners are shares of the image."""
+        if all(0 <= value <= 1 for value in xyxy) and any(value % 1 for value in xyxy):
+            self.refuse("boxes lie in 0..1; are they normalised? multiply them by the image's width and height", where)
 
     def all_warnings(self) -> list[str]:
         """Return the warnings, those of ``warn`` last."""

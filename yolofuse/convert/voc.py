@@ -59,6 +59,8 @@ def read_voc(source: SourceFolder, path: Path) -> ImageLabels:
         xyxy = given and _in_order(given)
         if xyxy != given:
             source.warn("boxes have swapped corners; read as the boxes between them", f"{where} {given}")
+        if xyxy:
+            source.refuse_normalised(xyxy, where)
         if xyxy and degrees:
             x0, y0, x1, y1 = xyxy
             x, y, width, height = turn_box(x0, y0, x1 - x0, y1 - y0, degrees)

@@ -10,7 +10,9 @@ from pathlib import Path
 from yolofuse.backends import Backend
 from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.config import Config
+from yolofuse.config.load import validate_config
 from yolofuse.config.parts import check_name
+from yolofuse.config.schema import DataConfig
 from yolofuse.data import PairSet
 from yolofuse.data.images.read_pair import read_pair, to_bytes
 from yolofuse.data.index.pair_set import Windows
@@ -26,7 +28,7 @@ from yolofuse.errors import DataError, RunError
 from yolofuse.eval.coco_backends import backend_version
 from yolofuse.eval.extra_metrics import METRICS
 from yolofuse.eval.limits import score_limits
-from yolofuse.eval.operating_point import ALL, OperatingPoints, operating_points
+from yolofuse.eval.operating_point import OperatingPoints, operating_points
 from yolofuse.eval.provenance import environment
 from yolofuse.eval.report import REPORT_NAME, SIGN, EvalReport, Scalar, format_table, write_report
 from yolofuse.files import check_output_folder
@@ -110,10 +112,10 @@ def evaluate_checkpoint(
     loaded = load_detector(weights, overrides, trust=trust)
     config = loaded.config
     split = split or config.data.val_split
-    folder = out or _report_folder(weights, split, loaded)
     with join_ranks(config.train.device) as ranks:
-        _check_output(ranks, folder, out)
         pairs = load_split(config, split, ranks, _windows(loaded))
+        folder = out or _report_folder(weights, split, loaded, pairs)
+        _check_output(ranks, folder, out)
         if pairs.names != loaded.names:
             raise DataError(
                 f"{config.data.descriptor}: its classes are {', '.join(pairs.names)}, but {weights} knows "
@@ -188,7 +190,7 @@ def _evaluate(
 
 def _draw(pairs: PairSet, evaluation: Evaluation, points: OperatingPoints, folder: Path) -> None:
     """Draw the curves, and some pairs with what was found in them."""
-    confidence = points.best[ALL].confidence if ALL in points.best else 0.0
+    confidence = points.mean.confidence if points.mean else 0.0
     title = f"what was found, from score {confidence:.3f} on"
     with drawing(folder / "curves.png"):
         save_evaluation_plot(points.curves, points.confusion, points.names, title, folder / "curves.png")
@@ -222,23 +224,37 @@ def _config_name(weights: Path) -> str:
     return str(file) if file.is_file() else f"inside {weights}"
 
 
-def _is_foreign(loaded: LoadedDetector) -> bool:
-    """Return whether the data set is another one than the weights were trained on."""
-    trained_on: str = loaded.content["config"]["data"]["descriptor"]
-    return loaded.config.data.descriptor != trained_on
+def _trained_on(loaded: LoadedDetector) -> DataConfig:
+    return validate_config(loaded.content["config"], where="the weights").data
+
+
+def _is_foreign(loaded: LoadedDetector, split: str, pairs: PairSet) -> bool:
+    """Return whether a split is not that of the run: another descriptor or root, or other labels or images in them."""
+    trained, data = _trained_on(loaded), loaded.config.data
+    if (data.descriptor, data.root) != (trained.descriptor, trained.root):
+        return True
+    hashes = loaded.content.get("data_hashes", {})
+    known = {
+        trained.train_split: (loaded.content["data_hash"], hashes.get("training images")),
+        trained.val_split: (hashes.get("validation split"), hashes.get("validation images")),
+    }
+    now = (pairs.fingerprint, pairs.content_hash)
+    return any(before and after and before != after for before, after in zip(known.get(split, ()), now, strict=False))
 
 
 def _windows(loaded: LoadedDetector) -> Windows:
-    """Return the thermal windows used in training; none for another data set."""
-    if _is_foreign(loaded):
+    """Return the thermal windows used in training, also for its data set at another root; none for another one."""
+    if loaded.config.data.descriptor != _trained_on(loaded).descriptor:
         return {}
     return windows_in(loaded.content)
 
 
-def _report_folder(weights: Path, split: str, loaded: LoadedDetector) -> Path:
+def _report_folder(weights: Path, split: str, loaded: LoadedDetector, pairs: PairSet) -> Path:
     """Return the folder for the report in the run's folder; named after the data set where it is not the run's own."""
-    data = Path(loaded.config.data.descriptor)
-    name = f"eval-{data.parent.name}-{data.stem}-{split}" if _is_foreign(loaded) else f"eval-{split}"
+    data, name = loaded.config.data, f"eval-{split}"
+    if _is_foreign(loaded, split, pairs):
+        descriptor = Path(data.descriptor)
+        name = f"eval-{Path(data.root or descriptor.parent).name}-{descriptor.stem}-{split}"
     exported = f"-{weights.stem}-{weights.suffix[1:]}" if isinstance(loaded.detector, Backend) else ""
     return _run_dir(weights) / f"{name}{exported}"
 
@@ -267,6 +283,7 @@ def _settings(
         "pretrained": config.weights.pretrained,
         "seed": config.train.seed,
         "data": config.data.descriptor,
+        "root": config.data.root,
         "split": split,
         "data_hash": pairs.fingerprint,
         **{f"pairs without {modality}": number for modality, number in pairs.num_missing.items()},

@@ -149,7 +149,7 @@ class WandB(Logger):
         self._run: Any = wandb.init(
             project="yolofuse",
             name=run.folder.path.name,
-            id=hashlib.sha256(place.encode()).hexdigest()[:16],
+            id=hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:16],
             resume="allow",
             dir=place,
             config=flat_options(run.context.config),

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolofuse.errors import DataError
-from yolofuse.eval.coco_backends import ClassMatches, match_by_class
+from yolofuse.eval.coco_backends import ClassMatches, check_ids, match_by_class
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _TINY = np.spacing(1)  # as in cocoapi, so that no detection gives a precision of 0
@@ -118,6 +118,7 @@ def shared_classes(
 
     Raises:
         DataError: If the images, their labels of a class, or all classes differ.
+        ValueError: If the image or class of a prediction is not among its labels.
     """
     (truth, rows), (truth_b, rows_b) = a, b
     if truth == truth_b:
@@ -134,6 +135,8 @@ def shared_classes(
     for name in shared:
         if _boxes_of(truth, number[name]) != _boxes_of(truth_b, number_b[name]):
             raise DataError(f"not the same labels of {name}; evaluate both on one split")
+    for side in (a, b):
+        check_ids(*side)
     ours = {number_b[name]: number[name] for name in shared}
     kept = {number[name] for name in shared}
     categories = [c for c in truth["categories"] if c["id"] in kept]

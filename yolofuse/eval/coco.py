@@ -131,7 +131,7 @@ class CocoMatches:
 
     Raises:
         ConfigError: If the backend's package is missing.
-        ValueError: If a prediction has a number that is not finite, or its image is not in the ground truth.
+        ValueError: If a prediction has a number that is not finite, or its image or class is not in the ground truth.
     """
 
     def __init__(

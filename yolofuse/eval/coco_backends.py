@@ -94,7 +94,7 @@ def make_scorer(backend: CocoBackend, ground_truth: Mapping[str, Any], predictio
 
     Raises:
         ConfigError: If the backend's package is missing.
-        ValueError: If a prediction has a number that is not finite, or its image is not in the ground truth.
+        ValueError: If a prediction has a number that is not finite, or its image or class is not in the ground truth.
     """
     require_backend(backend)
     return (_FasterScorer if backend == "faster" else _PycocotoolsScorer)(*_prepared(ground_truth, predictions))
@@ -192,7 +192,7 @@ def match_by_class(
         only_iou50: Match at an IoU of 0.5 alone instead of at cocoapi's ten thresholds.
 
     Raises:
-        ValueError: If a prediction has a number that is not finite, or its image is not in the ground truth.
+        ValueError: If a prediction has a number that is not finite, or its image or class is not in the ground truth.
     """
     scorer = _PycocotoolsScorer(*_prepared(ground_truth, predictions), only_iou50=only_iou50)
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
@@ -221,12 +221,13 @@ class _FasterScorer:
 
 def _result_annotations(truth: Mapping[str, Any], predictions: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the rows that can count, as loadRes builds them, but without the outlines that only masks need."""
+    check_ids(truth, predictions)
     num_rows = len(predictions)
     image_ids = np.fromiter((row["image_id"] for row in predictions), np.int64, num_rows)
     category_ids = np.fromiter((row["category_id"] for row in predictions), np.int64, num_rows)
     scores = np.fromiter((row["score"] for row in predictions), np.float64, num_rows)
     boxes = np.array([row["bbox"] for row in predictions], dtype=np.float64).reshape(-1, 4)
-    _check_rows(truth, image_ids, scores, boxes)
+    _check_rows(image_ids, scores, boxes)
     kept = _best_positions(image_ids, category_ids, scores)
     areas = (boxes[kept, 2] * boxes[kept, 3]).tolist()
     return [
@@ -242,8 +243,23 @@ def _result_annotations(truth: Mapping[str, Any], predictions: Sequence[Row]) ->
     ]
 
 
+def check_ids(truth: Mapping[str, Any], predictions: Sequence[Row]) -> None:
+    """Check that images and classes of the predictions are those of the labels; others would count for nothing.
+
+    Raises:
+        ValueError: If not.
+    """
+    for field, what in (("image_id", "images"), ("category_id", "categories")):
+        known = {record["id"] for record in truth[what]}
+        unknown = dict.fromkeys(row[field] for row in predictions if row[field] not in known)
+        if unknown:
+            raise ValueError(
+                f"predictions for {len(unknown)} {what} that the ground truth does not have: "
+                f"{', '.join(map(repr, [*unknown][:5]))}; are both of one split, with ids of one type?"
+            )
+
+
 def _check_rows(
-    truth: Mapping[str, Any],
     image_ids: npt.NDArray[np.int64],
     scores: npt.NDArray[np.float64],
     boxes: npt.NDArray[np.float64],
@@ -255,12 +271,6 @@ def _check_rows(
         raise ValueError(
             f"{broken.size} of {len(scores)} predictions have a score or box that is not finite; the first is row "
             f"{first} (image {image_ids[first]}, score {scores[first]}, bbox {boxes[first].tolist()})"
-        )
-    unknown = np.setdiff1d(image_ids, [image["id"] for image in truth["images"]])
-    if unknown.size:
-        raise ValueError(
-            f"predictions for {unknown.size} images that the ground truth does not have: "
-            f"{', '.join(str(image_id) for image_id in unknown[:5])}; are both of one split?"
         )
 
 

@@ -15,7 +15,6 @@ from yolofuse.eval.coco_backends import ClassMatches, match_by_class
 
 Doubles = npt.NDArray[np.float64]
 IOU = 0.5
-ALL = "all classes"
 _NUM_CONFIDENCES = 1001
 
 
@@ -28,32 +27,37 @@ class Point:
     recall: float
     f1: float
 
+    def as_json(self) -> dict[str, float]:
+        """Return the figures by the names of a report."""
+        return {"confidence": self.confidence, "precision": self.precision, "recall": self.recall, "F1": self.f1}
+
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoints:
     """Where each class has its best F1, and all of them together.
 
     Attributes:
-        best: By class name, and their mean under ``all classes``, at the confidence at which its F1 is best; a class
-            without boxes has none.
+        best: By class name, at the confidence at which its F1 is best; a class without boxes has none.
+        mean: Of these classes, at the confidence at which their mean F1 is best; None without any box.
         curves: Precision and recall of each class after each of its detections, best score first.
-        confusion: How often a box of the column's class was found as the row's, at the confidence of all classes. The
+        confusion: How often a box of the column's class was found as the row's, at the confidence of ``mean``. The
             last row counts missed boxes, the last column false alarms. (classes + 1, classes + 1)
         names: Of rows and columns, without the last.
     """
 
     best: Mapping[str, Point]
+    mean: Point | None
     curves: Mapping[str, tuple[Doubles, Doubles]]
     confusion: npt.NDArray[np.int64]
     names: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return points and confusions as plain JSON values."""
-        points = {
-            name: {"confidence": p.confidence, "precision": p.precision, "recall": p.recall, "F1": p.f1}
-            for name, p in self.best.items()
+        return {
+            "points": {name: point.as_json() for name, point in self.best.items()},
+            "points_mean": self.mean and self.mean.as_json(),
+            "confusion": {"classes": list(self.names), "rows": self.confusion.tolist()},
         }
-        return {"points": points, "confusion": {"classes": list(self.names), "rows": self.confusion.tolist()}}
 
 
 def operating_points(ground_truth: CocoJson, predictions: Sequence[Mapping[str, Any]]) -> OperatingPoints:
@@ -64,7 +68,7 @@ def operating_points(ground_truth: CocoJson, predictions: Sequence[Mapping[str, 
     goes first.
 
     Raises:
-        ValueError: If a prediction has a number that is not finite, or its image is not in the ground truth.
+        ValueError: If a prediction has a number that is not finite, or its image or class is not in the ground truth.
     """
     matches = match_by_class(ground_truth, predictions, only_iou50=True)
     confidences = np.linspace(0, 1, _NUM_CONFIDENCES)
@@ -80,15 +84,16 @@ def operating_points(ground_truth: CocoJson, predictions: Sequence[Mapping[str, 
         best[name] = _best(found.scores, precision, recall)
         kept = np.searchsorted(-found.scores, -confidences, side="right")  # detections from each confidence on
         sampled.append(np.stack([np.append(1.0, precision)[kept], np.append(0.0, recall)[kept]]))
-    confidence = 0.0
+    mean: Point | None = None
     if sampled:
         precisions, recalls = np.stack(sampled, axis=1)  # each (classes, confidences)
         f1 = _f1(precisions, recalls).mean(axis=0)
         place = int(f1.argmax())
-        confidence = float(confidences[place])
-        means = precisions[:, place].mean(), recalls[:, place].mean(), f1[place]
-        best = {ALL: Point(confidence, *map(float, means)), **best}
-    return OperatingPoints(best, curves, _confusion(ground_truth, predictions, confidence), tuple(matches))
+        mean = Point(
+            *map(float, (confidences[place], precisions[:, place].mean(), recalls[:, place].mean(), f1[place]))
+        )
+    confusion = _confusion(ground_truth, predictions, mean.confidence if mean else 0.0)
+    return OperatingPoints(best, mean, curves, confusion, tuple(matches))
 
 
 def _curve(found: ClassMatches) -> tuple[Doubles, Doubles]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from yolofuse.errors import DataError, plural
+from yolofuse.config import load_config
+from yolofuse.errors import ConfigError, DataError, plural
 from yolofuse.eval.coco import METRICS, CocoJson, CocoResult
 from yolofuse.eval.limits import MAX_COUNTED
-from yolofuse.eval.operating_point import ALL, OperatingPoints
+from yolofuse.eval.operating_point import OperatingPoints, Point
+from yolofuse.eval.other_settings import other_settings
 from yolofuse.files import read_regular, save_json, save_text
 from yolofuse.tables import markdown_table, text_table
 from yolofuse.types import CHANNELS, Modality
@@ -82,12 +85,16 @@ def find_evaluation(path: Path, split: str = "val") -> Path:
     raise DataError(f"{path}: holds no predictions.json and ground_truth.json; write them with val_dual.py")
 
 
-def age_warning(folder: Path) -> str:
-    """Say if a run has other weights than those that were evaluated in its folder; empty if not."""
-    best = folder.parent / "weights" / "best.pt"
+def evaluation_warnings(folder: Path) -> list[str]:
+    """Say if an evaluation in a run's folder is not one of its best weights by its config; empty for others."""
+    warnings = []
+    best, config = folder.parent / "weights" / "best.pt", folder.parent / "config.yaml"
     if best.is_file() and best.stat().st_mtime > (folder / "predictions.json").stat().st_mtime:
-        return f"{folder}: older than {best}; evaluate that with yolofuse val --run {folder.parent}"
-    return ""
+        warnings.append(f"{folder}: older than {best}; evaluate that with yolofuse val --run {folder.parent}")
+    with suppress(DataError, ConfigError):  # other parts say what is missing
+        if config.is_file() and (other := other_settings(folder, read_report(folder).settings, load_config(config))):
+            warnings.append(f"{folder}: evaluated with {other}, which is not what {config} says")
+    return warnings
 
 
 def read_report(folder: Path) -> EvalReport:
@@ -204,15 +211,22 @@ def report_tables(report: EvalReport) -> dict[str, list[list[str]]]:
 
 def _class_table(report: EvalReport) -> list[list[str]]:
     """Return AP and AP50 of each class, and what it does at the confidence of its best F1."""
-    best = {} if report.points is None else report.points.best
-    table = [["class", "AP", "AP50", *(["precision", "recall", "F1", "from score"] if best else [])]]
-    whole = {ALL: (report.result.AP, report.result.AP50)} if ALL in best else {}
-    for name, (ap, ap50) in {**report.result.per_class, **whole}.items():
-        point = best.get(name)
-        values = [] if point is None else [point.precision, point.recall, point.f1]
-        cells = [*map(digits, values), f"{point.confidence:.3f}"] if point else [""] * (4 if best else 0)
-        table.append([name, digits(ap), digits(ap50), *cells])
-    return table
+    per_class = report.result.per_class.items()
+    if report.points is None or report.points.mean is None:
+        return [["class", "AP", "AP50"], *([name, *map(digits, both)] for name, both in per_class)]
+    best, whole = report.points.best, (report.result.AP, report.result.AP50)
+    rows = [[name, *map(digits, both), *point_cells(best.get(name))] for name, both in per_class]
+    rows.append(["all classes", *map(digits, whole), *point_cells(report.points.mean)])
+    return [["class", "AP", "AP50", "precision", "recall", "F1", "from score"], *rows]
+
+
+def point_cells(point: Point | None) -> list[str]:
+    """Format precision, recall, F1 and score of a class; blank where there is nothing to find."""
+    return (
+        [""] * 4
+        if point is None
+        else [*map(digits, (point.precision, point.recall, point.f1)), f"{point.confidence:.3f}"]
+    )
 
 
 def digits(value: float) -> str:

@@ -58,12 +58,13 @@ def write_comparison(runs: Sequence[Path], comparisons: Sequence[Comparison], ou
 
 def unique_names(runs: Sequence[Path]) -> list[str]:
     """Return the shortest ends of the paths by which they differ."""
-    parts = [run.resolve().parts for run in runs]
+    paths = [str(run.resolve()).encode(errors="backslashreplace").decode() for run in runs]  # plots take no surrogates
+    parts = [Path(path).parts for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(of_run[-length:]) for of_run in parts]
         if len(set(names)) == len(names):
             return names
-    return [f"{run.name} ({number})" for number, run in enumerate(runs, start=1)]  # one run twice
+    return [f"{of_run[-1]} ({number})" for number, of_run in enumerate(parts, start=1)]  # one run twice
 
 
 def _metrics_section(names: Sequence[str], files: Sequence[RunFiles]) -> Section:
@@ -76,8 +77,9 @@ def _metrics_section(names: Sequence[str], files: Sequence[RunFiles]) -> Section
     ]
     slices = dict.fromkeys(name for report in reports for name in report.slices)
     rows += [[f"{s} AP", *(digits(r.slices[s].AP) if s in r.slices else "-" for r in reports)] for s in slices]
+    notes = [f"Warning: {text}." for run in files for text in run.evaluation_warnings]
     speed = ["-" if report.ms_per_pair is None else f"{report.ms_per_pair:.1f}" for report in reports]
-    return Section("", "", tables=[("", [*rows, ["ms per pair", *speed]])])
+    return Section("", "", notes=notes, tables=[("", [*rows, ["ms per pair", *speed]])])
 
 
 def _differences_section(names: Sequence[str], comparisons: Sequence[Comparison]) -> Section:

@@ -7,7 +7,7 @@ from yolofuse.engine.dataloaders import build_eval_loader
 from yolofuse.engine.evaluate_split import compute_metrics, predict_split
 from yolofuse.errors import RunError, plural
 from yolofuse.eval.coco import CocoResult
-from yolofuse.eval.report import digits, report_tables
+from yolofuse.eval.report import digits, point_cells, report_tables
 from yolofuse.reports.heat_maps import draw_heat_maps
 from yolofuse.reports.outcomes import LEGEND, choose_best, choose_worst, count_outcomes, draw_pair
 from yolofuse.reports.run_files import CPU, RunFiles
@@ -48,12 +48,10 @@ def classes_section(run: RunFiles) -> Section:
     """Show each class: AP, the best F1 and from which score, precision over recall, confusions."""
     points = run.points
     rows = [["class", "AP", "AP50", "precision", "recall", "best F1", "from score"]]
-    by_class = run.report.result.per_class
-    for name, point in points.best.items():
-        ap, ap50 = by_class.get(name, (run.report.result.AP, run.report.result.AP50))
-        values = (ap, ap50, point.precision, point.recall, point.f1)
-        rows.append([name, *map(digits, values), f"{point.confidence:.3f}"])
-    rows += [[name, *map(digits, values), *["-"] * 4] for name, values in by_class.items() if name not in points.best]
+    result = run.report.result
+    if points.mean is not None:
+        rows.append(["all classes", *map(digits, (result.AP, result.AP50)), *point_cells(points.mean)])
+    rows += [[name, *map(digits, both), *point_cells(points.best.get(name))] for name, both in result.per_class.items()]
     size = min(max(3.2, 0.42 * (len(points.names) + 1) + 1.4), 9.0)
     title = f"what was found, from score {run.confidence:.3f} on"
     return Section(

@@ -16,8 +16,15 @@ from yolofuse.engine.dataloaders import load_split
 from yolofuse.engine.evaluate_checkpoint import evaluate_run
 from yolofuse.engine.loaded_detector import LoadedDetector, load_detector
 from yolofuse.errors import DataError, RunError
-from yolofuse.eval.operating_point import ALL, OperatingPoints, operating_points
-from yolofuse.eval.report import DAMAGED, EvalReport, age_warning, find_evaluation, read_predictions, read_report
+from yolofuse.eval.operating_point import OperatingPoints, operating_points
+from yolofuse.eval.report import (
+    DAMAGED,
+    EvalReport,
+    evaluation_warnings,
+    find_evaluation,
+    read_predictions,
+    read_report,
+)
 from yolofuse.run.folder import RunFolder
 from yolofuse.types import Detections, Modality
 
@@ -77,9 +84,9 @@ class RunFiles:
         return read_report(self.evaluation)
 
     @property
-    def age_warning(self) -> str:
-        """Say if the evaluation is older than the best weights."""
-        return age_warning(self.evaluation)
+    def evaluation_warnings(self) -> list[str]:
+        """Say if the evaluation is not one of the best weights by the run's own config."""
+        return evaluation_warnings(self.evaluation)
 
     @cached_property
     def coco(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -97,8 +104,8 @@ class RunFiles:
     @property
     def confidence(self) -> float:
         """The score with the best mean F1; 0.25 where nothing was found at all."""
-        best = self.points.best.get(ALL)
-        return best.confidence if best is not None and best.f1 > 0 else _DEFAULT_CONFIDENCE
+        mean = self.points.mean
+        return mean.confidence if mean is not None and mean.f1 > 0 else _DEFAULT_CONFIDENCE
 
     @cached_property
     def pairs(self) -> PairSet:

@@ -102,6 +102,6 @@ def _figures(files: RunFiles) -> list[tuple[str, str]]:
 
 def _warnings(files: RunFiles) -> list[str]:
     try:
-        return [text] if (text := files.age_warning) else []
+        return files.evaluation_warnings
     except (YolofuseError, OSError):
         return []

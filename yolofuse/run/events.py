@@ -38,7 +38,7 @@ def append_event(folder: Path, event: EventName, **fields: Scalar) -> None:
     """
     row: dict[str, Scalar] = {"time": utc_now(), "event": event, "host": socket.gethostname()}
     row |= {name: _json_value(value) for name, value in fields.items()}
-    line = json.dumps(row, allow_nan=False, ensure_ascii=False).encode(errors="replace") + b"\n"
+    line = json.dumps(row, allow_nan=False, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
     path = folder / EVENTS_NAME
     try:
         _append_line(path, line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,6 +30,7 @@ VERSION = 1
 """Raise it with every change of what is drawn, so that a folder made by another version is not reused."""
 DEFAULT_SIZE_HW = (192, 256)
 STAMP = ".yolofuse-synth.json"
+_BUILT = "data"
 _SIDES = (96, 4096)
 _JPEG_QUALITY = 95
 _INLINE_BELOW = 12
@@ -81,9 +84,8 @@ def generate(
     if _is_already_made(out, stamp):
         return out / "data.yaml"
     out.parent.mkdir(parents=True, exist_ok=True)
-    hidden = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        folder = hidden / "data"
+    with _hidden_folder(out) as hidden:
+        folder = hidden / _BUILT
         _write_all(folder, {"train": num_train, "val": num_val}, seed, size_hw, workers)
         (folder / STAMP).write_text(json.dumps(stamp) + "\n", encoding="utf-8")
         # another run may have made it meanwhile
@@ -91,9 +93,39 @@ def generate(
             if out.exists():
                 out.rmdir()
             folder.rename(out)
+    return out / "data.yaml"
+
+
+@contextmanager
+def _hidden_folder(out: Path) -> Iterator[Path]:
+    """Yield a new hidden folder beside ``out``, which is deleted at the end; delete those that killed runs left."""
+    for left in out.parent.glob(f".{glob.escape(out.name)}.synth-*"):
+        with suppress(OSError), _locked(left):
+            if {path.name for path in left.iterdir()} <= {_BUILT}:
+                shutil.rmtree(left)
+    hidden = Path(tempfile.mkdtemp(prefix=f".{out.name}.synth-", dir=out.parent))
+    try:
+        with _locked(hidden):
+            yield hidden
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
-    return out / "data.yaml"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a folder; the system releases the lock when the process ends, even if killed.
+
+    Raises:
+        OSError: If another process has locked it, or it is no folder.
+    """
+    import fcntl  # not on every system, and only this command needs it
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _check_arguments(num_train: int, num_val: int, seed: int, size_hw: tuple[int, int]) -> None:

@@ -88,6 +88,9 @@ def test_compare__of_other_classes_looks_at_those_in_common(tmp_path: Path, caps
     assert "of the classes that both have: car" in printed
     assert "person" not in printed
     assert printed.count("B is better") == 4
+    (b / "predictions.json").write_text(json.dumps([{**row, "category_id": 1 + row["category_id"]} for row in found]))
+    assert compare.main([str(a), str(b)]) == 2
+    assert "1 categories that the ground truth does not have: 3" in capsys.readouterr().err
     (b / "ground_truth.json").write_text(json.dumps({**truth, "annotations": truth["annotations"][1:]}))
     assert compare.main([str(a), str(b)]) == 2
     assert "not the same labels of car" in capsys.readouterr().err

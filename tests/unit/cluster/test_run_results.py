@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from yolofuse.cluster.run_results import find_runs, read_run
 from yolofuse.config import dump_config, load_config
 from yolofuse.errors import RunError
 from yolofuse.files import save_text
+from yolofuse.run.folder import RunFolder
 from yolofuse.tables import csv_text
 
 
@@ -49,6 +51,19 @@ def test_read_run__an_undefined_ap_is_no_result_and_of_equals_the_newest_is_best
     assert (results.epochs, results.best, results.evaluations) == (2, {}, {"eval-val": {}})
     save_text(run / "results.csv", "epoch,val/AP,val/AP50\n1,0.2,0.3\n2,0.2,0.4\n3,,\n")
     assert read_run(run).best == {"AP": 0.2, "AP50": 0.4}
+
+
+def test_read_run__names_the_settings_of_an_evaluation_that_are_not_the_runs(tmp_path: Path) -> None:
+    run = write_run(tmp_path, 0, 0.3)
+    config = RunFolder(run).load_config()
+    own = {"split": "val", "data": config.data.descriptor, "root": None, "imgsz": 640, "conf": 0.001, "nms": "IoU 0.7"}
+    changed = {"imgsz": 32, "root": "/other", "nms": "IoU 0.5, inside the file"}
+    for folder, settings in (("eval-val", own), ("eval-other-data-val", own | {"data": "x"}), ("eval-a", {})):
+        save_text(run / folder / "report.json", json.dumps({"AP": 0.5, "AP50": 0.7, "settings": settings}))
+    assert list(read_run(run).evaluations) == ["eval-a", "eval-other-data-val", "eval-val"]
+    save_text(run / "eval-val" / "report.json", json.dumps({"AP": 0.5, "AP50": 0.7, "settings": own | changed}))
+    marked = "eval-val (imgsz=32, root=/other, nms=IoU 0.5, inside the file)"
+    assert read_run(run).evaluations[marked] == {"AP": 0.5, "AP50": 0.7}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from tests.support.convert_trees import coco, only_problem, text
 from yolofuse.convert.coco_json import read_coco
 from yolofuse.convert.source_folder import SourceFolder
+from yolofuse.errors import DataError
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,11 @@ def test_coco__a_turned_box_is_read_as_the_upright_box_around_it(tmp_path: Path)
     assert image.objects[0].xyxy == pytest.approx((18, 12, 22, 32))
     [warning] = source.all_warnings()
     assert warning.startswith("1 boxes are turned; the upright boxes around them are used; first ")
+
+
+def test_coco__boxes_in_0_to_1_are_refused_with_a_count(tmp_path: Path) -> None:
+    path = coco(tmp_path / "a.json", {"a.jpg": [(1, [0.5, 0.25, 0.5, 0.5]), (1, [0.1, 0.1, 4, 5])]}, {1: "car"})
+    source = SourceFolder(tmp_path)
+    read_coco(source, path)
+    with pytest.raises(DataError, match=r"1 boxes lie in 0\.\.1; are they normalised\?.*annotations\[0\]"):
+        source.check()

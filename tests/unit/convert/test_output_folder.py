@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -40,13 +41,33 @@ def test_out__other_files_are_never_deleted(source: Path, tmp_path: Path, name: 
     assert mine.exists()
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "runs/first/weights/best.pt", ".git/HEAD"])
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "runs/first/weights/best.pt", ".git/HEAD", "labels/reviewed/notes.txt", "images/train/a.png"]
+)
 def test_out__what_was_added_to_a_prepared_folder_is_never_deleted(source: Path, tmp_path: Path, name: str) -> None:
     prepare("llvip", source, tmp_path / "out")
     mine = text(tmp_path / "out" / name, "mine")
-    with pytest.raises(DataError, match=r"would delete .* which no conversion made"):
+    with pytest.raises(DataError, match=rf"1 file which no conversion made \({re.escape(name)}\); .* another --out"):
         prepare("llvip", source, tmp_path / "out", force=True)
     assert mine.exists()
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_out__what_was_changed_in_a_prepared_folder_is_never_deleted(
+    source: Path, tmp_path: Path, is_recorded: bool
+) -> None:
+    out = tmp_path / "out"
+    prepare("llvip", source, out, images="copy")
+    for name in ("labels/train/010001.txt", "images/train/010002.jpg"):
+        text(out / name, "0 0.5 0.5 0.9 0.9\n")
+    if not is_recorded:
+        (out / "prepared_files.json").unlink()
+    text(source / "Annotations" / "010003.xml", "<annotation></annotation>")
+    before = tree(out)
+    expected = r"2 files changed since \(images/train/010002.jpg, labels/train/010001.txt\)"
+    with pytest.raises(DataError, match=expected if is_recorded else "files which no conversion made"):
+        prepare("llvip", source, out, images="copy")
+    assert tree(out) == before
 
 
 def test_out__an_empty_folder_is_taken(source: Path, tmp_path: Path) -> None:

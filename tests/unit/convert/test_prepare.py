@@ -55,6 +55,16 @@ def test_changed_labels__folder_is_replaced(source: Path, tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == ["LLVIP", "out"]
 
 
+def test_changed_image__of_the_same_size_is_copied_again(source: Path, tmp_path: Path) -> None:
+    out, original = tmp_path / "out", source / "visible" / "train" / "010001.jpg"
+    prepare("llvip", source, out, images="copy")
+    assert not prepare("llvip", source, out, images="copy").is_new
+    changed = original.read_bytes()[:-3] + b"\0\xff\xd9"
+    original.write_bytes(changed)
+    assert prepare("llvip", source, out, images="copy").is_new
+    assert (out / "images" / "train" / "010001.jpg").read_bytes() == changed
+
+
 def test_changed_options__folder_is_replaced(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     prepare("llvip", source, out)

@@ -51,6 +51,14 @@ def test_voc__text_in_latin_1_is_named(tmp_path: Path) -> None:
     assert "it is not in UTF-8, but perhaps a text in Latin-1 or Windows-1252 (byte 0xdf" in only_problem(source)
 
 
+def test_voc__boxes_in_0_to_1_are_refused_with_a_count(tmp_path: Path) -> None:
+    boxes = [("car", 0.1, 0.2, 0.5, 1), ("car", 0, 0, 0.3, 0.25), ("car", 0, 0, 1, 1), ("car", 0.5, 0.5, 1.5, 1)]
+    source = SourceFolder(tmp_path)
+    read_voc(source, voc(tmp_path / "a.xml", boxes))
+    with pytest.raises(DataError, match=r"2 boxes lie in 0\.\.1; are they normalised\?.*first .*a\.xml:3"):
+        source.check()
+
+
 def test_voc__a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "a.xml").open("wb") as stream:
         stream.truncate(9 << 20)

@@ -11,8 +11,15 @@ import pytest
 
 from yolofuse.errors import DataError
 from yolofuse.eval.coco import METRICS, CocoResult
-from yolofuse.eval.operating_point import ALL, OperatingPoints, Point
-from yolofuse.eval.report import EvalReport, format_markdown, format_table, read_report, write_report
+from yolofuse.eval.operating_point import OperatingPoints, Point
+from yolofuse.eval.report import (
+    EvalReport,
+    format_markdown,
+    format_table,
+    read_report,
+    report_tables,
+    write_report,
+)
 
 
 def _result(base: float) -> CocoResult:
@@ -74,8 +81,10 @@ def test_format_markdown__holds_the_same_tables_and_the_settings() -> None:
 
 
 def test_points__stand_beside_the_classes_and_in_the_json(tmp_path: Path) -> None:
-    best = {name: Point(0.25, 0.5, 1.0, 2 / 3) for name in (ALL, "person")}
-    points = OperatingPoints(best, {}, np.array([[3, 0, 1], [0, 0, 0], [2, 1, 0]]), ("person", "car"))
+    point = Point(0.25, 0.5, 1.0, 2 / 3)
+    points = OperatingPoints(
+        {"person": point}, point, {}, np.array([[3, 0, 1], [0, 0, 0], [2, 1, 0]]), ("person", "car")
+    )
     report = replace(REPORT, points=points)
     rows = [line.split() for line in format_table(report).splitlines()]
     assert ["person", "0.1235", "0.7000", "0.5000", "1.0000", "0.6667", "0.250"] in rows
@@ -84,6 +93,7 @@ def test_points__stand_beside_the_classes_and_in_the_json(tmp_path: Path) -> Non
     assert "gives the best F1" in format_markdown(report)
     saved = report.as_json()
     assert saved["points"]["person"] == {"confidence": 0.25, "precision": 0.5, "recall": 1.0, "F1": 2 / 3}
+    assert saved["points_mean"] == saved["points"]["person"]
     assert saved["confusion"] == {"classes": ["person", "car"], "rows": [[3, 0, 1], [0, 0, 0], [2, 1, 0]]}
 
 
@@ -113,3 +123,17 @@ def test_read_report__damaged_file_is_named(tmp_path: Path, change: dict[str, ob
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(DataError, match=r"report\.json: not a report of yolofuse val"):
         read_report(tmp_path)
+
+
+def test_table__a_class_called_all_classes_has_a_row_of_its_own() -> None:
+    result = replace(REPORT.result, per_class={"all classes": (0.5, 0.75)})
+    points = OperatingPoints(
+        {"all classes": Point(0.5, 1.0, 1.0, 1.0)},
+        Point(0.25, 0.5, 1.0, 2 / 3),
+        {},
+        np.zeros((2, 2), int),
+        ("all classes",),
+    )
+    *_, own, whole = report_tables(replace(REPORT, result=result, points=points))["classes"]
+    assert own == ["all classes", "0.5000", "0.7500", "1.0000", "1.0000", "1.0000", "0.500"]
+    assert whole == ["all classes", "0.1235", "0.1335", "0.5000", "1.0000", "0.6667", "0.250"]

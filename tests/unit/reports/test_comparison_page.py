@@ -74,3 +74,4 @@ def test_unique_names__are_as_short_as_they_can_be() -> None:
     assert unique_names([Path("/r/mid"), Path("/r/rgb")]) == ["mid", "rgb"]
     assert unique_names([Path("/r/1/mid"), Path("/r/2/mid")]) == ["1/mid", "2/mid"]
     assert unique_names([Path("/mid"), Path("/mid")]) == ["mid (1)", "mid (2)"]
+    assert unique_names([Path("/\udcfc"), Path("/mid")]) == ["\\udcfc", "mid"]

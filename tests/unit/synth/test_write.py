@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import fcntl
+import os
 from pathlib import Path
 
 import cv2
@@ -118,6 +120,20 @@ def test_generate__a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="disk full"):
         make(tmp_path / "demo")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_generate__removes_what_a_killed_run_left_and_nothing_else(tmp_path: Path) -> None:
+    names = (".demo.synth-1/data/a.png", ".demo.synth-2/data/a.png", ".demo.synth-3/notes.txt", ".demo-old/data/a.png")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    handle = os.open(tmp_path / ".demo.synth-2", os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # as a run does that draws right now
+        make(tmp_path / "demo")
+    finally:
+        os.close(handle)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".demo-old", ".demo.synth-2", ".demo.synth-3", "demo"]
 
 
 def test_generate__lists_every_wrong_argument(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ _Matrix = Annotated[list[_Row], _Pair, AfterValidator(_invertible)]
 _Counts = Annotated[list[_Number], _Pair, AfterValidator(_increasing)]
 _Percents = Annotated[list[_Percent], _Pair, AfterValidator(_increasing)]
 _Links = Annotated[list[Text], _expected("a list of folders that links may lead to")]
-_Names = Annotated[
+Names = Annotated[
     list[Text],
     Field(min_length=1),
     _expected("a list of class names, or {0: name, 1: name, ...}"),
@@ -275,7 +275,7 @@ class NativeYaml(Reading):
 
     root: Text = "."
     links: _Links = Field([])
-    names: _Names
+    names: Names
     splits: Annotated[dict[str, Split], BeforeValidator(_check_splits)]
 
 
@@ -284,7 +284,7 @@ class FlatYaml(Reading):
 
     path: Text = "."
     links: _Links = Field([])
-    names: _Names
+    names: Names
     nc: Any = None
     train: _Places = None
     train_ir: _Places = None

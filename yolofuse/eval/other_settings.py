@@ -1,0 +1,30 @@
+"""Say in what an evaluation differs from what its run's config asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from yolofuse.config import Config
+
+
+def other_settings(folder: Path, settings: Mapping[str, Any], config: Config) -> str:
+    """Say in which settings an evaluation differs from the config of its run; empty if in none.
+
+    Args:
+        folder: Of the evaluation. One that is named after a data set is of another than the run's.
+        settings: Of its report; those that an older version did not write count as equal.
+        config: Of the run.
+    """
+    own: dict[str, Any] = {
+        "imgsz": config.val_imgsz,
+        "letterbox": config.val.letterbox,
+        "conf": config.val.conf,
+        "max_det": config.val.max_det,
+    }
+    if folder.name == f"eval-{settings.get('split')}":
+        own |= {"data": config.data.descriptor, "root": config.data.root}
+    if str(nms := settings.get("nms")).startswith("IoU "):
+        own["nms"] = str(nms).replace(str(nms).split(",")[0], f"IoU {config.val.iou}")
+    return ", ".join(f"{name}={settings[name]}" for name, value in own.items() if settings.get(name, value) != value)
