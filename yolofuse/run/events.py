@@ -38,7 +38,7 @@ def append_event(folder: Path, event: EventName, **fields: Scalar) -> None:
     """
     row: dict[str, Scalar] = {"time": utc_now(), "event": event, "host": socket.gethostname()}
     row |= {name: _json_value(value) for name, value in fields.items()}
-    line = json.dumps(row, allow_nan=False, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
+    line = json.dumps(row, allow_nan=False, ensure_ascii=False).encode() + b"\n"
     path = folder / EVENTS_NAME
     try:
         _append_line(path, line)
@@ -89,4 +89,4 @@ def _append_line(path: Path, line: bytes) -> None:
 def _json_value(value: Scalar) -> Scalar:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return value[:_MAX_TEXT] if isinstance(value, str) else value
+    return value[:_MAX_TEXT].encode(errors="backslashreplace").decode() if isinstance(value, str) else value

@@ -23,7 +23,7 @@ def test_append_event__writes_a_line(tmp_path: Path) -> None:
     assert not damaged
     assert (begun.event, begun.epoch, begun.step, begun.world, begun.host, begun.facts) == ("begun", 0, 0, 2, HERE, {})
     assert datetime.now(timezone.utc) - begun.time < timedelta(seconds=30)
-    assert failed.facts == {"error": "läuft\nnicht ?", "loss": "nan", "fine": None}
+    assert failed.facts == {"error": "läuft\nnicht \\udcff", "loss": "nan", "fine": None}
 
 
 def test_append_event__starts_a_new_line_after_a_truncated_one(tmp_path: Path) -> None:
