@@ -11,6 +11,7 @@ from tests.support.detectors import build
 from yolofuse.batch import PairedBatch
 from yolofuse.config.load import validate_config
 from yolofuse.engine.loaded_detector import LoadedDetector
+from yolofuse.exporters.self_check import batch_of
 from yolofuse.types import PairFormat
 
 NAMES = ("person", "car", "bus")
@@ -42,15 +43,7 @@ def random_pairs(number: int, height: int, width: int, bits: int = 8) -> PairedB
     """Return random pairs as they are loaded."""
     generator = torch.Generator().manual_seed(height + width)
     levels = torch.rand(number, 4, height, width, generator=generator) * (65535 if bits == 16 else 255)
-    return PairedBatch(
-        pixels=levels.to(torch.int32).to(torch.uint16 if bits == 16 else torch.uint8),
-        boxes_xyxy=torch.zeros(0, 4),
-        class_ids=torch.zeros(0, dtype=torch.int64),
-        batch_index=torch.zeros(0, dtype=torch.int64),
-        image_ids=torch.arange(number),
-        sizes_hw=torch.tensor([[height, width]] * number),
-        letterboxes=torch.tensor([[1.0, 0.0, 0.0]] * number),
-    )
+    return batch_of(levels.to(torch.int32).to(torch.uint16 if bits == 16 else torch.uint8))
 
 
 def set_metadata(file: Path, change: Any, to: Path) -> Path:

@@ -237,11 +237,12 @@ def random_batches(loaded: LoadedDetector) -> list[PairedBatch]:
         patches = [torch.rand(number, 4, cells, cells, generator=generator) for cells in (3, 16)]
         images = torch.stack([torch.nn.functional.interpolate(patch, (height, width)) for patch in patches]).mean(0)
         levels = images * (65535 if is_deep else 255)
-        batches.append(_batch_of(levels.to(torch.int32).to(torch.uint16 if is_deep else torch.uint8)))
+        batches.append(batch_of(levels.to(torch.int32).to(torch.uint16 if is_deep else torch.uint8)))
     return batches
 
 
-def _batch_of(pixels: Tensor) -> PairedBatch:
+def batch_of(pixels: Tensor) -> PairedBatch:
+    """Return pairs without labels, in the pixels that the network gets, (B, 4, H, W)."""
     number, _, height, width = pixels.shape
     return PairedBatch(
         pixels=pixels,

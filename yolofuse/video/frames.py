@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
+from typing_extensions import Self
 
 from yolofuse.errors import ConfigError
 from yolofuse.extras import install_line
@@ -22,6 +24,22 @@ if TYPE_CHECKING:
     from av.buffer import Buffer
 
 _RECENT = 31  # frames; their median is robust against single gaps
+
+
+class Closing(ABC):
+    """Close at the end of a ``with`` block."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give up what is held open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 
 from yolofuse.errors import ConfigError
 from yolofuse.video.camera import Camera
-from yolofuse.video.frames import FramePair, PairCounts, TimedFrame, ir_pixels, rgb_pixels
+from yolofuse.video.frames import Closing, FramePair, PairCounts, TimedFrame, ir_pixels, rgb_pixels
 
 _MAX_OFFSET_S = 1.0  # of decoded frames, which are kept for it
 _POLL_S = 0.2
 
 
-class LivePairs(Iterator[FramePair]):
+class LivePairs(Closing, Iterator[FramePair]):
     """Iterate over the pairs of two cameras; close it, or use it in a ``with`` block.
 
     Each camera is read in a thread of its own, which keeps two frames. The newest frames that are at most half the
@@ -85,14 +84,6 @@ class LivePairs(Iterator[FramePair]):
         self._paired += 1
         gap_s = ir.time_s + self._offset_s - rgb.time_s
         return FramePair(rgb_pixels(rgb), ir_pixels(ir), rgb.time_s - self._start_s, gap_s, index)
-
-    def __enter__(self) -> LivePairs:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def counts(self) -> PairCounts:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from types import TracebackType
 
 from yolofuse.errors import DataError
-from yolofuse.video.frames import FramePair, PairCounts, TimedFrame, ir_pixels, rgb_pixels
+from yolofuse.video.frames import Closing, FramePair, PairCounts, TimedFrame, ir_pixels, rgb_pixels
 from yolofuse.video.reader import VideoReader
 
 _ROUNDING_S = 1e-6  # of times that are fractions
 
 
-class VideoPairs(Iterator[FramePair]):
+class VideoPairs(Closing, Iterator[FramePair]):
     """Iterate over the pairs of two recordings, flat in memory; close it, or use it in a ``with`` block.
 
     A frame's partner is the nearest frame of the other recording, at most half the time between frames of the slower
@@ -43,14 +42,6 @@ class VideoPairs(Iterator[FramePair]):
 
     def __next__(self) -> FramePair:
         return next(self._pairs)
-
-    def __enter__(self) -> VideoPairs:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def counts(self) -> PairCounts:

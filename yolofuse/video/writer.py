@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 from yolofuse.errors import ConfigError, DataError, describe_os_error
 from yolofuse.types import ByteArray
-from yolofuse.video.frames import import_av
+from yolofuse.video.frames import Closing, import_av
 
 _TIME_BASE = Fraction(1, 60_000)  # exact for 24 to 60 frames a second, also NTSC; MPEG-4 takes no finer one
 _BT709 = 1
@@ -28,7 +27,7 @@ _CONTAINERS = {
 }
 
 
-class VideoWriter:
+class VideoWriter(Closing):
     """Write frames with their times as H.264 into an MP4 or Matroska file; use it in a ``with`` block.
 
     A writer that is killed leaves a video that can be read up to its last frame but one.
@@ -69,14 +68,6 @@ class VideoWriter:
         context.color_primaries = context.color_trc = _BT709
         self._start_s: float | None = None
         self._last_pts = -1
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def write(self, rgb: ByteArray, time_s: float) -> None:
         """Append a frame.
