@@ -29,12 +29,10 @@ from yolofuse import upstream
 from yolofuse.backends import open_export
 from yolofuse.config.load import validate_config
 from yolofuse.engine.loaded_detector import LoadedDetector
-from yolofuse.exporters.export import describe_export
+from yolofuse.exporters.export import describe_export, write_file
 from yolofuse.exporters.module import ExportModule, export_module
-from yolofuse.exporters.onnx_file import write_onnx
-from yolofuse.exporters.openvino_file import write_openvino
 from yolofuse.exporters.options import ExportOptions
-from yolofuse.model import Detector, build_detector
+from yolofuse.model import build_detector
 from yolofuse.model.summary import summarise
 
 Variant = Callable[[], object]
@@ -51,8 +49,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="default: 1 2")
     parser.add_argument("--csv", type=Path, help="file to append the results to")
     args = parser.parse_args()
-    ours, stock = (_detector(args.base, streams) for streams in ("both", "rgb"))
-    flops = sum(part.gflops for part in summarise(ours)) / sum(part.gflops for part in summarise(stock))
+    ours, stock = (fresh_detector(args.base, streams) for streams in ("both", "rgb"))
+    flops = sum(part.gflops for part in summarise(ours.model)) / sum(part.gflops for part in summarise(stock.model))
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as scratch:
         files = _write_files(ours, args, Path(scratch))
@@ -77,9 +75,18 @@ def main() -> None:
         append_rows(args.csv, rows, shared)
 
 
-def _detector(base: str, streams: str) -> Detector:
-    config = _config(base, streams).model
-    return build_detector(config, num_classes=len(_NAMES)).eval()
+def fresh_detector(base: str, streams: str = "both") -> LoadedDetector:
+    """Return a mid-fusion detector, or one of a single camera, with fresh weights and one class."""
+    config = _config(base, streams)
+    model = build_detector(config.model, num_classes=len(_NAMES)).eval()
+    return LoadedDetector(model, config, _NAMES, {"epoch": 0, "data_hash": None})
+
+
+def write_fresh(loaded: LoadedDetector, options: ExportOptions, file: Path) -> Path:
+    """Write such a detector for another runtime; return the file."""
+    prepared, metadata = describe_export(loaded, options, "0" * 64)
+    write_file(export_module(prepared.model, metadata), prepared, metadata, options, file)
+    return file
 
 
 def _config(base: str, streams: str) -> Any:
@@ -91,9 +98,8 @@ def _config(base: str, streams: str) -> Any:
     return validate_config(raw, where="benchmark")
 
 
-def _write_files(ours: Detector, args: argparse.Namespace, folder: Path) -> dict[str, Path]:
+def _write_files(ours: LoadedDetector, args: argparse.Namespace, folder: Path) -> dict[str, Path]:
     """Export ours, and ultralytics' model by its own exporter."""
-    loaded = LoadedDetector(ours, _config(args.base, "both"), _NAMES, {"epoch": 0, "data_hash": None})
     files = {}
     for name, options in (
         ("onnx", ExportOptions()),
@@ -101,10 +107,7 @@ def _write_files(ours: Detector, args: argparse.Namespace, folder: Path) -> dict
         ("openvino fp32", ExportOptions(format="openvino")),
         ("openvino bf16", ExportOptions(format="openvino", precision="bf16")),
     ):
-        prepared, metadata = describe_export(loaded, options, "0" * 64)
-        files[name] = folder / f"{name.replace(' ', '-')}{options.suffix}"
-        writer = write_onnx if options.format == "onnx" else write_openvino
-        writer(export_module(prepared.model, metadata), metadata, options, files[name])
+        files[name] = write_fresh(ours, options, folder / f"{name.replace(' ', '-')}{options.suffix}")
     model = upstream.build_plain(upstream.resolve_base(args.base), 3, len(_NAMES), None)
     upstream.save_model(model, _NAMES, args.imgsz, folder / "stock.pt")
     from ultralytics import YOLO  # type: ignore[attr-defined]
@@ -115,16 +118,16 @@ def _write_files(ours: Detector, args: argparse.Namespace, folder: Path) -> dict
 
 
 def _variants(
-    ours: Detector, stock: Detector, files: dict[str, Path], imgsz: int, threads: int
+    ours: LoadedDetector, stock: LoadedDetector, files: dict[str, Path], imgsz: int, threads: int
 ) -> Iterator[tuple[tuple[str, str], Variant]]:
     """Yield each variant by runtime and model, ready to be called."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (1, 4, imgsz, imgsz), generator=generator, dtype=torch.uint8)
     image, rgb, ir = pixels[:, :3].float() / 255, pixels[:, :3].contiguous(), pixels[:, 3:].contiguous()
-    yield ("torch", _STOCK), lambda: _run(stock, image, image)
-    yield ("torch", "mid"), lambda: _run(ours, rgb.float() / 255, ir.float() / 255)
-    yield ("torch folded", _STOCK), _folded(stock, "rgb", (image,), pixels="float32")
-    yield ("torch folded", "mid"), _folded(ours, "both", (rgb, ir))
+    yield ("torch", _STOCK), lambda: _run(stock.model, image, image)
+    yield ("torch", "mid"), lambda: _run(ours.model, rgb.float() / 255, ir.float() / 255)
+    yield ("torch folded", _STOCK), _folded(stock, (image,), pixels="float32")
+    yield ("torch folded", "mid"), _folded(ours, (rgb, ir))
     yield ("onnxruntime", _STOCK), _stock_onnx(files[_STOCK], image.numpy(), threads)
     for name, label in (("onnx", "mid"), ("onnx nms", "mid, NMS inside")):
         yield ("onnxruntime", label), _backend(files[name], rgb, ir, threads)
@@ -138,8 +141,7 @@ def _run(model: torch.nn.Module, *images: torch.Tensor) -> object:
         return model(*images)
 
 
-def _folded(detector: Detector, streams: str, images: tuple[torch.Tensor, ...], **options: Any) -> Variant:
-    loaded = LoadedDetector(detector, _config("yolo11n", streams), _NAMES, {"epoch": 0, "data_hash": None})
+def _folded(loaded: LoadedDetector, images: tuple[torch.Tensor, ...], **options: Any) -> Variant:
     prepared, metadata = describe_export(loaded, ExportOptions(**options), "0" * 64)
     module: ExportModule = export_module(prepared.model, metadata)
     return lambda: _run(module, *images)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from yolofuse.cli.common import Parser, run_command
 from yolofuse.errors import ConfigError, DataError, WeightsError, listing, plural
+from yolofuse.video import is_camera
 
 if TYPE_CHECKING:
     from yolofuse.predict.model import Options
@@ -80,8 +81,7 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
         raise WeightsError(f"--weights: {args.weights}: no such file or run; check the path")
     for name in ("rgb", "ir"):
         path = getattr(args, name)
-        is_camera = path is not None and ("://" in path or path.isdecimal())
-        if path is not None and not is_camera and not Path(path).exists():
+        if path is not None and not is_camera(path) and not Path(path).exists():
             raise DataError(f"--{name}: {path}: no such file or folder; check the path")
     if args.batch is not None and args.batch < 1:
         raise ConfigError(f"--batch: must be at least 1 (got {args.batch})")
@@ -89,6 +89,7 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
     from tqdm import tqdm
 
     from yolofuse.predict.load import load, thermal_windows
+    from yolofuse.predict.model import BATCH
     from yolofuse.predict.sources import open_inputs, split_inputs
     from yolofuse.predict.writers import free_folder, open_writers
 
@@ -98,7 +99,7 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
     else:
         inputs = split_inputs(args.data, args.split, thermal_windows(model))
     out = args.out or free_folder(Path("runs/predict"))
-    usual = ["video" if inputs.kind in ("video", "live") else "images", "csv"]
+    usual = ["video" if inputs.is_video else "images", "csv"]
     writers = open_writers(out, usual if args.save is None else args.save, _SHOW[args.show], args.palette, inputs.fps)
     unread: list[str] = []
 
@@ -112,7 +113,7 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
         options: Options = {
             "conf": args.conf, "iou": args.iou, "max_det": args.max_det, "imgsz": args.imgsz, "classes": args.classes,
             "tile": args.tile, "overlap": args.overlap,
-            "batch": args.batch or (1 if inputs.kind in ("video", "live") else 8),
+            "batch": args.batch or (1 if inputs.is_video else BATCH),
         }  # fmt: skip
         found = model.track_inputs(inputs, **options) if args.track else model.stream_inputs(inputs, skip, **options)
         for result in tqdm(found, total=inputs.number, desc="predict", unit="pair", leave=False, disable=None):

@@ -55,7 +55,7 @@ def export_detector(source: Path, options: ExportOptions, overrides: Sequence[st
     module = export_module(loaded.model, metadata)
     with tempfile.TemporaryDirectory(prefix=f".{file.stem}-", dir=file.parent) as folder:
         partial = Path(folder) / file.name
-        backend = _write(module, loaded, metadata, options, partial) or open_export(partial, trust=True)
+        backend = write_file(module, loaded, metadata, options, partial) or open_export(partial, trust=True)
         difference = check_export(loaded, backend)
         for path in reversed(files):  # the weights first: a file without them is of no use
             (Path(folder) / path.name).replace(path)
@@ -130,10 +130,10 @@ def _config_for(loaded: LoadedDetector, options: ExportOptions) -> Config:
     return fitting
 
 
-def _write(
+def write_file(
     module: ExportModule, loaded: LoadedDetector, metadata: ExportMetadata, options: ExportOptions, path: Path
 ) -> Backend | None:
-    """Write a file; return what is in it where it can't be opened from there."""
+    """Write a file without a check of what it finds; return what is in it where it can't be opened from there."""
     match options.format:
         case "onnx":
             from yolofuse.exporters.onnx_file import write_onnx

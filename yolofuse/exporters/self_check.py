@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from yolofuse.backends import Backend, NmsLimits
 from yolofuse.backends.metadata import Precision
@@ -19,8 +19,7 @@ from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.dataloaders import load_split, windows_in
 from yolofuse.engine.loaded_detector import LoadedDetector
 from yolofuse.errors import WeightsError, YolofuseError, plural
-from yolofuse.eval.decision_fusion import MERGES
-from yolofuse.eval.postprocess import decode_candidates, postprocess
+from yolofuse.eval.postprocess import decode_candidates
 from yolofuse.model import Detector
 from yolofuse.model.heads import hide_kept_classes
 from yolofuse.spacing import evenly_spaced
@@ -32,6 +31,8 @@ MIN_SCORE = 0.05
 _NUM_PAIRS = 4
 _NUM_BEST = 20
 _NUM_CALIBRATION = 128
+_IOU_ROUNDING = 0.01
+"""An overlap this near to the limit of NMS may be on either side of it."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def check_export(loaded: LoadedDetector, backend: Backend) -> Difference:
     name, batches = _find_pairs(loaded)
     if backend.metadata.size_hw is not None:
         batches = [_fitted(batch, backend.metadata.size_hw) for batch in batches]
-    parts = [compare_batch(loaded.model, backend, batch, loaded.config.model.merge) for batch in batches]
+    parts = [compare_batch(loaded.model, backend, batch) for batch in batches]
     found = Difference(
         px=max(part.px for part in parts),
         score=max(part.score for part in parts),
@@ -107,7 +108,7 @@ def check_export(loaded: LoadedDetector, backend: Backend) -> Difference:
     return found
 
 
-def compare_batch(detector: Detector, backend: Backend, batch: PairedBatch, merge: str = "nms") -> Difference:
+def compare_batch(detector: Detector, backend: Backend, batch: PairedBatch) -> Difference:
     """Compare an export with a detector on a batch, with pixels as loaded."""
     moved = batch.to(detector.device)
     with torch.no_grad():
@@ -117,19 +118,23 @@ def compare_batch(detector: Detector, backend: Backend, batch: PairedBatch, merg
         }
     on_host = batch.to(torch.device("cpu"))
     outputs = {name: output for name, (output, _) in backend(on_host.rgb, on_host.ir).items()}
-    nms = backend.metadata.nms
-    if nms is None and not backend.end2end:
-        parts = [_compare_anchors(expected[name], outputs[name]) for name in outputs]
-    elif nms is None:
+    limits = backend.metadata.nms
+    if limits is not None:
+        (rows,) = outputs.values()
+        tolerance = TOLERANCES[backend.metadata.precision]
+        least = limits.conf - tolerance.score
+        parts = [
+            compare_nms(_candidates(expected, number, least, detector.end2end), found, limits, tolerance)
+            for number, found in enumerate(_rows(rows))
+        ]
+    elif backend.end2end:
         parts = [
             _compare_rows(image, other)
             for name in outputs
             for image, other in zip(_rows(expected[name]), _rows(outputs[name]), strict=True)
         ]
     else:
-        (rows,) = outputs.values()
-        pairs = zip(_after_nms(expected, detector.end2end, nms, merge), _rows(rows), strict=True)
-        parts = [_compare_rows(image, other, nms.conf) for image, other in pairs]
+        parts = [_compare_anchors(expected[name], outputs[name]) for name in outputs]
     return Difference(
         max(part.px for part in parts),
         max(part.score for part in parts),
@@ -143,11 +148,46 @@ def _rows(output: Tensor) -> list[Tensor]:
     return [decode_candidates(image, conf=0.0, end2end=True) for image in output]
 
 
-def _after_nms(expected: dict[str, Tensor], end2end: bool, nms: NmsLimits, merge: str) -> list[Tensor]:
-    limits: dict[str, Any] = {**nms.model_dump(), "end2end": end2end}
-    if len(expected) == 2:
-        return MERGES["nms"](expected["rgb"], expected["ir"], **limits)
-    return postprocess(next(iter(expected.values())), **limits)
+def _candidates(outputs: Mapping[str, Tensor], image: int, conf: float, end2end: bool) -> Tensor:
+    """Return the boxes of an image that enter NMS, of all heads, (N, 6)."""
+    return torch.cat([decode_candidates(output[image], conf=conf, end2end=end2end) for output in outputs.values()])
+
+
+def compare_nms(candidates: Tensor, found: Tensor, limits: NmsLimits, tolerance: Tolerance) -> Difference:
+    """Compare the final boxes of an image with torch's candidates, (N, 6) and (M, 6).
+
+    Of two boxes that score the same but for rounding NMS may keep either, and what they suppress differs then. So
+    the boxes need not be those of torch, but a result of NMS: each is a candidate, none overlaps a better one, and each
+    candidate is among them or overlaps a better one. Of those near the least score some may be missing. Boxes without
+    an area, which untrained heads give and detection drops, are left out.
+    """
+    candidates, found = (rows[(rows[:, 2:4] > rows[:, :2]).all(1)] for rows in (candidates, found))
+    if not len(candidates) or not len(found):
+        lost = int((candidates[:, 4] > limits.conf + tolerance.score).sum()) + len(found)
+        return Difference(0.0, 0.0, lost, lost, "")
+    is_alike = candidates[:, 5:] == found[:, 5]
+    is_better = is_alike & (found[:, 4] >= candidates[:, 4:5] - tolerance.score)
+    is_explained = (is_better & (box_iou(candidates[:, :4], found[:, :4]) > limits.iou - _IOU_ROUNDING)).any(1)
+    is_weak = candidates[:, 4] <= limits.conf + tolerance.score
+    for kept in (is_alike, torch.ones_like(is_alike)):  # max_det is a limit per class, then per image
+        worst = torch.where(kept, found[:, 4], torch.inf).amin(1)
+        is_weak |= (kept.sum(1) >= limits.max_det) & (candidates[:, 4] <= worst + tolerance.score)
+    is_above = box_iou(found[:, :4], found[:, :4]).triu(1) > limits.iou + _IOU_ROUNDING
+    is_double = (is_above & (found[:, 5:] == found[:, 5])).any(0)
+
+    gaps = torch.cdist(candidates[:, :4].double(), found[:, :4].double(), p=torch.inf)
+    gaps[~is_alike | ((candidates[:, 4:5] - found[:, 4]).abs() > tolerance.score)] = torch.inf
+    nearest = gaps.min(0)
+    has_partner = nearest.values < (found[:, 2:4] - found[:, :2]).amax(1).clamp(min=8) / 2
+    scores = (candidates[nearest.indices, 4] - found[:, 4]).abs()[has_partner]
+    px = nearest.values[has_partner]
+    return Difference(
+        float(px.max()) if len(px) else 0.0,
+        float(scores.max()) if len(px) else 0.0,
+        len(found),
+        int((~has_partner | is_double).sum() + (~is_explained & ~is_weak).sum()),
+        "",
+    )
 
 
 def _compare_anchors(expected: Tensor, output: Tensor) -> Difference:
@@ -167,13 +207,10 @@ def _corners(output: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], 1)
 
 
-def _compare_rows(expected: Tensor, found: Tensor, conf: float = 0.0) -> Difference:
-    """Compare final boxes of an image, which may come in another order: each with the nearest of its class.
-
-    Rows whose score is so near to ``conf`` that rounding decides about them are left out.
-    """
-    rows = expected[expected[:, 4] > max(MIN_SCORE, conf + 1e-4)]
-    if not len(rows) and conf < MIN_SCORE:
+def _compare_rows(expected: Tensor, found: Tensor) -> Difference:
+    """Compare final boxes of an image, which may come in another order: each with the nearest of its class."""
+    rows = expected[expected[:, 4] > MIN_SCORE]
+    if not len(rows):
         rows = expected[:_NUM_BEST]
     if not len(rows):
         return Difference(0.0, 0.0, 0, 0, "")

@@ -22,7 +22,8 @@ from yolofuse.types import Detections, PairFormat, PairRecord
 
 _log = logging.getLogger(__name__)
 OnError = Callable[[PairInput, DataError], object]
-_BATCH = 8
+BATCH = 8
+"""Pairs that go through the model together, unless another number is given."""
 CONF = 0.25
 """Score from which on a detection is returned, unless another is given; evaluation goes down to ``val.conf``."""
 
@@ -129,8 +130,19 @@ class Model:
             on_error: Called with a pair that can't be read, which is then left out; None: its error is raised.
             options: As of :meth:`predict`.
         """
-        loaded = self._limited(options)
-        class_ids = self._class_ids(options.get("classes"))
+        yield from self._stream(
+            self._limited(options), self._class_ids(options.get("classes")), inputs, options, on_error
+        )
+
+    def _stream(
+        self,
+        loaded: LoadedDetector,
+        class_ids: list[int] | None,
+        inputs: Iterable[PairInput],
+        options: Options,
+        on_error: OnError | None = None,
+    ) -> Iterator[PairDetections]:
+        """Yield the detections of each pair, with options that have been checked."""
         has_warned = False
         for group in _grouped(loaded, inputs, options, on_error):
             missing = next((record.missing for (record, _), _, _ in group if record.missing), None)
@@ -147,7 +159,7 @@ class Model:
                     on_error(group[0][1], error)
                 else:
                     singly: Options = {**options, "batch": 1}
-                    yield from self.stream_inputs([given for _, given, _ in group], on_error, **singly)
+                    yield from self._stream(loaded, class_ids, [given for _, given, _ in group], singly, on_error)
                 continue
             share = 1000 / len(group)
             read, spent = (pixels - started) * share, (time.perf_counter() - pixels) * share
@@ -172,7 +184,7 @@ class Model:
 
         def detect(pairs: list[PairFiles], pair_format: PairFormat) -> list[PairDetections]:
             inner: Options = {**options, "tile": None, "batch": len(pairs), "pair_format": pair_format}
-            return list(self.stream_inputs([PairInput(pair) for pair in pairs], **inner))
+            return list(self._stream(loaded, class_ids, [PairInput(pair) for pair in pairs], inner))
 
         ((opened, _, _),) = group
         found = detect_in_tiles(opened, detect, tile, options.get("overlap", 100), loaded.config.val.iou)
@@ -231,7 +243,7 @@ def _grouped(
     loaded: LoadedDetector, inputs: Iterable[PairInput], options: Options, on_error: OnError | None
 ) -> Iterator[list[_Opened]]:
     """Yield up to ``batch`` consecutive pairs of one shape, as evaluation does: others would be padded more."""
-    batch = 1 if options.get("tile") else options.get("batch", _BATCH)
+    batch = 1 if options.get("tile") else options.get("batch", BATCH)
     group: list[_Opened] = []
     shape: tuple[int, int] | None = None
     for number, given in enumerate(inputs, start=1):

@@ -18,6 +18,7 @@ from yolofuse.data.index.pair_set import Windows, load_pairs, match_split
 from yolofuse.engine.loaded_detector import Image, PairFiles
 from yolofuse.errors import DataError, listing
 from yolofuse.types import PairRecord
+from yolofuse.video import is_camera
 
 if TYPE_CHECKING:
     from yolofuse.video import PairCounts
@@ -61,6 +62,11 @@ class PairInputs:
 
     def __iter__(self) -> Iterator[PairInput]:
         return iter(self.pairs)
+
+    @property
+    def is_video(self) -> bool:
+        """Whether they follow one another in time."""
+        return self.kind in ("video", "live")
 
 
 def open_inputs(rgb: Any, ir: Any, offset_s: float = 0.0) -> PairInputs:
@@ -128,11 +134,6 @@ def split_inputs(data: Path, split: str, windows: Windows) -> PairInputs:
     """
     pairs = load_pairs(load_descriptor(data), split, ir_windows=windows, verify=False, allow_missing=True)
     return PairInputs("split", [PairInput(record, record.key) for record in pairs.records], len(pairs))
-
-
-def is_camera(text: str) -> bool:
-    """Return whether a text is the address of a stream, or the device or number of a camera, rather than a file."""
-    return "://" in text or text.startswith("/dev/") or text.isdecimal()
 
 
 def _kind(given: Any) -> Kind:

@@ -1,5 +1,6 @@
 """Read pairs of frames from two videos or two cameras, by time, and write video. Knows neither models nor torch."""
 
+from yolofuse.video.camera import is_camera
 from yolofuse.video.frames import FramePair, PairCounts, ir_pixels, rgb_pixels
 from yolofuse.video.live import LivePairs
 from yolofuse.video.offset import Offset, estimate_offset
@@ -17,5 +18,6 @@ __all__ = [
     "VideoWriter",
     "estimate_offset",
     "ir_pixels",
+    "is_camera",
     "rgb_pixels",
 ]

@@ -188,6 +188,11 @@ class Camera:
             self.changed.notify_all()
 
 
+def is_camera(source: str) -> bool:
+    """Return whether it is the address of a stream, or the device or number of a camera, rather than a file."""
+    return "://" in source or _DEVICE.fullmatch(source) is not None
+
+
 def _parse_source(source: str, options: Mapping[str, str]) -> tuple[str, str | None, dict[str, str], str]:
     """Return what is opened, its format, its options, and its name in messages."""
     if _DEVICE.fullmatch(source):
