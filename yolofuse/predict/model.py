@@ -255,12 +255,13 @@ def _grouped(
                 raise
             on_error(given, error)
             continue
+        ms = 1000 * (time.perf_counter() - started)  # before the yield: what is done with a group is not reading
         this = rect_hw(opened[0].size_hw, loaded.config.val_imgsz, loaded.detector.stride)
         if group and (len(group) >= batch or this != shape):
             yield group
             group = []
         shape = this
-        group.append((opened, given, 1000 * (time.perf_counter() - started)))
+        group.append((opened, given, ms))
     if group:
         yield group
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 
 from tests.support.pairs import make_pairs
 from tests.support.weights import single_stream_file
+from yolofuse.engine.loaded_detector import LoadedDetector
 from yolofuse.errors import ConfigError, DataError
 from yolofuse.predict.load import load
 from yolofuse.predict.model import Limits, Model
@@ -189,3 +191,19 @@ def test_load__uses_the_weights_of_one_camera_for_two(tmp_path: Path, root: Path
 def test_result__is_a_detections_with_all_its_fields() -> None:
     names = {field.name for field in fields(Detections)}
     assert names <= {field.name for field in fields(PairDetections)}
+
+
+def test_stream__times_of_all_pairs_are_no_longer_than_the_whole(
+    model: Model, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detect = LoadedDetector.detect
+
+    def slow(*args: Any, **kwargs: Any) -> list[Detections]:
+        time.sleep(0.1)
+        return detect(*args, **kwargs)
+
+    monkeypatch.setattr(LoadedDetector, "detect", slow)
+    rgb, ir = zip(*(files(root, number) for number in range(3)), strict=True)
+    started = time.perf_counter()
+    spent = [sum(found.ms.values()) for found in model.stream(rgb, ir)]
+    assert 3 * 100 <= sum(spent) <= 1000 * (time.perf_counter() - started)
