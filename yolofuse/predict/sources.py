@@ -92,15 +92,13 @@ def open_inputs(rgb: Any, ir: Any, offset_s: float = 0.0) -> PairInputs:
     if kind == "folder":
         pairs = _match_folders(rgb, ir)
         return PairInputs(kind, pairs, len(pairs))
-    if kind == "live" and None in (rgb, ir):
-        raise DataError("give both cameras: rgb and ir")
     if kind in ("video", "live"):
         return _open_videos(rgb, ir, offset_s, is_live=kind == "live")
     return _zip(rgb, ir)
 
 
 def _open_videos(rgb: Any, ir: Any, offset_s: float, *, is_live: bool) -> PairInputs:
-    from yolofuse.video import LivePairs, VideoPairs, VideoReader, ir_pixels, rgb_pixels
+    from yolofuse.video import LiveFrames, LivePairs, VideoPairs, VideoReader, ir_pixels, rgb_pixels
 
     if rgb is not None and ir is not None:
         both = LivePairs(rgb, ir, offset_s) if is_live else VideoPairs(rgb, ir, offset_s)
@@ -111,14 +109,16 @@ def _open_videos(rgb: Any, ir: Any, offset_s: float, *, is_live: bool) -> PairIn
                     yield PairInput((frame.rgb, frame.ir), f"{frame.index:06d}", frame.time_s)
 
         return PairInputs("live" if is_live else "video", pairs(), counts=lambda: both.counts, fps=both.fps)
-    reader = VideoReader(ir if rgb is None else rgb)
+    source = ir if rgb is None else rgb
+    reader = LiveFrames(source) if is_live else VideoReader(source)
 
     def frames() -> Iterator[PairInput]:
-        for number, frame in enumerate(reader):
-            pair = (None, ir_pixels(frame)) if rgb is None else (rgb_pixels(frame), None)
-            yield PairInput(pair, f"{number:06d}", frame.time_s)
+        with reader:
+            for number, frame in enumerate(reader):
+                pair = (None, ir_pixels(frame)) if rgb is None else (rgb_pixels(frame), None)
+                yield PairInput(pair, f"{number:06d}", frame.time_s)
 
-    return PairInputs("video", frames(), fps=1 / reader.interval.seconds)
+    return PairInputs("live" if is_live else "video", frames(), fps=reader.fps)
 
 
 def split_inputs(data: Path, split: str, windows: Windows) -> PairInputs:

@@ -52,7 +52,7 @@ class VideoPairs(Closing, Iterator[FramePair]):
     @property
     def fps(self) -> float:
         """Return pairs a second: the frame rate of the slower recording."""
-        return 1 / max(self._rgb.interval.seconds, self._ir.interval.seconds)
+        return min(self._rgb.fps, self._ir.fps)
 
     def close(self) -> None:
         """Close both files."""

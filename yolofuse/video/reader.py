@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from yolofuse.errors import DataError, printable
 from yolofuse.files import open_regular
-from yolofuse.video.frames import FrameInterval, TimedFrame, Turn, import_av, median_interval, turn_of
+from yolofuse.video.frames import Closing, FrameInterval, TimedFrame, Turn, import_av, median_interval, turn_of
 
 if TYPE_CHECKING:
     import av.container
@@ -28,7 +28,7 @@ _MAX_STEP_BACK_S = 1.0
 _MAX_MISSING_S = 1.0  # at the end, of what the file says it holds
 
 
-class VideoReader:
+class VideoReader(Closing):
     """Iterate over the frames of a video file, flat in memory.
 
     Attributes:
@@ -67,6 +67,11 @@ class VideoReader:
         except (av.FFmpegError, OSError, ValueError) as error:
             raise self._damaged(reason_of(error)) from None
         self._check_end()
+
+    @property
+    def fps(self) -> float:
+        """Return the frame rate."""
+        return 1 / self.interval.seconds
 
     def close(self) -> None:
         """Close the file."""

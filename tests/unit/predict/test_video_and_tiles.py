@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,7 @@ from yolofuse.video import VideoReader
 pytest.importorskip("av")
 pytest.importorskip("trackers")
 videos_support = pytest.importorskip("tests.support.videos")
+streams_support = pytest.importorskip("tests.support.streams")
 
 SIZE_HW = (64, 96)
 
@@ -48,6 +50,13 @@ def test_predict__of_two_videos_pairs_their_frames_by_time(model: Model, tmp_pat
 def test_predict__of_one_video_leaves_the_other_camera_black(model: Model, tmp_path: Path) -> None:
     found = list(model.stream(None, videos(tmp_path)[1], conf=1e-7, max_det=1))
     assert [result.record.missing for result in found] == ["rgb"] * 5
+
+
+def test_stream__of_one_camera_leaves_the_other_black(model: Model) -> None:
+    with streams_support.StreamServer(25) as server:
+        found = list(islice(model.stream(None, server.url, conf=1e-7, max_det=1), 3))
+    assert [result.record.missing for result in found] == ["rgb"] * 3
+    assert [result.key for result in found] == ["000000", "000001", "000002"]
 
 
 def test_command__writes_a_video_with_the_times_of_its_frames(
