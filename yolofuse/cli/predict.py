@@ -97,7 +97,8 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
     if args.data is None:
         inputs = open_inputs(args.rgb, args.ir, args.offset)
     else:
-        inputs = split_inputs(args.data, args.split, thermal_windows(model))
+        trained = model.loaded.formats if model.loaded.content.get("formats") else ()  # an older run did not save them
+        inputs = split_inputs(args.data, args.split, thermal_windows(model), trained)
     unread: list[str] = []
 
     def skip(pair: PairInput, error: DataError) -> None:
@@ -108,7 +109,7 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
         "tile": args.tile, "overlap": args.overlap,
         "batch": args.batch or (1 if inputs.is_video else BATCH),
     }  # fmt: skip
-    found = model.track_inputs(inputs, **options) if args.track else model.stream_inputs(inputs, skip, **options)
+    found = (model.track_inputs if args.track else model.stream_inputs)(inputs, skip, **options)
     out = args.out or free_folder(Path("runs/predict"))
     usual = ["video" if inputs.is_video else "images", "csv"]
     writers = open_writers(out, usual if args.save is None else args.save, _SHOW[args.show], args.palette, inputs.fps)

@@ -113,11 +113,13 @@ class Model:
         """Yield the detections of each frame, with ``track_ids``. Arguments are those of :meth:`predict`."""
         return self.track_inputs(open_inputs(rgb, ir, options.get("offset_s", 0.0)), **options)
 
-    def track_inputs(self, inputs: Iterable[PairInput], **options: Unpack[Options]) -> Iterator[PairDetections]:
+    def track_inputs(
+        self, inputs: Iterable[PairInput], on_error: OnError | None = None, **options: Unpack[Options]
+    ) -> Iterator[PairDetections]:
         """Yield the detections of consecutive frames with numbers of objects; arguments as of :meth:`stream_inputs`."""
         conf = self._limited(options).config.val.conf
         weak: Options = {"batch": 1, **options, "conf": WEAK * conf}
-        return map(Tracker(conf).update, self.stream_inputs(inputs, **weak))
+        return map(Tracker(conf).update, self.stream_inputs(inputs, on_error, **weak))
 
     def stream_inputs(
         self,

@@ -76,6 +76,15 @@ def test_predict__of_a_split_uses_its_format_and_names(model: Model, root: Path)
     assert same(found[1], one(model.predict(*files(root, 1), **ALL)))
 
 
+def test_split_inputs__that_are_read_otherwise_than_in_training_are_told(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    split_inputs(root / "data.yaml", "val", {}, (PairFormat(),))
+    assert "read otherwise" not in caplog.text
+    split_inputs(root / "data.yaml", "val", {}, (PairFormat(frame="ir"),))
+    assert "[val]: read otherwise than the training images: frame: ir in training, rgb now" in caplog.text
+
+
 def test_predict__keeps_only_the_classes_that_are_asked_for(model: Model, root: Path) -> None:
     whole = one(model.predict(*files(root, 0), conf=1e-7, max_det=3000))
     cars = one(model.predict(*files(root, 0), classes="car", conf=1e-7, max_det=3000))

@@ -17,6 +17,7 @@ from yolofuse.errors import ConfigError
 from yolofuse.predict import load as predict_load
 from yolofuse.predict.model import Model
 from yolofuse.predict.result import PairDetections
+from yolofuse.predict.sources import PairInput
 from yolofuse.predict.tiles import detect_in_tiles
 from yolofuse.predict.tracking import Tracker
 from yolofuse.predict.writers import open_writers
@@ -98,6 +99,15 @@ def test_tracker__keeps_numbers_by_class_through_weak_frames() -> None:
                 numbers[class_id].add(track_id)
     assert numbers == {0: {1}, 1: {2}} or numbers == {0: {2}, 1: {1}}
     assert len(tracker.update(frame(12))) == 0
+
+
+def test_track__leaves_out_what_cannot_be_read_if_it_is_told_to(model: Model, tmp_path: Path) -> None:
+    bgr, ir, _ = random_pair(1, SIZE_HW)
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    inputs = [PairInput((bgr, ir)), PairInput((tmp_path / "bad.png", ir)), PairInput((bgr, ir))]
+    errors: list[str] = []
+    found = [*model.track_inputs(inputs, lambda _, error: errors.append(str(error)), conf=1e-7)]
+    assert (len(found), len(errors)) == (2, 1)
 
 
 def test_tiles__find_boxes_at_their_places_once() -> None:

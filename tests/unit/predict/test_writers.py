@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -75,6 +76,14 @@ def test_images__draw_both_cameras(root: Path) -> None:
     image = cv2.imread(str(written(root, root / "out", "images") / "images/night/a.jpg"))
     assert image is not None
     assert image.shape[1] > 2 * 480
+
+
+@pytest.mark.parametrize(
+    "look", [{"show": "rgb"}, {"show": ()}, {"show": ("rgb", "thermal")}, {"palette": "hot"}, {"width": -3}]
+)
+def test_plot__of_an_unknown_look_is_refused(root: Path, look: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"^{'show' if 'width' in look else next(iter(look))}: "):
+        result(root).plot(**look)
 
 
 @pytest.mark.parametrize("key", ["../a", "/tmp/a", "a/../../b", ""])
