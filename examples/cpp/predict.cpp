@@ -1,5 +1,6 @@
 // Detect in a pair with ONNX Runtime and OpenCV: predict MODEL.onnx RGB IR IMGSZ
-// The file is written by `yolofuse export --nms`; images of 8 bits that show the same view. IMGSZ is that of the file.
+// The file is written by `yolofuse export --nms`, without `val.letterbox=square`; images of 8 bits that show the same
+// view. IMGSZ is that of the file.
 // Prints class id, score and the corners of each box in pixels of the RGB image.
 #include <onnxruntime_cxx_api.h>
 
