@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,16 +14,17 @@ import numpy as np
 
 from yolofuse.data import load_descriptor
 from yolofuse.data.descriptor.source import DatasetDescriptor, Source
-from yolofuse.data.images.decode import IMAGE_SUFFIXES
 from yolofuse.data.index.pair_set import Windows, load_pairs, match_split
+from yolofuse.data.pair_formats import changes_since_training
 from yolofuse.engine.loaded_detector import Image, PairFiles
 from yolofuse.errors import DataError, listing
-from yolofuse.types import PairRecord
+from yolofuse.types import PairFormat, PairRecord
 from yolofuse.video import is_camera
 
 if TYPE_CHECKING:
     from yolofuse.video import PairCounts
 
+_log = logging.getLogger(__name__)
 Kind = Literal["image", "folder", "sequence", "split", "video", "live"]
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".ts", ".m4v", ".mpg", ".mpeg"})
 
@@ -121,18 +123,21 @@ def _open_videos(rgb: Any, ir: Any, offset_s: float, *, is_live: bool) -> PairIn
     return PairInputs("live" if is_live else "video", frames(), fps=reader.fps)
 
 
-def split_inputs(data: Path, split: str, windows: Windows) -> PairInputs:
+def split_inputs(data: Path, split: str, windows: Windows, trained: Sequence[PairFormat] = ()) -> PairInputs:
     """Return the pairs of a data set's split, in the order of its evaluation.
 
     Args:
         data: The data set's YAML.
         split: Name of the split.
         windows: Thermal windows of the training data.
+        trained: How its images were read; it is told where those of the split are read otherwise.
 
     Raises:
         DataError: As of ``load_pairs``.
     """
     pairs = load_pairs(load_descriptor(data), split, ir_windows=windows, verify=False, allow_missing=True)
+    if trained and (changes := [*changes_since_training(trained, pairs.formats)]):
+        _log.warning("warning: %s [%s]: read otherwise than the training images: %s", data, split, "; ".join(changes))
     return PairInputs("split", [PairInput(record, record.key) for record in pairs.records], len(pairs))
 
 
@@ -148,6 +153,10 @@ def _kind(given: Any) -> Kind:
         if Path(text).suffix.lower() in VIDEO_SUFFIXES:
             return "video"
         return "folder" if Path(text).is_dir() else "image"
+    if isinstance(given, bytes | Set | Mapping) or not isinstance(given, Iterable):
+        raise DataError(
+            f"rgb and ir must be paths, arrays, or sequences of them in the order of the pairs (found {type(given)})"
+        )
     return "sequence"
 
 
@@ -156,12 +165,17 @@ def _zip(rgb: Any, ir: Any) -> PairInputs:
     if len(lengths) > 1:
         raise DataError(f"rgb and ir must have equal lengths (found {len(rgb)} and {len(ir)})")
 
+    def images(given: Any) -> Iterator[Image]:
+        """Yield the images; of a generator, which may put the next one into the same memory, copies."""
+        is_kept = isinstance(given, Sequence)
+        return (image.copy() if isinstance(image, np.ndarray) and not is_kept else image for image in given)
+
     def pairs() -> Iterator[PairInput]:
         if rgb is None or ir is None:
-            for image in ir if rgb is None else rgb:
+            for image in images(ir if rgb is None else rgb):
                 yield PairInput((None, image) if rgb is None else (image, None))
             return
-        both: Iterator[tuple[Image, Image]] = zip(rgb, ir, strict=True)
+        both: Iterator[tuple[Image, Image]] = zip(images(rgb), images(ir), strict=True)
         try:
             for pair in both:
                 yield PairInput(pair)
@@ -173,19 +187,16 @@ def _zip(rgb: Any, ir: Any) -> PairInputs:
 
 def _match_folders(rgb: Any, ir: Any) -> list[PairInput]:
     """Match two folders as those of a data set are, or list the images of one camera."""
-    folders = [None if given is None else Path(given).absolute() for given in (rgb, ir)]
-    known = [folder for folder in folders if folder is not None]
-    if len(known) == 1:
-        files = sorted(path for path in known[0].rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not files:
-            raise DataError(f"{known[0]}: no images; known are {' '.join(sorted(IMAGE_SUFFIXES))}")
-        keys = [file.relative_to(known[0]).with_suffix("").as_posix() for file in files]
-        pairs = [(file, None) if ir is None else (None, file) for file in files]
-        return [PairInput(pair, key) for pair, key in zip(pairs, keys, strict=True)]
-    root = Path(os.path.commonpath(known))
-    source = Source(f"{rgb} and {ir}", root, (), (), rgb=folders[0], ir=folders[1])
+    folders = [Path(given).absolute() for given in (rgb, ir) if given is not None]
+    where = " and ".join(str(given) for given in (rgb, ir) if given is not None)
+    root = Path(os.path.commonpath(folders))
+    is_one = len(folders) == 1  # each file is looked for once, as one that holds both images
+    source = Source(where, root, (), (), rgb=folders[0], ir=folders[-1], stacked=is_one)
     ((_, matches),) = match_split(DatasetDescriptor(root, root, (), {"predict": (source,)}), "predict")
     if matches.problems:
-        raise DataError(listing(f"{rgb} and {ir}", [*map(str, matches.problems)]))
+        raise DataError(listing(where, [*map(str, matches.problems)]))
     names = zip(matches.keys, matches.rgb, matches.ir, strict=True)
-    return [PairInput((root / rgb_name, root / ir_name), key) for key, rgb_name, ir_name in names]
+    return [
+        PairInput((None if rgb is None else root / rgb_name, None if ir is None else root / ir_name), key)
+        for key, rgb_name, ir_name in names
+    ]

@@ -36,6 +36,10 @@ class VideoPairs(Closing, Iterator[FramePair]):
             offset_s: What is added to the times of ``ir``, in seconds, such as :func:`estimate_offset` returns.
         """
         self._rgb, self._ir = VideoReader(rgb), VideoReader(ir)
+        if self._rgb.path.samefile(self._ir.path):
+            self._rgb.close()
+            self._ir.close()
+            raise DataError(f"rgb and ir are one file, {rgb}; each camera needs its own")
         self._offset_s = offset_s
         self._counts = PairCounts()
         self._pairs = self._iterate()
