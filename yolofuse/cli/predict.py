@@ -67,7 +67,9 @@ def _parser(prog: str) -> Parser:
         "--batch", type=int, metavar="N", help="pairs detected in together (default: 8; of videos and cameras 1)"
     )
     parser.add_argument("--tile", type=int, metavar="N", help="cut large frames into tiles of N pixels")
-    parser.add_argument("--overlap", type=int, default=100, metavar="N", help="pixels that tiles share (default: 100)")
+    parser.add_argument(
+        "--overlap", type=int, metavar="N", help="pixels that tiles share (default: 100, at most half a tile)"
+    )
     parser.add_argument("--track", action="store_true", help="number the objects of a video")
     parser.add_argument(
         "--offset", type=float, default=0.0, metavar="S", help="seconds that are added to the times of --ir"

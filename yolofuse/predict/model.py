@@ -26,8 +26,7 @@ _log = logging.getLogger(__name__)
 OnError = Callable[[PairInput, DataError], object]
 BATCH = 8
 """Pairs that go through the model together, unless another number is given."""
-OVERLAP = 100
-"""Pixels that neighbouring tiles share, unless another number is given."""
+_OVERLAP = 100
 CONF = 0.25
 """Score from which on a detection is returned, unless another is given; evaluation goes down to ``val.conf``."""
 
@@ -57,14 +56,14 @@ class Reading(TypedDict, total=False):
         batch: Pairs that go through the model together, where their shapes are equal.
         pair_format: How the two images lie on each other; by default as in the training data.
         tile: Side of the tiles that a large frame is cut into, in pixels; None: whole.
-        overlap: Pixels that neighbouring tiles share; 100 by default.
+        overlap: Pixels that neighbouring tiles share; by default 100, at most half a tile.
         offset_s: What is added to the times of a thermal video, in seconds.
     """
 
     batch: int
     pair_format: PairFormat | None
     tile: int | None
-    overlap: int
+    overlap: int | None
     offset_s: float
 
 
@@ -204,7 +203,8 @@ class Model:
         whole = read_pair(record, images=images)
         read = time.perf_counter()
         overlap = options.get("overlap")
-        found = detect_in_tiles(record, whole, detect, tile, OVERLAP if overlap is None else overlap, loaded.config.val)
+        overlap = min(_OVERLAP, tile // 2) if overlap is None else overlap
+        found = detect_in_tiles(record, whole, detect, tile, overlap, loaded.config.val)
         return read, [found]
 
     def _limited(self, options: Options) -> LoadedDetector:

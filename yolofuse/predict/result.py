@@ -134,9 +134,9 @@ class PairDetections(Detections):
         except ImportError:
             raise ConfigError(f"to_supervision needs supervision: {install_line('track')}") from None
         return supervision.Detections(
-            xyxy=self.boxes_xyxy,
-            confidence=self.scores,
-            class_id=self.class_ids,
-            tracker_id=self.track_ids,
+            xyxy=self.boxes_xyxy.copy(),
+            confidence=self.scores.copy(),
+            class_id=self.class_ids.copy(),
+            tracker_id=None if self.track_ids is None else self.track_ids.copy(),
             data={"class_name": np.array([self.names[class_id] for class_id in self.class_ids], dtype=str)},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 
 from tests.support.pairs import random_pair
+from yolofuse.batch import PairedBatch
 from yolofuse.cli import predict as predict_cli
 from yolofuse.config.schema import ValConfig
+from yolofuse.engine.loaded_detector import LoadedDetector, OpenPair
 from yolofuse.errors import ConfigError
 from yolofuse.predict import load as predict_load
 from yolofuse.predict.model import Model
@@ -164,6 +167,28 @@ def test_predict__in_tiles_warns_once_of_a_missing_camera(model: Model, caplog: 
     bgr, _, _ = random_pair(1, SIZE_HW)
     assert len([*model.stream([bgr] * 2, None, conf=1e-7, tile=48, overlap=0)]) == 2
     assert sum("pairs without an ir image" in record.message for record in caplog.records) == 1
+
+
+def test_predict__in_tiles_smaller_than_the_usual_overlap_is_no_endless_work(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiles: list[int] = []
+    collate = LoadedDetector.collate
+
+    def counted(self: LoadedDetector, pairs: Sequence[OpenPair]) -> PairedBatch:
+        tiles.append(len(pairs))
+        return collate(self, pairs)
+
+    monkeypatch.setattr(LoadedDetector, "collate", counted)
+    bgr, ir, _ = random_pair(0, (64, 96))
+    model.predict(bgr, ir, tile=64)
+    assert sum(tiles) == 2
+
+
+def test_to_supervision__is_a_copy() -> None:
+    found = frame(0, (1, 2, 1, 0.5))
+    found.to_supervision().xyxy[0, 0] = -99
+    assert found.boxes_xyxy[0, 0] >= 0
 
 
 def test_to_supervision__has_classes_by_name(model: Model) -> None:
