@@ -191,7 +191,8 @@ def _match_folders(rgb: Any, ir: Any) -> list[PairInput]:
     where = " and ".join(str(given) for given in (rgb, ir) if given is not None)
     root = Path(os.path.commonpath(folders))
     is_one = len(folders) == 1  # each file is looked for once, as one that holds both images
-    source = Source(where, root, (), (), rgb=folders[0], ir=folders[-1], stacked=is_one)
+    anywhere = (Path(root.anchor),)  # links in folders that the user names may lead
+    source = Source(where, root, (), (), rgb=folders[0], ir=folders[-1], links=anywhere, stacked=is_one)
     ((_, matches),) = match_split(DatasetDescriptor(root, root, (), {"predict": (source,)}), "predict")
     if matches.problems:
         raise DataError(listing(where, [*map(str, matches.problems)]))
