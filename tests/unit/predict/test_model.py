@@ -289,9 +289,9 @@ def test_stream__times_of_all_pairs_are_no_longer_than_the_whole(
 
 @pytest.mark.parametrize("num_cameras", [1, 2])
 def test_predict__of_folders_follows_links_in_them(model: Model, root: Path, tmp_path: Path, num_cameras: int) -> None:
-    folders = [tmp_path / "rgb", tmp_path / "ir"][:num_cameras]
+    folders = [tmp_path / "links/rgb", tmp_path / "links/ir"][:num_cameras]
     for folder, file in zip(folders, files(root, 0), strict=False):
-        folder.mkdir()
+        folder.mkdir(parents=True)
         (folder / "linked.png").symlink_to(file)
     found = model.predict(*[*folders, None][:2], **ALL)
     assert isinstance(found, list)
