@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from yolofuse.backends import Backend, is_export, open_export
 from yolofuse.batch import PairedBatch
@@ -20,6 +19,7 @@ from yolofuse.data.dataset import read_letterboxed, rect_hw
 from yolofuse.data.images.decode import inspect_image, strict_decoding
 from yolofuse.data.images.read_pair import PairImages, read_pair, to_bytes
 from yolofuse.data.images.stacked import inspect_stacked
+from yolofuse.data.pair_formats import FORMATS
 from yolofuse.distributed.ranks import pick_device
 from yolofuse.engine.evaluate_split import AnyDetector, predict_batch
 from yolofuse.errors import ConfigError, DataError
@@ -35,7 +35,6 @@ PairFiles = tuple[Image, Image]
 """RGB image and IR image. Arrays are uint8 (H, W, 3), R G B, and (h, w) in the depth of the training images."""
 OpenPair = tuple[PairRecord, PairImages | None]
 """A pair whose sizes are known, and those of its images that are arrays."""
-_FORMATS = TypeAdapter(tuple[PairFormat, ...])
 
 
 @dataclass(frozen=True)
@@ -225,7 +224,7 @@ def load_detector(
     names = tuple(content["names"])
     detector = build_detector(config.model, num_classes=len(names), seed=config.train.seed)
     load_state(detector, content["ema"], weights)
-    formats = _FORMATS.validate_python(content.get("formats") or ([] if content.get("ir_windows") else [{}]))
+    formats = FORMATS.validate_python(content.get("formats") or ([] if content.get("ir_windows") else [{}]))
     return LoadedDetector(detector.eval().to(pick_device(device)), config, names, content, formats)
 
 
