@@ -257,7 +257,7 @@ def _windows(loaded: LoadedDetector) -> Windows:
 def _report_folder(weights: Path, split: str, loaded: LoadedDetector, pairs: PairSet) -> Path:
     """Return the folder for the report in the run's folder.
 
-    It is named after the data set where that is not the run's own, and after the file where that is not its best weights.
+    It is named after the data set if that is not the run's own, and after the file if that is not its best weights.
     """
     data, name = loaded.config.data, f"eval-{split}"
     if _is_foreign(loaded, split, pairs):

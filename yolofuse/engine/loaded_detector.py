@@ -23,6 +23,7 @@ from yolofuse.data.pair_formats import FORMATS
 from yolofuse.distributed.ranks import pick_device
 from yolofuse.engine.evaluate_split import AnyDetector, predict_batch
 from yolofuse.errors import ConfigError, DataError
+from yolofuse.files import composed
 from yolofuse.model import Detector, build_detector
 from yolofuse.run.folder import RunFolder
 from yolofuse.types import ByteArray, Detections, Modality, PairFormat, PairRecord
@@ -221,7 +222,7 @@ def load_detector(
         return _load_export(open_export(weights, trust=trust), overrides)
     content = load_checkpoint(weights, needs=("config", "names", "ema", "epoch", "data_hash"))
     config = validate_config(content["config"], overrides, where=str(weights))
-    names = tuple(content["names"])
+    names = tuple(map(composed, content["names"]))
     detector = build_detector(config.model, num_classes=len(names), seed=config.train.seed)
     load_state(detector, content["ema"], weights)
     formats = FORMATS.validate_python(content.get("formats") or ([] if content.get("ir_windows") else [{}]))
