@@ -243,8 +243,11 @@ def _is_foreign(loaded: LoadedDetector, split: str, pairs: PairSet) -> bool:
         trained.train_split: (content["data_hash"], hashes.get("training images"), train_formats),
         trained.val_split: (hashes.get("validation split"), hashes.get("validation images"), val_formats),
     }
-    now = (pairs.fingerprint, pairs.content_hash, pairs.formats)
-    return any(before and after and before != after for before, after in zip(known.get(split, ()), now, strict=False))
+    before, now = known.get(split, ()), (pairs.fingerprint, pairs.content_hash, pairs.formats)
+    if before and before[1] and not pairs.content_hash:
+        text = "its images can't be compared with those of the run, since data.verify is off"
+        log.warning("warning: %s [%s]: %s", data.descriptor, split, text)
+    return any(one and other and one != other for one, other in zip(before, now, strict=False))
 
 
 def _windows(loaded: LoadedDetector) -> Windows:
