@@ -46,7 +46,8 @@ class ManifestChecks:
 
     def add_split(self, name: str) -> None:
         """Note the split of a row that belongs to another split."""
-        self._unused[name] += bool(self._used) and name not in self._used
+        if self._used and name not in self._used:
+            self._unused[name] += 1
 
     def add_files(self, line: int, names: Names) -> None:
         """Note the files of a row, also of one that belongs to another split."""
@@ -82,12 +83,11 @@ class ManifestChecks:
 
     def warnings(self) -> list[Problem]:
         """Return warnings about label files of other rows, and rows of splits that are not used, after the last row."""
-        warnings = [
-            f"{self._file}: {plural(count, 'row')} of split {name!r}, which the descriptor does not use, "
-            f"{'is' if count == 1 else 'are'} left out{did_you_mean(name, self._used)}"
-            for name, count in self._unused.items()
-            if count
-        ]
+        warnings = []
+        if names := [*self._unused]:
+            text = f"{plural(self._unused.total(), 'row')} left out, of splits that the descriptor does not use: "
+            shown = f"{join_names(names[:3])}{' ...' if len(names) > 3 else ''}{did_you_mean(names[0], self._used)}"
+            warnings.append(f"{self._file}: {text}{shown}")
         others = [name for name in self._unlike if _stem(name) in self._stems]
         if others:
             warnings.append(self._describe_unlike(others))
