@@ -88,7 +88,7 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
     # torch is loaded here: no error of the command line waits for it
     from tqdm import tqdm
 
-    from yolofuse.predict.load import load, thermal_windows
+    from yolofuse.predict.load import load
     from yolofuse.predict.model import BATCH
     from yolofuse.predict.sources import open_inputs, split_inputs
     from yolofuse.predict.writers import free_folder, open_writers
@@ -97,7 +97,7 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
     if args.data is None:
         inputs = open_inputs(args.rgb, args.ir, args.offset)
     else:
-        inputs = split_inputs(args.data, args.split, thermal_windows(model))
+        inputs = split_inputs(args.data, args.split, model.loaded)
     out = args.out or free_folder(Path("runs/predict"))
     usual = ["video" if inputs.is_video else "images", "csv"]
     writers = open_writers(out, usual if args.save is None else args.save, _SHOW[args.show], args.palette, inputs.fps)

@@ -16,13 +16,13 @@ from yolofuse.config.schema import DataConfig
 from yolofuse.data import PairSet
 from yolofuse.data.images.read_pair import read_pair, to_bytes
 from yolofuse.data.index.pair_set import Windows
-from yolofuse.data.pair_formats import FORMATS, changes_since_training, unusual_rules
+from yolofuse.data.pair_formats import FORMATS, unusual_rules
 from yolofuse.distributed.ranks import Ranks, join_ranks
 from yolofuse.engine.anchor_fit import with_fitted_anchors
 from yolofuse.engine.build import build_start, log_model
 from yolofuse.engine.dataloaders import load_split, windows_in
 from yolofuse.engine.evaluate_split import Evaluation, evaluate_split
-from yolofuse.engine.loaded_detector import LoadedDetector, load_detector
+from yolofuse.engine.loaded_detector import LoadedDetector, load_detector, warn_of_other_reading
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import DataError, RunError
 from yolofuse.eval.coco_backends import backend_version
@@ -122,16 +122,8 @@ def evaluate_checkpoint(
                 f"{', '.join(loaded.names)}; give both the same names in the same order"
             )
         if ranks.is_main:
-            _warn_of_other_reading(loaded, pairs, split)
+            warn_of_other_reading(loaded, pairs, f"{config.data.descriptor} [{split}]")
         return _evaluate(loaded, pairs, weights, _config_name(weights), split, folder, ranks)
-
-
-def _warn_of_other_reading(loaded: LoadedDetector, pairs: PairSet, split: str) -> None:
-    """Warn if pairs become pixels by other rules than those of training, as after an edit of ``ir_window``."""
-    trained = loaded.formats if loaded.content.get("formats") else pairs.formats  # an older run did not save them
-    if changes := [*changes_since_training(trained, pairs.formats)]:
-        where = f"{loaded.config.data.descriptor} [{split}]"
-        log.warning("warning: %s: read otherwise than the training images: %s", where, "; ".join(changes))
 
 
 def _check_output(ranks: Ranks, folder: Path, given: Path | None) -> None:

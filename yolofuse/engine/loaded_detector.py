@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -19,7 +20,8 @@ from yolofuse.data.dataset import read_letterboxed, rect_hw
 from yolofuse.data.images.decode import inspect_image, strict_decoding
 from yolofuse.data.images.read_pair import PairImages, read_pair, to_bytes
 from yolofuse.data.images.stacked import inspect_stacked
-from yolofuse.data.pair_formats import FORMATS
+from yolofuse.data.index.pair_set import PairSet
+from yolofuse.data.pair_formats import FORMATS, changes_since_training
 from yolofuse.distributed.ranks import pick_device
 from yolofuse.engine.evaluate_split import AnyDetector, predict_batch
 from yolofuse.errors import ConfigError, DataError
@@ -29,6 +31,8 @@ from yolofuse.run.folder import RunFolder
 from yolofuse.types import ByteArray, Detections, Modality, PairFormat, PairRecord
 from yolofuse.viz.pairs import draw_detections
 from yolofuse.weights import load_checkpoint, load_state
+
+log = logging.getLogger("yolofuse")
 
 Image = str | PathLike[str] | np.ndarray | None
 """A file, an array as it would be read from one, or None: the camera has no image."""
@@ -255,3 +259,10 @@ def _load_export(backend: Backend, overrides: Sequence[str]) -> LoadedDetector:
         "formats": metadata.formats,
     }
     return LoadedDetector(backend, config, metadata.names, content, metadata.formats)
+
+
+def warn_of_other_reading(loaded: LoadedDetector, pairs: PairSet, where: str) -> None:
+    """Warn if pairs become pixels by other rules than those of training, as after an edit of ``ir_window``."""
+    trained = loaded.formats if loaded.content.get("formats") else pairs.formats  # an older run did not save them
+    if changes := [*changes_since_training(trained, pairs.formats)]:
+        log.warning("warning: %s: read otherwise than the training images: %s", where, "; ".join(changes))

@@ -14,9 +14,11 @@ import numpy as np
 from yolofuse.data import load_descriptor
 from yolofuse.data.descriptor.source import DatasetDescriptor, Source
 from yolofuse.data.images.decode import IMAGE_SUFFIXES
-from yolofuse.data.index.pair_set import Windows, load_pairs, match_split
-from yolofuse.engine.loaded_detector import Image, PairFiles
+from yolofuse.data.index.pair_set import load_pairs, match_split
+from yolofuse.engine.dataloaders import windows_in
+from yolofuse.engine.loaded_detector import Image, LoadedDetector, PairFiles, warn_of_other_reading
 from yolofuse.errors import DataError, listing
+from yolofuse.files import is_hidden
 from yolofuse.types import PairRecord
 from yolofuse.video import is_camera
 
@@ -121,18 +123,20 @@ def _open_videos(rgb: Any, ir: Any, offset_s: float, *, is_live: bool) -> PairIn
     return PairInputs("video", frames(), fps=1 / reader.interval.seconds)
 
 
-def split_inputs(data: Path, split: str, windows: Windows) -> PairInputs:
+def split_inputs(data: Path, split: str, loaded: LoadedDetector) -> PairInputs:
     """Return the pairs of a data set's split, in the order of its evaluation.
 
     Args:
         data: The data set's YAML.
         split: Name of the split.
-        windows: Thermal windows of the training data.
+        loaded: The detector; it is told if training images were read otherwise.
 
     Raises:
         DataError: As of ``load_pairs``.
     """
+    windows = windows_in(loaded.content)
     pairs = load_pairs(load_descriptor(data), split, ir_windows=windows, verify=False, allow_missing=True)
+    warn_of_other_reading(loaded, pairs, f"{data} [{split}]")
     return PairInputs("split", [PairInput(record, record.key) for record in pairs.records], len(pairs))
 
 
@@ -177,6 +181,7 @@ def _match_folders(rgb: Any, ir: Any) -> list[PairInput]:
     known = [folder for folder in folders if folder is not None]
     if len(known) == 1:
         files = sorted(path for path in known[0].rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        files = [path for path in files if not any(map(is_hidden, path.relative_to(known[0]).parts))]
         if not files:
             raise DataError(f"{known[0]}: no images; known are {' '.join(sorted(IMAGE_SUFFIXES))}")
         keys = [file.relative_to(known[0]).with_suffix("").as_posix() for file in files]

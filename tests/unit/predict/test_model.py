@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -71,9 +72,29 @@ def test_predict__of_a_folder_is_that_of_its_pairs_in_order(model: Model, root: 
 
 
 def test_predict__of_a_split_uses_its_format_and_names(model: Model, root: Path) -> None:
-    found = list(model.stream_inputs(split_inputs(root / "data.yaml", "val", {}), **ALL))
+    found = list(model.stream_inputs(split_inputs(root / "data.yaml", "val", model.loaded), **ALL))
     assert [result.key for result in found] == [f"val_{number:03d}" for number in range(5)]
     assert same(found[1], one(model.predict(*files(root, 1), **ALL)))
+
+
+def test_predict__of_a_split_that_is_read_otherwise_is_told(
+    model: Model, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = replace(model.loaded, content={**model.loaded.content, "formats": [{}]})
+    split_inputs(root / "data.yaml", "val", loaded)
+    assert "read otherwise" not in caplog.text
+    (root / "data.yaml").write_text((root / "data.yaml").read_text() + "resize: {affine: [[1, 0, 9], [0, 1, 0]]}\n")
+    split_inputs(root / "data.yaml", "val", loaded)
+    assert "data.yaml [val]: read otherwise than the training images: affine: None in training" in caplog.text
+
+
+def test_predict__of_a_folder_of_one_camera_skips_what_is_hidden(model: Model, root: Path) -> None:
+    for name in ("@eaDir", ".trash"):
+        (root / "rgb/val" / name).mkdir()
+        shutil.copy(root / "rgb/val/val_000.png", root / "rgb/val" / name)
+    found = model.predict(root / "rgb/val", None, **ALL)
+    assert isinstance(found, list)
+    assert [result.key for result in found] == [f"val_{number:03d}" for number in range(5)]
 
 
 def test_predict__keeps_only_the_classes_that_are_asked_for(model: Model, root: Path) -> None:
