@@ -138,5 +138,8 @@ class Detections:
 
     def above(self, min_score: float) -> Detections:
         """Return the detections from a score on."""
-        kept = self.scores >= min_score
+        return self.where(self.scores >= min_score)
+
+    def where(self, kept: np.ndarray) -> Detections:
+        """Return those of the detections for which ``kept``, bool (N,), holds."""
         return Detections(self.image_id, self.boxes_xyxy[kept], self.scores[kept], self.class_ids[kept])

@@ -1,5 +1,6 @@
 // Detect in a pair with ONNX Runtime and OpenCV: predict MODEL.onnx RGB IR IMGSZ
-// The file is written by `yolofuse export --nms`; images of 8 bits that show the same view. IMGSZ is that of the file.
+// The file is written by `yolofuse export --nms`, without `val.letterbox=square`; images of 8 bits that show the same
+// view. IMGSZ is that of the file.
 // Prints class id, score and the corners of each box in pixels of the RGB image.
 #include <onnxruntime_cxx_api.h>
 
@@ -41,10 +42,13 @@ int main(int argc, char** argv) {
     cv::resize(ir, ir, rgb.size());
 
     const double gain = std::atof(argv[4]) / std::max(rgb.cols, rgb.rows);
-    cv::resize(rgb, rgb, {}, gain, gain, cv::INTER_AREA);
-    cv::resize(ir, ir, rgb.size(), 0, 0, cv::INTER_AREA);
+    const double exact_x = rgb.cols * gain, exact_y = rgb.rows * gain;
+    const int how = gain < 1 ? cv::INTER_AREA : cv::INTER_LINEAR;
+    cv::resize(rgb, rgb, {}, gain, gain, how);
+    cv::resize(ir, ir, {}, gain, gain, how);
     const int free_x = (kStride - rgb.cols % kStride) % kStride, free_y = (kStride - rgb.rows % kStride) % kStride;
-    const int left = static_cast<int>(std::nearbyint(free_x / 2.0)), top = static_cast<int>(std::nearbyint(free_y / 2.0));
+    const int left = static_cast<int>(std::nearbyint((free_x + rgb.cols - exact_x) / 2));
+    const int top = static_cast<int>(std::nearbyint((free_y + rgb.rows - exact_y) / 2));
     cv::copyMakeBorder(rgb, rgb, top, free_y - top, left, free_x - left, cv::BORDER_CONSTANT, cv::Scalar::all(114));
     cv::copyMakeBorder(ir, ir, top, free_y - top, left, free_x - left, cv::BORDER_CONSTANT, cv::Scalar::all(114));
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
+import runpy
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -14,6 +18,7 @@ import pytest
 
 import yolofuse
 from tests.support.pairs import make_pairs
+from tests.support.predict_models import random_model
 from tests.support.runs import REPO, train_without_plots, write_config
 from yolofuse.config import load_config
 
@@ -57,6 +62,29 @@ def test_program__finds_what_yolofuse_finds(tmp_path: Path) -> None:
         same = [row for row in rows if row[0] == loaded.names[class_id] and abs(float(row[1]) - score) < 1e-3]
         clipped = [np.clip(np.array(row[2:], float), 0, [64, 48, 64, 48]) for row in same]
         assert min(np.abs(other - box).max() for other in clipped) < 0.1
+
+
+@pytest.mark.parametrize("size_hw", [(138, 254), (254, 138), (40, 254), (25, 40), (48, 64)])
+@pytest.mark.parametrize("mode", ["rect", "square"])
+def test_program__gives_the_pixels_that_yolofuse_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_hw: tuple[int, int], mode: str
+) -> None:
+    make_pairs(tmp_path, 1, 1, size_hw=size_hw)
+    pair = tmp_path / "rgb/val/val_000.png", tmp_path / "ir/val/val_000.png"
+    model = random_model(tmp_path).loaded
+    config = model.config.model_copy(update={"val": model.config.val.model_copy(update={"letterbox": mode})})
+    expected = replace(model, config=config).preprocess([pair]).pixels.numpy()
+    given: dict[str, np.ndarray] = {}
+    meta = json.dumps({"imgsz": config.val_imgsz, "stride": 32, "letterbox": mode, "names": []})
+    session = mock.Mock()
+    session.get_modelmeta.return_value.custom_metadata_map = {"yolofuse": meta}
+    session.run.side_effect = lambda _, feed: [given.update(feed) or np.zeros((0, 7))]
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda _: session)
+    monkeypatch.setattr(sys, "argv", [PROGRAM.name, "model.onnx", *map(str, pair)])
+    runpy.run_path(str(PROGRAM))
+    pixels = np.concatenate([given["rgb"], given["ir"]], axis=1)
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels.astype(int) - expected).mean() < 2
 
 
 def test_cpp__compiles(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
     # torch is loaded here: no error of the command line waits for it
     from tqdm import tqdm
 
-    from yolofuse.predict.load import load
+    from yolofuse.predict.load import load, thermal_windows
     from yolofuse.predict.model import BATCH
     from yolofuse.predict.sources import open_inputs, split_inputs
     from yolofuse.predict.writers import free_folder, open_writers
@@ -97,25 +97,26 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
     if args.data is None:
         inputs = open_inputs(args.rgb, args.ir, args.offset)
     else:
-        inputs = split_inputs(args.data, args.split, model.loaded)
-    out = args.out or free_folder(Path("runs/predict"))
-    usual = ["video" if inputs.is_video else "images", "csv"]
-    writers = open_writers(out, usual if args.save is None else args.save, _SHOW[args.show], args.palette, inputs.fps)
+        trained = model.loaded.formats if model.loaded.content.get("formats") else ()  # an older run did not save them
+        inputs = split_inputs(args.data, args.split, thermal_windows(model), trained)
     unread: list[str] = []
 
     def skip(pair: PairInput, error: DataError) -> None:
         unread.append(str(error))
 
+    options: Options = {
+        "conf": args.conf, "iou": args.iou, "max_det": args.max_det, "imgsz": args.imgsz, "classes": args.classes,
+        "tile": args.tile, "overlap": args.overlap,
+        "batch": args.batch or (1 if inputs.is_video else BATCH),
+    }  # fmt: skip
+    found = (model.track_inputs if args.track else model.stream_inputs)(inputs, skip, **options)
+    out = args.out or free_folder(Path("runs/predict"))
+    usual = ["video" if inputs.is_video else "images", "csv"]
+    writers = open_writers(out, usual if args.save is None else args.save, _SHOW[args.show], args.palette, inputs.fps)
     count, boxes, milliseconds = 0, 0, {"read": 0.0, "detect": 0.0}
     with ExitStack() as stack:
         for writer in writers:
             stack.callback(writer.close)
-        options: Options = {
-            "conf": args.conf, "iou": args.iou, "max_det": args.max_det, "imgsz": args.imgsz, "classes": args.classes,
-            "tile": args.tile, "overlap": args.overlap,
-            "batch": args.batch or (1 if inputs.is_video else BATCH),
-        }  # fmt: skip
-        found = model.track_inputs(inputs, **options) if args.track else model.stream_inputs(inputs, skip, **options)
         for result in tqdm(found, total=inputs.number, desc="predict", unit="pair", leave=False, disable=None):
             for writer in writers:
                 writer.write(result)
@@ -127,7 +128,10 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
     print(f"written to {out}")
     if inputs.counts is not None:
         counts = inputs.counts()
-        print(f"without a partner in time: {counts.skipped_rgb} visible and {counts.skipped_ir} thermal frames")
+        print(
+            f"without a partner in time: {counts.skipped_rgb} visible and {counts.skipped_ir} thermal frames"
+            + ("" if inputs.kind == "live" else " (what follows the end of the shorter recording was not read)")
+        )
     if unread:
         raise DataError(listing("left out", unread, "pair"))
     return 0

@@ -37,7 +37,7 @@ from yolofuse.run.folder import RunFolder
 from yolofuse.spacing import evenly_spaced
 from yolofuse.viz.axes import drawing
 from yolofuse.viz.evaluation import save_evaluation_plot
-from yolofuse.viz.pairs import PairView, save_prediction_image
+from yolofuse.viz.pairs import Boxes, PairView, save_prediction_image
 from yolofuse.weights import has_checksum
 
 log = logging.getLogger("yolofuse")
@@ -196,13 +196,22 @@ def _draw(pairs: PairSet, evaluation: Evaluation, points: OperatingPoints, folde
         )
 
 
+def boxes_of_pair(pairs: PairSet, index: int) -> tuple[Boxes, Boxes]:
+    """Return the boxes to detect in a pair and the regions to ignore: corners in its pixels (N, 4), class ids (N,)."""
+    found, ignored = (
+        (xywhn_to_xyxy(boxes_xywhn, pairs.records[index].size_hw), class_ids)
+        for boxes_xywhn, class_ids in (pairs.labels(index), pairs.ignored(index))
+    )
+    return found, ignored
+
+
 def view_pair(pairs: PairSet, index: int) -> PairView:
     """Read a pair of a split with its labels, to be drawn at its original size."""
     record = pairs.records[index]
-    boxes_xywhn, class_ids = pairs.labels(index)
+    (boxes, class_ids), ignored = boxes_of_pair(pairs, index)
     tags = ", ".join(record.tags.values())
     caption = f"{record.key} ({tags})" if tags else record.key
-    return PairView(to_bytes(read_pair(record)), xywhn_to_xyxy(boxes_xywhn, record.size_hw), class_ids, caption)
+    return PairView(to_bytes(read_pair(record)), boxes, class_ids, caption, ignored)
 
 
 def _run_dir(weights: Path) -> Path:

@@ -149,6 +149,8 @@ class LoadedDetector:
             raise DataError(f"pair {number}: each training file held both images; give (file, file), or a pair_format")
         rgb_hw = None if rgb is None else _size_hw(rgb, "rgb", pair_format, f"pair {number}")
         ir_hw = None if ir is None else _size_hw(ir, "ir", pair_format, f"pair {number}")
+        if files[0] and files[1] and not pair_format.stacked and files[0].samefile(files[1]):
+            raise DataError(f"pair {number}: rgb and ir are one file, {files[0]}; each camera needs its own")
         known = files[0] or files[1]
         record = PairRecord(
             image_id=number,

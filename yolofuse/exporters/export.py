@@ -22,6 +22,7 @@ from yolofuse.exporters.options import FORMATS, ExportOptions
 from yolofuse.exporters.self_check import calibration_pairs, check_export
 from yolofuse.files import file_sha256
 from yolofuse.run.folder import RunFolder
+from yolofuse.weights import has_checksum
 
 log = logging.getLogger("yolofuse")
 
@@ -45,6 +46,8 @@ def export_detector(source: Path, options: ExportOptions, overrides: Sequence[st
     if file.suffix != options.suffix:
         raise ConfigError(f"--out: {file}: a file of format {options.format} ends with {options.suffix}")
     files = [file, file.with_suffix(".bin")] if options.format == "openvino" else [file]
+    if file.suffix == ".pt" and file.is_file() and has_checksum(file):
+        raise ConfigError(f"{file}: is a checkpoint, which an export does not replace; name another file")
     for path in files:
         if os.path.lexists(path) and not options.force:
             raise ConfigError(f"{path}: is there already, and is not overwritten; name another file, or use --force")

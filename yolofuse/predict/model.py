@@ -6,12 +6,14 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import fields, replace
+from numbers import Integral
 from typing import Any, TypedDict
 
 from typing_extensions import Unpack
 
 from yolofuse.config.load import validate_config
 from yolofuse.data.dataset import rect_hw
+from yolofuse.data.images.read_pair import read_pair
 from yolofuse.engine.loaded_detector import LoadedDetector, OpenPair, PairFiles
 from yolofuse.errors import ConfigError, DataError, did_you_mean
 from yolofuse.predict.result import PairDetections
@@ -24,6 +26,8 @@ _log = logging.getLogger(__name__)
 OnError = Callable[[PairInput, DataError], object]
 BATCH = 8
 """Pairs that go through the model together, unless another number is given."""
+OVERLAP = 100
+"""Pixels that neighbouring tiles share, unless another number is given."""
 CONF = 0.25
 """Score from which on a detection is returned, unless another is given; evaluation goes down to ``val.conf``."""
 
@@ -103,19 +107,19 @@ class Model:
     def stream(self, rgb: Any, ir: Any, **options: Unpack[Options]) -> Iterator[PairDetections]:
         """Yield the detections of one pair after the other, flat in memory. Arguments are those of :meth:`predict`."""
         singly: Options = {"batch": 1, **options}
-        yield from self.stream_inputs(open_inputs(rgb, ir, options.get("offset_s", 0.0)), **singly)
+        return self.stream_inputs(open_inputs(rgb, ir, options.get("offset_s", 0.0)), **singly)
 
     def track(self, rgb: Any, ir: Any, **options: Unpack[Options]) -> Iterator[PairDetections]:
         """Yield the detections of each frame, with ``track_ids``. Arguments are those of :meth:`predict`."""
-        yield from self.track_inputs(open_inputs(rgb, ir, options.get("offset_s", 0.0)), **options)
+        return self.track_inputs(open_inputs(rgb, ir, options.get("offset_s", 0.0)), **options)
 
-    def track_inputs(self, inputs: Iterable[PairInput], **options: Unpack[Options]) -> Iterator[PairDetections]:
+    def track_inputs(
+        self, inputs: Iterable[PairInput], on_error: OnError | None = None, **options: Unpack[Options]
+    ) -> Iterator[PairDetections]:
         """Yield the detections of consecutive frames with numbers of objects; arguments as of :meth:`stream_inputs`."""
-        conf = options.get("conf", CONF)
-        tracker = Tracker(conf)
+        conf = self._limited(options).config.val.conf
         weak: Options = {"batch": 1, **options, "conf": WEAK * conf}
-        for found in self.stream_inputs(inputs, **weak):
-            yield tracker.update(found)
+        return map(Tracker(conf).update, self.stream_inputs(inputs, on_error, **weak))
 
     def stream_inputs(
         self,
@@ -123,16 +127,14 @@ class Model:
         on_error: OnError | None = None,
         **options: Unpack[Options],
     ) -> Iterator[PairDetections]:
-        """Yield the detections of each pair.
+        """Yield the detections of each pair; wrong options are told by the call, before the first.
 
         Args:
             inputs: The pairs.
             on_error: Called with a pair that can't be read, which is then left out; None: its error is raised.
             options: As of :meth:`predict`.
         """
-        yield from self._stream(
-            self._limited(options), self._class_ids(options.get("classes")), inputs, options, on_error
-        )
+        return self._stream(self._limited(options), self._class_ids(options.get("classes")), inputs, options, on_error)
 
     def _stream(
         self,
@@ -140,7 +142,7 @@ class Model:
         class_ids: list[int] | None,
         inputs: Iterable[PairInput],
         options: Options,
-        on_error: OnError | None = None,
+        on_error: OnError | None,
     ) -> Iterator[PairDetections]:
         """Yield the detections of each pair, with options that have been checked."""
         has_warned = False
@@ -149,29 +151,40 @@ class Model:
             if missing and not has_warned:
                 self._warn_missing(missing)
                 has_warned = True
-            started = time.perf_counter()
-            try:
-                pixels, found = self._detect_group(loaded, group, class_ids, options)
-            except DataError as error:
-                if on_error is None:
-                    raise
-                if len(group) == 1:
-                    on_error(group[0][1], error)
-                else:
-                    singly: Options = {**options, "batch": 1}
-                    yield from self._stream(loaded, class_ids, [given for _, given, _ in group], singly, on_error)
-                continue
-            share = 1000 / len(group)
-            read, spent = (pixels - started) * share, (time.perf_counter() - pixels) * share
-            for ((record, images), given, ms), detections in zip(group, found, strict=True):
-                yield PairDetections(
-                    **{field.name: getattr(detections, field.name) for field in fields(Detections)},
-                    names=self.names,
-                    record=replace(record, key=given.key or record.key),
-                    images=images,
-                    time_s=given.time_s,
-                    ms={"read": ms + read, "detect": spent},
-                )
+            yield from self._results(loaded, class_ids, group, options, on_error)
+
+    def _results(
+        self,
+        loaded: LoadedDetector,
+        class_ids: list[int] | None,
+        group: list[_Opened],
+        options: Options,
+        on_error: OnError | None = None,
+    ) -> Iterator[PairDetections]:
+        """Yield the detections of pairs that go through the model together."""
+        started = time.perf_counter()
+        try:
+            pixels, found = self._detect_group(loaded, group, class_ids, options)
+        except DataError as error:
+            if on_error is None:
+                raise
+            if len(group) == 1:
+                on_error(group[0][1], error)
+                return
+            for alone in group:
+                yield from self._results(loaded, class_ids, [alone], options, on_error)
+            return
+        share = 1000 / len(group)
+        read, spent = (pixels - started) * share, (time.perf_counter() - pixels) * share
+        for ((record, images), given, ms), detections in zip(group, found, strict=True):
+            yield PairDetections(
+                **{field.name: getattr(detections, field.name) for field in fields(Detections)},
+                names=self.names,
+                record=replace(record, key=given.key or record.key),
+                images=images,
+                time_s=given.time_s,
+                ms={"read": ms + read, "detect": spent},
+            )
 
     def _detect_group(
         self, loaded: LoadedDetector, group: list[_Opened], class_ids: list[int] | None, options: Options
@@ -184,11 +197,15 @@ class Model:
 
         def detect(pairs: list[PairFiles], pair_format: PairFormat) -> list[PairDetections]:
             inner: Options = {**options, "tile": None, "batch": len(pairs), "pair_format": pair_format}
-            return list(self._stream(loaded, class_ids, [PairInput(pair) for pair in pairs], inner))
+            groups = _grouped(loaded, map(PairInput, pairs), inner, None)
+            return [found for tiles in groups for found in self._results(loaded, class_ids, tiles, inner)]
 
-        ((opened, _, _),) = group
-        found = detect_in_tiles(opened, detect, tile, options.get("overlap", 100), loaded.config.val.iou)
-        return time.perf_counter(), [found]
+        (((record, images), _, _),) = group
+        whole = read_pair(record, images=images)
+        read = time.perf_counter()
+        overlap = options.get("overlap")
+        found = detect_in_tiles(record, whole, detect, tile, OVERLAP if overlap is None else overlap, loaded.config.val)
+        return read, [found]
 
     def _limited(self, options: Options) -> LoadedDetector:
         """Return the detector with the limits in its config, checked as options of a config are."""
@@ -196,8 +213,10 @@ class Model:
         for name in options:
             if name not in known:
                 raise ConfigError(f"{name}: no such option{did_you_mean(name, known)}; known are {', '.join(known)}")
-        if options.get("batch", 1) < 1:
-            raise ConfigError(f"batch: must be at least 1 (got {options['batch']})")
+        for name, lowest in (("batch", 1), ("tile", 1), ("overlap", 0)):
+            value: Any = options.get(name)
+            if value is not None and (not isinstance(value, Integral) or int(value) < lowest):
+                raise ConfigError(f"{name}: must be a whole number, at least {lowest} (got {value!r})")
         given = {"conf": CONF, **options}
         val = {name: given.get(name) for name in ("conf", "iou", "max_det", "imgsz")}
         overrides = [f"val.{name}={value}" for name, value in val.items() if value is not None]
@@ -215,12 +234,14 @@ class Model:
     def _class_ids(self, classes: Collection[str | int] | str | int | None) -> list[int] | None:
         if classes is None:
             return None
-        if isinstance(classes, str | int):
+        if isinstance(classes, str | Integral):
             classes = (classes,)
+        if not isinstance(classes, Iterable):
+            raise ConfigError(f"classes: must be names or numbers of classes (got {classes!r})")
         numbers: dict[str | int, int] = {i: i for i in range(len(self.names))}
         numbers |= {name: i for i, name in enumerate(self.names)}
         for name in classes:
-            if name not in numbers:
+            if not isinstance(name, str | Integral) or name not in numbers:
                 hint = did_you_mean(str(name), self.names)
                 raise ConfigError(f"classes: no class {name!r}{hint} (the model knows {', '.join(self.names)})")
         return [numbers[name] for name in classes]
@@ -243,27 +264,44 @@ def _grouped(
     loaded: LoadedDetector, inputs: Iterable[PairInput], options: Options, on_error: OnError | None
 ) -> Iterator[list[_Opened]]:
     """Yield up to ``batch`` consecutive pairs of one shape, as evaluation does: others would be padded more."""
-    batch = 1 if options.get("tile") else options.get("batch", BATCH)
+    batch = 1 if options.get("tile") else options.get("batch") or BATCH
     group: list[_Opened] = []
     shape: tuple[int, int] | None = None
-    for number, given in enumerate(inputs, start=1):
-        started = time.perf_counter()
-        try:
-            opened = _open(loaded, number, given, options.get("pair_format"))
-        except DataError as error:
-            if on_error is None:
-                raise
-            on_error(given, error)
-            continue
-        ms = 1000 * (time.perf_counter() - started)  # before the yield: what is done with a group is not reading
-        this = rect_hw(opened[0].size_hw, loaded.config.val_imgsz, loaded.detector.stride)
-        if group and (len(group) >= batch or this != shape):
+    for opened in _opened(loaded, inputs, options, on_error):
+        if isinstance(opened, DataError):
+            if group:
+                yield group  # what was before damage stays
+            raise opened
+        this = rect_hw(opened[0][0].size_hw, loaded.config.val_imgsz, loaded.detector.stride)
+        if group and this != shape:
             yield group
             group = []
         shape = this
-        group.append((opened, given, ms))
+        group.append(opened)
+        if len(group) >= batch:  # before the next pair is asked for: it may be a while, or in the same memory
+            yield group
+            group = []
     if group:
         yield group
+
+
+def _opened(
+    loaded: LoadedDetector, inputs: Iterable[PairInput], options: Options, on_error: OnError | None
+) -> Iterator[_Opened | DataError]:
+    """Yield the pairs that can be opened, and at last the error that ends them, if one does."""
+    try:
+        for number, given in enumerate(inputs, start=1):
+            started = time.perf_counter()
+            try:
+                opened = _open(loaded, number, given, options.get("pair_format"))
+            except DataError as error:
+                if on_error is None:
+                    raise
+                on_error(given, error)
+                continue
+            yield opened, given, 1000 * (time.perf_counter() - started)
+    except DataError as error:
+        yield error
 
 
 def _open(loaded: LoadedDetector, number: int, given: PairInput, pair_format: PairFormat | None) -> OpenPair:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from yolofuse.boxes import xyxy_to_xywhn
+from yolofuse.config.parts import check_name
 from yolofuse.data.images.read_pair import PairImages, read_pair, to_bytes
 from yolofuse.errors import ConfigError
 from yolofuse.eval.coco import prediction_rows
@@ -94,6 +95,7 @@ class PairDetections(Detections):
         """Write what :meth:`plot` draws as PNG or JPEG; a file of that name is replaced.
 
         Raises:
+            ConfigError: If there is no such panel or palette.
             RunError: If the suffix is another one.
         """
         target = Path(path)
@@ -101,6 +103,11 @@ class PairDetections(Detections):
         return target
 
     def _draw(self, show: tuple[Shown, ...], palette: Palette, width: int | None) -> ByteArray:
+        for panel in show:
+            check_name("show", panel, get_args(Shown))
+        check_name("palette", palette, get_args(Palette))
+        if not show or isinstance(show, str) or (width is not None and width < 1):
+            raise ConfigError(f"show: needs a tuple of panels, and width a pixel or more (got {show!r}, {width})")
         ids = None if self.track_ids is None else self.track_ids.tolist()
         return draw_detections(
             to_bytes(self.pixels()), self, self.names, min_score=0.0, shown=show, palette=palette, width=width, ids=ids

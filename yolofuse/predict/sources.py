@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,18 +14,17 @@ import numpy as np
 
 from yolofuse.data import load_descriptor
 from yolofuse.data.descriptor.source import DatasetDescriptor, Source
-from yolofuse.data.images.decode import IMAGE_SUFFIXES
-from yolofuse.data.index.pair_set import load_pairs, match_split
-from yolofuse.engine.dataloaders import windows_in
-from yolofuse.engine.loaded_detector import Image, LoadedDetector, PairFiles, warn_of_other_reading
+from yolofuse.data.index.pair_set import Windows, load_pairs, match_split
+from yolofuse.data.pair_formats import changes_since_training
+from yolofuse.engine.loaded_detector import Image, PairFiles
 from yolofuse.errors import DataError, listing
-from yolofuse.files import is_hidden
-from yolofuse.types import PairRecord
+from yolofuse.types import PairFormat, PairRecord
 from yolofuse.video import is_camera
 
 if TYPE_CHECKING:
     from yolofuse.video import PairCounts
 
+_log = logging.getLogger(__name__)
 Kind = Literal["image", "folder", "sequence", "split", "video", "live"]
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".ts", ".m4v", ".mpg", ".mpeg"})
 
@@ -94,15 +94,13 @@ def open_inputs(rgb: Any, ir: Any, offset_s: float = 0.0) -> PairInputs:
     if kind == "folder":
         pairs = _match_folders(rgb, ir)
         return PairInputs(kind, pairs, len(pairs))
-    if kind == "live" and None in (rgb, ir):
-        raise DataError("give both cameras: rgb and ir")
     if kind in ("video", "live"):
         return _open_videos(rgb, ir, offset_s, is_live=kind == "live")
     return _zip(rgb, ir)
 
 
 def _open_videos(rgb: Any, ir: Any, offset_s: float, *, is_live: bool) -> PairInputs:
-    from yolofuse.video import LivePairs, VideoPairs, VideoReader, ir_pixels, rgb_pixels
+    from yolofuse.video import LiveFrames, LivePairs, VideoPairs, VideoReader, ir_pixels, rgb_pixels
 
     if rgb is not None and ir is not None:
         both = LivePairs(rgb, ir, offset_s) if is_live else VideoPairs(rgb, ir, offset_s)
@@ -113,30 +111,33 @@ def _open_videos(rgb: Any, ir: Any, offset_s: float, *, is_live: bool) -> PairIn
                     yield PairInput((frame.rgb, frame.ir), f"{frame.index:06d}", frame.time_s)
 
         return PairInputs("live" if is_live else "video", pairs(), counts=lambda: both.counts, fps=both.fps)
-    reader = VideoReader(ir if rgb is None else rgb)
+    source = ir if rgb is None else rgb
+    reader = LiveFrames(source) if is_live else VideoReader(source)
 
     def frames() -> Iterator[PairInput]:
-        for number, frame in enumerate(reader):
-            pair = (None, ir_pixels(frame)) if rgb is None else (rgb_pixels(frame), None)
-            yield PairInput(pair, f"{number:06d}", frame.time_s)
+        with reader:
+            for number, frame in enumerate(reader):
+                pair = (None, ir_pixels(frame)) if rgb is None else (rgb_pixels(frame), None)
+                yield PairInput(pair, f"{number:06d}", frame.time_s)
 
-    return PairInputs("video", frames(), fps=1 / reader.interval.seconds)
+    return PairInputs("live" if is_live else "video", frames(), fps=reader.fps)
 
 
-def split_inputs(data: Path, split: str, loaded: LoadedDetector) -> PairInputs:
+def split_inputs(data: Path, split: str, windows: Windows, trained: Sequence[PairFormat] = ()) -> PairInputs:
     """Return the pairs of a data set's split, in the order of its evaluation.
 
     Args:
         data: The data set's YAML.
         split: Name of the split.
-        loaded: The detector; it is told if training images were read otherwise.
+        windows: Thermal windows of the training data.
+        trained: How its images were read; it is told where those of the split are read otherwise.
 
     Raises:
         DataError: As of ``load_pairs``.
     """
-    windows = windows_in(loaded.content)
     pairs = load_pairs(load_descriptor(data), split, ir_windows=windows, verify=False, allow_missing=True)
-    warn_of_other_reading(loaded, pairs, f"{data} [{split}]")
+    if trained and (changes := [*changes_since_training(trained, pairs.formats)]):
+        _log.warning("warning: %s [%s]: read otherwise than the training images: %s", data, split, "; ".join(changes))
     return PairInputs("split", [PairInput(record, record.key) for record in pairs.records], len(pairs))
 
 
@@ -152,6 +153,10 @@ def _kind(given: Any) -> Kind:
         if Path(text).suffix.lower() in VIDEO_SUFFIXES:
             return "video"
         return "folder" if Path(text).is_dir() else "image"
+    if isinstance(given, bytes | Set | Mapping) or not isinstance(given, Iterable):
+        raise DataError(
+            f"rgb and ir must be paths, arrays, or sequences of them in the order of the pairs (found {type(given)})"
+        )
     return "sequence"
 
 
@@ -160,12 +165,17 @@ def _zip(rgb: Any, ir: Any) -> PairInputs:
     if len(lengths) > 1:
         raise DataError(f"rgb and ir must have equal lengths (found {len(rgb)} and {len(ir)})")
 
+    def images(given: Any) -> Iterator[Image]:
+        """Yield the images; of a generator, which may put the next one into the same memory, copies."""
+        is_kept = isinstance(given, Sequence)
+        return (image.copy() if isinstance(image, np.ndarray) and not is_kept else image for image in given)
+
     def pairs() -> Iterator[PairInput]:
         if rgb is None or ir is None:
-            for image in ir if rgb is None else rgb:
+            for image in images(ir if rgb is None else rgb):
                 yield PairInput((None, image) if rgb is None else (image, None))
             return
-        both: Iterator[tuple[Image, Image]] = zip(rgb, ir, strict=True)
+        both: Iterator[tuple[Image, Image]] = zip(images(rgb), images(ir), strict=True)
         try:
             for pair in both:
                 yield PairInput(pair)
@@ -177,20 +187,16 @@ def _zip(rgb: Any, ir: Any) -> PairInputs:
 
 def _match_folders(rgb: Any, ir: Any) -> list[PairInput]:
     """Match two folders as those of a data set are, or list the images of one camera."""
-    folders = [None if given is None else Path(given).absolute() for given in (rgb, ir)]
-    known = [folder for folder in folders if folder is not None]
-    if len(known) == 1:
-        files = sorted(path for path in known[0].rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-        files = [path for path in files if not any(map(is_hidden, path.relative_to(known[0]).parts))]
-        if not files:
-            raise DataError(f"{known[0]}: no images; known are {' '.join(sorted(IMAGE_SUFFIXES))}")
-        keys = [file.relative_to(known[0]).with_suffix("").as_posix() for file in files]
-        pairs = [(file, None) if ir is None else (None, file) for file in files]
-        return [PairInput(pair, key) for pair, key in zip(pairs, keys, strict=True)]
-    root = Path(os.path.commonpath(known))
-    source = Source(f"{rgb} and {ir}", root, (), (), rgb=folders[0], ir=folders[1])
+    folders = [Path(given).absolute() for given in (rgb, ir) if given is not None]
+    where = " and ".join(str(given) for given in (rgb, ir) if given is not None)
+    root = Path(os.path.commonpath(folders))
+    is_one = len(folders) == 1  # each file is looked for once, as one that holds both images
+    source = Source(where, root, (), (), rgb=folders[0], ir=folders[-1], stacked=is_one)
     ((_, matches),) = match_split(DatasetDescriptor(root, root, (), {"predict": (source,)}), "predict")
     if matches.problems:
-        raise DataError(listing(f"{rgb} and {ir}", [*map(str, matches.problems)]))
+        raise DataError(listing(where, [*map(str, matches.problems)]))
     names = zip(matches.keys, matches.rgb, matches.ir, strict=True)
-    return [PairInput((root / rgb_name, root / ir_name), key) for key, rgb_name, ir_name in names]
+    return [
+        PairInput((None if rgb is None else root / rgb_name, None if ir is None else root / ir_name), key)
+        for key, rgb_name, ir_name in names
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -67,7 +68,7 @@ class CropWriter(Writer):
             (left, top), (right, bottom) = box[:2].astype(int), -(-box[2:] // 1).astype(int)
             crop = image[top:bottom, left:right]
             sides = [crop[..., 2::-1], crop[..., 3:].repeat(3, axis=2)]
-            name = f"{found.names[class_id].replace('/', '_')}/{found.key}_{number}"
+            name = f"{re.sub(r'[/]|^[.]', '_', found.names[class_id])}/{found.key}_{number}"
             draw.save_image(_file_of(self.folder / "crops", name, ".jpg"), draw.side_by_side(sides))
 
 
@@ -125,7 +126,7 @@ class CocoWriter(Writer):
 
 
 class VideoFileWriter(Writer):
-    """Writes ``video.mp4``: each frame with its boxes, names and scores, at its time."""
+    """Writes ``video.mp4``: each frame with its boxes, names and scores, at its time, all of the first one's size."""
 
     def __init__(self, folder: Path, shown: tuple[Shown, ...], palette: Palette, fps: float) -> None:
         super().__init__(folder)
@@ -139,7 +140,10 @@ class VideoFileWriter(Writer):
         picture = found.plot(self._shown, self._palette)
         if self._video is None:
             self._video = VideoWriter(self.folder / "video.mp4", self._fps, (picture.shape[0], picture.shape[1]))
-        self._video.write(picture, self._number / self._fps if found.time_s is None else found.time_s)
+        self._video.write(
+            draw.fitted(picture, self._video.size_hw),
+            self._number / self._fps if found.time_s is None else found.time_s,
+        )
         self._number += 1
 
     def close(self) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.data import PairSet
-from yolofuse.engine.evaluate_checkpoint import view_pair
+from yolofuse.engine.evaluate_checkpoint import boxes_of_pair, view_pair
 from yolofuse.errors import DataError
 from yolofuse.eval.report import DAMAGED
 from yolofuse.html.render import jpeg_uri
@@ -64,11 +63,11 @@ def count_outcomes(pairs: PairSet, detections: Mapping[int, Detections], confide
     """Count the outcomes of every pair of a split, at an IoU of 0.5, for detections from a score on."""
     outcomes = []
     for index in range(len(pairs)):
-        boxes_xywhn, class_ids = pairs.labels(index)
+        (boxes, class_ids), ignored = boxes_of_pair(pairs, index)
         shown = detections.get(index + 1, NO_DETECTIONS).above(confidence)
-        matched = match_detections(shown, xywhn_to_xyxy(boxes_xywhn, pairs.size_hw(index)), class_ids)
+        _, matched = match_detections(shown, boxes, class_ids, ignored)
         found = int((matched >= 0).sum())
-        outcomes.append(Outcome(index, found, len(class_ids) - found, len(shown) - found))
+        outcomes.append(Outcome(index, found, len(class_ids) - found, len(matched) - found))
     return outcomes
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import sys
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -54,6 +54,11 @@ class PairServer(ThreadingHTTPServer):
         """Return the page's address."""
         return f"http://127.0.0.1:{self.server_address[1]}/"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a page that was closed before its answer came."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
 
 def detect(model: Model, request: Mapping[str, Any]) -> dict[str, Any]:
     """Answer a request for the detections of a pair.
@@ -93,7 +98,7 @@ def _store(folder: Path, modality: Modality, image: Any) -> Path | None:
         return None
     try:
         name, data = str(image["name"]), base64.b64decode(image["data"], validate=True)
-    except (TypeError, KeyError, binascii.Error):
+    except (TypeError, KeyError, ValueError):
         raise DataError(f"{modality}: needs a name and base64 data") from None
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in IMAGE_SUFFIXES:

@@ -2,7 +2,7 @@
 
 from yolofuse.video.camera import is_camera
 from yolofuse.video.frames import FramePair, PairCounts, ir_pixels, rgb_pixels
-from yolofuse.video.live import LivePairs
+from yolofuse.video.live import LiveFrames, LivePairs
 from yolofuse.video.offset import Offset, estimate_offset
 from yolofuse.video.pairs import VideoPairs
 from yolofuse.video.reader import VideoReader
@@ -10,6 +10,7 @@ from yolofuse.video.writer import VideoWriter
 
 __all__ = [
     "FramePair",
+    "LiveFrames",
     "LivePairs",
     "Offset",
     "PairCounts",

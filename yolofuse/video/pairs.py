@@ -36,6 +36,10 @@ class VideoPairs(Closing, Iterator[FramePair]):
             offset_s: What is added to the times of ``ir``, in seconds, such as :func:`estimate_offset` returns.
         """
         self._rgb, self._ir = VideoReader(rgb), VideoReader(ir)
+        if self._rgb.path.samefile(self._ir.path):
+            self._rgb.close()
+            self._ir.close()
+            raise DataError(f"rgb and ir are one file, {rgb}; each camera needs its own")
         self._offset_s = offset_s
         self._counts = PairCounts()
         self._pairs = self._iterate()
@@ -52,7 +56,7 @@ class VideoPairs(Closing, Iterator[FramePair]):
     @property
     def fps(self) -> float:
         """Return pairs a second: the frame rate of the slower recording."""
-        return 1 / max(self._rgb.interval.seconds, self._ir.interval.seconds)
+        return min(self._rgb.fps, self._ir.fps)
 
     def close(self) -> None:
         """Close both files."""

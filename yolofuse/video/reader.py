@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from yolofuse.errors import DataError, printable
 from yolofuse.files import open_regular
-from yolofuse.video.frames import FrameInterval, TimedFrame, Turn, import_av, median_interval, turn_of
+from yolofuse.video.frames import Closing, FrameInterval, TimedFrame, Turn, import_av, median_interval, turn_of
 
 if TYPE_CHECKING:
     import av.container
@@ -28,7 +28,7 @@ _MAX_STEP_BACK_S = 1.0
 _MAX_MISSING_S = 1.0  # at the end, of what the file says it holds
 
 
-class VideoReader:
+class VideoReader(Closing):
     """Iterate over the frames of a video file, flat in memory.
 
     Attributes:
@@ -68,6 +68,11 @@ class VideoReader:
             raise self._damaged(reason_of(error)) from None
         self._check_end()
 
+    @property
+    def fps(self) -> float:
+        """Return the frame rate."""
+        return 1 / self.interval.seconds
+
     def close(self) -> None:
         """Close the file."""
         self._container.close()
@@ -90,6 +95,8 @@ class VideoReader:
         stream = self._stream
         if self._last_s is None:
             raise self._damaged("no frame can be decoded")
+        if "mp4" in self._container.format.name and _has_hole(self.path):
+            raise self._damaged("what follows is no part of an MP4 file")
         if not stream.duration or stream.time_base is None:
             return
         end_s = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
@@ -124,6 +131,28 @@ def _open(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
         raise DataError(f"{path}: {width}x{height} is more than {MAX_PIXELS / 1e6:.0f} million pixels")
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # a stream may change its size
     return container, stream
+
+
+def _has_hole(path: Path) -> bool:
+    """Return whether the chain of an MP4's boxes breaks before its end, where FFmpeg stops in silence.
+
+    A last box that is cut, as of a writer that was killed, and zeros up to the end are none.
+    """
+    size = path.stat().st_size
+    with open_regular(path) as file:
+        place = 0
+        while place + 8 <= size:
+            file.seek(place)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            length = int.from_bytes(head[8:], "big") if length == 1 else length
+            if not head[4:8].isascii() or not head[4:8].decode().isprintable() or (0 < length < 8):
+                file.seek(place)
+                return any(any(block) for block in iter(lambda: file.read(1 << 20), b""))
+            if length == 0:  # up to the end
+                return False
+            place += length
+    return False
 
 
 def _first_interval(path: Path) -> float:

@@ -47,6 +47,7 @@ _CHIP = 0.72
 """Opacity of a caption's background."""
 _DASH = 6
 _SUFFIXES = (".png", ".jpg", ".jpeg")
+_MAX_JPEG = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,18 @@ def resize(image: ByteArray, factor: float) -> ByteArray:
     return cv2.resize(image, size_wh, interpolation=mode).astype(np.uint8)
 
 
+def fitted(image: ByteArray, size_hw: tuple[int, int]) -> ByteArray:
+    """Return the image on a sheet of a size, shrunk if it is larger, and centred."""
+    height, width = image.shape[:2]
+    if (height, width) == size_hw:
+        return image
+    image = resize(image, min(1.0, size_hw[0] / height, size_hw[1] / width))
+    sheet = blank_band(size_hw[1], size_hw[0])
+    top, left = (size_hw[0] - image.shape[0]) // 2, (size_hw[1] - image.shape[1]) // 2
+    sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return sheet
+
+
 def save_image(path: Path, sheet: ByteArray) -> None:
     """Write a BGR image as PNG or JPEG by suffix, whole or not at all.
 
@@ -172,6 +185,8 @@ def save_image(path: Path, sheet: ByteArray) -> None:
     """
     if path.suffix.lower() not in _SUFFIXES:
         raise RunError(f"{path}: cannot write an image as {path.suffix!r}; use .png or .jpg")
+    if max(sheet.shape[:2]) > _MAX_JPEG and path.suffix.lower() != ".png":
+        raise RunError(f"{path}: a JPEG has at most {_MAX_JPEG} pixels a side (got {sheet.shape[:2]}); use .png")
     done, content = cv2.imencode(path.suffix, sheet)
     assert done
     save_bytes(path, content.tobytes())

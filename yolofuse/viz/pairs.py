@@ -17,6 +17,8 @@ from yolofuse.types import ByteArray, Detections, FloatArray, IntArray
 from yolofuse.viz import draw
 from yolofuse.viz.draw import GAP, Colour, Mark
 
+Boxes = tuple[FloatArray, IntArray]
+"""Corners (N, 4) and class ids (N,)."""
 Shown = Literal["rgb", "ir", "both"]
 Palette = Literal["grey", "inferno", "turbo"]
 _PALETTES: dict[Palette, int] = {"inferno": cv2.COLORMAP_INFERNO, "turbo": cv2.COLORMAP_TURBO}
@@ -31,16 +33,21 @@ _MIN_SCORE, _MIN_IOU = 0.25, 0.5
 _PANEL = 480
 """Width of a panel in pixels; smaller images are enlarged to it, larger ones shrunk."""
 _BATCH_PANEL = 320
+_NO_REGIONS: Boxes = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class PairView:
-    """One pair to draw: the image (H, W, 4) in R G B IR order, its true boxes in its pixels, a caption."""
+    """One pair to draw: the image (H, W, 4) in R G B IR order, its true boxes in its pixels, a caption.
+
+    ``ignored`` are the boxes and classes of the regions in which a detection is neither right nor wrong.
+    """
 
     image: ByteArray
     boxes_xyxy: FloatArray
     class_ids: IntArray
     caption: str = ""
+    ignored: Boxes = _NO_REGIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,25 +192,42 @@ def draw_detections(
     return draw.side_by_side(_panels(image, marks, shown, width or max(image.shape[1], _PANEL), palette))
 
 
-def match_detections(detections: Detections, boxes_xyxy: FloatArray, class_ids: IntArray) -> IntArray:
-    """Return the index of the box that each detection matches, -1 for a false positive.
+def match_detections(
+    detections: Detections,
+    boxes_xyxy: FloatArray,
+    class_ids: IntArray,
+    ignored: Boxes = _NO_REGIONS,
+) -> tuple[Detections, IntArray]:
+    """Return the detections that count, and the index of the box that each matches, -1 for a false positive.
 
-    The strongest detections choose first, as in cocoapi; one matches a box of its class from an IoU of 0.5 on.
+    The strongest detections choose first, as in cocoapi; one matches a box of its class from an IoU of 0.5 on. Those
+    without a match that lie in a region to ignore of their class, by half of their area, do not count.
 
     Shapes:
-        boxes_xyxy: (M, 4), class_ids: (M,) -> (N,)
+        boxes_xyxy: (M, 4), class_ids: (M,), ignored: (K, 4) and (K,) -> index (N,)
     """
     found = np.full(len(detections), -1, dtype=np.int64)
-    if not len(detections) or not len(boxes_xyxy):
-        return found
-    overlap = box_iou(torch.from_numpy(detections.boxes_xyxy).double(), torch.from_numpy(boxes_xyxy).double()).numpy()
-    overlap[detections.class_ids[:, None] != class_ids] = 0.0
-    for index in np.argsort(-detections.scores, kind="stable"):
-        best = int(overlap[index].argmax())
-        if overlap[index, best] >= _MIN_IOU:
-            found[index] = best
-            overlap[:, best] = 0.0
-    return found
+    if not len(detections):
+        return detections, found
+    if len(boxes_xyxy):
+        boxes, others = (torch.from_numpy(array).double() for array in (detections.boxes_xyxy, boxes_xyxy))
+        overlap = box_iou(boxes, others).numpy()
+        overlap[detections.class_ids[:, None] != class_ids] = 0.0
+        for index in np.argsort(-detections.scores, kind="stable"):
+            best = int(overlap[index].argmax())
+            if overlap[index, best] >= _MIN_IOU:
+                found[index] = best
+                overlap[:, best] = 0.0
+    counts = (found >= 0) | ~_lie_in(detections, *ignored)
+    return detections.where(counts), found[counts]
+
+
+def _lie_in(detections: Detections, regions_xyxy: FloatArray, class_ids: IntArray) -> np.ndarray:
+    """Return whether each detection lies in a region of its class by half of its area, (N,)."""
+    boxes = detections.boxes_xyxy[:, None].astype(np.float64)
+    low, high = np.maximum(boxes[..., :2], regions_xyxy[:, :2]), np.minimum(boxes[..., 2:], regions_xyxy[:, 2:])
+    shared, area = (high - low).clip(0).prod(2), (boxes[..., 2:] - boxes[..., :2]).prod(2)
+    return np.asarray(((shared >= _MIN_IOU * area) & (detections.class_ids[:, None] == class_ids)).any(1))
 
 
 def _save_with_legend(bands: list[ByteArray], path: Path) -> None:
@@ -222,8 +246,7 @@ def _outcomes(
     with_labels: bool = False,
 ) -> tuple[list[Mark], str]:
     """Return marks coloured by outcome, and a summary such as ``3 of 4 found, 1 false``."""
-    shown = detections.above(min_score)
-    found = match_detections(shown, view.boxes_xyxy, view.class_ids)
+    shown, found = match_detections(detections.above(min_score), view.boxes_xyxy, view.class_ids, view.ignored)
     marks = _marks(shown, names, [FALSE_ALARM if index < 0 else HIT for index in found.tolist()])
     missed = np.setdiff1d(np.arange(len(view.boxes_xyxy)), found)
     marks += [Mark(_corners(view.boxes_xyxy[i]), MISS, names[view.class_ids[i]], dashed=True) for i in missed]

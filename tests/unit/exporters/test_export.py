@@ -44,6 +44,17 @@ def test_export__is_named_after_the_run_and_replaces_nothing(run: Path, caplog: 
     assert sorted(path.suffix for path in file.parent.iterdir() if path.name.startswith(".")) == []
 
 
+def test_export__never_replaces_a_checkpoint(run: Path) -> None:
+    for name in ("best.pt", "last.pt"):
+        before = (run / "weights" / name).read_bytes()
+        with pytest.raises(ConfigError, match="is a checkpoint, which an export does not replace"):
+            export_detector(run, ExportOptions("ultralytics", out=run / "weights" / name, force=True))
+        assert (run / "weights" / name).read_bytes() == before
+    assert export_detector(run, ExportOptions("ultralytics")) == export_detector(
+        run, ExportOptions("ultralytics", force=True)
+    )
+
+
 def test_export__that_differs_from_torch_is_not_kept(run: Path, tmp_path: Path) -> None:
     def broken(detector: Any, metadata: Any) -> Any:
         module = export_module(detector, metadata)

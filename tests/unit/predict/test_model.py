@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -72,29 +71,18 @@ def test_predict__of_a_folder_is_that_of_its_pairs_in_order(model: Model, root: 
 
 
 def test_predict__of_a_split_uses_its_format_and_names(model: Model, root: Path) -> None:
-    found = list(model.stream_inputs(split_inputs(root / "data.yaml", "val", model.loaded), **ALL))
+    found = list(model.stream_inputs(split_inputs(root / "data.yaml", "val", {}), **ALL))
     assert [result.key for result in found] == [f"val_{number:03d}" for number in range(5)]
     assert same(found[1], one(model.predict(*files(root, 1), **ALL)))
 
 
-def test_predict__of_a_split_that_is_read_otherwise_is_told(
-    model: Model, root: Path, caplog: pytest.LogCaptureFixture
+def test_split_inputs__that_are_read_otherwise_than_in_training_are_told(
+    root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    loaded = replace(model.loaded, content={**model.loaded.content, "formats": [{}]})
-    split_inputs(root / "data.yaml", "val", loaded)
+    split_inputs(root / "data.yaml", "val", {}, (PairFormat(),))
     assert "read otherwise" not in caplog.text
-    (root / "data.yaml").write_text((root / "data.yaml").read_text() + "resize: {affine: [[1, 0, 9], [0, 1, 0]]}\n")
-    split_inputs(root / "data.yaml", "val", loaded)
-    assert "data.yaml [val]: read otherwise than the training images: affine: None in training" in caplog.text
-
-
-def test_predict__of_a_folder_of_one_camera_skips_what_is_hidden(model: Model, root: Path) -> None:
-    for name in ("@eaDir", ".trash"):
-        (root / "rgb/val" / name).mkdir()
-        shutil.copy(root / "rgb/val/val_000.png", root / "rgb/val" / name)
-    found = model.predict(root / "rgb/val", None, **ALL)
-    assert isinstance(found, list)
-    assert [result.key for result in found] == [f"val_{number:03d}" for number in range(5)]
+    split_inputs(root / "data.yaml", "val", {}, (PairFormat(frame="ir"),))
+    assert "[val]: read otherwise than the training images: frame: ir in training, rgb now" in caplog.text
 
 
 def test_predict__keeps_only_the_classes_that_are_asked_for(model: Model, root: Path) -> None:
@@ -102,8 +90,9 @@ def test_predict__keeps_only_the_classes_that_are_asked_for(model: Model, root: 
     cars = one(model.predict(*files(root, 0), classes="car", conf=1e-7, max_det=3000))
     assert len(cars) == (whole.class_ids == 1).sum() > 0
     assert same(cars, whole.select(whole.class_ids == 1))
-    by_id = one(model.predict(*files(root, 0), classes=[1], conf=1e-7, max_det=3000))
-    assert same(by_id, cars)
+    by_ids: tuple[Any, ...] = ([1], 1, np.int64(1), np.array([1]))
+    for by_id in by_ids:
+        assert same(one(model.predict(*files(root, 0), classes=by_id, conf=1e-7, max_det=3000)), cars)
 
 
 @pytest.mark.parametrize(
@@ -114,11 +103,21 @@ def test_predict__keeps_only_the_classes_that_are_asked_for(model: Model, root: 
         ({"imgsz": 50}, "imgsz"),
         ({"max_det": 0}, "val.max_det"),
         ({"confidence": 0.1}, "confidence: no such option; known are conf"),
+        ({"classes": 0.5}, "classes: must be names or numbers"),
+        ({"classes": [[0]]}, "classes: no class"),
+        ({"batch": "4"}, "batch: must be a whole number, at least 1"),
+        ({"tile": 300.5}, "tile: must be a whole number"),
+        ({"tile": 0}, "tile: must be a whole number"),
+        ({"tile": 64, "overlap": -1}, "overlap: must be a whole number, at least 0"),
     ],
 )
 def test_predict__refuses_a_wrong_limit(model: Model, root: Path, limits: Any, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         model.predict(*files(root, 0), **limits)
+    with pytest.raises(ConfigError, match=told):
+        model.stream(*files(root, 0), **limits)  # by the call, before a folder to write to is made
+    with pytest.raises(ConfigError, match=told):
+        model.track(*files(root, 0), **limits)
 
 
 def test_limits__are_those_of_the_call_alone(model: Model, root: Path) -> None:
@@ -136,6 +135,10 @@ def test_limits__are_those_of_the_call_alone(model: Model, root: Path) -> None:
         (None, np.zeros((4, 4), np.uint16), "16 bits per channel where the training images had 8"),
         ([np.zeros((4, 4, 3), np.uint8)] * 2, [np.zeros((4, 4), np.uint8)], "equal lengths"),
         ("none.png", None, "none.png: no such file"),
+        ({"b.png", "a.png"}, {"a.png", "b.png"}, "in the order of the pairs .found .*set"),
+        (Image.new("RGB", (4, 4)), None, "must be paths, arrays, or sequences"),
+        (b"a.png", b"b.png", "must be paths, arrays, or sequences"),
+        (__file__, Path(__file__), "can't be decoded"),
         ([None], [None], "pair 1: has neither"),
     ],
 )
@@ -165,7 +168,58 @@ def test_stream__reads_a_pair_when_it_is_asked_for(model: Model, root: Path) -> 
 
     stream = model.stream(endless(), None, **ALL)
     next(stream)
-    assert len(given) <= 2
+    assert len(given) == 1
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_stream__of_frames_in_one_memory_sees_each(model: Model, root: Path, batch: int) -> None:
+    def frames(side: int) -> Iterator[np.ndarray]:
+        memory = arrays(files(root, 0))[side].copy()
+        for number in range(4):
+            memory[...] = arrays(files(root, number))[side]
+            yield memory
+
+    found = [*model.stream(frames(0), frames(1), batch=batch, **ALL)]
+    for number, result in enumerate(found):
+        assert np.array_equal(result.pixels(), one(model.predict(*files(root, number), **ALL)).pixels())
+        np.testing.assert_allclose(result.scores, one(model.predict(*files(root, number), **ALL)).scores, rtol=1e-4)
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_stream__yields_all_pairs_before_the_input_ends_in_an_error(model: Model, root: Path, batch: int) -> None:
+    def damaged() -> Iterator[PairInput]:
+        yield from (PairInput(files(root, number), str(number)) for number in range(3))
+        raise DataError("damaged after 3 frames")
+
+    found: list[str] = []
+    with pytest.raises(DataError, match="damaged after 3 frames"):
+        found.extend(result.key for result in model.stream_inputs(damaged(), batch=batch, **ALL))
+    assert found == ["0", "1", "2"]
+
+
+def test_predict__of_one_file_as_both_images_is_refused(model: Model, root: Path) -> None:
+    rgb = files(root, 0)[0]
+    (root / "link.png").symlink_to(rgb)
+    with pytest.raises(DataError, match="pair 1: rgb and ir are one file"):
+        model.predict(rgb, root / "link.png")
+
+
+def test_predict__of_one_folder_takes_what_a_data_set_would(model: Model, root: Path) -> None:
+    folder = root / "rgb/val"
+    for name in ("._val_000.png", "@eaDir/val_000.png", ".hidden/a.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes((folder / "val_000.png").read_bytes())
+    found = model.predict(folder, None, **ALL)
+    assert isinstance(found, list)
+    assert [result.key for result in found] == [f"val_{number:03d}" for number in range(5)]
+    assert {result.record.missing for result in found} == {"ir"}
+    Image.open(folder / "val_000.png").save(folder / "val_000.jpg")
+    with pytest.raises(DataError, match="same stem as val_000"):
+        model.predict(folder, None)
+    (root / "empty").mkdir()
+    with pytest.raises(DataError, match="no images in"):
+        model.predict(None, root / "empty")
 
 
 def test_stream__leaves_out_what_cannot_be_read_if_it_is_told_to(model: Model, root: Path) -> None:
@@ -177,6 +231,9 @@ def test_stream__leaves_out_what_cannot_be_read_if_it_is_told_to(model: Model, r
         r.key for r in model.stream_inputs(inputs, batch=4, on_error=lambda given, e: errors.append(str(e)), **ALL)
     ]
     assert found == ["0", "2", "3"]
+    later = [inputs[number] for number in (0, 2, 1, 3)]  # in the second group
+    again = model.stream_inputs(later, batch=2, on_error=lambda given, e: None, **ALL)
+    assert [result.image_id for result in again] == [1, 2, 4]
     assert len(errors) == 1
     assert str(damaged) in errors[0]
     with pytest.raises(DataError, match="val_001"):

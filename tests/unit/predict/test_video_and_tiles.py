@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -10,19 +13,22 @@ import pytest
 
 from tests.support.pairs import random_pair
 from yolofuse.cli import predict as predict_cli
-from yolofuse.data.images.read_pair import PairImages
+from yolofuse.config.schema import ValConfig
 from yolofuse.errors import ConfigError
 from yolofuse.predict import load as predict_load
 from yolofuse.predict.model import Model
 from yolofuse.predict.result import PairDetections
+from yolofuse.predict.sources import PairInput
 from yolofuse.predict.tiles import detect_in_tiles
 from yolofuse.predict.tracking import Tracker
+from yolofuse.predict.writers import open_writers
 from yolofuse.types import PairFormat, PairRecord
 from yolofuse.video import VideoReader
 
 pytest.importorskip("av")
 pytest.importorskip("trackers")
 videos_support = pytest.importorskip("tests.support.videos")
+streams_support = pytest.importorskip("tests.support.streams")
 
 SIZE_HW = (64, 96)
 
@@ -48,6 +54,23 @@ def test_predict__of_two_videos_pairs_their_frames_by_time(model: Model, tmp_pat
 def test_predict__of_one_video_leaves_the_other_camera_black(model: Model, tmp_path: Path) -> None:
     found = list(model.stream(None, videos(tmp_path)[1], conf=1e-7, max_det=1))
     assert [result.record.missing for result in found] == ["rgb"] * 5
+
+
+def test_stream__of_one_camera_leaves_the_other_black(model: Model) -> None:
+    with streams_support.StreamServer(25) as server:
+        found = list(islice(model.stream(None, server.url, conf=1e-7, max_det=1), 3))
+    assert [result.record.missing for result in found] == ["rgb"] * 3
+    assert [result.key for result in found] == ["000000", "000001", "000002"]
+
+
+def test_video_of_pictures__has_the_size_of_the_first(model: Model, tmp_path: Path) -> None:
+    (writer,) = open_writers(tmp_path / "out", ["video"], ("rgb", "ir"), "grey")
+    for number, size_hw in enumerate([(64, 96), (96, 64), (32, 300)]):
+        bgr, ir, _ = random_pair(number, size_hw)
+        for found in model.stream([bgr], [ir]):
+            writer.write(found)
+    writer.close()
+    assert len([*VideoReader(tmp_path / "out/video.mp4")]) == 3
 
 
 def test_command__writes_a_video_with_the_times_of_its_frames(
@@ -87,6 +110,15 @@ def test_tracker__keeps_numbers_by_class_through_weak_frames() -> None:
     assert len(tracker.update(frame(12))) == 0
 
 
+def test_track__leaves_out_what_cannot_be_read_if_it_is_told_to(model: Model, tmp_path: Path) -> None:
+    bgr, ir, _ = random_pair(1, SIZE_HW)
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    inputs = [PairInput((bgr, ir)), PairInput((tmp_path / "bad.png", ir)), PairInput((bgr, ir))]
+    errors: list[str] = []
+    found = [*model.track_inputs(inputs, lambda _, error: errors.append(str(error)), conf=1e-7)]
+    assert (len(found), len(errors)) == (2, 1)
+
+
 def test_tiles__find_boxes_at_their_places_once() -> None:
     image = np.zeros((120, 200, 4), np.uint8)
     image[50:70, 88:108] = 255  # in the part that two tiles share
@@ -103,21 +135,35 @@ def test_tiles__find_boxes_at_their_places_once() -> None:
         return found
 
     record = PairRecord(7, "a", Path(), Path(), None, (120, 200), (120, 200))
-    opened = record, PairImages(image[..., :3], image[..., 3])
-    found = detect_in_tiles(opened, detect, tile=112, overlap=30, iou=0.5)  # type: ignore[arg-type]
+    limits = ValConfig(iou=0.5)
+    found = detect_in_tiles(record, image, detect, 112, 30, limits)  # type: ignore[arg-type]
     assert sorted(found.boxes_xyxy.tolist()) == [[10, 10, 30, 30], [88, 50, 108, 70]]
     assert found.image_id == 7
     with pytest.raises(ConfigError, match="overlap: must be from 0 on"):
-        detect_in_tiles(opened, detect, tile=64, overlap=64, iou=0.5)  # type: ignore[arg-type]
+        detect_in_tiles(record, image, detect, 64, 64, limits)  # type: ignore[arg-type]
+    assert len(detect_in_tiles(record, image, detect, 112, 30, ValConfig(max_det=1))) == 1  # type: ignore[arg-type]
 
 
-def test_predict__in_tiles_of_the_whole_frame_is_that_of_the_frame(model: Model) -> None:
-    bgr, ir, _ = random_pair(1, SIZE_HW)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_predict__in_tiles_of_the_whole_frame_is_that_of_the_frame(model: Model, bits: Literal[8, 16]) -> None:
+    bgr, levels, _ = random_pair(1, SIZE_HW)
+    ir: np.ndarray = levels
+    if bits == 16:
+        model = Model(replace(model.loaded, formats=(PairFormat(ir_window=(20000, 22550), bits=16),)))
+        ir = levels.astype(np.uint16) * 10 + 20000
     whole = model.predict(bgr, ir, conf=1e-7, max_det=5, iou=1.0)
     tiled = model.predict(bgr, ir, conf=1e-7, max_det=5, iou=1.0, tile=96, overlap=0)
     assert isinstance(whole, PairDetections)
     assert isinstance(tiled, PairDetections)
     np.testing.assert_allclose(tiled.boxes_xyxy, whole.boxes_xyxy, atol=1e-4)
+    np.testing.assert_allclose(tiled.scores, whole.scores, rtol=1e-5)
+    assert tiled.ms["detect"] > tiled.ms["read"]
+
+
+def test_predict__in_tiles_warns_once_of_a_missing_camera(model: Model, caplog: pytest.LogCaptureFixture) -> None:
+    bgr, _, _ = random_pair(1, SIZE_HW)
+    assert len([*model.stream([bgr] * 2, None, conf=1e-7, tile=48, overlap=0)]) == 2
+    assert sum("pairs without an ir image" in record.message for record in caplog.records) == 1
 
 
 def test_to_supervision__has_classes_by_name(model: Model) -> None:

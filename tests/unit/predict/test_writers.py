@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -63,10 +65,25 @@ def test_crops__show_both_cameras(root: Path) -> None:
     assert (root / "out/crops/person/night/a_2.jpg").is_file()
 
 
+@pytest.mark.parametrize(("name", "folder"), [("..", "_."), (".", "_"), ("a/b", "a_b")])
+def test_crops__of_a_class_stay_in_a_folder_of_its_own(root: Path, name: str, folder: str) -> None:
+    (writer,) = open_writers(root / "out", ["crops"], ("rgb",), "grey")
+    writer.write(replace(result(root), names=("person", name)))
+    assert (root / "out/crops" / folder / "night/a_1.jpg").is_file()
+
+
 def test_images__draw_both_cameras(root: Path) -> None:
     image = cv2.imread(str(written(root, root / "out", "images") / "images/night/a.jpg"))
     assert image is not None
     assert image.shape[1] > 2 * 480
+
+
+@pytest.mark.parametrize(
+    "look", [{"show": "rgb"}, {"show": ()}, {"show": ("rgb", "thermal")}, {"palette": "hot"}, {"width": -3}]
+)
+def test_plot__of_an_unknown_look_is_refused(root: Path, look: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"^{'show' if 'width' in look else next(iter(look))}: "):
+        result(root).plot(**look)
 
 
 @pytest.mark.parametrize("key", ["../a", "/tmp/a", "a/../../b", ""])
@@ -113,6 +130,9 @@ def test_predict_command__writes_what_it_found_and_tells_what_it_could_not_read(
     assert len([*(root / "runs/predict/labels").iterdir()]) == 4
     assert yolofuse_main([*words, "--save"]) == 2
     assert "written to runs/predict-2" in capsys.readouterr().out
+    assert yolofuse_main([*words, "--classes", "cat", "--out", "new"]) == 2
+    assert "no class 'cat'" in capsys.readouterr().err
+    assert not (root / "new").exists()
 
 
 @pytest.mark.parametrize(

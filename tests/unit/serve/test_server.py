@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +88,7 @@ def test_detect__of_one_camera_has_no_picture_of_the_other(server: PairServer, p
     [
         ({"rgb": None, "ir": None}, "give rgb, ir, or both"),
         ({"rgb": {"name": "a.png", "data": "%%"}}, "rgb: needs a name and base64 data"),
+        ({"rgb": {"name": "a.png", "data": "\u00e9"}}, "rgb: needs a name and base64 data"),
         ({"rgb": {"name": "a.png", "data": ""}}, "rgb.png: can't be decoded"),
         ({"ir": {"name": "../../a.sh", "data": ""}}, "ir: .sh: known are"),
         ([], "must be a JSON object"),
@@ -107,6 +110,28 @@ def test_server__refuses_other_names_types_and_sizes(server: PairServer) -> None
     assert ask(server, "POST", "/detect", b"", {**JSON, "Content-Length": str(page_server.MAX_REQUEST + 1)})[0] == 413
     assert ask(server, "GET", "/../../etc/passwd")[0] == 404
     assert server.server_address[0] == "127.0.0.1"
+
+
+def test_server__says_nothing_of_a_page_that_was_closed(
+    server: PairServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = threading.Event()
+    close = server.shutdown_request
+
+    def closed(request: Any) -> None:
+        close(request)
+        done.set()
+
+    monkeypatch.setattr(server, "shutdown_request", closed)
+    monkeypatch.setattr(page_server, "detect", lambda *_: {"rgb": "x" * (8 << 20)})
+    with socket.create_connection(("127.0.0.1", server.server_address[1])) as page:
+        head = (
+            f"POST /detect HTTP/1.1\r\nHost: {server.url[7:-1]}\r\nContent-Type: application/json\r\nContent-Length: 2"
+        )
+        page.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        page.sendall(f"{head}\r\n\r\n{{}}".encode())
+    assert done.wait(10)
+    assert capsys.readouterr().err == ""
 
 
 def test_page__may_load_nothing_from_elsewhere(server: PairServer) -> None:

@@ -18,7 +18,7 @@ pytest.importorskip("av", reason="needs the extra video")
 from tests.support.streams import CLOCK_S, RtspServer, StreamServer
 from tests.support.videos import read_bar_code
 from yolofuse.errors import ConfigError, DataError
-from yolofuse.video import FramePair, LivePairs, camera
+from yolofuse.video import FramePair, LiveFrames, LivePairs, camera, rgb_pixels
 from yolofuse.video.camera import StreamClock
 
 _PRINT_PAIRS = """
@@ -99,6 +99,19 @@ def test_live_pairs__of_a_slow_consumer_are_new() -> None:
         assert max(ages[1:]) < 0.3
         assert pairs.counts.skipped_rgb > 20
         assert pairs.counts.skipped_ir > 15
+
+
+def test_live_frames__of_one_camera_that_is_cut_are_the_newest() -> None:
+    with StreamServer(25, cuts_s=(0.8,)) as server, LiveFrames(server.url) as frames:
+        found = [next(frames) for _ in range(5)]
+        time.sleep(0.4)
+        newest = next(frames)
+        age_s = (time.monotonic() - read_bar_code(rgb_pixels(newest))) % CLOCK_S
+        while server.clients < 2:
+            found.append(next(frames))
+        found += [next(frames) for _ in range(5)]
+    assert age_s < 0.2 + _DELAY_S
+    assert all(earlier.time_s < later.time_s for earlier, later in itertools.pairwise([*found[:5], newest, *found[5:]]))
 
 
 def test_live_pairs__with_an_offset() -> None:

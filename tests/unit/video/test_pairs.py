@@ -129,7 +129,15 @@ def test_video_pairs__before_damage_stay(tmp_path: Path) -> None:
 
 
 def test_video_pairs__closed_early(tmp_path: Path) -> None:
-    encode(tmp_path / "v.mp4", coded(times(25, 1)))
-    with VideoPairs(tmp_path / "v.mp4", tmp_path / "v.mp4") as pairs:
+    for name in ("rgb.mp4", "ir.mp4"):
+        encode(tmp_path / name, coded(times(25, 1)))
+    with VideoPairs(tmp_path / "rgb.mp4", tmp_path / "ir.mp4") as pairs:
         next(pairs)
     assert list(pairs) == []
+
+
+def test_video_pairs__of_one_file_under_two_names_are_refused(tmp_path: Path) -> None:
+    encode(tmp_path / "v.mp4", coded(times(25, 1)))
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "v.mp4")
+    with pytest.raises(DataError, match="are one file"):
+        VideoPairs(tmp_path / "v.mp4", tmp_path / "link.mp4")

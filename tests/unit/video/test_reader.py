@@ -16,6 +16,7 @@ from tests.support.videos import coded, encode, times  # noqa: E402
 from yolofuse.errors import DataError  # noqa: E402
 from yolofuse.video import reader  # noqa: E402
 from yolofuse.video.reader import VideoReader  # noqa: E402
+from yolofuse.video.writer import VideoWriter  # noqa: E402
 
 
 @pytest.fixture
@@ -135,3 +136,18 @@ def test_reader__tells_frames_without_times(name: str, codec: str, tmp_path: Pat
     encode(tmp_path / name, coded(times(25, 1)), codec, "yuvj420p")
     with pytest.raises(DataError, match=f"{name}: its frames have no times"):
         VideoReader(tmp_path / name)
+
+
+def test_reader__tells_a_hole_where_ffmpeg_ends_in_silence(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    with VideoWriter(path, 25, (64, 96)) as writer:
+        for number in range(20):
+            writer.write(np.full((64, 96, 3), 10 * number, np.uint8), number / 25)
+    content = path.read_bytes()
+    middle = content.index(b"moof", len(content) // 2) - 4
+    path.write_bytes(content[:middle] + bytes(40) + content[middle + 40 :])
+    count, message = _read_until_error(path)
+    assert 5 < count < 15
+    assert f"damaged after {(count - 1) / 25:.3f} s" in message
+    path.write_bytes(content + bytes(5000))  # space that a recorder reserved
+    assert len([*VideoReader(path)]) == 20

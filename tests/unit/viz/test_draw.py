@@ -84,3 +84,10 @@ def test_legend_band__wraps_where_it_is_narrow() -> None:
 def test_save_image__an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"\.png or \.jpg"):
         save_image(tmp_path / "image.txt", canvas())
+
+
+def test_save_image__too_long_for_a_jpeg_is_told(tmp_path: Path) -> None:
+    wide = np.zeros((2, 66000, 3), np.uint8)
+    with pytest.raises(RunError, match="at most 65535 pixels a side"):
+        save_image(tmp_path / "image.jpg", wide)
+    save_image(tmp_path / "image.png", wide)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -108,12 +109,20 @@ def test_match_detections__the_best_chooses_first_and_classes_differ() -> None:
     detections = found(
         (0, 0, 10, 9, 0.5, 0), (0, 0, 10, 10, 0.9, 0), (50, 50, 60, 60, 0.8, 0), (50, 50, 60, 60, 0.7, 1)
     )
-    assert match_detections(detections, boxes, np.array([0, 1])).tolist() == [-1, 0, -1, 1]
-    assert match_detections(found(), boxes, np.array([0, 1])).tolist() == []
-    assert (
-        match_detections(detections, np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.int64)).tolist()
-        == [-1] * 4
-    )
+    assert match_detections(detections, boxes, np.array([0, 1]))[1].tolist() == [-1, 0, -1, 1]
+    assert match_detections(found(), boxes, np.array([0, 1]))[1].tolist() == []
+    nothing = np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.int64)
+    assert match_detections(detections, *nothing)[1].tolist() == [-1] * 4
+
+
+def test_outcome_panels__leave_out_what_lies_in_a_region_to_ignore() -> None:
+    region = np.array([[100, 0, 160, 40]], np.float32), np.array([0])
+    view = replace(VIEW, ignored=region)
+    half, less, other = (100, 30, 120, 50, 0.9, 0), (100, 31, 120, 51, 0.8, 0), (100, 20, 120, 40, 0.7, 1)
+    hit = (20, 20, 60, 100, 0.9, 0)
+    assert outcome_panels(view, found(half, less, other, hit), NAMES)[1] == "1 of 2 found, 2 false"
+    shown, matched = match_detections(found(half, hit), VIEW.boxes_xyxy, VIEW.class_ids, region)
+    assert (shown.boxes_xyxy.tolist(), matched.tolist()) == ([list(hit[:4])], [0])
 
 
 def test_outcome_panels__show_the_label_of_what_was_found() -> None:
