@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import hashlib
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from yolofuse.errors import ConfigError
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 _READ = os.O_RDONLY
 _HEAD_BYTES = 1 << 16
+_BLOCK_BYTES = 1 << 20
 _SERVICE_FOLDERS = frozenset(
     {"@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "__macosx"}
     | {"lost+found", "thumbnails", "thumbs"}
@@ -128,6 +130,19 @@ def read_regular(path: Path, max_bytes: int = -1) -> str:
     if 0 <= max_bytes < len(content):
         raise OSError(errno.EFBIG, f"larger than {max_bytes >> 20} MiB", str(path))
     return content.decode()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hex.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open_regular(path) as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def check_output_folder(folder: Path, marker: str, sign: str) -> None:

@@ -164,7 +164,7 @@ def test_resume_and_val__tell_that_the_descriptor_reads_other_pixels(
     data.write_text(before.replace("- 200", "- 100"))
     assert val.main(["--run", str(run)]) == 0
     assert "ir_window: [0.0, 200.0] in training, [0.0, 100.0] now" in capsys.readouterr().out
-    report = json.loads((run / "eval-val" / "report.json").read_text())
+    report = json.loads((run / "eval-data-data-val" / "report.json").read_text())
     assert report["settings"]["ir_window"] == "[0.0, 100.0]"
 
 

@@ -209,6 +209,28 @@ def test_val__another_root_or_changed_labels_leave_the_runs_own_report(
     assert "eval-val: evaluated with conf=0.5, which is not what" in capsys.readouterr().err
 
 
+def test_val__other_weights_or_reading_leave_the_runs_own_report(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    descriptor = make_pairs(tmp_path / "data", num_train=4, num_val=3)
+    config = load_config(write_config(tmp_path, descriptor), ["train.epochs=1", "val.conf=0.0001"])
+    run = train(config)
+    assert val_cli.main(["--run", str(run)]) == 0
+    own = (run / "eval-val" / "report.json").read_bytes()
+    first = run / "weights" / "step_00000000.pt"
+    assert val_cli.main(["--weights", str(first), "--data", str(descriptor)]) == 0
+    settings = json.loads((run / "eval-val-step_00000000" / "report.json").read_text())["settings"]
+    assert settings["weights"] == str(first)
+    descriptor.write_text(descriptor.read_text() + "resize: {affine: [[1, 0, 9], [0, 1, 0]]}\n")
+    assert val_cli.main(["--run", str(run)]) == 0
+    settings = json.loads((run / "eval-data-data-val" / "report.json").read_text())["settings"]
+    assert settings["affine"] == "[1.0, 0.0, 9.0, 0.0, 1.0, 0.0]"
+    assert (run / "eval-val" / "report.json").read_bytes() == own
+    next(descriptor.parent.glob("ir/val/*.png")).touch()  # its hash is no longer known
+    assert val_cli.main(["--run", str(run), "data.verify=false"]) == 0
+    assert "its images can't be compared with those of the run, since data.verify is off" in caplog.text
+
+
 def test_resume__of_a_finished_run_needs_no_pretrained_file(tmp_path: Path) -> None:
     from yolofuse.config import ModelConfig
     from yolofuse.model import build_detector

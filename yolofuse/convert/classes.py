@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from yolofuse.convert.conversion_plan import SourceBox, SourceObject
 from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.errors import did_you_mean
+from yolofuse.files import composed
 
 
 def _alike(names: Iterable[str]) -> list[list[str]]:
@@ -24,6 +25,10 @@ class ClassChoice:
 
     classes: tuple[str, ...] | None = None
     drop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", self.classes and tuple(map(composed, self.classes)))
+        object.__setattr__(self, "drop", tuple(map(composed, self.drop)))
 
 
 class ClassTable:

@@ -8,7 +8,6 @@ first file written and the last one deleted.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,14 +18,13 @@ from pathlib import Path
 
 from yolofuse.data.problems import join_names
 from yolofuse.errors import DataError, plural
-from yolofuse.files import open_regular, read_regular, save_json
+from yolofuse.files import file_sha256, read_regular, save_json
 
 PREPARED = "prepared.json"
 FILES = "prepared_files.json"
 """What a conversion wrote, so that nothing else is ever deleted."""
 MADE_BY = "yolofuse prepare"
 _SHOWN = 3
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,14 +193,10 @@ def _digest(path: Path) -> str:
     """Return the SHA-256 of a file, or where a link points to; nothing if it can't be read."""
     if path.is_symlink():
         return f"-> {path.readlink()}"
-    digest = hashlib.sha256()
     try:
-        with open_regular(path) as stream:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
+        return file_sha256(path)
     except OSError:
         return ""
-    return digest.hexdigest()
 
 
 def _empty(folder: Path) -> None:

@@ -32,6 +32,13 @@ class Node:
         """Return the first child with this tag."""
         return next(self.all(tag), None)
 
+    def only(self, tag: str) -> Node | None:
+        """Return the child with this tag. Raises XmlError if there are several."""
+        found = [*self.all(tag)]
+        if len(found) > 1:
+            raise XmlError(found[1].line, f"<{self.tag}> with {len(found)} <{tag}>; which is meant?")
+        return found[0] if found else None
+
 
 class XmlError(ValueError):
     """An error in an XML file, with its line number."""

@@ -10,6 +10,8 @@ from yolofuse.convert.conversion_plan import Corners, ImageLabels, SourceObject
 from yolofuse.convert.safe_xml import Node, XmlError, parse_xml
 from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.data.index.coco_records import TURNED
+from yolofuse.data.problems import plain_float
+from yolofuse.files import composed
 
 _FLAGS = {"": False, "0": False, "false": False, "unspecified": False, "1": True, "true": True}
 _BOX = ("xmin", "ymin", "xmax", "ymax")
@@ -49,13 +51,12 @@ def read_voc(source: SourceFolder, path: Path) -> ImageLabels:
             )
             continue
         try:
-            given = _corners(node)
+            given, name = _corners(node), node.only("name")
             is_difficult, degrees = _is_difficult(node), _rotation(node)
         except XmlError as error:
             source.problems.append(f"{path}:{error.line}: {error}")
             continue
         where = f"{path}:{node.line}"
-        name = node.first("name")
         xyxy = given and _in_order(given)
         if xyxy != given:
             source.warn("boxes have swapped corners; read as the boxes between them", f"{where} {given}")
@@ -68,7 +69,7 @@ def read_voc(source: SourceFolder, path: Path) -> ImageLabels:
             source.warn(TURNED, where)
         if is_difficult:
             source.warn("objects are marked difficult; they become regions to ignore", where)
-        result.objects.append(SourceObject(name.text.strip() if name else "", xyxy, where, is_difficult))
+        result.objects.append(SourceObject(composed(name.text.strip()) if name else "", xyxy, where, is_difficult))
     return result
 
 
@@ -82,11 +83,11 @@ def _size(source: SourceFolder, path: Path, node: Node) -> tuple[int, int] | Non
 
 
 def _corners(node: Node) -> Corners | None:
-    box = node.first("bndbox")
+    box = node.only("bndbox")
     if box is not None:
         x0, y0, x1, y1 = (_number(box, tag) for tag in _BOX)
         return x0, y0, x1, y1
-    polygon = node.first("polygon")
+    polygon = node.only("polygon")
     if polygon is None:
         return None
     values = [_number(polygon, tag) for tag in _POLYGON]
@@ -95,7 +96,7 @@ def _corners(node: Node) -> Corners | None:
 
 
 def _is_difficult(node: Node) -> bool:
-    child = node.first("difficult")
+    child = node.only("difficult")
     text = child.text.strip().lower() if child else ""
     if child is None or text in _FLAGS:
         return _FLAGS.get(text, False)
@@ -118,11 +119,11 @@ def _in_order(corners: Corners) -> Corners:
 
 
 def _number(node: Node, tag: str) -> float:
-    child = node.first(tag)
+    child = node.only(tag)
     if child is None:
         raise XmlError(node.line, f"<{node.tag}> without <{tag}>")
     try:
-        value = float(child.text)
+        value = plain_float(child.text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

@@ -6,7 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from yolofuse.types import PairFormat
+
+FORMATS = TypeAdapter(tuple[PairFormat, ...])
+"""Reads the rules that a checkpoint holds."""
 
 
 def compare_formats(before: Sequence[PairFormat], now: Sequence[PairFormat], then: str, here: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -25,6 +27,7 @@ from yolofuse.spacing import evenly_spaced
 from yolofuse.types import IntArray, PixelArray
 
 _log = logging.getLogger(__name__)
+_warn_once = functools.cache(_log.warning)
 _FORMAT = 4  # raise it whenever what is stored changes
 _CHANNELS = 4
 _SPARE = 1 << 30  # bytes that must stay free beside a cache
@@ -46,11 +49,14 @@ class PixelCache:
 
     Forked workers share the mapping, and ranks of one machine the file's pages. A file in memory has no name on any
     disk and is freed with the last process that maps it, even if that is killed; its ``descriptor`` is closed with the
-    cache. ``longest`` is the training size in pixels, see ``training_hw``.
+    cache. ``longest`` is the training size in pixels, see ``training_hw``. Each process compares the checksum of a pair
+    when it first reads it from a disk; one that is damaged there is read from its own files.
     """
 
     def __init__(self, path: Path, pairs: PairSet, longest: int, descriptor: int | None = None) -> None:
         self.path = path
+        self._records = pairs.records
+        self._intact: set[int] = set()
         self._sizes_hw, self._offsets = _layout(pairs, longest)
         self._dtype = _dtype(pairs)
         self._map()
@@ -58,21 +64,30 @@ class PixelCache:
             weakref.finalize(self, os.close, descriptor)
 
     def read(self, index: int) -> PixelArray:
-        """Return the pixels of the pair at a position: a view of the file.
+        """Return the pixels of the pair at a position: a view of the file, unless they are damaged there.
 
         Shapes:
             -> uint8 or uint16 (h, w, 4): R, G, B, IR, with (h, w) of ``training_hw``
         """
         height, width = self._sizes_hw[index].tolist()
         start, stop = self._offsets[index : index + 2].tolist()
-        return self._pixels[start:stop].reshape(height, width, _CHANNELS)
+        pixels = self._pixels[start:stop].reshape(height, width, _CHANNELS)
+        if index not in self._intact:
+            if len(self._checksums) and zlib.crc32(pixels.data) != self._checksums[index]:
+                _warn_once("%s: holds damaged pairs, which are read from their files; delete it", self.path)
+                return read_pair(self._records[index], (height, width))
+            self._intact.add(index)
+        return pixels
 
     def _map(self) -> None:
-        self._pixels: PixelArray = np.asarray(np.memmap(self.path, dtype=self._dtype, mode="r"))
+        values = np.asarray(np.memmap(self.path, dtype=self._dtype, mode="r"))
+        end = int(self._offsets[-1])
+        self._pixels: PixelArray = values[:end]
+        self._checksums: Checksums = values[end:].view(_CRC)  # empty in memory
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the pixels out: a process that was not forked maps the file again."""
-        return {name: value for name, value in vars(self).items() if name != "_pixels"}
+        return {name: value for name, value in vars(self).items() if name not in ("_pixels", "_checksums")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -80,9 +95,12 @@ class PixelCache:
 
 
 def choose_cache(pairs: PairSet, longest: int, cache_dir: Path) -> CacheKind:
-    """Return where a split's pixels should be kept: memory if they take less than a quarter of what is free."""
-    size = _num_bytes(pairs, longest)
-    if size < available_memory() * _SHARE:
+    """Return where a split's pixels should be kept: memory if they take less than a quarter of what is free.
+
+    Memory must have room beside them, too, as for ``ram_cache``.
+    """
+    size, free = _num_bytes(pairs, longest), available_memory()
+    if size < free * _SHARE and size + _SPARE <= free:
         return "ram"
     folder = next(path for path in (cache_dir, *cache_dir.parents) if path.is_dir())
     fits = _is_valid(_cache_file(cache_dir, pairs, longest), pairs, longest)
@@ -123,7 +141,8 @@ def ram_cache(pairs: PairSet, longest: int, workers: int) -> PixelCache:
     """Return the split's pixels in memory that other processes of this machine can map by the cache's path.
 
     Raises:
-        DataError: If there is too little memory, or an image can't be read.
+        CacheNotWrittenError: If there is too little memory.
+        DataError: If an image can't be read.
     """
     size = _num_bytes(pairs, longest)
     _require_space("ram", size, available_memory(), "of memory; use disk, or a smaller train.imgsz")
@@ -137,7 +156,7 @@ def ram_cache(pairs: PairSet, longest: int, workers: int) -> PixelCache:
     except OSError as error:
         os.close(descriptor)
         message = f"{size / _MIB:.0f} MiB of memory can't be allocated ({error}); use disk"
-        raise DataError(f"train.cache: {message}") from None
+        raise CacheNotWrittenError(f"train.cache: {message}") from None
     except DataError:
         os.close(descriptor)
         raise
@@ -162,7 +181,11 @@ def _write_cache(partial: BinaryIO, folder: Path, pairs: PairSet, longest: int, 
     _require_space("disk", size, free, f"on the disk of {folder}; set data.cache_dir to another")
     partial.truncate(0)
     os.posix_fallocate(partial.fileno(), 0, size)  # a full disk or quota fails here, not with a signal
-    checksums = _write_pixels(partial, pairs, longest, workers)
+    try:
+        checksums = _write_pixels(partial, pairs, longest, workers)
+    except DataError:
+        partial.truncate(0)  # others may wait for its lock, so it keeps its name
+        raise
     partial.seek(num_pixel_bytes)
     partial.write(checksums.tobytes())
     partial.flush()
@@ -214,7 +237,7 @@ def _is_valid(path: Path, pairs: PairSet, longest: int) -> bool:
 def _cache_file(cache_dir: Path, pairs: PairSet, longest: int) -> Path:
     """Name a file by a hash of all that its pixels depend on."""
     windows = sorted(pairs.ir_windows.items())
-    made_of = f"{_FORMAT} {pairs.files_hash} {pairs.fingerprint} {longest} {_dtype(pairs)} {windows}"
+    made_of = f"{_FORMAT} {cv2.__version__} {pairs.files_hash} {pairs.fingerprint} {longest} {_dtype(pairs)} {windows}"
     return cache_dir / f"pixels-{hashlib.sha256(made_of.encode()).hexdigest()[:24]}.bin"
 
 

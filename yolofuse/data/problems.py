@@ -53,6 +53,13 @@ class Problem:
         return self.text
 
 
+def plain_float(text: str) -> float:
+    """Return the number that a text is. Raises ValueError for any other text, and for digits that ``_`` divides."""
+    if "_" in text:
+        raise ValueError(f"no number: {short_repr(text)}")
+    return float(text)
+
+
 _MAX_CHARS = 160
 _repr = reprlib.Repr()
 _repr.maxlevel = 3

@@ -40,6 +40,7 @@ from yolofuse.errors import ConfigError, DataError, listing, plural
 log = logging.getLogger("yolofuse")
 
 _MIB, _GIB = 1 << 20, 1 << 30
+_WITHOUT_CACHE = "warning: %s; training goes on without it: same batches, slower"
 
 
 def load_split(config: Config, split: str, ranks: Ranks, ir_windows: Windows | None = None) -> PairSet:
@@ -149,12 +150,18 @@ def cached_pixels(kind: CacheKind, config: Config, pairs: PairSet, ranks: Ranks)
         try:
             return disk_cache(pairs, imgsz, _cache_dir(config) or default_cache_dir(), workers)
         except CacheNotWrittenError as error:
-            log.warning("warning: %s; training goes on without it: same batches, slower", error)
+            log.warning(_WITHOUT_CACHE, error)
             return None
-    own = ram_cache(pairs, imgsz, workers) if ranks.local_rank == 0 else None
+    try:
+        own = ram_cache(pairs, imgsz, workers) if ranks.local_rank == 0 else None
+    except CacheNotWrittenError as error:
+        if config.train.cache != "auto":
+            raise
+        log.warning(_WITHOUT_CACHE, error)
+        own = None
     host = socket.gethostname()
     paths = {name: path for name, path in ranks.gather((host, own.path if own else None)) if path is not None}
-    return own or PixelCache(paths[host], pairs, imgsz)
+    return own or (PixelCache(paths[host], pairs, imgsz) if host in paths else None)
 
 
 def check_shared_memory(config: Config, pairs: PairSet, ranks: Ranks, num_batches: int) -> None:

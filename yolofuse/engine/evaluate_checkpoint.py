@@ -16,13 +16,13 @@ from yolofuse.config.schema import DataConfig
 from yolofuse.data import PairSet
 from yolofuse.data.images.read_pair import read_pair, to_bytes
 from yolofuse.data.index.pair_set import Windows
-from yolofuse.data.pair_formats import changes_since_training, unusual_rules
+from yolofuse.data.pair_formats import FORMATS, unusual_rules
 from yolofuse.distributed.ranks import Ranks, join_ranks
 from yolofuse.engine.anchor_fit import with_fitted_anchors
 from yolofuse.engine.build import build_start, log_model
 from yolofuse.engine.dataloaders import load_split, windows_in
 from yolofuse.engine.evaluate_split import Evaluation, evaluate_split
-from yolofuse.engine.loaded_detector import LoadedDetector, load_detector
+from yolofuse.engine.loaded_detector import LoadedDetector, load_detector, warn_of_other_reading
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import DataError, RunError
 from yolofuse.eval.coco_backends import backend_version
@@ -31,14 +31,14 @@ from yolofuse.eval.limits import score_limits
 from yolofuse.eval.operating_point import OperatingPoints, operating_points
 from yolofuse.eval.provenance import environment
 from yolofuse.eval.report import REPORT_NAME, SIGN, EvalReport, Scalar, format_table, write_report
-from yolofuse.files import check_output_folder
+from yolofuse.files import check_output_folder, file_sha256
 from yolofuse.run.best_weights import find_problem
 from yolofuse.run.folder import RunFolder
 from yolofuse.spacing import evenly_spaced
 from yolofuse.viz.axes import drawing
 from yolofuse.viz.evaluation import save_evaluation_plot
 from yolofuse.viz.pairs import Boxes, PairView, save_prediction_image
-from yolofuse.weights import file_sha256, has_checksum
+from yolofuse.weights import has_checksum
 
 log = logging.getLogger("yolofuse")
 
@@ -122,16 +122,8 @@ def evaluate_checkpoint(
                 f"{', '.join(loaded.names)}; give both the same names in the same order"
             )
         if ranks.is_main:
-            _warn_of_other_reading(loaded, pairs, split)
+            warn_of_other_reading(loaded, pairs, f"{config.data.descriptor} [{split}]")
         return _evaluate(loaded, pairs, weights, _config_name(weights), split, folder, ranks)
-
-
-def _warn_of_other_reading(loaded: LoadedDetector, pairs: PairSet, split: str) -> None:
-    """Warn if pairs become pixels by other rules than those of training, as after an edit of ``ir_window``."""
-    trained = loaded.formats if loaded.content.get("formats") else pairs.formats  # an older run did not save them
-    if changes := [*changes_since_training(trained, pairs.formats)]:
-        where = f"{loaded.config.data.descriptor} [{split}]"
-        log.warning("warning: %s: read otherwise than the training images: %s", where, "; ".join(changes))
 
 
 def _check_output(ranks: Ranks, folder: Path, given: Path | None) -> None:
@@ -238,17 +230,25 @@ def _trained_on(loaded: LoadedDetector) -> DataConfig:
 
 
 def _is_foreign(loaded: LoadedDetector, split: str, pairs: PairSet) -> bool:
-    """Return whether a split is not that of the run: another descriptor or root, or other labels or images in them."""
+    """Return whether a split is not that of the run: another descriptor or root, or other labels or images in them.
+
+    Images count as other ones if they are read otherwise, for example by another ``ir_window``.
+    """
     trained, data = _trained_on(loaded), loaded.config.data
     if (data.descriptor, data.root) != (trained.descriptor, trained.root):
         return True
-    hashes = loaded.content.get("data_hashes", {})
+    content = loaded.content
+    hashes = content.get("data_hashes", {})
+    train_formats, val_formats = (FORMATS.validate_python(content.get(key, ())) for key in ("formats", "val_formats"))
     known = {
-        trained.train_split: (loaded.content["data_hash"], hashes.get("training images")),
-        trained.val_split: (hashes.get("validation split"), hashes.get("validation images")),
+        trained.train_split: (content["data_hash"], hashes.get("training images"), train_formats),
+        trained.val_split: (hashes.get("validation split"), hashes.get("validation images"), val_formats),
     }
-    now = (pairs.fingerprint, pairs.content_hash)
-    return any(before and after and before != after for before, after in zip(known.get(split, ()), now, strict=False))
+    before, now = known.get(split, ()), (pairs.fingerprint, pairs.content_hash, pairs.formats)
+    if before and before[1] and not pairs.content_hash:
+        text = "its images can't be compared with those of the run, since data.verify is off"
+        log.warning("warning: %s [%s]: %s", data.descriptor, split, text)
+    return any(one and other and one != other for one, other in zip(before, now, strict=False))
 
 
 def _windows(loaded: LoadedDetector) -> Windows:
@@ -259,13 +259,20 @@ def _windows(loaded: LoadedDetector) -> Windows:
 
 
 def _report_folder(weights: Path, split: str, loaded: LoadedDetector, pairs: PairSet) -> Path:
-    """Return the folder for the report in the run's folder; named after the data set where it is not the run's own."""
+    """Return the folder for the report in the run's folder.
+
+    It is named after the data set if that is not the run's own, and after the file if that is not its best weights.
+    """
     data, name = loaded.config.data, f"eval-{split}"
     if _is_foreign(loaded, split, pairs):
         descriptor = Path(data.descriptor)
         name = f"eval-{Path(data.root or descriptor.parent).name}-{descriptor.stem}-{split}"
-    exported = f"-{weights.stem}-{weights.suffix[1:]}" if isinstance(loaded.detector, Backend) else ""
-    return _run_dir(weights) / f"{name}{exported}"
+    run = RunFolder(_run_dir(weights))
+    if isinstance(loaded.detector, Backend):
+        name += f"-{weights.stem}-{weights.suffix[1:]}"
+    elif weights.name != run.best.name:
+        name += f"-{weights.stem}"
+    return run.path / name
 
 
 def _settings(

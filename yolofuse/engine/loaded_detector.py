@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from yolofuse.backends import Backend, is_export, open_export
 from yolofuse.batch import PairedBatch
@@ -20,14 +20,19 @@ from yolofuse.data.dataset import read_letterboxed, rect_hw
 from yolofuse.data.images.decode import inspect_image, strict_decoding
 from yolofuse.data.images.read_pair import PairImages, read_pair, to_bytes
 from yolofuse.data.images.stacked import inspect_stacked
+from yolofuse.data.index.pair_set import PairSet
+from yolofuse.data.pair_formats import FORMATS, changes_since_training
 from yolofuse.distributed.ranks import pick_device
 from yolofuse.engine.evaluate_split import AnyDetector, predict_batch
 from yolofuse.errors import ConfigError, DataError
+from yolofuse.files import composed
 from yolofuse.model import Detector, build_detector
 from yolofuse.run.folder import RunFolder
 from yolofuse.types import ByteArray, Detections, Modality, PairFormat, PairRecord
 from yolofuse.viz.pairs import draw_detections
 from yolofuse.weights import load_checkpoint, load_state
+
+log = logging.getLogger("yolofuse")
 
 Image = str | PathLike[str] | np.ndarray | None
 """A file, an array as it would be read from one, or None: the camera has no image."""
@@ -35,7 +40,6 @@ PairFiles = tuple[Image, Image]
 """RGB image and IR image. Arrays are uint8 (H, W, 3), R G B, and (h, w) in the depth of the training images."""
 OpenPair = tuple[PairRecord, PairImages | None]
 """A pair whose sizes are known, and those of its images that are arrays."""
-_FORMATS = TypeAdapter(tuple[PairFormat, ...])
 
 
 @dataclass(frozen=True)
@@ -224,10 +228,10 @@ def load_detector(
         return _load_export(open_export(weights, trust=trust), overrides)
     content = load_checkpoint(weights, needs=("config", "names", "ema", "epoch", "data_hash"))
     config = validate_config(content["config"], overrides, where=str(weights))
-    names = tuple(content["names"])
+    names = tuple(map(composed, content["names"]))
     detector = build_detector(config.model, num_classes=len(names), seed=config.train.seed)
     load_state(detector, content["ema"], weights)
-    formats = _FORMATS.validate_python(content.get("formats") or ([] if content.get("ir_windows") else [{}]))
+    formats = FORMATS.validate_python(content.get("formats") or ([] if content.get("ir_windows") else [{}]))
     return LoadedDetector(detector.eval().to(pick_device(device)), config, names, content, formats)
 
 
@@ -257,3 +261,10 @@ def _load_export(backend: Backend, overrides: Sequence[str]) -> LoadedDetector:
         "formats": metadata.formats,
     }
     return LoadedDetector(backend, config, metadata.names, content, metadata.formats)
+
+
+def warn_of_other_reading(loaded: LoadedDetector, pairs: PairSet, where: str) -> None:
+    """Warn if pairs become pixels by other rules than those of training, as after an edit of ``ir_window``."""
+    trained = loaded.formats if loaded.content.get("formats") else pairs.formats  # an older run did not save them
+    if changes := [*changes_since_training(trained, pairs.formats)]:
+        log.warning("warning: %s: read otherwise than the training images: %s", where, "; ".join(changes))

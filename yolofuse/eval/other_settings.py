@@ -1,4 +1,4 @@
-"""Say in what an evaluation differs from what its run's config asks for."""
+"""Say in what an evaluation differs from one of its run's best weights by its config."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from yolofuse.config import Config
+from yolofuse.files import file_sha256
 
 
 def other_settings(folder: Path, settings: Mapping[str, Any], config: Config) -> str:
-    """Say in which settings an evaluation differs from the config of its run; empty if in none.
+    """Say in which settings an evaluation differs from the config of its run, or that its weights are not the best.
+
+    Empty if in none.
 
     Args:
         folder: Of the evaluation. One that is named after a data set is of another than the run's.
@@ -23,8 +26,12 @@ def other_settings(folder: Path, settings: Mapping[str, Any], config: Config) ->
         "conf": config.val.conf,
         "max_det": config.val.max_det,
     }
+    others = []
     if folder.name == f"eval-{settings.get('split')}":
         own |= {"data": config.data.descriptor, "root": config.data.root}
+        best, known = folder.parent / "weights" / "best.pt", settings.get("weights_sha256")
+        others = ["other weights than best.pt"] if known and best.is_file() and file_sha256(best) != known else []
     if str(nms := settings.get("nms")).startswith("IoU "):
         own["nms"] = str(nms).replace(str(nms).split(",")[0], f"IoU {config.val.iou}")
-    return ", ".join(f"{name}={settings[name]}" for name, value in own.items() if settings.get(name, value) != value)
+    changed = [f"{name}={settings[name]}" for name, value in own.items() if settings.get(name, value) != value]
+    return ", ".join(changed + others)

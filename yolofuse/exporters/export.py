@@ -20,8 +20,9 @@ from yolofuse.eval.provenance import git_commit
 from yolofuse.exporters.module import ExportModule, export_module
 from yolofuse.exporters.options import FORMATS, ExportOptions
 from yolofuse.exporters.self_check import calibration_pairs, check_export
+from yolofuse.files import file_sha256
 from yolofuse.run.folder import RunFolder
-from yolofuse.weights import file_sha256, has_checksum
+from yolofuse.weights import has_checksum
 
 log = logging.getLogger("yolofuse")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 from yolofuse.config import Config
 from yolofuse.data import PairSet
+from yolofuse.data.pair_formats import unusual_rules
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.dataloaders import load_split
 from yolofuse.engine.evaluate_checkpoint import evaluate_run
@@ -26,7 +28,7 @@ from yolofuse.eval.report import (
     read_report,
 )
 from yolofuse.run.folder import RunFolder
-from yolofuse.types import Detections, Modality
+from yolofuse.types import Detections, Modality, PairFormat
 
 _DEFAULT_CONFIDENCE = 0.25
 CPU = Ranks(0, 1, torch.device("cpu"))
@@ -109,16 +111,21 @@ class RunFiles:
 
     @cached_property
     def pairs(self) -> PairSet:
-        """The evaluated split, with its images.
+        """The evaluated split, with its images: the same labels, read in the same way.
 
         Raises:
             DataError: If it is gone, or not what was evaluated.
         """
         self.points  # noqa: B018 - raises if labels or predictions are damaged
         images = [(image["id"], image.get("file_name")) for image in self.coco[0]["images"]]
-        if images != [(record.image_id, record.frame_name) for record in self.val_pairs.records]:
-            raise DataError(f"{self.config.data.descriptor} [{self.split}]: not the pairs that were evaluated")
-        return self.val_pairs
+        pairs, settings = self.val_pairs, self.report.settings
+        now = {"data_hash": pairs.fingerprint, **asdict(PairFormat()), **unusual_rules(pairs.formats)}
+        is_other = any(settings[name] != now[name] for name in settings.keys() & now)
+        if is_other or images != [(record.image_id, record.frame_name) for record in pairs.records]:
+            raise DataError(
+                f"{self.config.data.descriptor} [{self.split}]: not the pairs and labels that were evaluated"
+            )
+        return pairs
 
     @cached_property
     def val_pairs(self) -> PairSet:

@@ -16,16 +16,14 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from pydantic import TypeAdapter
 
 import yolofuse
 from yolofuse import upstream
 from yolofuse.config import Config
 from yolofuse.config.load import flat_options, validate_config
 from yolofuse.data import PairSet
-from yolofuse.data.pair_formats import compare_formats
+from yolofuse.data.pair_formats import FORMATS, compare_formats
 from yolofuse.errors import ConfigError, RunError, listing
-from yolofuse.types import PairFormat
 
 log = logging.getLogger("yolofuse")
 
@@ -53,8 +51,6 @@ _MAY_CHANGE = (
     "val.backend",
 )
 """Options that say where and how a run is computed, not what: they may differ when it resumes."""
-
-_FORMATS = TypeAdapter(tuple[PairFormat, ...])
 
 
 @lru_cache(maxsize=1)
@@ -208,7 +204,7 @@ def _format_changes(path: Path, content: Mapping[str, Any], data: Mapping[str, A
                 what,
             )
             continue
-        before, now = _FORMATS.validate_python(content[key]), _FORMATS.validate_python(data[key])
+        before, now = FORMATS.validate_python(content[key]), FORMATS.validate_python(data[key])
         for change in compare_formats(before, now, "when it was saved", "now"):
             yield f"{what} images are read otherwise: {change}"
 

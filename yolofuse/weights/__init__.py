@@ -1,7 +1,6 @@
 """Read and write files of weights, load them into a model, and initialise the rest."""
 
 from yolofuse.weights.checkpoint import (
-    file_sha256,
     has_checksum,
     load_checkpoint,
     load_state,
@@ -15,7 +14,6 @@ from yolofuse.weights.sources import Source, load_source
 __all__ = [
     "Source",
     "WeightsReport",
-    "file_sha256",
     "has_checksum",
     "load_and_initialise",
     "load_checkpoint",

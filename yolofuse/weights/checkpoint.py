@@ -155,12 +155,6 @@ def verify_checksum(path: Path) -> bool:
     return True
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hex."""
-    with path.open("rb") as stream:
-        return _sha256_of_first(stream, stream.seek(0, os.SEEK_END))
-
-
 def _sha256_of_first(stream: BinaryIO, size: int) -> str:
     """Return the SHA-256 of the first ``size`` bytes, in hex; leaves the stream right behind them."""
     digest = hashlib.sha256()

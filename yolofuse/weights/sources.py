@@ -12,7 +12,8 @@ from torch import Tensor
 
 from yolofuse.config.safe_yaml import CONTROL
 from yolofuse.errors import WeightsError
-from yolofuse.weights.checkpoint import FORMAT, check_version, file_sha256, verify_checksum
+from yolofuse.files import file_sha256
+from yolofuse.weights.checkpoint import FORMAT, check_version, verify_checksum
 from yolofuse.weights.layer_names import (
     apply_name_map,
     has_layer_numbers,

@@ -32,9 +32,8 @@ from yolofuse.data import EpochSampler, PairSet
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.dataloaders import load_split
 from yolofuse.errors import ConfigError, RunError, listing
-from yolofuse.files import save_text
+from yolofuse.files import file_sha256, save_text
 from yolofuse.run.folder import RunFolder
-from yolofuse.weights import file_sha256
 
 POLICIES: dict[str, tuple[str, ...]] = {
     "kaiming": ("init.preset=kaiming",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,15 @@ def test_read_run__names_the_settings_of_an_evaluation_that_are_not_the_runs(tmp
     save_text(run / "eval-val" / "report.json", json.dumps({"AP": 0.5, "AP50": 0.7, "settings": own | changed}))
     marked = "eval-val (imgsz=32, root=/other, nms=IoU 0.5, inside the file)"
     assert read_run(run).evaluations[marked] == {"AP": 0.5, "AP50": 0.7}
+
+
+def test_read_run__tells_of_an_evaluation_of_other_weights(tmp_path: Path) -> None:
+    run = write_run(tmp_path, 0, 0.3)
+    save_text(run / "weights" / "best.pt", "best")
+    for content, name in (("best", "eval-val"), ("others", "eval-val (other weights than best.pt)")):
+        settings = {"split": "val", "weights_sha256": sha256(content.encode()).hexdigest()}
+        save_text(run / "eval-val" / "report.json", json.dumps({"AP": 0.5, "AP50": 0.7, "settings": settings}))
+        assert list(read_run(run).evaluations) == [name]
 
 
 @pytest.mark.parametrize(

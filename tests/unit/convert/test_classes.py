@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def test_class__dropped_or_taken_on_demand(tmp_path: Path) -> None:
     prepare("llvip", src, tmp_path / "taken", choice=ClassChoice(("dog", "person")))
     assert [pixels(line)[0] for line in labels(tmp_path / "taken", "labels/train/010002.txt")] == [1, 0]
     assert descriptor(tmp_path / "taken")["names"] == {0: "dog", 1: "person"}
+
+
+def test_class__has_one_name_in_both_unicode_forms(tmp_path: Path) -> None:
+    src = llvip(tmp_path / "src")
+    nfc, nfd = (unicodedata.normalize(form, "véhicule") for form in ("NFC", "NFD"))
+    voc(src / "Annotations" / "010002.xml", [(nfc, 1, 2, 3, 4), (nfd, 5, 6, 7, 8)])
+    prepare("llvip", src, tmp_path / "out", choice=ClassChoice(("person", nfd)))
+    assert [pixels(line)[0] for line in labels(tmp_path / "out", "labels/train/010002.txt")] == [1, 1]
+    assert descriptor(tmp_path / "out")["names"] == {0: "person", 1: nfc}
 
 
 def test_boxes__an_object_without_a_box_is_a_problem_or_left_out_for_a_reason(tmp_path: Path) -> None:

@@ -93,6 +93,27 @@ def _objects(*inner: str) -> str:
     )
 
 
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("<bndbox><xmin>1</xmin></bndbox>", ":2: <object> with 2 <bndbox>; which is meant?"),
+        ("<name>van</name>", ":2: <object> with 2 <name>; which is meant?"),
+        ("<difficult>0</difficult><difficult>1</difficult>", ":2: <object> with 2 <difficult>; which is meant?"),
+    ],
+    ids=["boxes", "names", "flags"],
+)
+def test_voc__an_object_with_two_values_is_refused(tmp_path: Path, part: str, message: str) -> None:
+    source = SourceFolder(tmp_path)
+    read_voc(source, text(tmp_path / "a.xml", _objects(part)))
+    assert message in only_problem(source)
+
+
+def test_voc__a_number_has_no_underscore(tmp_path: Path) -> None:
+    source = SourceFolder(tmp_path)
+    read_voc(source, text(tmp_path / "a.xml", _objects("").replace(">10<", ">1_0<")))
+    assert "<xmin>: expected a number (got '1_0')" in only_problem(source)
+
+
 def test_voc__difficult_objects_are_regions_to_ignore_and_counted(tmp_path: Path) -> None:
     values = ("1", " 1 ", "0", "Unspecified", "")
     source = SourceFolder(tmp_path)

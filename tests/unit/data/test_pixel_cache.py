@@ -117,6 +117,9 @@ def test_disk_cache__is_reused_until_a_file_or_the_size_changes(
     os.utime(file, ns=(1, 1))
     assert disk_cache(pairs_of(descriptor), _IMGSZ, tmp_path / "pixels", 1).path != first.path
     assert disk_cache(pairs_of(descriptor), 32, tmp_path / "pixels", 1).path != first.path
+    now = disk_cache(pairs_of(descriptor), _IMGSZ, tmp_path / "pixels", 1).path
+    monkeypatch.setattr("cv2.__version__", "9.9")  # another decoder and resizing
+    assert disk_cache(pairs_of(descriptor), _IMGSZ, tmp_path / "pixels", 1).path != now
     assert not list((tmp_path / "pixels").glob("*.part"))
 
 
@@ -228,6 +231,31 @@ def test_disk_cache__full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.M
         disk_cache(pairs, 64, tmp_path, 1)
 
 
+def test_disk_cache__an_image_that_is_gone_leaves_no_space_taken(tmp_path: Path) -> None:
+    pairs = pairs_of(make_pairs(tmp_path, 2, 0))
+    pairs.records[1].ir.unlink()
+    with pytest.raises(DataError, match="No such file"):
+        disk_cache(pairs, 64, tmp_path / "pixels", 1)
+    assert [file.stat().st_size for file in (tmp_path / "pixels").iterdir()] == [0]
+
+
+def test_disk_cache__damaged_pair_is_read_from_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pixel_cache, "_CHECKED", 1)  # of an older cache: the first pair
+    pairs = pairs_of(make_pairs(tmp_path, 3, 0))
+    cache = disk_cache(pairs, 64, tmp_path, 1)
+    whole = [cache.read(index).copy() for index in range(3)]
+    with cache.path.open("r+b") as file:
+        file.seek(whole[0].nbytes)
+        file.write(bytes(whole[1].nbytes))
+    again = disk_cache(pairs, 64, tmp_path, 1)
+    assert again.path == cache.path
+    for _ in range(2):
+        assert all(np.array_equal(again.read(index), whole[index]) for index in range(3))
+    assert caplog.text.count("holds damaged pairs") == 1
+
+
 def test_disk_cache__sparse_rest_of_a_killed_run_does_not_count_as_free_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,8 +276,15 @@ def test_choose__takes_memory_first_then_disk_then_nothing(tmp_path: Path, monke
     free = {"memory": 4 * size + 4, "disk": (1 << 30) + size + 4 * len(pairs)}
     monkeypatch.setattr(pixel_cache, "available_memory", lambda: free["memory"])
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": free["disk"]}))
+    with monkeypatch.context() as patch:
+        patch.setattr(pixel_cache, "_SPARE", 0)
+        assert choose_cache(pairs, 64, folder) == "ram"
+        free["memory"] -= 4
+        assert choose_cache(pairs, 64, folder) == "disk"
+    free["memory"] = (1 << 30) + size  # what ram_cache needs
     assert choose_cache(pairs, 64, folder) == "ram"
-    free["memory"] -= 4
+    ram_cache(pairs, 64, 1)
+    free["memory"] -= 1
     assert choose_cache(pairs, 64, folder) == "disk"
     disk_cache(pairs, 64, folder, 1)
     free["disk"] -= 1

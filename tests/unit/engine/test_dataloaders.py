@@ -14,6 +14,7 @@ from tests.support.descriptors import folders, write_descriptor
 from tests.support.pairs import make_pairs, pairs_of
 from tests.support.runs import write_config
 from yolofuse.config import Config, load_config
+from yolofuse.data import pixel_cache
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine import dataloaders
 from yolofuse.engine.dataloaders import cached_pixels, check_shared_memory, load_run_splits
@@ -41,6 +42,18 @@ def test_cached_pixels__that_cannot_be_written_are_a_warning(
     assert cached_pixels("disk", config, pairs_of(descriptor), Ranks(0, 1, torch.device("cpu"))) is None
     assert "train.cache: can't be written" in caplog.text
     assert "training goes on without it" in caplog.text
+
+
+def test_cached_pixels__that_memory_has_no_room_for_are_a_warning_unless_they_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pixel_cache, "available_memory", lambda: 0)
+    pairs = pairs_of(make_pairs(tmp_path / "data", num_train=2, num_val=1))
+    file = write_config(tmp_path, tmp_path / "data" / "data.yaml")
+    assert cached_pixels("ram", load_config(file), pairs, Ranks(0, 1, torch.device("cpu"))) is None
+    assert "training goes on without it" in caplog.text
+    with pytest.raises(DataError, match=r"train\.cache: ram needs"):
+        cached_pixels("ram", load_config(file, ["train.cache=ram"]), pairs, Ranks(0, 1, torch.device("cpu")))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import yolofuse
 from tests.support.reported_runs import make_run
 from yolofuse.cli import main as cli
 from yolofuse.errors import ConfigError, RunError
+from yolofuse.reports.run_files import RunFiles
 from yolofuse.reports.run_report import write_run_report
 
 SECTIONS = ("metrics", "classes", "cameras", "curves", "pairs", "heat", "data", "config", "weights", "environment")
@@ -134,4 +135,15 @@ def test_report__of_other_data_than_was_evaluated_draws_nothing(run: Path, tmp_p
         image["file_name"] += "x"
     (copy / "eval-val" / "ground_truth.json").write_text(json.dumps(truth))
     page = write_run_report(copy, quick=True).read_text()
-    assert "not the pairs that were evaluated" in _section(page, "pairs")
+    assert "not the pairs and labels that were evaluated" in _section(page, "pairs")
+
+
+@pytest.mark.parametrize("setting", [{"data_hash": "of other labels"}, {"affine": "[1.0, 0.0, 9.0, 0.0, 1.0, 0.0]"}])
+def test_report__of_pairs_that_changed_since_draws_nothing(run: Path, tmp_path: Path, setting: dict[str, str]) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    report = copy / "eval-val" / "report.json"
+    content = json.loads(report.read_text())
+    for changed in ({"data_hash": RunFiles(run).val_pairs.fingerprint}, setting):
+        report.write_text(json.dumps({**content, "settings": content["settings"] | changed}))
+        missing = "pairs" in _missing(write_run_report(copy, quick=True).read_text())
+        assert missing == (changed is setting)

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from yolofuse.errors import DamagedError, WeightsError
-from yolofuse.weights import file_sha256, load_checkpoint, load_state, save_checkpoint, verify_checksum
+from yolofuse.files import file_sha256
+from yolofuse.weights import load_checkpoint, load_state, save_checkpoint, verify_checksum
 from yolofuse.weights.checkpoint import check_version
 
 

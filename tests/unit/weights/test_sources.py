@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from tests.support.weights import built, holds_exactly, real_weights, saved, small_state, ultralytics_model
 from yolofuse.errors import WeightsError
-from yolofuse.weights.checkpoint import file_sha256, save_checkpoint
+from yolofuse.files import file_sha256
+from yolofuse.weights.checkpoint import save_checkpoint
 from yolofuse.weights.sources import load_source
 
 NAMES = {0: "person", 1: "car", 2: "bus"}

@@ -21,6 +21,7 @@ from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.descriptor.source import LEFT_OUT, DatasetDescriptor, IrWindow, Source, TagFile
 from yolofuse.data.problems import short_repr
 from yolofuse.errors import ConfigError, DataError, did_you_mean, listing, plural
+from yolofuse.files import composed
 
 _Content = schema.NativeYaml | schema.FlatYaml
 _Splits = dict[str, tuple[Source, ...]]
@@ -51,11 +52,12 @@ def configured_descriptor(config: DataConfig) -> DatasetDescriptor:
         where = "a relative path starts at the working directory"
         raise DataError(f"data.descriptor: {config.descriptor}: cannot be read (no such file); {where}")
     whole = load_descriptor(config.descriptor, config.root)
-    unknown = [repr(name) + did_you_mean(name, whole.names) for name in config.classes if name not in whole.names]
-    if unknown or len({*config.classes}) < len(config.classes):
+    wanted = tuple(map(composed, config.classes))
+    unknown = [repr(name) + did_you_mean(name, whole.names) for name in wanted if name not in whole.names]
+    if unknown or len({*wanted}) < len(wanted):
         problem = f"no class {', '.join(unknown)}" if unknown else "a class is given twice"
         raise ConfigError(f"data.classes: {problem} (the data set has {', '.join(whole.names)})")
-    chosen = config.classes or whole.names
+    chosen = wanted or whole.names
     names = chosen if config.single_class is None else (config.single_class,)
     number = {name: 0 if config.single_class else position for position, name in enumerate(chosen)}
     of_class = [number.get(name, LEFT_OUT) for name in whole.names]
@@ -237,7 +239,8 @@ class _SourceBuilder:
         if wanted not in other.splits:
             self.problems.append(f"{where}.split: {file} has no {wanted!r}; it has {', '.join(other.splits)}")
             return ()
-        class_map = self._class_map(where, given.classes, other.names)
+        renamed = {composed(theirs): ours and composed(ours) for theirs, ours in given.classes.items()}
+        class_map = self._class_map(where, renamed, other.names)
         return tuple(
             replace(
                 source,
@@ -268,10 +271,12 @@ def _compare_sources(splits: _Splits) -> _Splits:
     """Return the splits, each source with what it shares with others: images, and a manifest."""
     coco_files: dict[object, dict[Path | None, None]] = {}
     users: dict[object, dict[str, None]] = {}
+    rows: dict[Path | None, dict[str, None]] = {}
     for split, sources in splits.items():
         for source in sources:
             coco_files.setdefault(_images_of(source), {})[source.coco] = None
             users.setdefault((source.manifest, source.coco), {})[split] = None  # COCO files may divide a manifest
+            rows.setdefault(source.manifest, {})[source.manifest_split or ""] = None
 
     def compared(source: Source) -> Source:
         first, *others = coco_files[_images_of(source)]
@@ -281,6 +286,7 @@ def _compare_sources(splits: _Splits) -> _Splits:
             shares_images=source.shares_images or bool(others),
             other_coco=source.other_coco or (tuple(filter(None, others)) if source.coco == first else ()),
             manifest_splits=source.manifest_splits or (named if len(named) > 1 else ()),
+            manifest_rows=source.manifest_rows or (tuple(rows[source.manifest]) if source.manifest else ()),
         )
 
     return {split: tuple(map(compared, sources)) for split, sources in splits.items()}

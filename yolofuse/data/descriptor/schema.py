@@ -22,6 +22,7 @@ from pydantic import (
 from yolofuse.config.field_types import Section
 from yolofuse.data.descriptor.path_guard import GLOB, PathGuard
 from yolofuse.data.problems import is_text
+from yolofuse.files import composed
 from yolofuse.types import Modality, Orientation
 
 
@@ -101,6 +102,7 @@ def _list_of_names(value: object) -> object:
 
 
 def _check_names(names: list[str]) -> list[str]:
+    names = [*map(composed, names)]
     if len(set(names)) != len(names):
         raise ValueError("a name is given twice")
     if not all(map(is_text, names)):

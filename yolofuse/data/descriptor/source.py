@@ -54,6 +54,7 @@ class Source:
     columns: tuple[tuple[str, str], ...] = ()  # of the manifest: our name, and the name there
     manifest_split: str | None = None  # rows of this split belong to it
     manifest_splits: tuple[str, ...] = ()  # those of the descriptor that share the manifest; empty: only one
+    manifest_rows: tuple[str, ...] = ()  # splits of the manifest whose rows the descriptor uses
     frame: Modality = "rgb"  # in whose pixels labels and results are
     resize: Literal["equal", "stretch", "affine"] = "equal"  # stretch: the other image covers the whole frame
     affine: tuple[float, ...] | None = None  # for resize: affine, as in PairFormat

@@ -34,6 +34,7 @@ _DEFLATE = (8, 32946)  # values of _COMPRESSION
 _PLANAR, _SEPARATE = 284, 2  # tag, and its value for a plane per channel
 _SIGNED, _FLOAT = 2, 3  # values of _SAMPLE_FORMAT
 _BLACK_IS_ZERO, _RGB = 1, 2  # values of _PHOTOMETRIC
+_AS_STORED = (None, 0, 1, 2, 3, 5, 6)  # others whose colours are read right: palettes, CMYK, YCbCr
 
 DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError, struct.error),
@@ -158,6 +159,11 @@ def depth_of(path: Path, image: ImageFile.ImageFile) -> int:
             raise DataError(
                 f"{path}: a TIFF of {bits} bits with PhotometricInterpretation {meaning} (0: white is zero), which "
                 "would be read as if black were zero; store it so"
+            )
+        if meaning not in _AS_STORED:
+            raise DataError(
+                f"{path}: a TIFF with PhotometricInterpretation {meaning} (8: CIELab), which would be read as other "
+                "colours; store it as RGB or grey"
             )
         if bits > 8 and tags.get(_PLANAR) == _SEPARATE and tags.get(_SAMPLES, 1) > 1:
             raise DataError(

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.problems import Problem, join_names
 from yolofuse.data.strict_json import parse_json
-from yolofuse.files import decode_text, open_regular
+from yolofuse.files import composed, decode_text, open_regular
 
 CLASSES = "classes.txt"
 _NOTES = "notes.json"
@@ -61,7 +61,7 @@ def is_class_list(path: Path) -> bool:
 def _read(path: Path) -> list[str]:
     """Return the names that a list gives to 0, 1, 2, ...; none for a JSON without categories."""
     if path.name != _NOTES:
-        return [line.strip() for line in _text(path).rstrip().splitlines()]
+        return [composed(line.strip()) for line in _text(path).rstrip().splitlines()]
     document = parse_json(_text(path))
     categories = document.get("categories") if isinstance(document, dict) else None
     if not isinstance(categories, list):
@@ -72,7 +72,7 @@ def _read(path: Path) -> list[str]:
     by_number = {number: name for number, name in found if isinstance(number, int) and isinstance(name, str)}
     if sorted(by_number) != [*range(len(categories))]:
         raise ValueError("expected categories [{id: 0, name: ...}, {id: 1, ...}, ...]")
-    return [by_number[number].strip() for number in range(len(categories))]
+    return [composed(by_number[number].strip()) for number in range(len(categories))]
 
 
 def _text(path: Path) -> str:

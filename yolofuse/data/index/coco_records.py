@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 
 from yolofuse.boxes import turn_box
 from yolofuse.data.problems import is_number, is_text, short_repr
+from yolofuse.files import composed
 
 Id = int | str
 TURNED = "boxes are turned; the upright boxes around them are used"
@@ -59,7 +60,7 @@ class CocoRecords:
             if not _is_id(category_id) or not _is_name(name) or category_id in self.names:
                 report(f"{where}: expected {{id, name}} with a unique id (got {short_repr(category_id)})")
             else:
-                self.names[category_id] = name.strip()
+                self.names[category_id] = composed(name.strip())
         image_ids = []
         for where, image in _records("images", document["images"]):
             try:

@@ -49,7 +49,7 @@ def read_manifest(source: Source) -> Matches:
         raise ValueError(f"{source.where} has no manifest")
     rows = _json_rows if file.suffix.lower() == ".jsonl" else _csv_rows
     guard = PathGuard(source.root, source.links)
-    checks = ManifestChecks(file, source.manifest_splits)
+    checks = ManifestChecks(file, source.manifest_splits, source.manifest_rows)
     problems: list[Problem] = []
     others = PairNames([], [], [])
     pairs: dict[str, tuple[FoundFile, FoundFile, FoundFile]] = {}
@@ -64,6 +64,7 @@ def read_manifest(source: Source) -> Matches:
             if "split" in row and not _belongs_to_split(_cell(row, "split"), source.manifest_split or ""):
                 for cells, column in zip(others, ("key", "rgb", "ir"), strict=True):
                     cells.append(_cell(row, column) or os.path.splitext(_cell(row, "rgb"))[0])
+                checks.add_split(_cell(row, "split"))
                 checks.add_files(line, [os.path.normpath(_cell(row, column) or ".") for column in _PATHS])
                 continue
             key, files, row_tags = _read_row(source, guard, row)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from yolofuse.data.problems import Problem, join_names
-from yolofuse.errors import plural
+from yolofuse.errors import did_you_mean, plural
 
 Names = Sequence[str]
 """RGB image, IR image and label file of a row, below the root; empty where there is none."""
 
 
 class ManifestChecks:
-    """Collect the rows of a manifest that splits share; ``splits`` are those that its rows must name."""
+    """Collect the rows of a manifest that splits share.
 
-    def __init__(self, file: Path, splits: Collection[str]) -> None:
+    ``splits`` are those that its rows must name, ``used`` all whose rows the descriptor uses.
+    """
+
+    def __init__(self, file: Path, splits: Collection[str], used: Collection[str] = ()) -> None:
         self._file = file
         self._splits = splits
+        self._used = used
+        self._unused: Counter[str] = Counter()  # rows by their split
         self._users: dict[str, tuple[int, frozenset[str]]] = {}  # of each label file: its first line, and the images
         self._stems: set[str] = set()  # of all images
         self._unlike: list[str] = []  # label files that are not called as an image of their row
@@ -37,6 +43,11 @@ class ManifestChecks:
         for name, value in row.items() if wanted else ():
             if isinstance(value, str) and value.strip().lower() in wanted:
                 self._like_splits[name] = None
+
+    def add_split(self, name: str) -> None:
+        """Note the split of a row that belongs to another split."""
+        if self._used and name not in self._used:
+            self._unused[name] += 1
 
     def add_files(self, line: int, names: Names) -> None:
         """Note the files of a row, also of one that belongs to another split."""
@@ -71,13 +82,20 @@ class ManifestChecks:
         return [Problem("manifest", where, f"{where}: {text}")]
 
     def warnings(self) -> list[Problem]:
-        """Return the warning about label files that are called as images of other rows, after the last row."""
+        """Return warnings about label files of other rows, and rows of splits that are not used, after the last row."""
+        warnings = []
+        if names := [*self._unused]:
+            text = f"{plural(self._unused.total(), 'row')} left out, of splits that the descriptor does not use: "
+            shown = f"{join_names(names[:3])}{' ...' if len(names) > 3 else ''}{did_you_mean(names[0], self._used)}"
+            warnings.append(f"{self._file}: {text}{shown}")
         others = [name for name in self._unlike if _stem(name) in self._stems]
-        if not others:
-            return []
+        if others:
+            warnings.append(self._describe_unlike(others))
+        return [Problem("manifest", str(self._file), text) for text in warnings]
+
+    def _describe_unlike(self, others: Sequence[str]) -> str:
         text = f"{len(others)} of {self._num_labels} label files are called as the images of other rows, such as "
-        text = f"{self._file}: {text}{join_names(others[:3])}; check that the column label fits rgb and ir"
-        return [Problem("manifest", str(self._file), text)]
+        return f"{self._file}: {text}{join_names(others[:3])}; check that the column label fits rgb and ir"
 
 
 def _stem(name: str) -> str:

@@ -27,6 +27,7 @@ from yolofuse.data.index.matches import (
 from yolofuse.data.index.name_patterns import advise_names, key_of
 from yolofuse.data.index.skipped_files import FOREIGN_SUFFIXES, report_skipped
 from yolofuse.data.problems import UNPRINTABLE_NAME, Problem, is_text, join_names
+from yolofuse.errors import plural
 from yolofuse.files import composed, is_hidden
 
 _MAX_LINE = 4096  # bytes
@@ -61,7 +62,8 @@ def match_folders(source: Source) -> Matches:
     if source.keys_file is not None:
         matches = _select_listed(source.keys_file, source, matches, {**rgb, **ir}.keys())
     labels_of = dict(zip(matches.keys, matches.labels, strict=True))
-    lost, matches.warnings = report_skipped(source, labels_of, files.foreign, files.unread.values(), files.skipped)
+    lost, warnings = report_skipped(source, labels_of, files.foreign, files.unread.values(), files.skipped)
+    matches.warnings += warnings
     matches.problems += lost
     orphans = {key: f"{source.root / labels[key].name}" for key in sorted(labels.keys() - rgb.keys() - ir.keys())}
     if source.keys_file is not None:
@@ -132,6 +134,7 @@ def _select_listed(file: Path, source: Source, matches: Matches, keys: Collectio
     index = KeyIndex(matches)
     bases = [folder for folder in (file.parent, source.root, source.rgb, source.ir) if folder]
     wanted: set[int] = set()
+    num_repeated = 0
     for number, line in enumerate(lines, start=1):
         name = line.strip()
         if not is_entry(line, *bases) and name not in keys:
@@ -147,12 +150,16 @@ def _select_listed(file: Path, source: Source, matches: Matches, keys: Collectio
                 why = "only one of its images is there, by that name; pairs of other names are listed in a manifest"
             matches.problems.append(Problem("list", name, f"{file}:{number}: {join_names([name])}: {why}"))
         else:
+            num_repeated += found in wanted
             wanted.add(found)
     if not wanted and not matches.problems:
         matches.problems.append(Problem("no-images", str(file), f"{file}: names no pair"))
     rest = sorted(set(range(len(matches))) - wanted)
     columns = (matches.keys, matches.rgb, matches.ir)
     matches.others = PairNames(*([column[i] for i in rest] for column in columns))
+    if num_repeated:
+        text = f"{file}: {plural(num_repeated, 'repeated line')}: a pair counts once, however often it is listed"
+        matches.warnings.append(Problem("list", str(file), text))
     return matches.only(sorted(wanted))
 
 

@@ -60,8 +60,8 @@ def files_signature(parts: Iterable[tuple[Source, Matches]]) -> str:
         read_by = (source.frame, source.resize, source.affine, source.ir_window, source.orientation)
         settings = (source.names, source.class_map, *read_by)
         root = os.path.realpath(source.root)  # copies may have the same names, sizes and times
-        stacked = ("stacked",) * source.stacked  # signatures of other sources stay as they were
-        digest.update(repr((root, source.prefix, *settings, *stacked)).encode(errors="surrogateescape"))
+        more = (*("stacked",) * source.stacked, *source.manifest_rows)  # signatures of other sources stay as they were
+        digest.update(repr((root, source.prefix, *settings, *more)).encode(errors="surrogateescape"))
         for file in source.files():
             digest.update(f"{file.name}\0{stamp_of(file)}\n".encode(errors="surrogateescape"))
         for column in (matches.keys, matches.rgb, matches.ir, matches.labels):

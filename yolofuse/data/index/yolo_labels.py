@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from yolofuse.data.index.long_lines import LongLines
-from yolofuse.data.problems import Problem, short_repr
+from yolofuse.data.problems import Problem, plain_float, short_repr
 from yolofuse.files import decode_text
 
 _MAX_BYTES = 4 << 20  # far more than the boxes of any image take
@@ -111,7 +111,7 @@ def _parse(fields: list[str], num_classes: int) -> tuple[float, ...]:
         hint = "; is the sixth a confidence? Labels have none" if len(fields) == _BOX_FIELDS + 1 else hint
         raise ValueError(f"expected 5 numbers {_FORMS} (got {len(fields)}){hint}")
     try:
-        class_id, *numbers = (float(field) for field in fields)
+        class_id, *numbers = map(plain_float, fields)
     except ValueError:
         count = "" if is_polygon else "5 "
         raise ValueError(f"expected {count}numbers {_FORMS} (got {short_repr(' '.join(fields))})") from None

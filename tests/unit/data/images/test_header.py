@@ -141,6 +141,7 @@ DROPPED: dict[str, tuple[bytes, str]] = {
     "mpo-views": (_saved(_RGB, "MPO", save_all=True, append_images=[_PREVIEW, _OTHER]), "holds 3 pictures"),
     "tiff-16-bit-white-is-zero": (_tiff(_GREY.astype("<u2") * 100, 16, 0), "white is zero"),
     "tiff-float-white-is-zero": (_tiff(_GREY.astype("<f4"), 32, 0, t339=3), "white is zero"),
+    "tiff-cielab": (_tiff(_RGB, 8, 8), "PhotometricInterpretation 8 .*other colours"),
     "tiff-12-bit": (_tiff(np.zeros((_HW[0], _HW[1] * 3 // 2), np.uint8), 12, 1), "unsigned 12-bit integers"),
     "tiff-half-float": (_tiff(_GREY.astype("<f2"), 16, 1, t339=3), "16-bit floating-point numbers are not supported"),
     "tiff-double": (_tiff(_GREY.astype("<f8"), 64, 1, t339=3), "64-bit floating-point numbers are not supported"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,19 @@ def test_coco__pairs_that_it_does_not_list_are_counted(
         )
         assert (text in caplog.text) == is_told
         assert ("not listed" in caplog.text) == is_told
+
+
+def test_coco__a_category_has_one_name_in_both_unicode_forms(tmp_path: Path) -> None:
+    write_pair(tmp_path, "train", "0001", random_pair(0))
+    nfc, nfd = (unicodedata.normalize(form, "véhicule") for form in ("NFC", "NFD"))
+    write_coco(tmp_path / "gt.json", {1: "0001.png"})
+    for ours, theirs in ((nfc, nfd), (nfd, nfc)):
+        content = json.loads((tmp_path / "gt.json").read_text())
+        (tmp_path / "gt.json").write_text(json.dumps({**content, "categories": [{"id": 1, "name": theirs}]}))
+        pairs = pairs_of(write_descriptor(tmp_path, {"train": COCO_SOURCE}, names=[ours]))
+        assert (pairs.names, pairs.num_boxes) == ((nfc,), 1)
+    with pytest.raises(DataError, match="a name is given twice"):
+        pairs_of(write_descriptor(tmp_path, {"train": COCO_SOURCE}, names=[nfc, nfd]))
 
 
 def test_coco__that_lists_nothing_is_reported(tmp_path: Path) -> None:

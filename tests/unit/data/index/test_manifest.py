@@ -239,6 +239,23 @@ def test_manifest__of_two_splits_says_which_row_is_of_which(tmp_path: Path, colu
         assert [len(pairs_of(descriptor, split)) for split in ("train", "val")] == [2, 1]
 
 
+def test_manifest__rows_of_a_split_that_is_not_used_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_pairs(tmp_path, 5, 1)
+    splits = ("train", "train", "trian", "trian", "holdout", "val")
+    rows = [*_rows(tmp_path, count=5), *_rows(tmp_path, "val", 1)]
+    _write_csv(tmp_path / "pairs.csv", [{**row, "split": split} for row, split in zip(rows, splits, strict=True)])
+    uses: dict[str, object] = {split: {"manifest": "pairs.csv"} for split in ("train", "val")}
+    assert len(pairs_of(write_descriptor(tmp_path, uses))) == 2
+    text = "left out, of splits that the descriptor does not use:"
+    assert f"pairs.csv: 3 rows {text} trian, holdout; did you mean train?\n" in caplog.text
+    caplog.clear()
+    assert len(pairs_of(write_descriptor(tmp_path, {**uses, "test": {"manifest": "pairs.csv", "split": "trian"}}))) == 2
+    assert "trian" not in caplog.text
+    assert "holdout" in caplog.text
+
+
 def test_manifest__coco_files_may_tell_its_splits_apart(tmp_path: Path) -> None:
     make_pairs(tmp_path, 2, 0)
     _write_csv(

@@ -79,6 +79,16 @@ def test_list__a_lonely_name_with_a_number_sign_is_reported(tmp_path: Path) -> N
         pairs_of(write_descriptor(tmp_path, {"train": folders(list="train.txt")}))
 
 
+def test_list__a_repeated_line_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for key in ("a", "b"):
+        write_pair(tmp_path, "train", key, random_pair(0))
+    (tmp_path / "train.txt").write_text("a\nb\na.png\na\n")
+    descriptor = write_descriptor(tmp_path, {"train": folders(list="train.txt")})
+    assert len(pairs_of(descriptor)) == len(pairs_of(descriptor)) == 2
+    told = "train.txt: 2 repeated lines: a pair counts once, however often it is listed"
+    assert caplog.text.count(told) == 2  # the second time from the cache
+
+
 @pytest.mark.parametrize("form", ["list", "flat"])
 @pytest.mark.parametrize("name", ["TRAIN_001.txt", "train_001.png.txt"])
 def test_list__a_label_of_another_name_is_reported(tmp_path: Path, form: str, name: str) -> None:

@@ -29,6 +29,8 @@ from yolofuse.data.index.yolo_labels import read_labels
         ("0 .1 .1 .2 .1 nan .1\n", ":1: numbers must be finite"),
         ("0 .5 .5 .2 .2 .9 1\n", ":1: expected numbers 'class x y w h', or a polygon 'class x y x y ...' (got "),
         ("0 .5 .5 .2 .2 .9 17.0\n", ":1: expected numbers 'class x y w h', or a polygon 'class x y x y ...' (got "),
+        ("0 .5 .5 .1_5 .2\n", ":1: expected 5 numbers"),
+        ("0_0 .5 .5 .1 .2\n", ":1: expected 5 numbers"),
         ("0 48 32 10 10\n", ":1: x y w h must lie in 0..1"),
         ("0 .5 .5 .1 0\n", ":1: width and height must be above 0"),
     ],
