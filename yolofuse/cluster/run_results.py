@@ -53,10 +53,12 @@ def find_runs(folder: Path) -> list[Path]:
 
     Raises:
         RunError: If there is none.
+        OSError: If the folder can't be read.
     """
     names = (RunFolder(folder).config.name, SUBMITTED_NAME)
     runs = sorted({file.parent for name in names for file in folder.rglob(name)})
     if not runs:
+        folder.stat()  # from Python 3.13 on, rglob finds nothing where it can't look
         raise RunError(f"{folder}: no runs below it (looked for {' and '.join(names)}); check the path")
     return runs
 
