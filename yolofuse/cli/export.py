@@ -42,9 +42,7 @@ def main(argv: list[str] | None = None, prog: str = "yolofuse export") -> int:
         "--size", type=int, nargs=2, metavar=("H", "W"), help="fix the size of the input (default: any)"
     )
     parser.add_argument("--opset", type=int, metavar="N", help="of ONNX (default: 17)")
-    parser.add_argument(
-        "--dynamo", action="store_true", help="let torch's newer exporter write ONNX; minutes, not seconds"
-    )
+    parser.add_argument("--dynamo", action="store_true", help="let torch's newer exporter write ONNX; slower")
     parser.add_argument("--force", action="store_true", help="replace a file that is there")
     args, overrides = parser.parse_with_overrides(sys.argv[1:] if argv is None else argv)
     if [args.run, args.weights].count(None) != 1:

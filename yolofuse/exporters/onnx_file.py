@@ -44,8 +44,11 @@ def build_onnx(module: ExportModule, metadata: ExportMetadata, options: ExportOp
     """Trace a detector to an ONNX graph, with the NMS if the metadata ask for it."""
     try:
         import onnx
-    except ImportError:
-        raise ConfigError(f"format: onnx needs the package onnx: {install_line('onnx')}") from None
+
+        if options.dynamo:
+            import onnxscript  # noqa: F401 - torch imports it while it exports
+    except ImportError as error:
+        raise ConfigError(f"format: onnx needs the package {error.name}: {install_line('onnx')}") from None
     inputs = example_inputs(metadata)
     names = [f"output_{name}" for name in metadata.heads]
     with warnings.catch_warnings(), torch.no_grad():

@@ -28,6 +28,8 @@ DECISION: dict[str, Any] = {"base": "yolo11n", "cut": "decision"}
     ("model", "options"),
     [
         (MID, {}),
+        (MID, {"dynamo": True}),
+        pytest.param(END2END, {"dynamo": True, "nms": True, "conf": 0.06}, marks=pytest.mark.soak),
         pytest.param(MID, {"inputs": "stacked", "pixels": "float32"}, marks=pytest.mark.soak),
         pytest.param(MID, {"nms": True, "conf": 0.06}, marks=pytest.mark.soak),
         (ANCHORS, {}),
@@ -36,7 +38,7 @@ DECISION: dict[str, Any] = {"base": "yolo11n", "cut": "decision"}
         (DECISION, {"nms": True, "conf": 0.06, "inputs": "stacked"}),
         ({"base": "yolov8n", "streams": "ir"}, {}),
     ],
-    ids=["mid", "stacked", "nms", "anchors", "end2end", "end2end-nms", "decision-nms", "ir"],
+    ids=["mid", "dynamo", "dynamo-nms", "stacked", "nms", "anchors", "end2end", "end2end-nms", "decision-nms", "ir"],
 )
 def test_onnx__finds_the_boxes_of_torch(model: dict[str, Any], options: dict[str, Any], tmp_path: Path) -> None:
     loaded = loaded_detector(**model)
