@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,12 +27,13 @@ from yolofuse.config import load_config
 from yolofuse.weights import load_checkpoint
 
 
-def _die_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a function: its call of that number, from 1, kills the process."""
+def _die_at(call: int, function: Callable[..., Any], wait_s: float) -> Callable[..., Any]:
+    """Wrap a function: its call of that number, from 1, kills the process after a while."""
     calls = itertools.count(1)
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         if next(calls) == call:
+            time.sleep(wait_s)
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*args, **kwargs)
 
@@ -39,9 +41,12 @@ def _die_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _train_and_die(where: str, call: int, *argv: str) -> int:
-    """Train as the command does, and be killed in a step, or between writing and renaming a checkpoint."""
-    target, name = (loop, "train_step") if where == "step" else (Path, "replace")
-    setattr(target, name, _die_at(call, getattr(target, name)))
+    """Train as the command does, and be killed in a step, in an evaluation, or before a checkpoint is renamed."""
+    target, name = {"step": (loop, "train_step"), "evaluation": (loop, "compute_metrics"), "save": (Path, "replace")}[
+        where
+    ]
+    wait_s = 2.0 if where == "evaluation" else 0.0  # until what was saved before it is on the disk
+    setattr(target, name, _die_at(call, getattr(target, name), wait_s))
     return cli.main(list(argv))
 
 
@@ -55,8 +60,9 @@ _KILLS = [
     ("step", 1, 2),
     ("step", 5, 0),
     ("save", 3, 2),
+    ("evaluation", 3, 0),
 ]
-_QUICK = {("step", 5, 2), ("save", 3, 0)}
+_QUICK = {("step", 5, 2), ("save", 3, 0), ("evaluation", 3, 0)}
 
 
 @pytest.mark.parametrize(

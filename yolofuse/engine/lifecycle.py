@@ -172,6 +172,8 @@ def restore_context(
             world,
         )
     state = restore(path, content, context.detector, context.ema, context.optimizer, scaler)
+    if state.step:  # the rates of the last step, which a checkpoint after the last epoch holds
+        context.schedule.apply(context.optimizer, state.step - 1)
     context.criterion.set_epoch(state.epoch)
     return state
 
