@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -151,6 +152,8 @@ def test_shell__every_command_of_a_page_works(page: str, folder: Path) -> None:
             if not weaker:
                 do.train_what_it_reads(words)
             check = weaker[1] if weaker else _way(line, _RUN)
+            if "--track" in words and find_spec("trackers") is None:  # which needs Python 3.11
+                check = do.check_options
             assert check is not None, f"{block}: {line!r}: no test runs it; add its first words to _RUN or _NOT_RUN"
             check(words)
 

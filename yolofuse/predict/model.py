@@ -118,7 +118,8 @@ class Model:
         """Yield the detections of consecutive frames with numbers of objects; arguments as of :meth:`stream_inputs`."""
         conf = self._limited(options).config.val.conf
         weak: Options = {"batch": 1, **options, "conf": WEAK * conf}
-        return map(Tracker(conf).update, self.stream_inputs(inputs, on_error, **weak))
+        found = self.stream_inputs(inputs, on_error, **weak)  # which checks the options, whatever is installed
+        return map(Tracker(conf).update, found)
 
     def stream_inputs(
         self,
