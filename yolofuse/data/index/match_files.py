@@ -28,7 +28,7 @@ from yolofuse.data.index.name_patterns import advise_names, key_of
 from yolofuse.data.index.skipped_files import FOREIGN_SUFFIXES, report_skipped
 from yolofuse.data.problems import UNPRINTABLE_NAME, Problem, is_text, join_names
 from yolofuse.errors import plural
-from yolofuse.files import composed, is_hidden
+from yolofuse.files import LinkWalk, composed, is_hidden
 
 _MAX_LINE = 4096  # bytes
 
@@ -227,18 +227,16 @@ class _FolderScanner:
     def _walk(self, folder: Path) -> Iterator[tuple[str, Stamp]]:
         """Yield the visible files below a folder: path below it and stamp.
 
-        Links are followed inside the data set, each folder once. A link that leads nowhere has ``NO_STAMP``; a folder
+        Links are followed inside the data set, see ``LinkWalk``. A link that leads nowhere has ``NO_STAMP``; a folder
         that can't be listed is a problem.
         """
-        visited: set[str] = set()
-        pending = [("", os.fspath(folder))]
+        walk = LinkWalk()
+        pending = [("", os.fspath(folder), frozenset[str]())]
         while pending:
-            prefix, current = pending.pop()
-            real = os.path.realpath(current)
-            if real in visited:
-                continue
-            visited.add(real)
+            prefix, current, above = pending.pop()
             try:
+                if not (here := walk.enter(current, above)):
+                    continue
                 with os.scandir(current) as scan:
                     entries = list(scan)
             except OSError as error:
@@ -258,6 +256,6 @@ class _FolderScanner:
                 if entry.is_symlink() and not self.guard.contains(entry.path):
                     continue
                 if stat.S_ISDIR(status.st_mode):
-                    pending.append((f"{prefix}{entry.name}/", entry.path))
+                    pending.append((f"{prefix}{entry.name}/", entry.path, here))
                 elif stat.S_ISREG(status.st_mode):
                     yield prefix + entry.name, stamp_of(status)

@@ -1,11 +1,13 @@
-"""Report what is in a source's folders and is not read: labels and images of other formats, and service folders."""
+"""Report what is in a source's folders and is not read: files of other formats, service folders, unlabelled copies."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.problems import Problem, ProblemKind, join_names
+from yolofuse.errors import plural
 
 FOREIGN_SUFFIXES = frozenset({".xml", ".json"})
 """Of labels in other formats, which labelling tools write among or instead of YOLO text files."""
@@ -41,4 +43,16 @@ def report_skipped(
         if names:
             text = f"{source.where}: {len(names)} {what}, such as {join_names(sorted(names)[:3])}"
             warnings.append(Problem(kind, source.where, text))
+    if bare := _bare_folders(labels):
+        count = f"{plural(sum(bare.values()), 'pair')} in {plural(len(bare), 'folder')} without any label"
+        text = f"{source.where}: {count}, such as {join_names([*bare][:3])}"
+        text += "; if they are no backgrounds, add the labels or remove the folder"
+        warnings.append(Problem("bare-folder", source.where, text))
     return problems, warnings
+
+
+def _bare_folders(labels: Mapping[str, str]) -> dict[str, int]:
+    """Return the number of pairs in each folder in which none has a label file; none where no folder has labels."""
+    folders = {key: key.rpartition("/")[0] for key in labels}
+    labelled = {folders[key] for key, name in labels.items() if name}
+    return dict(Counter(folder or "." for folder in folders.values() if labelled and folder not in labelled))
