@@ -19,6 +19,7 @@ def report_skipped(
     foreign: Mapping[str, str],
     images: Collection[str],
     folders: Collection[str],
+    beside_images: Collection[str],
 ) -> tuple[list[Problem], list[Problem]]:
     """Return errors and warnings: an error for each pair whose only labels are foreign, a warning for the rest.
 
@@ -28,6 +29,7 @@ def report_skipped(
         foreign: Label files of other formats below the root, by key.
         images: Images of other formats below the root.
         folders: Service folders below the root.
+        beside_images: Text files called as images and beside them, where labels are elsewhere.
     """
     lost = [key for key, name in labels.items() if not name and key in foreign]
     why = "not read, and there is no .txt; convert it, or add an empty .txt"
@@ -36,6 +38,7 @@ def report_skipped(
     warnings: list[Problem] = []
     found: tuple[tuple[ProblemKind, str, Collection[str]], ...] = (
         ("foreign-label", "files beside the .txt labels are not read", beside),
+        ("foreign-label", "text files beside the images are not read, since labels are elsewhere", beside_images),
         ("foreign-image", "images of formats that are not read; convert them to PNG or JPEG", images),
         ("service-folder", "service folders, which hold no data, are not read", folders),
     )

@@ -285,3 +285,15 @@ def test_links_among_links__end_with_an_error(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(DataError, match="links lead into more than 50 folders again") as error:
         pairs_of(descriptor)
     assert str(error.value).count("links lead") == 1
+
+
+@pytest.mark.parametrize("labels", ["labels/train", "rgb/train"])
+def test_text_files_beside_the_images__are_told_where_labels_are_elsewhere(
+    tmp_path: Path, labels: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_pairs(tmp_path, 2, 0)
+    (tmp_path / "rgb" / "train" / "train_001.txt").write_text("0 .5 .5 .1 .1\n0 .2 .2 .1 .1\n")
+    descriptor = write_descriptor(tmp_path, {"train": {"rgb": "rgb/train", "ir": "ir/train", "labels": labels}})
+    is_elsewhere = labels == "labels/train"
+    assert pairs_of(descriptor).num_boxes == 2
+    assert ("1 text files beside the images are not read, since labels are elsewhere" in caplog.text) == is_elsewhere
