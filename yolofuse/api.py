@@ -272,8 +272,10 @@ def build_detector(config: ConfigSource, names: Sequence[str] | Mapping[int, str
     if loaded.model.anchors == "fit":
         raise ConfigError("model.anchors: fit needs labelled data; give anchors, or null for those of the weights")
     from yolofuse.engine.build import build_start
+    from yolofuse.engine.torch_defaults import as_started
 
-    return build_start(loaded, classes).detector
+    with as_started():
+        return build_start(loaded, classes).detector
 
 
 def _class_names(names: Sequence[str] | Mapping[int, str]) -> tuple[str, ...]:
@@ -294,6 +296,8 @@ def _class_names(names: Sequence[str] | Mapping[int, str]) -> tuple[str, ...]:
 
 @contextmanager
 def _logged() -> Iterator[None]:
-    """Print the log while a function runs, unless the caller has set up logging."""
-    with nullcontext() if logging.getLogger("yolofuse").hasHandlers() else printed_log():
+    """Print the log while a function runs, unless the caller has set up logging; torch is ``as_started``."""
+    from yolofuse.engine.torch_defaults import as_started
+
+    with nullcontext() if logging.getLogger("yolofuse").hasHandlers() else printed_log(), as_started():
         yield

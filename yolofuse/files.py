@@ -25,8 +25,9 @@ _HEAD_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 20
 _SERVICE_FOLDERS = frozenset(
     {"@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "__macosx"}
-    | {"lost+found", "thumbnails", "thumbs"}
+    | {"lost+found", "thumbnails", "thumbs", "~snapshot", "network trash folder", "temporary items"}
 )
+_MAX_LINKED = 10_000  # folders of one walk that it meets again by links; links among links would be followed for ever
 
 
 def is_hidden(name: str) -> bool:
@@ -35,6 +36,36 @@ def is_hidden(name: str) -> bool:
     Such folders hold thumbnails, deleted files and resource forks, under the names of images.
     """
     return name.startswith(".") or name.lower() in _SERVICE_FOLDERS
+
+
+class LinkWalk:
+    """Decides which folders a walk enters that follows links.
+
+    A folder that links give a second name is entered under both, since labels of two sequences may be one folder. A
+    loop ends where it closes.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._num_linked = 0
+
+    def enter(self, folder: str, above: frozenset[str]) -> frozenset[str]:
+        """Return the real folders above those in this one; empty if it is not to be entered.
+
+        Raises:
+            OSError: Once, if links lead into far too many folders.
+        """
+        real = os.path.realpath(folder)
+        if real in above:
+            return frozenset()
+        if real in self._seen:
+            self._num_linked += 1
+            if self._num_linked == _MAX_LINKED + 1:
+                raise OSError(errno.ELOOP, f"links lead into more than {_MAX_LINKED:,} folders again")
+            if self._num_linked > _MAX_LINKED:
+                return frozenset()
+        self._seen.add(real)
+        return above | {real}
 
 
 def open_regular(path: Path) -> BinaryIO:

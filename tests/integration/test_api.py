@@ -222,3 +222,28 @@ def test_log__is_printed_once_and_left_as_it_was(run: Path, capsys: pytest.Captu
     handlers, level = list(log.handlers), log.level
     yolofuse.evaluate(run)
     assert (log.handlers, log.level) == (handlers, level)
+
+
+def test_train_and_predict__are_the_same_in_a_notebook_that_changed_torch(tmp_path: Path, run: Path) -> None:
+    """Other cells may have switched gradients off, or changed the type or the device of new tensors."""
+    config = run / "config.yaml"
+    expected = (run / "results.csv").read_text().splitlines()[-1].split(",")[1:4]
+    files = _files(run.parent, 0)
+    found = yolofuse.load(run, "cpu").predict(*files, conf=1e-4)
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        with torch.inference_mode():
+            again = yolofuse.train(config, train={"run": str(tmp_path / "again")})
+            same = yolofuse.load(run, "cpu").predict(*files, conf=1e-4)
+            built = yolofuse.build_detector(config, names=("person", "car"))
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert (again / "results.csv").read_text().splitlines()[-1].split(",")[1:4] == expected
+    assert {(p.dtype, p.device.type, p.requires_grad) for p in built.parameters()} >= {(torch.float32, "cpu", True)}
+    assert not isinstance(found, list)
+    assert not isinstance(same, list)
+    assert np.array_equal(found.boxes_xyxy, same.boxes_xyxy)
+    assert np.array_equal(found.scores, same.scores)

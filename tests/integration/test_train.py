@@ -243,3 +243,12 @@ def test_resume__of_a_finished_run_needs_no_pretrained_file(tmp_path: Path) -> N
     (run / "results.csv").unlink()
     assert train_cli.main(["--resume", str(run)]) == 0
     assert len((run / "results.csv").read_text().splitlines()) == 3  # with the start, epoch 0
+
+
+def test_device_auto__says_that_it_is_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with caplog.at_level("INFO", "yolofuse"):
+        train(load_config(write_config(tmp_path), ["train.epochs=1", "train.device=auto"]))
+    assert f"train.device: auto is the CPU, since torch {torch.__version__} finds no GPU" in caplog.messages

@@ -27,6 +27,8 @@ THUMB_SIDE = 320
 _DETAIL_BLUR = 4.0
 """Standard deviation in pixels of the blur that is subtracted to get the detail of an image."""
 _FLAT = 1e-3
+_NOISE, _MUCH_ROUGHER = 0.1, 3.0
+"""Roughness of images whose bytes are swapped: at least this, and so many times that of the image itself."""
 _ONE_CHANNEL = ("1", "L", "I", "I;16", "I;16B", "F")
 
 
@@ -49,6 +51,7 @@ class PairStats:
     detail_correlation: float  # the same after a blur was subtracted from both
     # Lowest and highest count of a 16-bit thermal file, and the greatest common step; (0, 0, 0) for 8 bits.
     ir_levels: tuple[int, int, int]
+    ir_swapped: bool  # a 16-bit thermal file is noise, and an image where the two bytes of each count change places
     ir_missing: float  # share of pixels that hold no measurement, see ``measured_pixels``
     features: FloatArray  # their dot product is the similarity of two pairs, see ``near_duplicates``
 
@@ -98,7 +101,7 @@ def measure(record: PairRecord) -> PairStats:
     luma, ir = luma_and_ir(pixels)
     of_image, of_detail = _correlations(luma, rgb, ir)
     low, high = np.percentile(ir, (1, 99))
-    levels, missing = _levels_and_missing(record)
+    levels, swapped, missing = _counts_of(record)
     return PairStats(
         rgb_digest=_digest(record.rgb),
         ir_digest=_digest(record.ir, b"ir" if record.format.stacked else b""),
@@ -113,6 +116,7 @@ def measure(record: PairRecord) -> PairStats:
         correlation=of_image,
         detail_correlation=of_detail,
         ir_levels=levels,
+        ir_swapped=swapped,
         ir_missing=missing,
         features=dct_features(luma, ir),
     )
@@ -147,17 +151,25 @@ def _ir_colour(record: PairRecord) -> float:
     return _colour(np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8))
 
 
-def _levels_and_missing(record: PairRecord) -> tuple[tuple[int, int, int], float]:
-    """Return ``PairStats.ir_levels`` and ``PairStats.ir_missing``."""
+def _counts_of(record: PairRecord) -> tuple[tuple[int, int, int], bool, float]:
+    """Return ``PairStats.ir_levels``, ``PairStats.ir_swapped`` and ``PairStats.ir_missing``."""
     if record.format.ir_window is None:
-        return (0, 0, 0), 0.0
+        return (0, 0, 0), False, 0.0
     counts = decode(record.ir, "ir", 1, record.ir_hw, record.format.orientation)
     missing = 1.0 - float(measured_pixels(record.ir, counts).mean())
     if counts.dtype != np.uint16:
-        return (0, 0, 0), missing
+        return (0, 0, 0), False, missing
     used = np.unique(counts).astype(np.int64)
     step = int(np.gcd.reduce(np.diff(used))) if len(used) > 1 else 0
-    return (int(used[0]), int(used[-1]), step), missing
+    swapped = _roughness(counts) > max(_NOISE, _MUCH_ROUGHER * _roughness(counts.byteswap()))
+    return (int(used[0]), int(used[-1]), step), swapped, missing
+
+
+def _roughness(counts: npt.NDArray[np.uint16]) -> float:
+    """Return the mean step between neighbours in a row over the standard deviation: 1.1 for noise, 0 for flat."""
+    values = counts.astype(np.float32)
+    std = float(values.std())
+    return float(np.abs(np.diff(values, axis=1)).mean()) / std if std > 0 and values.shape[1] > 1 else 0.0
 
 
 def _correlations(luma: ByteArray, rgb: ByteArray, ir: ByteArray) -> tuple[float, float]:

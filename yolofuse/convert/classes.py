@@ -52,6 +52,7 @@ class ClassTable:
         self._ids = {name: index for index, name in enumerate(self.names)}
         self._dropped = frozenset(drop + choice.drop) - frozenset(self.names)
         self._unknown: dict[str, list[str]] = {}
+        self._not_found = dict.fromkeys(choice.drop)
         if len(self._ids) != len(self.names):
             source.problems.append(f"--classes: a name is given twice (got {','.join(self.names)})")
         for alike in _alike(self.names):
@@ -84,7 +85,9 @@ class ClassTable:
 
     def _index(self, name: str, where: str) -> int | None:
         """Return the id of a class; None if its boxes are dropped or the name is unknown (see ``report_unknown``)."""
+        self._not_found.pop(name, None)
         name = self._aliases.get(name, name)
+        self._not_found.pop(name, None)
         if name in self._ids:
             return self._ids[name]
         if name in self._dropped:
@@ -94,7 +97,9 @@ class ClassTable:
         return None
 
     def report_unknown(self) -> None:
-        """Add a problem for each name that is neither kept nor dropped."""
+        """Add a problem for each name that is neither kept nor dropped; warn of names to drop that no box has."""
+        for name in self._not_found:
+            self._source.warnings.append(f"--drop: no box is of class {name!r}{did_you_mean(name, self.names)}")
         for name, places in sorted(self._unknown.items()):
             more = f" and {len(places) - 1} more" if len(places) > 1 else ""
             self._source.problems.append(

@@ -15,7 +15,7 @@ from yolofuse.data.images.decode import IMAGE_SUFFIXES, UNREAD_SUFFIXES, unread_
 from yolofuse.data.index.class_lists import CLASSES, is_class_list
 from yolofuse.data.problems import UNPRINTABLE_NAME, is_text
 from yolofuse.errors import DataError, listing
-from yolofuse.files import composed, decode_text, is_hidden
+from yolofuse.files import LinkWalk, composed, decode_text, is_hidden
 
 MIB = 1 << 20
 _NUM_EXAMPLES = 10
@@ -126,19 +126,17 @@ class SourceFolder:
                 self.leave_out("label files without a pair", str(path))
 
     def _walk(self, folder: Path) -> Iterator[Path]:
-        """Yield the files below a folder that are not hidden, following links into each real folder once.
+        """Yield the files below a folder that are not hidden, following links, see ``LinkWalk``.
 
-        A loop of links therefore ends. A broken link, and a folder that can't be listed, are problems.
+        A broken link, and a folder that can't be listed, are problems.
         """
-        visited: set[str] = set()
-        pending = [folder]
+        walk = LinkWalk()
+        pending = [(folder, frozenset[str]())]
         while pending:
-            current = pending.pop()
-            real = os.path.realpath(current)
-            if real in visited:
-                continue
-            visited.add(real)
+            current, above = pending.pop()
             try:
+                if not (here := walk.enter(str(current), above)):
+                    continue
                 entries = list(current.iterdir())
             except OSError as error:
                 self.problems.append(f"{current}: can't be listed ({error.strerror}); check its permissions")
@@ -155,7 +153,7 @@ class SourceFolder:
                     self.problems.append(f"{str(path)!r}: {why}")
                     continue
                 if stat.S_ISDIR(mode):
-                    pending.append(path)
+                    pending.append((path, here))
                 elif stat.S_ISREG(mode):
                     yield path
 

@@ -24,6 +24,7 @@ ProblemKind = Literal[
     "foreign-label",
     "foreign-image",
     "service-folder",
+    "bare-folder",
     "unreadable",
     "bit-depth",
     "window",

@@ -285,6 +285,8 @@ def log_model(config: Config, detector: Detector, report: WeightsReport | None, 
     else:
         log.info("model: %s, cut %s, fusion %s%s", model.base, model.cut, model.fusion_label, ", shared" * model.share)
     log.info("%s", format_summary(summarise(detector, config.train.imgsz), detector))
+    if config.train.device == "auto" and not torch.cuda.is_available():
+        log.info("train.device: auto is the CPU, since torch %s finds no GPU", torch.__version__)
     if report is not None:
         log.info("%s", report.format())
         for warning in report.warnings:

@@ -24,6 +24,7 @@ from yolofuse.data.index.pair_set import PairSet
 from yolofuse.data.pair_formats import FORMATS, changes_since_training
 from yolofuse.distributed.ranks import pick_device
 from yolofuse.engine.evaluate_split import AnyDetector, predict_batch
+from yolofuse.engine.torch_defaults import as_started
 from yolofuse.errors import ConfigError, DataError
 from yolofuse.files import composed
 from yolofuse.model import Detector, build_detector
@@ -92,6 +93,7 @@ class LoadedDetector:
         """
         return self.collate([self.open_pair(number, pair, pair_format) for number, pair in enumerate(pairs, start=1)])
 
+    @as_started()
     def collate(self, pairs: Sequence[OpenPair]) -> PairedBatch:
         """Read opened pairs into a batch, as :meth:`preprocess` does."""
         if not pairs:
@@ -102,6 +104,7 @@ class LoadedDetector:
         canvas_hw = (imgsz, imgsz) if is_square else shapes.pop()
         return collate([read_letterboxed(record, canvas_hw, images) for record, images in pairs])
 
+    @as_started()
     def detect(self, batch: PairedBatch, classes: Collection[int] | None = None) -> list[Detections]:
         """Detect objects in a batch of :meth:`preprocess`; boxes are in the pixels of each pair's frame.
 

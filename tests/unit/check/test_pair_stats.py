@@ -76,3 +76,20 @@ def test_pearson__is_zero_for_a_flat_image() -> None:
     rising = np.arange(9, dtype=np.float32)
     assert pearson(rising, -rising) == pytest.approx(-1)
     assert pearson(rising, np.zeros(9, np.float32)) == 0
+
+
+@pytest.mark.parametrize("kind", ["swapped", "right", "8 bits in 16", "noise"])
+def test_measure__bytes_that_are_swapped(tmp_path: Path, kind: str) -> None:
+    descriptor = make_pairs(tmp_path, 1, 0, extra={"ir_window": {"percentiles": [1, 99], "split": "train"}})
+    noise = np.random.default_rng(0).normal(0, 8, (96, 128))
+    y, x = np.mgrid[:96, :128]
+    counts = (7300 + 900 * (np.sin(x / 20) + np.cos(y / 20)) + noise).astype(np.uint16)
+    if kind == "swapped":
+        counts = counts.byteswap()
+    elif kind == "8 bits in 16":
+        counts = (counts // 40).astype(np.uint16) << 8
+    elif kind == "noise":
+        counts = np.random.default_rng(1).integers(0, 65536, counts.shape, dtype=np.uint16)
+    for modality, pixels in (("ir", counts), ("rgb", np.full((96, 128, 3), 90, np.uint8))):
+        assert cv2.imwrite(str(tmp_path / modality / "train" / "train_000.png"), pixels)
+    assert measure(pairs_of(descriptor).records[0]).ir_swapped == (kind == "swapped")

@@ -51,3 +51,11 @@ def test_boxes__an_object_without_a_box_is_a_problem_or_left_out_for_a_reason(tm
     assert source.left_out() == {"objects without a box": (1, ["a.xml:3"])}
     assert len(table.boxes(objects)) == 1
     assert source.problems == ["a.xml:3: <object> without <bndbox>; add one or remove the object"]
+
+
+def test_class__to_drop_that_no_box_has_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    src = llvip(tmp_path / "src")
+    voc(src / "Annotations" / "010002.xml", [("person", 1, 2, 3, 4), ("dog", 5, 6, 7, 8)])
+    prepare("llvip", src, tmp_path / "out", choice=ClassChoice(drop=("dog", "persom")))
+    told = [text for text in caplog.messages if "--drop" in text]
+    assert told == ["--drop: no box is of class 'persom'; did you mean person?"]

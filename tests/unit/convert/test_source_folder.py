@@ -34,3 +34,9 @@ def test_service_folders__hold_no_files_and_are_counted_once(tmp_path: Path) -> 
     assert [list(source.images(folder)) for folder in (source.root / "rgb", source.root)] == [["a"], ["rgb/a"]]
     [(reason, (count, _))] = source.left_out().items()
     assert (reason, count) == ("service folders, which hold no data", 2)
+
+
+def test_files__of_a_folder_with_two_names_are_found_by_both(tmp_path: Path) -> None:
+    text(tmp_path / "data" / "day" / "a.xml", "")
+    (tmp_path / "data" / "night").symlink_to("day")
+    assert list(SourceFolder(tmp_path).files(tmp_path / "data", (".xml",))) == ["day/a", "night/a"]

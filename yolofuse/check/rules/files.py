@@ -55,6 +55,7 @@ _WARNED: dict[str, tuple[str, str, str]] = {
     "shared-image": ("warning", "about images of several pairs", "check that each pair has the images of its scene"),
     "foreign-image": ("source", "with images of formats that are not read", "convert them to PNG or JPEG"),
     "service-folder": ("source", "with service folders, which are left out", "remove them, if they are no data"),
+    "bare-folder": ("source", "with folders of which no pair has a label", "add the labels, or remove such folders"),
     "coco": ("warning", "about the COCO file", "check that it belongs to these images and classes"),
     "manifest": ("warning", "about the manifest", "check that each row has the label file of its own image"),
 }

@@ -150,6 +150,13 @@ _RULES = (
         "note",
     ),
     _Rule(
+        "swapped-bytes",
+        lambda stats: stats.ir_swapped,
+        "whose 16-bit IR file is noise, but an image with the bytes of each count swapped",
+        "swap them, as for the raw images in a camera's JPEG: numpy's byteswap() and save again",
+        lambda stats: "counts {} .. {}".format(*stats.ir_levels[:2]),
+    ),
+    _Rule(
         "shallow-ir",
         lambda stats: stats.ir_levels[1] > 0 and (stats.ir_levels[1] < 256 or stats.ir_levels[2] in (256, 257)),
         "with 8 bits of IR in a 16-bit file",

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+import yaml
+
+from yolofuse.config.safe_yaml import parse_yaml
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.problems import Problem, join_names
 from yolofuse.data.strict_json import parse_json
@@ -12,8 +15,9 @@ from yolofuse.files import composed, decode_text, open_regular
 
 CLASSES = "classes.txt"
 _NOTES = "notes.json"
-CLASS_LISTS = (CLASSES, "obj.names", _NOTES)
-"""Of labelImg and Label Studio, of CVAT, and of Label Studio again."""
+_DATA_YAML = "data.yaml"
+CLASS_LISTS = (CLASSES, "obj.names", _NOTES, "_darknet.labels", _DATA_YAML)
+"""Of labelImg and Label Studio, of CVAT, of Label Studio again, and two of Roboflow."""
 _MAX_BYTES = 1 << 20
 _BOX_FIELDS = 5
 
@@ -42,7 +46,11 @@ def compare_class_lists(guard: PathGuard, names: Sequence[str], labels: Iterable
             except (OSError, ValueError) as error:
                 problems.append(Problem("class-list", str(path), f"{path}: can't be read as a class list ({error})"))
                 continue
-            if any(ours.strip().casefold() != theirs.casefold() for ours, theirs in zip(names, listed, strict=False)):
+            ours, theirs = ([name.strip().casefold() for name in both] for both in (names, listed))
+            differing = [pair for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]]
+            if path.name == _DATA_YAML:  # of any data set; names may be other words there, but not in another order
+                differing = [pair for pair in differing if pair[0] in theirs or pair[1] in ours]
+            if differing:
                 text = f"{path}: lists the classes {join_names(listed)}, but names are {join_names(names)}"
                 hint = "the labels' numbers count in one of these orders; correct the names, or remove the list"
                 problems.append(Problem("class-list", str(path), f"{text}; {hint}"))
@@ -59,7 +67,9 @@ def is_class_list(path: Path) -> bool:
 
 
 def _read(path: Path) -> list[str]:
-    """Return the names that a list gives to 0, 1, 2, ...; none for a JSON without categories."""
+    """Return the names that a list gives to 0, 1, 2, ...; none for a JSON without categories, or another YAML."""
+    if path.name == _DATA_YAML:
+        return _yaml_names(_text(path))
     if path.name != _NOTES:
         return [composed(line.strip()) for line in _text(path).rstrip().splitlines()]
     document = parse_json(_text(path))
@@ -73,6 +83,17 @@ def _read(path: Path) -> list[str]:
     if sorted(by_number) != [*range(len(categories))]:
         raise ValueError("expected categories [{id: 0, name: ...}, {id: 1, ...}, ...]")
     return [composed(by_number[number].strip()) for number in range(len(categories))]
+
+
+def _yaml_names(text: str) -> list[str]:
+    try:
+        content = parse_yaml(text)
+    except yaml.YAMLError:
+        return []
+    names = content.get("names") if isinstance(content, dict) else None
+    if isinstance(names, dict) and [*names] == [*range(len(names))]:
+        names = [*names.values()]
+    return [composed(str(name)) for name in names] if isinstance(names, list) else []
 
 
 def _text(path: Path) -> str:

@@ -72,7 +72,17 @@ class CocoRecords:
         self._image_ids = frozenset(image_ids)  # also of broken records, whose annotations are not reported again
 
     def boxes(self, image_ids: Collection[Id]) -> Iterator[tuple[Id, CocoBox]]:
-        """Yield the boxes of these images, each with its image's id; an annotation without an image is reported."""
+        """Yield the boxes of these images, each with its image's id; an annotation without an image is reported.
+
+        So are those with a score below 1, which a model's detections have and labels do not.
+        """
+        scored = [where for where, annotation in _records("annotations", self._annotations) if _is_scored(annotation)]
+        if scored:
+            what = "1 annotation has" if len(scored) == 1 else f"{len(scored)} annotations have"
+            self._report(
+                f"{what} a score below 1; are these a model's detections? Labels have none: remove the scores of boxes "
+                f"that are right; first {scored[0]}"
+            )
         for where, annotation in _records("annotations", self._annotations):
             image_id = annotation.get("image_id")
             try:
@@ -123,6 +133,11 @@ def _flag(annotation: dict[str, Any], key: str) -> bool:
     if value is None or (isinstance(value, int | float) and value in (0, 1)):
         return bool(value)
     raise ValueError(f"{key}: expected 0 or 1 (got {short_repr(value)})")
+
+
+def _is_scored(annotation: dict[str, Any]) -> bool:
+    score = annotation.get("score")
+    return is_number(score) and score < 1
 
 
 def _rotation(annotation: dict[str, Any]) -> float:

@@ -28,7 +28,7 @@ from yolofuse.data.index.name_patterns import advise_names, key_of
 from yolofuse.data.index.skipped_files import FOREIGN_SUFFIXES, report_skipped
 from yolofuse.data.problems import UNPRINTABLE_NAME, Problem, is_text, join_names
 from yolofuse.errors import plural
-from yolofuse.files import composed, is_hidden
+from yolofuse.files import LinkWalk, composed, is_hidden
 
 _MAX_LINE = 4096  # bytes
 
@@ -62,7 +62,9 @@ def match_folders(source: Source) -> Matches:
     if source.keys_file is not None:
         matches = _select_listed(source.keys_file, source, matches, {**rgb, **ir}.keys())
     labels_of = dict(zip(matches.keys, matches.labels, strict=True))
-    lost, warnings = report_skipped(source, labels_of, files.foreign, files.unread.values(), files.skipped)
+    used = frozenset(matches.labels)
+    beside = [file for key, file in files.beside.items() if source.labels and key in labels_of and file not in used]
+    lost, warnings = report_skipped(source, labels_of, files.foreign, files.unread.values(), files.skipped, beside)
     matches.warnings += warnings
     matches.problems += lost
     orphans = {key: f"{source.root / labels[key].name}" for key in sorted(labels.keys() - rgb.keys() - ir.keys())}
@@ -172,6 +174,7 @@ class _FolderScanner:
         self.foreign: dict[str, str] = {}  # labels of another format, by key: path below the root
         self.unread: dict[tuple[Path, str], str] = {}  # images that are not read, by folder and key: below the root
         self.skipped: set[str] = set()  # service folders, below the root
+        self.beside: dict[str, str] = {}  # label files among images, by key: below the root
 
     def by_key(self, folder: Path, suffixes: Collection[str], pattern: str = "") -> dict[str, FoundFile]:
         """Return files with one of the suffixes by their key: what a pattern says, or the path without suffix."""
@@ -182,6 +185,8 @@ class _FolderScanner:
             stem, suffix = os.path.splitext(composed(name))
             if suffixes is LABEL_SUFFIXES and suffix.lower() in FOREIGN_SUFFIXES:
                 self.foreign[stem] = prefix + name
+            if suffixes is IMAGE_SUFFIXES and suffix.lower() in LABEL_SUFFIXES:
+                self.beside[stem] = prefix + name
             if suffixes is IMAGE_SUFFIXES and suffix.lower() in UNREAD_SUFFIXES:
                 self.unread[folder, stem] = prefix + name
             is_broken = stamp == NO_STAMP
@@ -227,18 +232,16 @@ class _FolderScanner:
     def _walk(self, folder: Path) -> Iterator[tuple[str, Stamp]]:
         """Yield the visible files below a folder: path below it and stamp.
 
-        Links are followed inside the data set, each folder once. A link that leads nowhere has ``NO_STAMP``; a folder
+        Links are followed inside the data set, see ``LinkWalk``. A link that leads nowhere has ``NO_STAMP``; a folder
         that can't be listed is a problem.
         """
-        visited: set[str] = set()
-        pending = [("", os.fspath(folder))]
+        walk = LinkWalk()
+        pending = [("", os.fspath(folder), frozenset[str]())]
         while pending:
-            prefix, current = pending.pop()
-            real = os.path.realpath(current)
-            if real in visited:
-                continue
-            visited.add(real)
+            prefix, current, above = pending.pop()
             try:
+                if not (here := walk.enter(current, above)):
+                    continue
                 with os.scandir(current) as scan:
                     entries = list(scan)
             except OSError as error:
@@ -258,6 +261,6 @@ class _FolderScanner:
                 if entry.is_symlink() and not self.guard.contains(entry.path):
                     continue
                 if stat.S_ISDIR(status.st_mode):
-                    pending.append((f"{prefix}{entry.name}/", entry.path))
+                    pending.append((f"{prefix}{entry.name}/", entry.path, here))
                 elif stat.S_ISREG(status.st_mode):
                     yield prefix + entry.name, stamp_of(status)

@@ -1,11 +1,13 @@
-"""Report what is in a source's folders and is not read: labels and images of other formats, and service folders."""
+"""Report what is in a source's folders and is not read: files of other formats, service folders, unlabelled copies."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.problems import Problem, ProblemKind, join_names
+from yolofuse.errors import plural
 
 FOREIGN_SUFFIXES = frozenset({".xml", ".json"})
 """Of labels in other formats, which labelling tools write among or instead of YOLO text files."""
@@ -17,6 +19,7 @@ def report_skipped(
     foreign: Mapping[str, str],
     images: Collection[str],
     folders: Collection[str],
+    beside_images: Collection[str],
 ) -> tuple[list[Problem], list[Problem]]:
     """Return errors and warnings: an error for each pair whose only labels are foreign, a warning for the rest.
 
@@ -26,6 +29,7 @@ def report_skipped(
         foreign: Label files of other formats below the root, by key.
         images: Images of other formats below the root.
         folders: Service folders below the root.
+        beside_images: Text files called as images and beside them, where labels are elsewhere.
     """
     lost = [key for key, name in labels.items() if not name and key in foreign]
     why = "not read, and there is no .txt; convert it, or add an empty .txt"
@@ -34,6 +38,7 @@ def report_skipped(
     warnings: list[Problem] = []
     found: tuple[tuple[ProblemKind, str, Collection[str]], ...] = (
         ("foreign-label", "files beside the .txt labels are not read", beside),
+        ("foreign-label", "text files beside the images are not read, since labels are elsewhere", beside_images),
         ("foreign-image", "images of formats that are not read; convert them to PNG or JPEG", images),
         ("service-folder", "service folders, which hold no data, are not read", folders),
     )
@@ -41,4 +46,16 @@ def report_skipped(
         if names:
             text = f"{source.where}: {len(names)} {what}, such as {join_names(sorted(names)[:3])}"
             warnings.append(Problem(kind, source.where, text))
+    if bare := _bare_folders(labels):
+        count = f"{plural(sum(bare.values()), 'pair')} in {plural(len(bare), 'folder')} without any label"
+        text = f"{source.where}: {count}, such as {join_names([*bare][:3])}"
+        text += "; if they are no backgrounds, add the labels or remove the folder"
+        warnings.append(Problem("bare-folder", source.where, text))
     return problems, warnings
+
+
+def _bare_folders(labels: Mapping[str, str]) -> dict[str, int]:
+    """Return the number of pairs in each folder in which none has a label file; none where no folder has labels."""
+    folders = {key: key.rpartition("/")[0] for key in labels}
+    labelled = {folders[key] for key, name in labels.items() if name}
+    return dict(Counter(folder or "." for folder in folders.values() if labelled and folder not in labelled))

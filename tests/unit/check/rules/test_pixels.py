@@ -26,7 +26,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
 GOOD: dict[str, Any] = {
     "rgb_std": 50.0, "ir_std": 50.0, "ir_range": 200.0, "rgb_clipped": 0.0, "ir_clipped": 0.0, "rgb_colour": 30.0,
     "ir_colour": 0.0, "correlation": 0.3, "detail_correlation": 0.1, "ir_levels": (0, 0, 0),
-    "ir_missing": 0.0,
+    "ir_missing": 0.0, "ir_swapped": False,
 }  # fmt: skip
 
 
@@ -47,6 +47,7 @@ GOOD: dict[str, Any] = {
         ({"ir_missing": 0.78}, ["missing-ir"]),
         ({"ir_levels": (256, 65280, 256)}, ["shallow-ir"]),
         ({"ir_levels": (0, 65535, 1)}, []),
+        ({"ir_levels": (28, 65279, 1), "ir_swapped": True}, ["swapped-bytes"]),
     ],
 )
 def test_check_pixels__names_the_error(split: Split, changes: dict[str, Any], kinds: list[str]) -> None:

@@ -22,6 +22,7 @@ _LISTS = {
     "labels/classes.txt": "vehicle\nperson\n",
     "classes.txt": "\ufeffvehicle\r\nperson",
     "obj.names": "vehicle\nperson\n",
+    "labels/train/_darknet.labels": "vehicle\nperson\n",
     "notes.json": _NOTES,
     "labels/train/notes.json": _NOTES,
 }
@@ -108,3 +109,27 @@ def test_class_list__is_compared_with_all_names_of_the_data_set_where_classes_ar
     for choice in ({"classes": ("vehicle",)}, {"single_class": "object"}):
         chosen = configured_descriptor(DataConfig.model_validate({"descriptor": str(descriptor), **choice}))
         assert len(load_pairs(chosen, "train", cache_dir=tmp_path / "cache")) == 2
+
+
+@pytest.mark.parametrize(
+    ("listed", "is_refused"),
+    [
+        ("[vehicle, person]", True),
+        ("{0: bike, 1: person}", True),
+        ("[pedestrian, car]", False),  # other words
+        ("[person]", False),
+        ("no list", False),
+    ],
+)
+def test_data_yaml__of_another_tool_must_not_have_the_names_in_another_order(
+    tmp_path: Path, listed: str, is_refused: bool
+) -> None:
+    make_pairs(tmp_path, 2, 0)
+    (tmp_path / "data.yaml").unlink()
+    mine = write_descriptor(tmp_path, {"train": folders()}, names=["person", "vehicle"]).rename(tmp_path / "mine.yaml")
+    (tmp_path / "data.yaml").write_text(f"train: ../train/images\nnames: {listed}\nroboflow: {{version: 1}}\n")
+    if is_refused:
+        with pytest.raises(DataError, match=r"data.yaml: lists the classes .*, but names are person, vehicle"):
+            pairs_of(mine)
+    else:
+        assert len(pairs_of(mine)) == 2

@@ -122,3 +122,13 @@ def test_ignore__counts_neither_way_in_the_evaluation(tmp_path: Path, flag: str)
     rows = [row(1, 1, [8.0, 8.0, 24.0, 16.0], 0.5), row(1, 1, [60.0, 35.0, 10.0, 10.0], 0.9)]
     result = evaluate(truth, rows)
     assert (result.num_boxes, result.AP, result.AP50) == pytest.approx((1, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(("score", "is_refused"), [(0.03, True), (0.99, True), (1, False), (1.0, False), (None, False)])
+def test_annotations_with_scores__are_detections(tmp_path: Path, score: float | None, is_refused: bool) -> None:
+    content = json.dumps(_document(annotations=[_BOX | {"score": score}]))
+    if not is_refused:
+        assert _counts(tmp_path, content) == [(1, 0), (1, 0)]
+        return
+    with pytest.raises(DataError, match=r"1 annotation has a score below 1; .*first annotations\[0\]"):
+        _counts(tmp_path, content)

@@ -252,3 +252,48 @@ def test_image_of_a_format_that_is_not_read__is_named(tmp_path: Path, caplog: py
         "2 images of formats that are not read; convert them to PNG or JPEG, such as ir/train/train_001.jp2"
         in caplog.text
     )
+
+
+@pytest.mark.parametrize("link", [True, False], ids=["linked", "absent"])
+def test_labels__of_two_folders_may_be_one_and_a_folder_without_any_is_told(
+    tmp_path: Path, link: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    descriptor = make_pairs(tmp_path, 1, 0)
+    for number, folder in enumerate(("day", "night", "night/late")):
+        write_pair(tmp_path, "train", f"{folder}/0001", random_pair(number))
+    labels = tmp_path / "labels" / "train"
+    shutil.rmtree(labels / "night")
+    if link:
+        (labels / "night").symlink_to("day")
+        (labels / "day" / "late").symlink_to("../day")  # a loop
+    pairs = pairs_of(descriptor)
+    counts = {record.key: len(pairs.labels(i)[0]) for i, record in enumerate(pairs.records)}
+    late = {"night/late/0001": 0}
+    assert counts == {"day/0001": 1, "night/0001": int(link), "train_000": 1} | late
+    bare = "1 pair in 1 folder without any label, such as night/late" if link else "2 pairs in 2 folders without any"
+    assert bare in caplog.text
+
+
+def test_links_among_links__end_with_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolofuse.files._MAX_LINKED", 50)
+    descriptor = make_pairs(tmp_path, 1, 0)
+    folders_ = [tmp_path / "labels" / "train" / name for name in "abcdef"]
+    for folder in folders_:
+        folder.mkdir()
+        for other in folders_:
+            (folder / other.name).symlink_to(other)
+    with pytest.raises(DataError, match="links lead into more than 50 folders again") as error:
+        pairs_of(descriptor)
+    assert str(error.value).count("links lead") == 1
+
+
+@pytest.mark.parametrize("labels", ["labels/train", "rgb/train"])
+def test_text_files_beside_the_images__are_told_where_labels_are_elsewhere(
+    tmp_path: Path, labels: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_pairs(tmp_path, 2, 0)
+    (tmp_path / "rgb" / "train" / "train_001.txt").write_text("0 .5 .5 .1 .1\n0 .2 .2 .1 .1\n")
+    descriptor = write_descriptor(tmp_path, {"train": {"rgb": "rgb/train", "ir": "ir/train", "labels": labels}})
+    is_elsewhere = labels == "labels/train"
+    assert pairs_of(descriptor).num_boxes == 2
+    assert ("1 text files beside the images are not read, since labels are elsewhere" in caplog.text) == is_elsewhere
