@@ -90,7 +90,7 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
     # torch is loaded here: no error of the command line waits for it
     from tqdm import tqdm
 
-    from yolofuse.predict.load import load, thermal_windows
+    from yolofuse.predict.load import load
     from yolofuse.predict.model import BATCH
     from yolofuse.predict.sources import open_inputs, split_inputs
     from yolofuse.predict.writers import free_folder, open_writers
@@ -99,8 +99,7 @@ def _predict(args: argparse.Namespace, overrides: list[str]) -> int:
     if args.data is None:
         inputs = open_inputs(args.rgb, args.ir, args.offset)
     else:
-        trained = model.loaded.formats if model.loaded.content.get("formats") else ()  # an older run did not save them
-        inputs = split_inputs(args.data, args.split, thermal_windows(model), trained)
+        inputs = split_inputs(args.data, args.split, model.loaded)
     unread: list[str] = []
 
     def skip(pair: PairInput, error: DataError) -> None:

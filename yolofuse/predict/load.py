@@ -10,7 +10,6 @@ from yolofuse.backends import is_export
 from yolofuse.config.load import validate_config
 from yolofuse.distributed.ranks import pick_device
 from yolofuse.engine.build import build_start
-from yolofuse.engine.dataloaders import windows_in
 from yolofuse.engine.loaded_detector import LoadedDetector, load_detector
 from yolofuse.errors import ConfigError
 from yolofuse.predict.model import Model
@@ -62,8 +61,3 @@ def _untrained(
     return LoadedDetector(
         start.detector.eval().to(pick_device(device)), start.config, names, {"epoch": 0, "data_hash": None}
     )
-
-
-def thermal_windows(model: Model) -> dict[str, tuple[float, float]]:
-    """Return the thermal windows that a model was trained with, by name."""
-    return dict(windows_in(model.loaded.content))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -14,17 +13,16 @@ import numpy as np
 
 from yolofuse.data import load_descriptor
 from yolofuse.data.descriptor.source import DatasetDescriptor, Source
-from yolofuse.data.index.pair_set import Windows, load_pairs, match_split
-from yolofuse.data.pair_formats import changes_since_training
-from yolofuse.engine.loaded_detector import Image, PairFiles
+from yolofuse.data.index.pair_set import load_pairs, match_split
+from yolofuse.engine.dataloaders import windows_in
+from yolofuse.engine.loaded_detector import Image, LoadedDetector, PairFiles, warn_of_other_reading
 from yolofuse.errors import DataError, listing
-from yolofuse.types import PairFormat, PairRecord
+from yolofuse.types import PairRecord
 from yolofuse.video import is_camera
 
 if TYPE_CHECKING:
     from yolofuse.video import PairCounts
 
-_log = logging.getLogger(__name__)
 Kind = Literal["image", "folder", "sequence", "split", "video", "live"]
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".ts", ".m4v", ".mpg", ".mpeg"})
 
@@ -123,21 +121,20 @@ def _open_videos(rgb: Any, ir: Any, offset_s: float, *, is_live: bool) -> PairIn
     return PairInputs("live" if is_live else "video", frames(), fps=reader.fps)
 
 
-def split_inputs(data: Path, split: str, windows: Windows, trained: Sequence[PairFormat] = ()) -> PairInputs:
-    """Return the pairs of a data set's split, in the order of its evaluation.
+def split_inputs(data: Path, split: str, loaded: LoadedDetector) -> PairInputs:
+    """Return the pairs of a data set's split, in the order of its evaluation; warn if they are read otherwise.
 
     Args:
         data: The data set's YAML.
         split: Name of the split.
-        windows: Thermal windows of the training data.
-        trained: How its images were read; it is told where those of the split are read otherwise.
+        loaded: The detector, which knows the thermal windows of its training data and how they were read.
 
     Raises:
         DataError: As of ``load_pairs``.
     """
+    windows = dict(windows_in(loaded.content))
     pairs = load_pairs(load_descriptor(data), split, ir_windows=windows, verify=False, allow_missing=True)
-    if trained and (changes := [*changes_since_training(trained, pairs.formats)]):
-        _log.warning("warning: %s [%s]: read otherwise than the training images: %s", data, split, "; ".join(changes))
+    warn_of_other_reading(loaded, pairs, f"{data} [{split}]")
     return PairInputs("split", [PairInput(record, record.key) for record in pairs.records], len(pairs))
 
 

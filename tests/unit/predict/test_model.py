@@ -71,17 +71,18 @@ def test_predict__of_a_folder_is_that_of_its_pairs_in_order(model: Model, root: 
 
 
 def test_predict__of_a_split_uses_its_format_and_names(model: Model, root: Path) -> None:
-    found = list(model.stream_inputs(split_inputs(root / "data.yaml", "val", {}), **ALL))
+    found = list(model.stream_inputs(split_inputs(root / "data.yaml", "val", model.loaded), **ALL))
     assert [result.key for result in found] == [f"val_{number:03d}" for number in range(5)]
     assert same(found[1], one(model.predict(*files(root, 1), **ALL)))
 
 
 def test_split_inputs__that_are_read_otherwise_than_in_training_are_told(
-    root: Path, caplog: pytest.LogCaptureFixture
+    model: Model, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    split_inputs(root / "data.yaml", "val", {}, (PairFormat(),))
+    loaded = replace(model.loaded, content={**model.loaded.content, "formats": [{}]})
+    split_inputs(root / "data.yaml", "val", replace(loaded, formats=(PairFormat(),)))
     assert "read otherwise" not in caplog.text
-    split_inputs(root / "data.yaml", "val", {}, (PairFormat(frame="ir"),))
+    split_inputs(root / "data.yaml", "val", replace(loaded, formats=(PairFormat(frame="ir"),)))
     assert "[val]: read otherwise than the training images: frame: ir in training, rgb now" in caplog.text
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,16 +82,8 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
     ]
     odd += [f"{len(turned)} {TURNED}; first {turned[0]}"] if turned else []
     found = sorted(by_image.values())
-    unlisted = {*range(len(matches))} - labels.keys()
-    others = () if matches.others.keys else source.other_coco
-    for other in others:
-        listed = _match_images(_read_records(other, lambda _: None), matches, lambda _: None)
-        unlisted -= {position for position, _ in listed.values()}
-    if unlisted and found and (others or matches.others.keys or not source.shares_images):
-        names = join_names(matches.rgb[i] or matches.ir[i] for i in sorted(unlisted)[:3])
-        where = f"listed neither here nor in {join_names(map(str, others))}" if others else "not listed"
-        text = f"{len(unlisted)} of {len(matches)} pairs of {source.where} are {where} and are left out, such as"
-        odd.insert(0, f"{text} {names}; list them, without boxes where nothing is to detect, or remove them")
+    if (unlisted := _describe_unlisted(source, matches, labels)) and found:
+        odd.insert(0, unlisted)
     return CocoLabels(
         positions=[position for position, _ in found],
         labels=[labels[position] for position, _ in found],
@@ -99,6 +91,21 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
         problems=problems,
         warnings=[Problem("coco", str(file), f"{file}: {text}") for text in odd],
     )
+
+
+def _describe_unlisted(source: Source, matches: Matches, listed: Collection[int]) -> str:
+    """Say how many pairs the source's COCO files do not list; nothing where another source counts them."""
+    unlisted = {*range(len(matches))} - {*listed}
+    others = () if matches.others.keys else source.other_coco
+    for other in others:
+        by_image = _match_images(_read_records(other, lambda _: None), matches, lambda _: None)
+        unlisted -= {position for position, _ in by_image.values()}
+    if not unlisted or not (others or matches.others.keys or not source.shares_images):
+        return ""
+    names = join_names(matches.rgb[i] or matches.ir[i] for i in sorted(unlisted)[:3])
+    where = f"listed neither here nor in {join_names(map(str, others))}" if others else "not listed"
+    text = f"{len(unlisted)} of {len(matches)} pairs of {source.where} are {where} and are left out, such as"
+    return f"{text} {names}; list them, without boxes where nothing is to detect, or remove them"
 
 
 def _read_records(file: Path, report: Callable[[str], None]) -> CocoRecords:
