@@ -7,9 +7,10 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   exit 0
 fi
 export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
 if ! { apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core; } \
-    >/tmp/yolofuse-chromium.$$ 2>&1; then
-  tail -n 3 "/tmp/yolofuse-chromium.$$"
+    >"$log" 2>&1; then
+  tail -n 3 "$log"
   echo "chromium: apt could not install it: the tests that need it will skip themselves"
 fi
-rm -f "/tmp/yolofuse-chromium.$$"
+rm -f "$log"

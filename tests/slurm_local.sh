@@ -25,12 +25,14 @@ install() {
     return 0
   fi
   export DEBIAN_FRONTEND=noninteractive
+  local log
+  log=$(mktemp)
   if ! { apt-get update && apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge; } \
-      >/tmp/yolofuse-apt.$$ 2>&1; then
-    tail -n 3 "/tmp/yolofuse-apt.$$"
+      >"$log" 2>&1; then
+    tail -n 3 "$log"
     echo "slurm: apt could not install it: the tests that need it will skip themselves"
   fi
-  rm -f "/tmp/yolofuse-apt.$$"
+  rm -f "$log"
 }
 
 configure() { # NODES: two virtual nodes share this machine's cores; no power saving, no accounting, fast timeouts
