@@ -20,6 +20,7 @@ ProblemKind = Literal[
     "same-stem",
     "shared-image",
     "twin-pair",
+    "shared-label",
     "orphan-label",
     "foreign-label",
     "foreign-image",

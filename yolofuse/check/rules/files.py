@@ -30,6 +30,7 @@ _ADVICE: dict[str, tuple[str, str, str]] = {  # the noun that is counted, what f
     "same-stem": ("image", "with the stem of another", "keep one of the two"),
     "shared-image": ("error", "about images of several cameras or pairs", "give each pair its own two images"),
     "twin-pair": ("pair", "that is in the split twice", "name its folder, or its line, once"),
+    "shared-label": ("source", "with labels of other images", "name the folder or file of its own labels"),
     "orphan-label": ("label", "without an image", "remove the label, or find its image"),
     "foreign-label": ("image", "whose labels are of a format that is not read", "convert them: yolofuse prepare voc"),
     "class-id": ("label line", "with a class that does not exist", "fix the id, or the descriptor's names"),

@@ -93,13 +93,22 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
     )
 
 
+def matched_records(file: Path, matches: Matches) -> dict[Id, int]:
+    """Return the position of the pair of each image of a file that has one, by the image's id.
+
+    Raises:
+        DataError: If the file is no COCO JSON at all.
+    """
+    by_image = _match_images(_read_records(file, lambda _: None), matches, lambda _: None)
+    return {image_id: position for image_id, (position, _) in by_image.items()}
+
+
 def _describe_unlisted(source: Source, matches: Matches, listed: Collection[int]) -> str:
     """Say how many pairs the source's COCO files do not list; nothing where another source counts them."""
     unlisted = {*range(len(matches))} - {*listed}
     others = () if matches.others.keys else source.other_coco
     for other in others:
-        by_image = _match_images(_read_records(other, lambda _: None), matches, lambda _: None)
-        unlisted -= {position for position, _ in by_image.values()}
+        unlisted -= {*matched_records(other, matches).values()}
     if not unlisted or not (others or matches.others.keys or not source.shares_images):
         return ""
     names = join_names(matches.rgb[i] or matches.ir[i] for i in sorted(unlisted)[:3])

@@ -70,7 +70,7 @@ def read_manifest(source: Source) -> Matches:
             key, files, row_tags = _read_row(source, guard, row)
             if key in pairs:
                 raise ValueError(f"{key} is given twice")
-            checks.check_label(line, [file.name for file in files], key, is_empty=files[2].stamp[0] == 0)
+            checks.check_files(line, [file.name for file in files], key, is_empty=files[2].stamp[0] == 0)
         except ValueError as error:
             problems.append(Problem("manifest", f"{file}:{line}", f"{file}:{line}: {error}"))
             continue
@@ -88,7 +88,7 @@ def read_manifest(source: Source) -> Matches:
         problems.append(Problem("no-images", str(file), text))
     matches = Matches.of(pairs, problems)
     matches.others = others
-    matches.warnings = checks.warnings()
+    matches.warnings = checks.warnings(source.root)
     matches.tags = [tags[key] for key in matches.keys] if any(pool) else []
     return matches
 

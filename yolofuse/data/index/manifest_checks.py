@@ -1,17 +1,26 @@
-"""Find what rows of a manifest show only together: labels of other images, and splits that are not told apart."""
+"""Find what rows of a manifest show only together: files of other rows, and splits that are not told apart."""
 
 from __future__ import annotations
 
+import functools
+import itertools
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
+from yolofuse.data.descriptor.flat_folders import IR_NAMES
 from yolofuse.data.problems import Problem, join_names
 from yolofuse.errors import did_you_mean, plural
 
 Names = Sequence[str]
 """RGB image, IR image and label file of a row, below the root; empty where there is none."""
+
+_WORDS = re.compile(r"[\W_]+")
+_KIND_WORDS = {*IR_NAMES, *(name.lower() for names in IR_NAMES.values() for name in names)}
+_KIND_WORDS |= {"visible", "image", "labels", "label", "img", "v"}  # say of a path what it holds, not of which pair
 
 
 class ManifestChecks:
@@ -26,9 +35,10 @@ class ManifestChecks:
         self._used = used
         self._unused: Counter[str] = Counter()  # rows by their split
         self._users: dict[str, tuple[int, frozenset[str]]] = {}  # of each label file: its first line, and the images
-        self._stems: set[str] = set()  # of all images
-        self._unlike: list[str] = []  # label files that are not called as an image of their row
-        self._num_labels = 0
+        self._images: dict[str, set[str]] = {"IR images": set(), "label files": set()}  # what each may be called as
+        self._unlike: dict[str, list[_Unlike]] = {what: [] for what in self._images}
+        self._label_folders: set[str] = set()  # of this split's rows
+        self._bare: set[str] = set()  # names of the images of its rows without a label
         self._has_split = False
         self._without_split: list[int] = []  # lines
         self._like_splits: dict[str, None] = {}  # columns that hold names of splits, in their order
@@ -51,22 +61,30 @@ class ManifestChecks:
 
     def add_files(self, line: int, names: Names) -> None:
         """Note the files of a row, also of one that belongs to another split."""
-        self._stems |= {_stem(name) for name in names[:2]}
+        rgb, ir = map(_pair_names, names[:2])
+        self._images["IR images"].update(rgb)
+        self._images["label files"].update(rgb, ir)
         self._users.setdefault(names[2], (line, frozenset(names[:2])))
 
-    def check_label(self, line: int, names: Names, key: str, *, is_empty: bool) -> None:
-        """Check the label file of a row of this split, and note its files.
+    def check_files(self, line: int, names: Names, key: str, *, is_empty: bool) -> None:
+        """Check the files of a row of this split, and note them.
 
         Raises:
-            ValueError: If a row with other images has it, too, and it holds boxes.
+            ValueError: If a row with other images has its label, too, and it holds boxes.
         """
-        first, images = self._users.get(names[2], (0, frozenset()))
-        if first and names[2] and not is_empty and not (images & {*names[:2]}) - {""}:
-            raise ValueError(f"label: {names[2]} is the label file of line {first}, too; each pair needs its own")
+        rgb, ir, label = names
+        first, images = self._users.get(label, (0, frozenset()))
+        if first and label and not is_empty and not (images & {rgb, ir}) - {""}:
+            raise ValueError(f"label: {label} is the label file of line {first}, too; each pair needs its own")
         self.add_files(line, names)
-        self._num_labels += bool(names[2])
-        if names[2] and _stem(names[2]) not in {_stem(name) for name in (*names[:2], f"{key}.txt")}:
-            self._unlike.append(names[2])
+        if label:
+            self._label_folders.add(label.rpartition("/")[0])
+        else:
+            self._bare |= {PurePosixPath(name).stem for name in (rgb, ir) if name}
+        for what, name, own in (("IR images", ir, (rgb,)), ("label files", label, (rgb, ir, f"{key}.txt"))):
+            called = frozenset(itertools.chain.from_iterable(map(_pair_names, own)))
+            if not called.issuperset(_pair_names(name)[:1]):
+                self._unlike[what].append(_Unlike(name, called))
 
     def problems(self) -> list[Problem]:
         """Return the problem of rows without a split, after the last row."""
@@ -81,22 +99,61 @@ class ManifestChecks:
             text += f"write {advice}" if advice else "add one, or write a manifest for each"
         return [Problem("manifest", where, f"{where}: {text}")]
 
-    def warnings(self) -> list[Problem]:
-        """Return warnings about label files of other rows, and rows of splits that are not used, after the last row."""
+    def warnings(self, root: Path) -> list[Problem]:
+        """Return warnings about files of other rows, labels of no row and rows that are not used, after the last row.
+
+        ``root`` is the folder that the names are below.
+        """
         warnings = []
         if names := [*self._unused]:
             text = f"{plural(self._unused.total(), 'row')} left out, of splits that the descriptor does not use: "
             shown = f"{join_names(names[:3])}{' ...' if len(names) > 3 else ''}{did_you_mean(names[0], self._used)}"
             warnings.append(f"{self._file}: {text}{shown}")
-        others = [name for name in self._unlike if _stem(name) in self._stems]
-        if others:
-            warnings.append(self._describe_unlike(others))
+        for what, unlike in self._unlike.items():
+            if others := [file.name for file in unlike if file.is_of(self._images[what])]:
+                text = f"{len(others)} {what} are called as images of other rows, such as {join_names(others[:3])}"
+                warnings.append(f"{self._file}: {text}; check that rgb, ir and label of each row are of one pair")
+        if forgotten := self._forgotten_labels(root):
+            text = f"{plural(len(forgotten), 'label file')} of rows without a label, such as "
+            warnings.append(f"{self._file}: {text}{join_names(forgotten[:3])}; name it in the row, or remove it")
         return [Problem("manifest", str(self._file), text) for text in warnings]
 
-    def _describe_unlike(self, others: Sequence[str]) -> str:
-        text = f"{len(others)} of {self._num_labels} label files are called as the images of other rows, such as "
-        return f"{self._file}: {text}{join_names(others[:3])}; check that the column label fits rgb and ir"
+    def _forgotten_labels(self, root: Path) -> list[str]:
+        """Return files called as images of rows without a label, in the folders of other rows' labels."""
+        found: set[str] = set()
+        for folder in self._label_folders if self._bare else ():
+            with suppress(OSError):  # one that can't be listed
+                files = [file for file in (root / folder).iterdir() if file.suffix.lower() == ".txt"]
+                found |= {f"{folder}/{file.name}".lstrip("/") for file in files if file.stem in self._bare}
+        return sorted(found - self._users.keys())
 
 
-def _stem(name: str) -> str:
-    return name.rpartition("/")[2].rpartition(".")[0]
+class _Unlike(NamedTuple):
+    """A file that is not called as others of its row, and what those are called."""
+
+    name: str
+    own: frozenset[str]
+
+    def is_of(self, others: Collection[str]) -> bool:
+        """Return whether it is rather called as one of other images."""
+        by = next((name for name in _pair_names(self.name) if name in self.own or name in others), None)
+        return by is not None and by not in self.own
+
+
+def _pair_names(path: str) -> tuple[str, ...]:
+    """Return what tells the pair of a file, the surest first: its folders and name, and its name alone.
+
+    Words that tell what it holds, such as ``rgb``, are dropped, and the suffix.
+    """
+    folder, _, file = path.rpartition("/")
+    name, folders = _without_kind(PurePosixPath(file).stem), _folders_without_kind(folder)
+    return tuple(dict.fromkeys(filter(None, ("/".join(filter(None, (folders, name))), name))))
+
+
+@functools.lru_cache(1 << 12)
+def _folders_without_kind(folder: str) -> str:
+    return "/".join(filter(None, map(_without_kind, folder.split("/"))))
+
+
+def _without_kind(part: str) -> str:
+    return "_".join(word for word in _WORDS.split(part.lower()) if word not in _KIND_WORDS)

@@ -26,6 +26,7 @@ from yolofuse.data.index.scan_cache import (
     save_scan,
 )
 from yolofuse.data.index.scan_result import ScanResult
+from yolofuse.data.index.shared_labels import find_shared_labels
 from yolofuse.data.index.tags import load_tags
 from yolofuse.data.index.thermal_window import find_shallow, percentile_window
 from yolofuse.data.problems import Problem
@@ -170,10 +171,13 @@ def match_split(descriptor: DatasetDescriptor, split: str, *, allow_missing: boo
     """
     if split not in descriptor.splits:
         raise DataError(f"{descriptor.path}: no split {split!r}; it has {', '.join(descriptor.splits)}")
-    sources = descriptor.splits[split]
+    splits = descriptor.splits
     if allow_missing:
-        sources = tuple(_allow_missing(source) for source in sources)
-    return [(source, match_source(source)) for source in sources]
+        splits = {name: tuple(map(_allow_missing, sources)) for name, sources in splits.items()}
+    parts = [(source, match_source(source)) for source in splits[split]]
+    if shared := find_shared_labels(parts, itertools.chain.from_iterable(splits.values()), match_source):
+        parts[0][1].problems += shared
+    return parts
 
 
 def _allow_missing(source: Source) -> Source:

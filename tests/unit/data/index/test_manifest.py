@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from tests.support.descriptors import write_coco, write_descriptor
-from tests.support.pairs import make_pairs, pairs_of
+from tests.support.pairs import make_pairs, pairs_of, random_pair
 from yolofuse.errors import DataError
 
 
@@ -209,9 +210,59 @@ def test_manifest__label_files_of_other_rows_are_counted(
         row["label"] = label
     _write_csv(tmp_path / "pairs.csv", rows)
     assert len(pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv"}}))) == 4
-    text = "pairs.csv: 3 of 4 label files are called as the images of other rows, such as labels/train/train_001.txt"
+    text = "pairs.csv: 3 label files are called as images of other rows, such as labels/train/train_001.txt"
     assert (text in caplog.text) == bool(shift)
     assert ("called as" in caplog.text) == bool(shift)
+
+
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [
+        ("{kind}/{number}.png", "ir/1.png"),
+        ("{number}_{kind}.png", "1_ir.png"),
+        ("{kind}/seq{number}/0001.png", "ir/seq1/0001.png"),
+        ("{number}/{kind}.png", "1/ir.png"),
+        ("frames/{kind}_{time}.png", ""),
+    ],
+)
+@pytest.mark.parametrize("column", ["rgb", "ir", ""])
+def test_manifest__images_of_other_rows_are_counted(
+    tmp_path: Path, layout: str, said: str, column: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = []
+    for number in range(4):
+        bgr, ir, _ = random_pair(number)
+        row = {}
+        for kind, pixels, delay in (("rgb", bgr, 0), ("ir", ir, 7)):
+            row[kind] = layout.format(kind=kind, number=number, time=100 * number + delay)
+            (tmp_path / row[kind]).parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(tmp_path / row[kind]), pixels)
+        rows.append(row)
+    if column:
+        files = [row[column] for row in rows]
+        for row, file in zip(rows, files[1:] + files[:1], strict=True):
+            row[column] = file
+    _write_csv(tmp_path / "pairs.csv", rows)
+    assert len(pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv"}}))) == 4
+    assert ("4 IR images are called as images of other rows, such as" in caplog.text) == bool(said and column)
+    assert ("called as" in caplog.text) == bool(said and column)
+    assert said in caplog.text or not column
+
+
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_manifest__label_files_of_rows_without_one_are_counted(
+    tmp_path: Path, forgotten: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_pairs(tmp_path, 3, 0)
+    rows = _rows(tmp_path)
+    rows[1]["label"] = ""
+    if not forgotten:
+        (tmp_path / "labels" / "train" / "train_001.txt").unlink()
+    _write_csv(tmp_path / "pairs.csv", rows)
+    assert pairs_of(write_descriptor(tmp_path, {"train": {"manifest": "pairs.csv"}})).num_backgrounds == 1
+    text = "1 label file of rows without a label, such as labels/train/train_001.txt; name it in the row, or remove it"
+    assert (text in caplog.text) == forgotten
+    assert ("without a label" in caplog.text) == forgotten
 
 
 @pytest.mark.parametrize(
