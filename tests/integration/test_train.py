@@ -188,7 +188,7 @@ def test_val__other_data_has_its_own_root_and_folder(tmp_path: Path) -> None:
 
 
 def test_val__another_root_or_changed_labels_leave_the_runs_own_report(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     descriptor = make_pairs(tmp_path / "data", num_train=4, num_val=3)
     run = train(load_config(write_config(tmp_path, descriptor), ["train.epochs=1"]))
@@ -200,7 +200,9 @@ def test_val__another_root_or_changed_labels_leave_the_runs_own_report(
     assert settings["root"] == str(tmp_path / "moved")
     labels = next(descriptor.parent.glob("labels/val/*.txt"))
     labels.write_text("0 0.5 0.5 0.25 0.25\n")
+    assert "changed since" not in caplog.text
     assert val_cli.main(["--run", str(run)]) == 0
+    assert "[val]: changed since the run was trained: pairs or labels; its metrics differ" in caplog.text
     assert (run / "eval-data-data-val" / "report.json").is_file()
     assert (run / "eval-val" / "report.json").read_bytes() == own
     assert val_cli.main(["--run", str(run), "--out", str(run / "eval-val"), "val.conf=0.5"]) == 0

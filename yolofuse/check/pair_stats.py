@@ -134,6 +134,22 @@ def _colour(pixels: ByteArray) -> float:
     return float(np.percentile(np.ptp(pixels, axis=2), 99))
 
 
+def file_colour(path: Path) -> float:
+    """Measure the difference between the channels of a file, 99th percentile over pixels: 0 for a grey one.
+
+    Raises:
+        DataError: If it can't be read.
+    """
+    try:
+        with open_image(path) as image:
+            if image.mode in _ONE_CHANNEL:
+                return 0.0
+            image.thumbnail((THUMB_SIDE, THUMB_SIDE))
+            return _colour(np.asarray(image.convert("RGB")))
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error})") from None
+
+
 def _ir_colour(record: PairRecord) -> float:
     """Measure the difference between the channels of the thermal file: 0 for a grey one with any number of channels."""
     if record.format.ir_window is not None or record.format.stacked:

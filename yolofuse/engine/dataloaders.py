@@ -29,6 +29,7 @@ from yolofuse.data.gpu.augment_batch import augment_batch
 from yolofuse.data.gpu.jpeg import require_decoder
 from yolofuse.data.gpu.tile_batch import TileDataset
 from yolofuse.data.images.read_pair import pixel_dtype
+from yolofuse.data.index.compare_splits import describe_overlap
 from yolofuse.data.index.pair_set import Windows
 from yolofuse.data.index.scan_cache import default_cache_dir
 from yolofuse.data.index.thermal_window import compare_depths
@@ -106,6 +107,8 @@ def load_run_splits(config: Config, ranks: Ranks, ir_windows: Windows | None = N
             log.warning("warning: %s: no epoch gets an AP, and best.pt will be that of the last one", text)
     if problems:
         raise DataError(listing(data.descriptor, problems))
+    for text in describe_overlap(train, val, (data.train_split, data.val_split)) if ranks.is_main else ():
+        log.warning("warning: %s: %s", data.descriptor, text)
     return train, val
 
 

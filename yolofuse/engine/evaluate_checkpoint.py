@@ -43,6 +43,7 @@ from yolofuse.weights import has_checksum
 log = logging.getLogger("yolofuse")
 
 _DRAWN = 8
+_OTHER_DATA = "data set"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def evaluate_checkpoint(
     split = split or config.data.val_split
     with join_ranks(config.train.device) as ranks:
         pairs = load_split(config, split, ranks, _windows(loaded))
-        folder = out or _report_folder(weights, split, loaded, pairs)
+        difference = _difference_to_run(loaded, split, pairs)
+        folder = out or _report_folder(weights, split, loaded, is_foreign=bool(difference))
         _check_output(ranks, folder, out)
         if pairs.names != loaded.names:
             raise DataError(
@@ -122,7 +124,10 @@ def evaluate_checkpoint(
                 f"{', '.join(loaded.names)}; give both the same names in the same order"
             )
         if ranks.is_main:
-            warn_of_other_reading(loaded, pairs, f"{config.data.descriptor} [{split}]")
+            where = f"{config.data.descriptor} [{split}]"
+            if difference and difference != _OTHER_DATA:
+                log.warning("warning: %s: changed since the run was trained: %s; its metrics differ", where, difference)
+            warn_of_other_reading(loaded, pairs, where)
         return _evaluate(loaded, pairs, weights, _config_name(weights), split, folder, ranks)
 
 
@@ -229,14 +234,14 @@ def _trained_on(loaded: LoadedDetector) -> DataConfig:
     return validate_config(loaded.content["config"], where="the weights").data
 
 
-def _is_foreign(loaded: LoadedDetector, split: str, pairs: PairSet) -> bool:
-    """Return whether a split is not that of the run: another descriptor or root, or other labels or images in them.
+def _difference_to_run(loaded: LoadedDetector, split: str, pairs: PairSet) -> str:
+    """Return in what a split is not that of the run: its descriptor or root, its labels or its images; else "".
 
     Images count as other ones if they are read otherwise, for example by another ``ir_window``.
     """
     trained, data = _trained_on(loaded), loaded.config.data
     if (data.descriptor, data.root) != (trained.descriptor, trained.root):
-        return True
+        return _OTHER_DATA
     content = loaded.content
     hashes = content.get("data_hashes", {})
     train_formats, val_formats = (FORMATS.validate_python(content.get(key, ())) for key in ("formats", "val_formats"))
@@ -248,7 +253,8 @@ def _is_foreign(loaded: LoadedDetector, split: str, pairs: PairSet) -> bool:
     if before and before[1] and not pairs.content_hash:
         text = "its images can't be compared with those of the run, since data.verify is off"
         log.warning("warning: %s [%s]: %s", data.descriptor, split, text)
-    return any(one and other and one != other for one, other in zip(before, now, strict=False))
+    compared = zip(("pairs or labels", "images", "reading of the images"), before, now, strict=False)
+    return ", ".join(what for what, one, other in compared if one and other and one != other)
 
 
 def _windows(loaded: LoadedDetector) -> Windows:
@@ -258,13 +264,13 @@ def _windows(loaded: LoadedDetector) -> Windows:
     return windows_in(loaded.content)
 
 
-def _report_folder(weights: Path, split: str, loaded: LoadedDetector, pairs: PairSet) -> Path:
+def _report_folder(weights: Path, split: str, loaded: LoadedDetector, *, is_foreign: bool) -> Path:
     """Return the folder for the report in the run's folder.
 
     It is named after the data set if that is not the run's own, and after the file if that is not its best weights.
     """
     data, name = loaded.config.data, f"eval-{split}"
-    if _is_foreign(loaded, split, pairs):
+    if is_foreign:
         descriptor = Path(data.descriptor)
         name = f"eval-{Path(data.root or descriptor.parent).name}-{descriptor.stem}-{split}"
     run = RunFolder(_run_dir(weights))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from yolofuse.check.rules.pixels import looks_swapped
 from yolofuse.data import load_descriptor
 from yolofuse.data.descriptor.source import DatasetDescriptor, Source
 from yolofuse.data.index.pair_set import load_pairs, match_split
 from yolofuse.engine.dataloaders import windows_in
 from yolofuse.engine.loaded_detector import Image, LoadedDetector, PairFiles, warn_of_other_reading
 from yolofuse.errors import DataError, listing
+from yolofuse.spacing import evenly_spaced
 from yolofuse.types import PairRecord
 from yolofuse.video import is_camera
 
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from yolofuse.video import PairCounts
 
 Kind = Literal["image", "folder", "sequence", "split", "video", "live"]
+log = logging.getLogger("yolofuse")
+
+_LOOKED_AT = 5  # pairs
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".ts", ".m4v", ".mpg", ".mpeg"})
 
 
@@ -87,14 +93,24 @@ def open_inputs(rgb: Any, ir: Any, offset_s: float = 0.0) -> PairInputs:
     if len(kinds) > 1:
         raise DataError(f"rgb and ir must be of one kind (found {' and '.join(sorted(kinds))})")
     (kind,) = kinds
-    if kind == "image":
-        return PairInputs(kind, [PairInput((rgb, ir))], 1)
-    if kind == "folder":
-        pairs = _match_folders(rgb, ir)
+    if kind in ("image", "folder"):
+        pairs = [PairInput((rgb, ir))] if kind == "image" else _match_folders(rgb, ir)
+        _warn_if_swapped(pairs)
         return PairInputs(kind, pairs, len(pairs))
     if kind in ("video", "live"):
         return _open_videos(rgb, ir, offset_s, is_live=kind == "live")
     return _zip(rgb, ir)
+
+
+def _warn_if_swapped(pairs: Sequence[PairInput]) -> None:
+    """Warn if some pairs, spread over all, all look as if their images had changed places."""
+    chosen = [pairs[i].pair for i in evenly_spaced(len(pairs), _LOOKED_AT)]
+    files = [pair for pair in chosen if isinstance(pair, tuple) and all(isinstance(part, str | Path) for part in pair)]
+    try:
+        if files and all(looks_swapped(Path(rgb), Path(ir)) for rgb, ir in files):
+            log.warning("warning: rgb has no colour and ir has, such as %s and %s: exchanged?", *files[0])
+    except DataError:
+        return  # what can't be read is told when its turn comes
 
 
 def _open_videos(rgb: Any, ir: Any, offset_s: float, *, is_live: bool) -> PairInputs:

@@ -8,13 +8,14 @@ import numpy.typing as npt
 from yolofuse.check.finding_images import draw_boxes
 from yolofuse.check.findings import Finding, ReportImage, first_examples
 from yolofuse.check.pair_stats import Split
-from yolofuse.data.index.border import SLACK_PX, over_border
+from yolofuse.data.index.border import SLACK_PX, fit_as_corners, over_border
 from yolofuse.errors import plural
 from yolofuse.eval.limits import crowded_classes
 from yolofuse.types import FloatArray, IntArray
 
 _MIN_SIDE, _MIN_TRAIN_SIDE = 3.0, 2.0
 _DUPLICATE_IOU = 0.9
+_WHOLE = 0.98
 _DRAWN = 2
 
 BoolArray = npt.NDArray[np.bool_]
@@ -36,7 +37,14 @@ def check_boxes(split: Split, imgsz: int) -> list[Finding]:
     if over.any():
         text = f"reaching more than {SLACK_PX} px over the border; what lies outside is cut off"
         advice = "clip such boxes, and check that the labels belong to these images"
+        if fit_as_corners(boxes):
+            advice = "all boxes fit as corners: are the labels x1 y1 x2 y2? A line is 'class x y w h', x y the centre"
         findings.append(_finding(split, "box-over-border", boxes, pair_of, over, text, advice))
+    whole = (boxes[:, 2:] >= _WHOLE).all(axis=1)
+    if whole.any():
+        text = "covering the whole image"
+        advice = "look at such boxes: a label of the image is none of an object in it"
+        findings.append(_finding(split, "whole-image", boxes, pair_of, whole, text, advice))
     if tiny.any():
         text = (
             f"with a side below {_MIN_SIDE:.0f} px, or below {_MIN_TRAIN_SIDE:.0f} px at imgsz {imgsz} (the smallest "

@@ -15,6 +15,7 @@ from yolofuse.check.findings import Finding, Severity, first_examples, severity_
 from yolofuse.check.near_duplicates import nearest
 from yolofuse.check.pair_stats import Split
 from yolofuse.check.verify_duplicate import DuplicateKind, classify_duplicate
+from yolofuse.data.index.compare_splits import equal_labels
 from yolofuse.errors import DataError, plural
 from yolofuse.spacing import evenly_spaced
 from yolofuse.types import FloatArray, IntArray, PairRecord
@@ -46,6 +47,14 @@ def find_leaks(train: Split, other: Split) -> list[Finding]:
     splits, total, near_total = (train, other), len(other.pairs), num_checked + len(exact)
     advice = "keep such pairs in one split: metrics on images seen in training measure memorisation"
     findings = []
+    if keys := equal_labels(train.pairs, other.pairs):
+        text = (
+            f"{plural(len(keys), 'pair')} of {other.name} have other images than the pairs of {train.name} of their "
+            "name, and the same boxes"
+        )
+        whose = "whose labels are these? Name or copy those of its own images"
+        where = f"{train.name}, {other.name}"
+        findings.append(Finding("same-labels", "warning", where, text, whose, len(keys), total, first_examples(keys)))
     if exact:
         text = f"of {other.name} with a file that is also in {train.name}, byte for byte"
         findings.append(_finding("leak-exact", None, splits, text, advice, exact, total))

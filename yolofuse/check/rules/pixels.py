@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from yolofuse.check.finding_images import draw_pair
 from yolofuse.check.findings import Finding, Severity, first_examples, severity_by_share
-from yolofuse.check.pair_stats import PairStats, Split
+from yolofuse.check.pair_stats import PairStats, Split, file_colour
 from yolofuse.errors import plural
 from yolofuse.types import PairRecord
 
@@ -165,6 +166,11 @@ _RULES = (
         "warning",
     ),
 )
+
+
+def looks_swapped(rgb: Path, ir: Path) -> bool:
+    """Return whether an IR file has colour while the RGB file has none, as by the rule ``swapped``."""
+    return file_colour(rgb) <= _GREY and file_colour(ir) >= _COLOURED
 
 
 def check_pixels(split: Split) -> list[Finding]:

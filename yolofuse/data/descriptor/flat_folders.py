@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from yolofuse.data.descriptor.path_guard import PathGuard
 from yolofuse.data.problems import join_names
+from yolofuse.errors import plural
 from yolofuse.files import as_stored, decode_text
 
 IR_NAMES = {
@@ -72,6 +73,8 @@ class FlatFolders:
         for position, given in enumerate(rgbs):
             ir, label = (None if others is None else others[position] for others in (irs, labels))
             try:
+                if ir is not None and ir.is_file():
+                    _compare_lists(split, self.guard.root, given, ir)
                 folders = self._listed(given, whole=ir is not None) if given.is_file() else {given: frozenset[str]()}
                 for rgb, lines in folders.items():
                     folder = rgb.parent if "*" in rgb.name else rgb
@@ -146,6 +149,19 @@ class FlatFolders:
         return {folder: frozenset(written) for folder, written in sorted(folders.items())}
 
 
+def _compare_lists(split: str, root: Path, rgb: Path, ir: Path) -> None:
+    """Compare the lists of RGB and of IR images of a split. Raises ValueError if they do not name the same pairs."""
+    if not rgb.is_file():
+        raise ValueError(f"{split}_ir: {ir.name} is a list, but {split} is a folder; name two lists or two folders")
+    named = [[PurePosixPath(line).stem for line in dict.fromkeys(_entries(root, file))] for file in (rgb, ir)]
+    if len(named[0]) != len(named[1]):
+        counts = f"names {plural(len(named[1]), 'image')}, but {rgb.name} names {len(named[0])}"
+        raise ValueError(f"{split}_ir: {ir.name} {counts}; list the IR image of each")
+    if others := sorted({*named[1]} - {*named[0]}):
+        text = f"{split}_ir: {ir.name} names {join_names(others[:3])}, but {rgb.name} no image called so"
+        raise ValueError(f"{text}; list the same pairs in both; pairs whose names differ are listed in a manifest")
+
+
 def _read_list(root: Path, file: Path) -> dict[Path, set[str]]:
     """Return the folders that lines of a list name, each with how they are written.
 
@@ -154,6 +170,19 @@ def _read_list(root: Path, file: Path) -> dict[Path, set[str]]:
     Raises:
         ValueError: If the list can't be read, or names what is no file below the root.
     """
+    first: dict[str, str] = {}  # an image of each folder
+    for line in _entries(root, file):
+        first.setdefault(folder_of(line), PurePosixPath(line).name)
+    folders: dict[Path, set[str]] = {}
+    for written, name in first.items():
+        folders.setdefault(_find_listed(root, file, written, name), set()).add(written)
+    if not folders:
+        raise ValueError(f"{file}: names no image")
+    return folders
+
+
+def _entries(root: Path, file: Path) -> list[str]:
+    """Return the paths that a list names. Raises ValueError if it can't be read."""
     try:
         if file.stat().st_size > _MAX_LIST_BYTES:
             raise ValueError(f"{file}: larger than {_MAX_LIST_BYTES >> 30} GiB")
@@ -162,16 +191,7 @@ def _read_list(root: Path, file: Path) -> dict[Path, set[str]]:
         raise ValueError(f"{file}: can't be read as text ({error})") from None
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
-    first: dict[str, str] = {}  # an image of each folder
-    for line in lines:
-        if is_entry(line, file.parent, root):
-            first.setdefault(folder_of(line), PurePosixPath(line.strip().replace("\\", "/")).name)
-    folders: dict[Path, set[str]] = {}
-    for written, name in first.items():
-        folders.setdefault(_find_listed(root, file, written, name), set()).add(written)
-    if not folders:
-        raise ValueError(f"{file}: names no image")
-    return folders
+    return [line.strip().replace("\\", "/") for line in lines if is_entry(line, file.parent, root)]
 
 
 def is_entry(line: str, *folders: Path) -> bool:

@@ -107,6 +107,8 @@ def _check_names(names: list[str]) -> list[str]:
         raise ValueError("a name is given twice")
     if not all(map(is_text, names)):
         raise ValueError("names must be plain text")
+    if len({"".join(name.split()) for name in names}) != len(names):
+        raise ValueError("two names differ only by spaces")
     return names
 
 

@@ -24,6 +24,11 @@ def over_border(boxes_xywhn: npt.NDArray[np.floating], sizes_hw: IntArray) -> np
     return np.asarray((edges * np.tile(sizes_hw[:, ::-1], 2)).min(axis=1, initial=0) < -SLACK_PX, np.bool_)
 
 
+def fit_as_corners(boxes: npt.NDArray[np.floating]) -> bool:
+    """Return whether centre and size, or corner and size, of all boxes (N, 4) would be two corners as well."""
+    return bool(len(boxes) and (boxes[:, 2:] > boxes[:, :2]).all())
+
+
 def describe_border(scan: ScanResult, sizes_hw: IntArray) -> str:
     """Return a sentence with the number of boxes over the border where they are many; else an empty text.
 
@@ -34,6 +39,6 @@ def describe_border(scan: ScanResult, sizes_hw: IntArray) -> str:
     if not len(boxes) or over.mean() < _MANY:
         return ""
     text = f"{over.sum()} of {plural(len(boxes), 'box')} reach more than {SLACK_PX} px over the border of their image"
-    if (boxes[:, 2:] > boxes[:, :2]).all():
+    if fit_as_corners(boxes):
         return f"{text}, and all fit as corners: are the labels x1 y1 x2 y2? A line is 'class x y w h', x y the centre"
     return f"{text}; the part inside is used; check that they are 'class x y w h' with x y the centre, of these images"

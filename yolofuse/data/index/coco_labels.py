@@ -20,6 +20,8 @@ from yolofuse.errors import DataError, did_you_mean
 from yolofuse.types import IntArray
 
 _SLACK = 1.0  # px that a box may extend beyond the image without a warning
+_MANY = 0.1  # of a file's boxes
+_FEW = 5  # boxes that may look like corners by chance
 
 
 @dataclass(slots=True)
@@ -60,6 +62,7 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
     left_out: Counter[str] = Counter()
     turned: list[str] = []
     corners: list[tuple[float, ...]] = []
+    num_beyond = 0
     for image_id, box in records.boxes(by_image):
         name, (x, y, width, height) = records.names[box.category_id], box.xywh
         corners.append((x, y, x + width, y + height))
@@ -68,12 +71,16 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
             continue
         turned += [box.where] if box.is_turned else []
         position, size_hw = by_image[image_id]
+        num_beyond += x + width > size_hw[1] + _SLACK or y + height > size_hw[0] + _SLACK
         try:
             _add_box(box, (image_id, class_ids[name]), size_hw, labels[position], f"{file}: {box.where}", seen)
         except ValueError as error:
             report(f"{box.where}: {error}")
     if corners and np.abs(corners).max() <= 1 and np.mod(corners, 1).any():
         report(f"all its {len(corners)} boxes lie in 0..1; normalised? Multiply them by each image's width and height")
+    if num_beyond >= _MANY * len(corners) >= _MANY * _FEW and all(x1 > 2 * x0 and y1 > 2 * y0 for x0, y0, x1, y1 in corners):
+        text = f"{num_beyond} of {len(corners)} boxes reach beyond their image, and all fit as corners"
+        report(f"{text}: x1 y1 x2 y2? A bbox is x y width height")
     if not by_image and not problems:
         problems.append(Problem("no-images", str(file), f"{file}: lists no pair of {source.where}"))
     odd = [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -195,3 +196,25 @@ def test_pairs__of_two_entries_are_refused(tmp_path: Path, second: str) -> None:
     with pytest.raises(DataError, match=r"it would count twice, so name it once") as caught:
         pairs_of(_write(tmp_path, train=["images/train", second]))
     assert str(caught.value).count("it would count twice") == count
+
+
+@pytest.mark.parametrize(
+    ("rgb", "ir", "message"),
+    [
+        ("012", "01", "ir.txt names 2 images, but train.txt names 3; list the IR image of each"),
+        ("01", "02", "ir.txt names 2, but train.txt no image called so; list the same pairs in both"),
+        ("", "01", "ir.txt is a list, but train is a folder; name two lists or two folders"),
+        ("0120", "210", ""),
+    ],
+)
+def test_lists_of_both_cameras__name_the_same_pairs(tmp_path: Path, rgb: str, ir: str, message: str) -> None:
+    root = tmp_path / "data"
+    _write_listed(root)
+    (root / "train.txt").write_text("".join(f"images/{stem}.png\n" for stem in rgb))
+    (root / "ir.txt").write_text("".join(f"imagesIR/{stem}.png\n" for stem in ir))
+    file = _write(root, train="train.txt" if rgb else "images", train_ir="ir.txt")
+    if message:
+        with pytest.raises(DataError, match=re.escape(message)):
+            load_descriptor(file)
+    else:
+        assert len(pairs_of(file)) == 3
