@@ -105,9 +105,12 @@ def open_inputs(rgb: Any, ir: Any, offset_s: float = 0.0) -> PairInputs:
 def _warn_if_swapped(pairs: Sequence[PairInput]) -> None:
     """Warn if some pairs, spread over all, all look as if their images had changed places."""
     chosen = [pairs[i].pair for i in evenly_spaced(len(pairs), _LOOKED_AT)]
-    files = [pair for pair in chosen if isinstance(pair, tuple) and all(isinstance(part, str | Path) for part in pair)]
+    files = [
+        [Path(part) for part in pair if isinstance(part, str | Path)] for pair in chosen if isinstance(pair, tuple)
+    ]
+    files = [pair for pair in files if len(pair) == 2]
     try:
-        if files and all(looks_swapped(Path(rgb), Path(ir)) for rgb, ir in files):
+        if files and all(looks_swapped(*pair) for pair in files):
             log.warning("warning: rgb has no colour and ir has, such as %s and %s: exchanged?", *files[0])
     except DataError:
         return  # what can't be read is told when its turn comes

@@ -70,6 +70,16 @@ def test_predict__of_a_folder_is_that_of_its_pairs_in_order(model: Model, root: 
         np.testing.assert_allclose(result.scores, one(model.predict(*files(root, number), **ALL)).scores, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["folder", "image"])
+@pytest.mark.parametrize("exchanged", [True, False])
+def test_predict__exchanged_images_are_told(
+    model: Model, root: Path, kind: str, exchanged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = files(root, 0) if kind == "image" else (root / "rgb/val", root / "ir/val")
+    model.predict(*(given[::-1] if exchanged else given), **ALL)
+    assert ("rgb has no colour and ir has" in caplog.text) == exchanged
+
+
 def test_predict__of_a_split_uses_its_format_and_names(model: Model, root: Path) -> None:
     found = list(model.stream_inputs(split_inputs(root / "data.yaml", "val", model.loaded), **ALL))
     assert [result.key for result in found] == [f"val_{number:03d}" for number in range(5)]

@@ -40,7 +40,7 @@ def check_boxes(split: Split, imgsz: int) -> list[Finding]:
         if fit_as_corners(boxes):
             advice = "all boxes fit as corners: are the labels x1 y1 x2 y2? A line is 'class x y w h', x y the centre"
         findings.append(_finding(split, "box-over-border", boxes, pair_of, over, text, advice))
-    whole = (boxes[:, 2:] >= _WHOLE).all(axis=1)
+    whole = boxes[:, 2:].min(axis=1) >= _WHOLE
     if whole.any():
         text = "covering the whole image"
         advice = "look at such boxes: a label of the image is none of an object in it"

@@ -76,11 +76,8 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
             _add_box(box, (image_id, class_ids[name]), size_hw, labels[position], f"{file}: {box.where}", seen)
         except ValueError as error:
             report(f"{box.where}: {error}")
-    if corners and np.abs(corners).max() <= 1 and np.mod(corners, 1).any():
-        report(f"all its {len(corners)} boxes lie in 0..1; normalised? Multiply them by each image's width and height")
-    if num_beyond >= _MANY * len(corners) >= _MANY * _FEW and all(x1 > 2 * x0 and y1 > 2 * y0 for x0, y0, x1, y1 in corners):
-        text = f"{num_beyond} of {len(corners)} boxes reach beyond their image, and all fit as corners"
-        report(f"{text}: x1 y1 x2 y2? A bbox is x y width height")
+    if other_form := _name_other_form(corners, num_beyond):
+        report(other_form)
     if not by_image and not problems:
         problems.append(Problem("no-images", str(file), f"{file}: lists no pair of {source.where}"))
     odd = [
@@ -98,6 +95,23 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
         problems=problems,
         warnings=[Problem("coco", str(file), f"{file}: {text}") for text in odd],
     )
+
+
+def _name_other_form(corners: Sequence[tuple[float, ...]], num_beyond: int) -> str:
+    """Say in what other form boxes seem to be written; empty if in none.
+
+    Args:
+        corners: x1, y1, x2 and y2 of all boxes, in pixels if they are as COCO has them.
+        num_beyond: How many boxes reach beyond their image.
+    """
+    count = len(corners)
+    if count and np.abs(corners).max() <= 1 and np.mod(corners, 1).any():
+        return f"all its {count} boxes lie in 0..1; normalised? Multiply them by each image's width and height"
+    are_corners = all(x1 > 2 * x0 and y1 > 2 * y0 for x0, y0, x1, y1 in corners)
+    if are_corners and count >= _FEW and num_beyond >= _MANY * count:
+        text = f"{num_beyond} of {count} boxes reach beyond their image, and all fit as corners: x1 y1 x2 y2?"
+        return f"{text} A bbox is x y width height"
+    return ""
 
 
 def matched_records(file: Path, matches: Matches) -> dict[Id, int]:

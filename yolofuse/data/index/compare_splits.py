@@ -36,18 +36,17 @@ def equal_labels(train: PairSet, other: PairSet) -> list[str]:
     """
     if not (train.scan.verified and other.scan.verified):
         return []
-    own = {other.records[i].key: i for i in range(len(other)) if len(other.labels(i)[1])}
     seen = {*_common_images(train, other).tolist()}
-    common, equal = 0, []
-    for i in range(len(train)):
-        position = own.get(train.records[i].key)
-        if position is None or position in seen or not len(train.labels(i)[1]):
-            continue
-        common += 1
-        pairs = zip(train.labels(i), other.labels(position), strict=True)
-        if all(np.array_equal(one, two) for one, two in pairs):
-            equal.append(other.records[position].key)
-    return sorted(equal) if len(equal) >= max(_FEW, _MOST * common) else []
+    of_other = {record.key: i for i, record in enumerate(other.records) if i not in seen and _boxes(other, i)}
+    both = [(i, of_other[record.key]) for i, record in enumerate(train.records) if record.key in of_other]
+    both = [(i, j) for i, j in both if _boxes(train, i)]
+    equal = [j for i, j in both if _boxes(train, i) == _boxes(other, j)]
+    return sorted(other.records[j].key for j in equal) if len(equal) >= max(_FEW, _MOST * len(both)) else []
+
+
+def _boxes(pairs: PairSet, index: int) -> bytes:
+    boxes_xywhn, class_ids = pairs.labels(index)
+    return boxes_xywhn.tobytes() + class_ids.tobytes()
 
 
 def _common_images(train: PairSet, other: PairSet) -> np.ndarray:

@@ -67,6 +67,7 @@ def test_flat_form__folder_called_images_above_the_root_is_left_alone(tmp_path: 
         ({"names": {0: "a", 2: "b"}}, "names: keys must be 0 .. 1"),
         ({"names": []}, "names: expected a list"),
         ({"names": ["a", "a"]}, "names: a name is given twice"),
+        ({"names": ["fire truck", "fire  truck "]}, "names: two names differ only by spaces"),
         ({"splits": {"train": {"rgb": "rgb/train", "ir": "../x", "labels": "labels/train"}}}, "leaves the root"),
         ({"splits": {"train": {"rgb": "rgb/train", "ir": "/etc", "labels": "labels/train"}}}, "leaves the root"),
         ({"splits": {"train": {"rgb": "rgb/none", "ir": "ir/train", "labels": "labels/train"}}}, "no such folder"),

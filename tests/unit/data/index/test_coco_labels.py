@@ -56,6 +56,10 @@ def test_coco__boxes_regions_to_ignore_and_what_it_lists(tmp_path: Path) -> None
             {"annotations": [{"image_id": 7, "category_id": 3, "bbox": [0.1, 0.2, 0.3, 0.4]}] * 2},
             r"gt\.json: all its 2 boxes lie in 0\.\.1; normalised\?",
         ),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 3, "bbox": [x, 9, x + 30, 30]} for x in range(0, 50, 10)]},
+            r"gt\.json: 1 of 5 boxes reach beyond their image, and all fit as corners: x1 y1 x2 y2\?",
+        ),
         ({"annotations": [3]}, r"annotations\[0\]"),
         ({"categories": [{"id": 3, "name": "dog"}]}, "none of its categories is among names"),
         ({"images": None}, "no COCO ground truth"),
@@ -68,7 +72,7 @@ def test_coco__mistake_is_named(tmp_path: Path, change: dict[str, object], messa
         pairs_of(write_descriptor(tmp_path, {"train": COCO_SOURCE}))
 
 
-@pytest.mark.parametrize("boxes", [[[0.1, 0.2, 0.3, 0.4], [5, 5, 9, 9]], [[0, 0, 1, 1]]])
+@pytest.mark.parametrize("boxes", [[[0.1, 0.2, 0.3, 0.4], [5, 5, 9, 9]], [[0, 0, 1, 1]], [[1, 1, 99, 9]]])
 def test_coco__small_boxes_are_read(tmp_path: Path, boxes: list[list[float]]) -> None:
     make_pairs(tmp_path, 2, 0)
     _coco(tmp_path, annotations=[{"image_id": 7, "category_id": 3, "bbox": box} for box in boxes])
