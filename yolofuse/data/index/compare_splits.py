@@ -37,11 +37,11 @@ def equal_labels(train: PairSet, other: PairSet) -> list[str]:
     if not (train.scan.verified and other.scan.verified):
         return []
     seen = {*_common_images(train, other).tolist()}
-    of_other = {record.key: i for i, record in enumerate(other.records) if i not in seen and _boxes(other, i)}
-    both = [(i, of_other[record.key]) for i, record in enumerate(train.records) if record.key in of_other]
-    both = [(i, j) for i, j in both if _boxes(train, i)]
-    equal = [j for i, j in both if _boxes(train, i) == _boxes(other, j)]
-    return sorted(other.records[j].key for j in equal) if len(equal) >= max(_FEW, _MOST * len(both)) else []
+    keys = other.keys
+    of_other = {key: i for i, key in enumerate(keys) if i not in seen and _boxes(other, i)}
+    both = [(i, of_other[key]) for i, key in enumerate(train.keys) if key in of_other and _boxes(train, i)]
+    equal = [keys[j] for i, j in both if _boxes(train, i) == _boxes(other, j)]
+    return sorted(equal) if len(equal) >= max(_FEW, _MOST * len(both)) else []
 
 
 def _boxes(pairs: PairSet, index: int) -> bytes:

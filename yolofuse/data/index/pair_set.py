@@ -62,6 +62,12 @@ class PairSet:
     def __len__(self) -> int:
         return len(self.records)
 
+    @property
+    def keys(self) -> list[str]:
+        """Names of the pairs, without making their records."""
+        records = self.records
+        return [*records.keys] if isinstance(records, PairTable) else [record.key for record in records]
+
     def size_hw(self, index: int) -> tuple[int, int]:
         """Return height and width of a pair's frame in pixels, without making its record."""
         height, width = self.sizes_hw[index].tolist()
