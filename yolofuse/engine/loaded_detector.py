@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -154,6 +155,8 @@ class LoadedDetector:
         ir_hw = None if ir is None else _size_hw(ir, "ir", pair_format, f"pair {number}")
         if files[0] and files[1] and not pair_format.stacked and files[0].samefile(files[1]):
             raise DataError(f"pair {number}: rgb and ir are one file, {files[0]}; each camera needs its own")
+        if rgb_hw and ir_hw:
+            _check_overlay(rgb_hw, ir_hw, pair_format)
         known = files[0] or files[1]
         record = PairRecord(
             image_id=number,
@@ -169,6 +172,19 @@ class LoadedDetector:
         )
         arrays = [image if isinstance(image, np.ndarray) else None for image in (rgb, ir)]
         return record, None if all(array is None for array in arrays) else PairImages(*arrays)
+
+
+@functools.lru_cache(256)  # each combination is told once
+def _check_overlay(rgb_hw: tuple[int, int], ir_hw: tuple[int, int], pair_format: PairFormat) -> None:
+    """Warn if one image is stretched to the other's shape. Raises DataError if no matrix can lay it there."""
+    if pair_format.affine is not None:
+        a, b, _, d, e, _ = pair_format.affine
+        if a * e == b * d:
+            raise DataError(f"pair_format.affine: {pair_format.affine} can't be inverted")
+    elif abs(rgb_hw[0] * ir_hw[1] - rgb_hw[1] * ir_hw[0]) > max(*rgb_hw, *ir_hw):  # more than rounding
+        stretched, frame = ("ir", "rgb") if pair_format.frame == "rgb" else ("rgb", "ir")
+        sizes = f"rgb is {rgb_hw[1]}x{rgb_hw[0]}, ir {ir_hw[1]}x{ir_hw[0]}"
+        log.warning("warning: %s: %s is stretched over %s; was it so in training?", sizes, stretched, frame)
 
 
 def _size_hw(image: Path | np.ndarray, modality: Modality, pair_format: PairFormat, where: str) -> tuple[int, int]:

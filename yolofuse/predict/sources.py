@@ -165,6 +165,8 @@ def _kind(given: Any) -> Kind:
     if isinstance(given, str | PathLike):
         text = os.fspath(given)
         if is_camera(text):
+            if text.isdecimal() and Path(text).exists():
+                raise DataError(f"{text}: the number of a camera, and the name of a file here; write ./{text} for that")
             return "live"
         if Path(text).suffix.lower() in VIDEO_SUFFIXES:
             return "video"

@@ -80,6 +80,32 @@ def test_predict__exchanged_images_are_told(
     assert ("rgb has no colour and ir has" in caplog.text) == exchanged
 
 
+def test_predict__an_image_of_another_shape_is_told_once(
+    model: Model, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rgb, ir = arrays(files(root, 0))
+    for thermal in (ir[::2, ::2], ir[:, :52], ir[:, :52]):  # the same shape, then another
+        model.predict(rgb, thermal, **ALL)
+    said = [record.getMessage() for record in caplog.records if "stretched" in record.getMessage()]
+    assert said == ["warning: rgb is 96x64, ir 52x64: ir is stretched over rgb; was it so in training?"]
+
+
+def test_preprocess__an_affine_without_inverse_is_refused(model: Model, root: Path) -> None:
+    with pytest.raises(DataError, match=r"pair_format\.affine: .* can't be inverted"):
+        model.loaded.preprocess([files(root, 0)], PairFormat(affine=(1, 2, 0, 2, 4, 0)))
+
+
+def test_predict__a_number_that_is_a_file_too_is_refused(
+    model: Model, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    for number, kind in enumerate(("rgb", "ir")):
+        (root / kind / "val").rename(root / f"{number}")
+    with pytest.raises(DataError, match=r"0: the number of a camera, and the name of a file here; write \./0"):
+        model.predict("0", "1")
+    assert len(list(model.stream("./0", "./1", **ALL))) == 5
+
+
 def test_predict__of_a_split_uses_its_format_and_names(model: Model, root: Path) -> None:
     found = list(model.stream_inputs(split_inputs(root / "data.yaml", "val", model.loaded), **ALL))
     assert [result.key for result in found] == [f"val_{number:03d}" for number in range(5)]
