@@ -11,7 +11,7 @@ from typing import Any
 from yolofuse.convert.clip import KeptPair
 from yolofuse.convert.conversion_plan import Frame, ImageLabels, SourceObject
 from yolofuse.convert.source_folder import MIB, SourceFolder
-from yolofuse.data.index.coco_records import TURNED, CocoRecords
+from yolofuse.data.index.coco_records import CocoRecords
 from yolofuse.data.strict_json import parse_json
 
 _MAX_BYTES = 1024 * MIB
@@ -43,8 +43,8 @@ def read_coco(source: SourceFolder, path: Path) -> CocoFile:
         size_wh = (image.size_hw[1], image.size_hw[0]) if image.size_hw else None
         images[image_id] = ImageLabels(size_wh, file_name=image.file_name)
     for image_id, box in records.boxes(images):
-        if box.is_turned:
-            source.warn(TURNED, f"{path}: {box.where}")
+        if box.remark:
+            source.warn(box.remark, f"{path}: {box.where}")
         x, y, width, height = box.xywh
         name, corners = records.names[box.category_id], (x, y, x + width, y + height)
         source.refuse_normalised(corners, f"{path}: {box.where}")

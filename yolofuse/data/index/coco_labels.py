@@ -11,7 +11,7 @@ import numpy as np
 
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import unread_hint
-from yolofuse.data.index.coco_records import TURNED, CocoBox, CocoRecords, Id
+from yolofuse.data.index.coco_records import CocoBox, CocoRecords, Id
 from yolofuse.data.index.matches import KeyIndex, Matches, PairNames, open_text
 from yolofuse.data.index.yolo_labels import SMALLEST_SIDE, LabelFile
 from yolofuse.data.problems import Problem, join_names
@@ -60,7 +60,7 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
     labels = {position: LabelFile() for position, _ in by_image.values()}
     seen: set[tuple[object, ...]] = set()
     left_out: Counter[str] = Counter()
-    turned: list[str] = []
+    remarks: dict[str, list[str]] = {}
     corners: list[tuple[float, ...]] = []
     num_beyond = 0
     for image_id, box in records.boxes(by_image):
@@ -69,7 +69,7 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
         if name not in class_ids:
             left_out[name] += 1
             continue
-        turned += [box.where] if box.is_turned else []
+        remarks.setdefault(box.remark, []).append(box.where)
         position, size_hw = by_image[image_id]
         num_beyond += x + width > size_hw[1] + _SLACK or y + height > size_hw[0] + _SLACK
         try:
@@ -84,7 +84,7 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
         f"category {name!r} is not among names; its {n} boxes are left out{did_you_mean(name, class_ids)}"
         for name, n in left_out.items()
     ]
-    odd += [f"{len(turned)} {TURNED}; first {turned[0]}"] if turned else []
+    odd += [f"{len(places)} {remark}; first {places[0]}" for remark, places in remarks.items() if remark]
     found = sorted(by_image.values())
     if (unlisted := _describe_unlisted(source, matches, labels)) and found:
         odd.insert(0, unlisted)

@@ -14,6 +14,8 @@ from yolofuse.files import composed
 Id = int | str
 TURNED = "boxes are turned; the upright boxes around them are used"
 """Said with a count, here and of other formats."""
+_OFF_POLYGON = "boxes lie elsewhere than their polygons; the boxes are used"
+_LIKE_POLYGON = 0.5  # IoU of a box and the one around its polygons
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class CocoBox:
     xywh: tuple[float, float, float, float]  # in pixels; sides of 0 or more; upright
     is_ignored: bool  # ``iscrowd`` or ``ignore``: a region where detections are neither right nor wrong
     where: str  # ``annotations[3]``
-    is_turned: bool = False  # ``attributes.rotation`` of CVAT: ``xywh`` is around the turned box
+    remark: str = ""  # what is said with the number of such boxes: of a turned one, or one off its polygons
 
 
 class CocoRecords:
@@ -117,8 +119,11 @@ class CocoRecords:
         if width < 0 or height < 0:
             raise ValueError(f"bbox: width and height must be above 0 (got {short_repr(bbox)})")
         flags = [_flag(annotation, key) for key in ("iscrowd", "ignore")]
-        turned = turn_box(x, y, width, height, degrees) if (degrees := _rotation(annotation)) else None
-        return CocoBox(category_id, turned or (x, y, width, height), any(flags), where, turned is not None)
+        remark = _OFF_POLYGON if _is_off_polygon(annotation.get("segmentation"), x, y, width, height) else ""
+        xywh = x, y, width, height
+        if degrees := _rotation(annotation):  # as CVAT writes them
+            xywh, remark = turn_box(*xywh, degrees), TURNED
+        return CocoBox(category_id, xywh, any(flags), where, remark)
 
 
 def _records(key: str, given: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -147,6 +152,18 @@ def _rotation(annotation: dict[str, Any]) -> float:
     if value is None or is_number(value):
         return (value or 0.0) % 360
     raise ValueError(f"attributes.rotation: expected degrees (got {short_repr(value)})")
+
+
+def _is_off_polygon(segmentation: object, x: float, y: float, width: float, height: float) -> bool:
+    """Return whether an annotation's polygons, if it has any, lie elsewhere than its box."""
+    polygons = segmentation if isinstance(segmentation, list) else []
+    numbers = [number for polygon in polygons if isinstance(polygon, list) for number in polygon]
+    if len(numbers) < 6 or len(numbers) % 2 or not all(map(is_number, numbers)):
+        return False
+    left, top, right, bottom = min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])
+    common_w, common_h = min(x + width, right) - max(x, left), min(y + height, bottom) - max(y, top)
+    common = max(common_w, 0.0) * max(common_h, 0.0)
+    return bool(common < _LIKE_POLYGON * (width * height + (right - left) * (bottom - top) - common))
 
 
 def _is_name(value: object) -> TypeGuard[str]:

@@ -79,6 +79,27 @@ def test_coco__small_boxes_are_read(tmp_path: Path, boxes: list[list[float]]) ->
     assert pairs_of(write_descriptor(tmp_path, {"train": COCO_SOURCE})).num_boxes == len(boxes)
 
 
+@pytest.mark.parametrize(
+    ("polygons", "is_told"),
+    [
+        ([[20, 20, 60, 20, 60, 40]], True),  # as on an image of twice the size
+        ([[10, 10, 30, 10, 30, 20]], False),
+        ([[10, 10, 12, 10, 12, 20], [28, 10, 30, 10, 30, 18]], False),  # of one object
+        ([], False),
+        ({"counts": [1], "size": [64, 96]}, False),
+    ],
+)
+def test_coco__boxes_off_their_polygons_are_counted(
+    tmp_path: Path, polygons: object, is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_pairs(tmp_path, 2, 0)
+    box = {"image_id": 7, "category_id": 3, "bbox": [10, 10, 20, 10], "segmentation": polygons}
+    _coco(tmp_path, annotations=[box])
+    assert pairs_of(write_descriptor(tmp_path, {"train": COCO_SOURCE})).num_boxes == 1
+    text = "1 boxes lie elsewhere than their polygons; the boxes are used; first annotations[0]"
+    assert (text in caplog.text) == is_told
+
+
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["roadscene-flir", "llvip-hr"])
 def test_coco__real_files_agree_with_the_txt_labels(tmp_path: Path, name: str) -> None:
