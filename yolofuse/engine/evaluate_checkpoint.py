@@ -10,19 +10,17 @@ from pathlib import Path
 from yolofuse.backends import Backend
 from yolofuse.boxes import xywhn_to_xyxy
 from yolofuse.config import Config
-from yolofuse.config.load import validate_config
 from yolofuse.config.parts import check_name
-from yolofuse.config.schema import DataConfig
 from yolofuse.data import PairSet
 from yolofuse.data.images.read_pair import read_pair, to_bytes
-from yolofuse.data.index.pair_set import Windows
-from yolofuse.data.pair_formats import FORMATS, unusual_rules
+from yolofuse.data.pair_formats import unusual_rules
 from yolofuse.distributed.ranks import Ranks, join_ranks
 from yolofuse.engine.anchor_fit import with_fitted_anchors
 from yolofuse.engine.build import build_start, log_model
-from yolofuse.engine.dataloaders import load_split, windows_in
+from yolofuse.engine.dataloaders import load_split
 from yolofuse.engine.evaluate_split import Evaluation, evaluate_split
 from yolofuse.engine.loaded_detector import LoadedDetector, load_detector, warn_of_other_reading
+from yolofuse.engine.origin_run import OTHER_DATA, difference_to_run, name_config, report_folder, trained_windows
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import DataError, RunError
 from yolofuse.eval.coco_backends import backend_version
@@ -43,7 +41,6 @@ from yolofuse.weights import has_checksum
 log = logging.getLogger("yolofuse")
 
 _DRAWN = 8
-_OTHER_DATA = "data set"
 
 
 @dataclass(frozen=True)
@@ -114,9 +111,9 @@ def evaluate_checkpoint(
     config = loaded.config
     split = split or config.data.val_split
     with join_ranks(config.train.device) as ranks:
-        pairs = load_split(config, split, ranks, _windows(loaded))
-        difference = _difference_to_run(loaded, split, pairs)
-        folder = out or _report_folder(weights, split, loaded, is_foreign=bool(difference))
+        pairs = load_split(config, split, ranks, trained_windows(loaded))
+        difference = difference_to_run(loaded, split, pairs)
+        folder = out or report_folder(weights, split, loaded, is_foreign=bool(difference))
         _check_output(ranks, folder, out)
         if pairs.names != loaded.names:
             raise DataError(
@@ -125,10 +122,10 @@ def evaluate_checkpoint(
             )
         if ranks.is_main:
             where = f"{config.data.descriptor} [{split}]"
-            if difference and difference != _OTHER_DATA:
+            if difference and difference != OTHER_DATA:
                 log.warning("warning: %s: changed since the run was trained: %s; its metrics differ", where, difference)
             warn_of_other_reading(loaded, pairs, where)
-        return _evaluate(loaded, pairs, weights, _config_name(weights), split, folder, ranks)
+        return _evaluate(loaded, pairs, weights, name_config(weights), split, folder, ranks)
 
 
 def _check_output(ranks: Ranks, folder: Path, given: Path | None) -> None:
@@ -217,68 +214,6 @@ def view_pair(pairs: PairSet, index: int) -> PairView:
     tags = ", ".join(record.tags.values())
     caption = f"{record.key} ({tags})" if tags else record.key
     return PairView(to_bytes(read_pair(record)), boxes, class_ids, caption, ignored)
-
-
-def _run_dir(weights: Path) -> Path:
-    """Return the run's folder, or the folder of a checkpoint that was moved out of its run."""
-    return weights.parent.parent if weights.parent.name == "weights" else weights.parent
-
-
-def _config_name(weights: Path) -> str:
-    """Name the run's config.yaml; a checkpoint that was moved out of its run holds the config itself."""
-    file = RunFolder(_run_dir(weights)).config
-    return str(file) if file.is_file() else f"inside {weights}"
-
-
-def _trained_on(loaded: LoadedDetector) -> DataConfig:
-    return validate_config(loaded.content["config"], where="the weights").data
-
-
-def _difference_to_run(loaded: LoadedDetector, split: str, pairs: PairSet) -> str:
-    """Return in what a split is not that of the run: its descriptor or root, its labels or its images; else "".
-
-    Images count as other ones if they are read otherwise, for example by another ``ir_window``.
-    """
-    trained, data = _trained_on(loaded), loaded.config.data
-    if (data.descriptor, data.root) != (trained.descriptor, trained.root):
-        return _OTHER_DATA
-    content = loaded.content
-    hashes = content.get("data_hashes", {})
-    train_formats, val_formats = (FORMATS.validate_python(content.get(key, ())) for key in ("formats", "val_formats"))
-    known = {
-        trained.train_split: (content["data_hash"], hashes.get("training images"), train_formats),
-        trained.val_split: (hashes.get("validation split"), hashes.get("validation images"), val_formats),
-    }
-    before, now = known.get(split, ()), (pairs.fingerprint, pairs.content_hash, pairs.formats)
-    if before and before[1] and not pairs.content_hash:
-        text = "its images can't be compared with those of the run, since data.verify is off"
-        log.warning("warning: %s [%s]: %s", data.descriptor, split, text)
-    compared = zip(("pairs or labels", "images", "reading of the images"), before, now, strict=False)
-    return ", ".join(what for what, one, other in compared if one and other and one != other)
-
-
-def _windows(loaded: LoadedDetector) -> Windows:
-    """Return the thermal windows used in training, also for its data set at another root; none for another one."""
-    if loaded.config.data.descriptor != _trained_on(loaded).descriptor:
-        return {}
-    return windows_in(loaded.content)
-
-
-def _report_folder(weights: Path, split: str, loaded: LoadedDetector, *, is_foreign: bool) -> Path:
-    """Return the folder for the report in the run's folder.
-
-    It is named after the data set if that is not the run's own, and after the file if that is not its best weights.
-    """
-    data, name = loaded.config.data, f"eval-{split}"
-    if is_foreign:
-        descriptor = Path(data.descriptor)
-        name = f"eval-{Path(data.root or descriptor.parent).name}-{descriptor.stem}-{split}"
-    run = RunFolder(_run_dir(weights))
-    if isinstance(loaded.detector, Backend):
-        name += f"-{weights.stem}-{weights.suffix[1:]}"
-    elif weights.name != run.best.name:
-        name += f"-{weights.stem}"
-    return run.path / name
 
 
 def _settings(
