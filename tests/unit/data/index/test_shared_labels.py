@@ -86,6 +86,27 @@ def test_flat_yaml__labels_of_both_splits_are_refused(tmp_path: Path) -> None:
         pairs_of(tmp_path / "data.yaml", "val")
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_tags_of_both_splits__are_refused(tmp_path: Path, shared: bool) -> None:
+    _equal_names(tmp_path)
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.csv").write_text("pair,light\n0000,day\n0001,day\n0002,night\n")
+    splits = {
+        name: {part: f"{part}/{name}" for part in ("rgb", "ir", "labels")}
+        | {"tags": {"file": "train.csv" if shared else f"{name}.csv", "key": "pair", "columns": ["light"]}}
+        for name in ("train", "val")
+    }
+    descriptor = write_descriptor(tmp_path, splits)
+    if shared:
+        text = (
+            r"splits\.val: 3 rows of its tags are also those of other images in splits\.train: \S+train\.csv: 0000 is"
+        )
+        with pytest.raises(DataError, match=text):
+            pairs_of(descriptor, "val")
+    else:
+        assert pairs_of(descriptor, "val").records[2].tags == {"light": "night"}
+
+
 def test_sources_of_one_split__may_not_share_labels(tmp_path: Path) -> None:
     _equal_names(tmp_path)
     sources = [{"rgb": f"rgb/{name}", "ir": f"ir/{name}", "labels": "labels/train"} for name in ("train", "val")]
