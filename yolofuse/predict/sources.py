@@ -15,6 +15,7 @@ import numpy as np
 from yolofuse.check.rules.pixels import looks_swapped
 from yolofuse.data import load_descriptor
 from yolofuse.data.descriptor.source import DatasetDescriptor, Source
+from yolofuse.data.index.name_patterns import called_as_others
 from yolofuse.data.index.pair_set import load_pairs, match_split
 from yolofuse.engine.dataloaders import windows_in
 from yolofuse.engine.loaded_detector import Image, LoadedDetector, PairFiles, warn_of_other_reading
@@ -178,10 +179,19 @@ def _kind(given: Any) -> Kind:
     return "sequence"
 
 
+def _is_path(given: object) -> bool:
+    return isinstance(given, str | PathLike)
+
+
 def _zip(rgb: Any, ir: Any) -> PairInputs:
     lengths = {len(given) for given in (rgb, ir) if isinstance(given, Sequence)}
     if len(lengths) > 1:
         raise DataError(f"rgb and ir must have equal lengths (found {len(rgb)} and {len(ir)})")
+    if isinstance(rgb, Sequence) and isinstance(ir, Sequence):
+        both = [(one, other) for one, other in zip(rgb, ir, strict=True) if _is_path(one) and _is_path(other)]
+        if others := called_as_others([(Path(one).as_posix(), Path(other).as_posix()) for one, other in both]):
+            text = f"{len(others)} files of ir are called as those of other pairs of rgb, such as {others[0]}"
+            log.warning("warning: %s; are both in the order of the pairs?", text)
 
     def images(given: Any) -> Iterator[Image]:
         """Yield the images; of a generator, which may put the next one into the same memory, copies."""

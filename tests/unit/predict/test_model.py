@@ -80,6 +80,16 @@ def test_predict__exchanged_images_are_told(
     assert ("rgb has no colour and ir has" in caplog.text) == exchanged
 
 
+@pytest.mark.parametrize("shift", [0, 1])
+def test_predict__a_sequence_out_of_order_is_told(
+    model: Model, root: Path, shift: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    rgb, ir = zip(*(files(root, number) for number in range(3)), strict=True)
+    assert len(list(model.stream(rgb, ir[shift:] + ir[:shift], **ALL))) == 3
+    assert ("3 files of ir are called as those of other pairs of rgb" in caplog.text) == bool(shift)
+    assert ("called as" in caplog.text) == bool(shift)
+
+
 def test_predict__an_image_of_another_shape_is_told_once(
     model: Model, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
-from yolofuse.data.descriptor.flat_folders import IR_NAMES
+from yolofuse.data.index.name_patterns import NamedFile, pair_names
 from yolofuse.data.problems import Problem, join_names
 from yolofuse.errors import did_you_mean, plural
 
 Names = Sequence[str]
 """RGB image, IR image and label file of a row, below the root; empty where there is none."""
-
-_WORDS = re.compile(r"[\W_]+")
-_KIND_WORDS = {*IR_NAMES, *(name.lower() for names in IR_NAMES.values() for name in names)}
-_KIND_WORDS |= {"visible", "image", "labels", "label", "img", "v"}  # say of a path what it holds, not of which pair
 
 
 class ManifestChecks:
@@ -36,7 +30,7 @@ class ManifestChecks:
         self._unused: Counter[str] = Counter()  # rows by their split
         self._users: dict[str, tuple[int, frozenset[str]]] = {}  # of each label file: its first line, and the images
         self._images: dict[str, set[str]] = {"IR images": set(), "label files": set()}  # what each may be called as
-        self._unlike: dict[str, list[_Unlike]] = {what: [] for what in self._images}
+        self._unlike: dict[str, list[NamedFile]] = {what: [] for what in self._images}
         self._label_folders: set[str] = set()  # of this split's rows
         self._bare: set[str] = set()  # names of the images of its rows without a label
         self._has_split = False
@@ -61,7 +55,7 @@ class ManifestChecks:
 
     def add_files(self, line: int, names: Names) -> None:
         """Note the files of a row, also of one that belongs to another split."""
-        rgb, ir = map(_pair_names, names[:2])
+        rgb, ir = map(pair_names, names[:2])
         self._images["IR images"].update(rgb)
         self._images["label files"].update(rgb, ir)
         self._users.setdefault(names[2], (line, frozenset(names[:2])))
@@ -82,9 +76,9 @@ class ManifestChecks:
         else:
             self._bare |= {PurePosixPath(name).stem for name in (rgb, ir) if name}
         for what, name, own in (("IR images", ir, (rgb,)), ("label files", label, (rgb, ir, f"{key}.txt"))):
-            called = frozenset(itertools.chain.from_iterable(map(_pair_names, own)))
-            if not called.issuperset(_pair_names(name)[:1]):
-                self._unlike[what].append(_Unlike(name, called))
+            called = frozenset(itertools.chain.from_iterable(map(pair_names, own)))
+            if not called.issuperset(pair_names(name)[:1]):
+                self._unlike[what].append(NamedFile(name, called))
 
     def problems(self) -> list[Problem]:
         """Return the problem of rows without a split, after the last row."""
@@ -126,34 +120,3 @@ class ManifestChecks:
                 files = [file for file in (root / folder).iterdir() if file.suffix.lower() == ".txt"]
                 found |= {f"{folder}/{file.name}".lstrip("/") for file in files if file.stem in self._bare}
         return sorted(found - self._users.keys())
-
-
-class _Unlike(NamedTuple):
-    """A file that is not called as others of its row, and what those are called."""
-
-    name: str
-    own: frozenset[str]
-
-    def is_of(self, others: Collection[str]) -> bool:
-        """Return whether it is rather called as one of other images."""
-        by = next((name for name in _pair_names(self.name) if name in self.own or name in others), None)
-        return by is not None and by not in self.own
-
-
-def _pair_names(path: str) -> tuple[str, ...]:
-    """Return what tells the pair of a file, the surest first: its folders and name, and its name alone.
-
-    Words that tell what it holds, such as ``rgb``, are dropped, and the suffix.
-    """
-    folder, _, file = path.rpartition("/")
-    name, folders = _without_kind(PurePosixPath(file).stem), _folders_without_kind(folder)
-    return tuple(dict.fromkeys(filter(None, ("/".join(filter(None, (folders, name))), name))))
-
-
-@functools.lru_cache(1 << 12)
-def _folders_without_kind(folder: str) -> str:
-    return "/".join(filter(None, map(_without_kind, folder.split("/"))))
-
-
-def _without_kind(part: str) -> str:
-    return "_".join(word for word in _WORDS.split(part.lower()) if word not in _KIND_WORDS)

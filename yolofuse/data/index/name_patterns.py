@@ -1,11 +1,13 @@
-"""Read a pair's key from a file name by a pattern such as ``*_RGB.JPG``, and suggest patterns for files without one."""
+"""Tell by the names of files which pair they are of: by a pattern such as ``*_RGB.JPG``, or by what they share."""
 
 from __future__ import annotations
 
+import functools
 import heapq
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from yolofuse.data.descriptor.flat_folders import IR_NAMES
 from yolofuse.data.descriptor.source import Source
@@ -14,6 +16,8 @@ from yolofuse.types import Modality
 
 _NUM_EXAMPLES = 3  # files that patterns are made from: one of them may be lonely
 _IR_WORDS = frozenset(name.lower() for names in IR_NAMES.values() for name in names)
+_KIND_WORDS = {*IR_NAMES, *_IR_WORDS, "image", "labels", "label", "img", "v"}  # of what a file holds
+_WORDS = re.compile(r"[\W_]+")
 
 
 def looks_like(modality: Modality, name: str) -> bool:
@@ -97,3 +101,40 @@ def _shared(one: str, other: str) -> int:
         if any(re.match(kind, text) for text in rest):
             start = re.sub(f"{kind}+$", "", start)
     return len(start.rstrip("_-. "))
+
+
+class NamedFile(NamedTuple):
+    """A file, and by what names the other files of its pair tell their pair."""
+
+    name: str
+    own: frozenset[str]
+
+    def is_of(self, others: Collection[str]) -> bool:
+        """Return whether it is rather called as one of other images."""
+        by = next((name for name in pair_names(self.name) if name in self.own or name in others), None)
+        return by is not None and by not in self.own
+
+
+def called_as_others(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the IR images of pairs (RGB, IR) that are called as the RGB image of another pair."""
+    of_rgb = {name for rgb, _ in pairs for name in pair_names(rgb)}
+    return [ir for rgb, ir in pairs if NamedFile(ir, frozenset(pair_names(rgb))).is_of(of_rgb)]
+
+
+def pair_names(path: str) -> tuple[str, ...]:
+    """Return what tells the pair of a file, the surest first: its folders and name, and its name alone.
+
+    Words that tell what it holds, such as ``rgb``, are dropped, and the suffix.
+    """
+    folder, _, file = path.rpartition("/")
+    name, folders = _without_kind(PurePosixPath(file).stem), _folders_without_kind(folder)
+    return tuple(dict.fromkeys(filter(None, ("/".join(filter(None, (folders, name))), name))))
+
+
+@functools.lru_cache(1 << 12)
+def _folders_without_kind(folder: str) -> str:
+    return "/".join(filter(None, map(_without_kind, folder.split("/"))))
+
+
+def _without_kind(part: str) -> str:
+    return "_".join(word for word in _WORDS.split(part.lower()) if word not in _KIND_WORDS)
