@@ -72,7 +72,13 @@ def test_run_of_0_1_0__resumes_forced_to_the_same_bits(tmp_path: Path) -> None:
         assert end == RECORDED["stopped"]["end"]
 
 
-_NEWER = {"formats", "val_formats", "data_hashes", "machine"}  # keys of a checkpoint that 0.1.0 did not write
+_NEWER = {
+    "formats",
+    "val_formats",
+    "overlays",
+    "data_hashes",
+    "machine",
+}  # keys of a checkpoint that 0.1.0 did not write
 
 
 def _restore_old_files(run: Path) -> None:

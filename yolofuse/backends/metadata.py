@@ -59,6 +59,7 @@ class ExportMetadata(_Strict):
             of 255, in the middle.
         size_hw: Height and width of the input; None: any multiples of the stride.
         formats: Rules by which the training pairs became arrays; several or none where pairs differ.
+        overlays: How the images of the training pairs lay on each other, see ``Overlay``; empty: not known.
         ir_windows: Thermal windows of the training data, by source.
         config: The run's.
         heads: Outputs by name, in order: ``trunk``; ``rgb`` and ``ir``; or ``merged``, both of them in one.
@@ -85,6 +86,7 @@ class ExportMetadata(_Strict):
     letterbox: Literal["square", "rect"]
     size_hw: tuple[_Side, _Side] | None = None
     formats: Annotated[tuple[PairFormat, ...], Field(max_length=1000)]
+    overlays: Annotated[tuple[tuple[FiniteFloat, ...], ...], Field(max_length=1000)] = ()
     ir_windows: Annotated[dict[_Text, _Window], Field(max_length=1000)] = {}
     config: dict[str, Any]
     heads: Annotated[tuple[HeadName, ...], Field(min_length=1, max_length=2)]

@@ -134,12 +134,15 @@ def _colour(pixels: ByteArray) -> float:
     return float(np.percentile(np.ptp(pixels, axis=2), 99))
 
 
-def file_colour(path: Path) -> float:
-    """Measure the difference between the channels of a file, 99th percentile over pixels: 0 for a grey one.
+def image_colour(given: str | Path | ByteArray) -> float:
+    """Measure the difference between the channels of a file or array, 99th percentile over pixels: 0 for a grey one.
 
     Raises:
         DataError: If it can't be read.
     """
+    if isinstance(given, np.ndarray):
+        return _colour(given) if given.ndim == 3 else 0.0
+    path = Path(given)
     try:
         with open_image(path) as image:
             if image.mode in _ONE_CHANNEL:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -12,6 +12,28 @@ from yolofuse.types import PairFormat
 
 FORMATS = TypeAdapter(tuple[PairFormat, ...])
 """Reads the rules that a checkpoint holds."""
+
+
+Overlay = tuple[float, ...]
+"""How the images of a pair lie on each other: the ratios of their heights and widths, RGB to IR; where ``affine`` maps
+pixels, the height and width of both instead."""
+_SAME_RATIO = 0.02
+
+
+def overlay_of(rgb_hw: tuple[int, int], ir_hw: tuple[int, int], pair_format: PairFormat) -> Overlay:
+    """Return how the images of a pair lie on each other."""
+    if pair_format.affine is not None:
+        return (*rgb_hw, *ir_hw)
+    return tuple(round(one / other, 3) for one, other in zip(rgb_hw, ir_hw, strict=True))
+
+
+def is_known_overlay(overlay: Overlay, known: Collection[Overlay]) -> bool:
+    """Return whether pairs of training had images that lay so; ratios may differ by rounding."""
+    slack = _SAME_RATIO if len(overlay) == 2 else 0.0
+    return any(
+        len(one) == len(overlay) and all(abs(a - b) <= slack * b for a, b in zip(overlay, one, strict=True))
+        for one in known
+    )
 
 
 def compare_formats(before: Sequence[PairFormat], now: Sequence[PairFormat], then: str, here: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ from yolofuse.data.images.decode import inspect_image, strict_decoding
 from yolofuse.data.images.read_pair import PairImages, read_pair, to_bytes
 from yolofuse.data.images.stacked import inspect_stacked
 from yolofuse.data.index.pair_set import PairSet
-from yolofuse.data.pair_formats import FORMATS, changes_since_training
+from yolofuse.data.pair_formats import FORMATS, Overlay, changes_since_training, is_known_overlay, overlay_of
 from yolofuse.distributed.ranks import pick_device
 from yolofuse.engine.evaluate_split import AnyDetector, predict_batch
 from yolofuse.engine.torch_defaults import as_started
@@ -134,6 +134,7 @@ class LoadedDetector:
 
     def open_pair(self, number: int, pair: PairFiles, pair_format: PairFormat | None = None) -> OpenPair:
         """Read the sizes of a pair's images and check them; arguments and errors as of :meth:`preprocess`."""
+        is_given = pair_format is not None
         if pair_format is None:
             if len(self.formats) != 1:
                 had = f"{len(self.formats)} formats" if self.formats else "a format that an older run did not save"
@@ -148,6 +149,9 @@ class LoadedDetector:
             ) from None
         if rgb is None and ir is None:
             raise DataError(f"pair {number}: has neither an RGB nor an IR image")
+        needs = self.config.model.streams
+        if (needs == "rgb" and rgb is None) or (needs == "ir" and ir is None):
+            raise DataError(f"pair {number}: the detector sees {needs.upper()} images alone; give {needs}")
         files = [None if isinstance(image, np.ndarray) else image for image in (rgb, ir)]
         if pair_format.stacked and None not in files and files[0] != files[1]:
             raise DataError(f"pair {number}: each training file held both images; give (file, file), or a pair_format")
@@ -156,13 +160,14 @@ class LoadedDetector:
         if files[0] and files[1] and not pair_format.stacked and files[0].samefile(files[1]):
             raise DataError(f"pair {number}: rgb and ir are one file, {files[0]}; each camera needs its own")
         if rgb_hw and ir_hw:
-            _check_overlay(rgb_hw, ir_hw, pair_format)
-        known = files[0] or files[1]
+            known = None if is_given else tuple(map(tuple, self.content.get("overlays", ())))
+            _check_overlay(rgb_hw, ir_hw, pair_format, known)
+        either = files[0] or files[1]
         record = PairRecord(
             image_id=number,
-            key=str(number) if known is None else known.stem,
-            rgb=files[0] or known or Path(),
-            ir=files[1] or known or Path(),
+            key=str(number) if either is None else either.stem,
+            rgb=files[0] or either or Path(),
+            ir=files[1] or either or Path(),
             label=None,
             rgb_hw=rgb_hw or ir_hw or (0, 0),
             ir_hw=ir_hw or rgb_hw or (0, 0),
@@ -175,16 +180,28 @@ class LoadedDetector:
 
 
 @functools.lru_cache(256)  # each combination is told once
-def _check_overlay(rgb_hw: tuple[int, int], ir_hw: tuple[int, int], pair_format: PairFormat) -> None:
-    """Warn if one image is stretched to the other's shape. Raises DataError if no matrix can lay it there."""
+def _check_overlay(
+    rgb_hw: tuple[int, int], ir_hw: tuple[int, int], pair_format: PairFormat, known: tuple[Overlay, ...] | None
+) -> None:
+    """Warn if one image is laid over the other as in no pair of training; ``known`` are those, None if it is wanted.
+
+    Raises:
+        DataError: If an affine map can't be inverted, or is for images of other sizes.
+    """
+    sizes = f"rgb is {rgb_hw[1]}x{rgb_hw[0]}, ir {ir_hw[1]}x{ir_hw[0]}"
+    overlay = overlay_of(rgb_hw, ir_hw, pair_format)
     if pair_format.affine is not None:
         a, b, _, d, e, _ = pair_format.affine
         if a * e == b * d:
             raise DataError(f"pair_format.affine: {pair_format.affine} can't be inverted")
-    elif abs(rgb_hw[0] * ir_hw[1] - rgb_hw[1] * ir_hw[0]) > max(*rgb_hw, *ir_hw):  # more than rounding
+        if known and not is_known_overlay(overlay, known):
+            rgb_h, rgb_w, ir_h, ir_w = map(int, known[0])
+            text = f"{sizes}, but the affine map of training is for {rgb_w}x{rgb_h} and {ir_w}x{ir_h}"
+            raise DataError(f"{text}; describe these pairs in a data set's YAML, or give pair_format")
+    elif known is not None and not is_known_overlay(overlay, known or ((overlay[1], overlay[1]),)):
         stretched, frame = ("ir", "rgb") if pair_format.frame == "rgb" else ("rgb", "ir")
-        sizes = f"rgb is {rgb_hw[1]}x{rgb_hw[0]}, ir {ir_hw[1]}x{ir_hw[0]}"
-        log.warning("warning: %s: %s is stretched over %s; was it so in training?", sizes, stretched, frame)
+        in_training = "as in no pair of training" if known else "was it so in training?"
+        log.warning("warning: %s: %s is stretched over %s; %s", sizes, stretched, frame, in_training)
 
 
 def _size_hw(image: Path | np.ndarray, modality: Modality, pair_format: PairFormat, where: str) -> tuple[int, int]:
@@ -277,6 +294,7 @@ def _load_export(backend: Backend, overrides: Sequence[str]) -> LoadedDetector:
         "epoch": metadata.epoch,
         "data_hash": metadata.data_hash,
         "ir_windows": metadata.ir_windows,
+        "overlays": metadata.overlays,
         "formats": metadata.formats,
     }
     return LoadedDetector(backend, config, metadata.names, content, metadata.formats)

@@ -32,7 +32,8 @@ def name_config(weights: Path) -> str:
     return str(file) if file.is_file() else f"inside {weights}"
 
 
-def _trained_on(loaded: LoadedDetector) -> DataConfig:
+def trained_on(loaded: LoadedDetector) -> DataConfig:
+    """Return which data a detector was trained on."""
     return validate_config(loaded.content["config"], where="the weights").data
 
 
@@ -41,7 +42,7 @@ def difference_to_run(loaded: LoadedDetector, split: str, pairs: PairSet) -> str
 
     Images count as other ones if they are read otherwise, for example by another ``ir_window``.
     """
-    trained, data = _trained_on(loaded), loaded.config.data
+    trained, data = trained_on(loaded), loaded.config.data
     if (data.descriptor, data.root) != (trained.descriptor, trained.root):
         return OTHER_DATA
     content = loaded.content
@@ -61,7 +62,7 @@ def difference_to_run(loaded: LoadedDetector, split: str, pairs: PairSet) -> str
 
 def trained_windows(loaded: LoadedDetector) -> Windows:
     """Return the thermal windows used in training, also for its data set at another root; none for another one."""
-    if loaded.config.data.descriptor != _trained_on(loaded).descriptor:
+    if loaded.config.data.descriptor != trained_on(loaded).descriptor:
         return {}
     return windows_in(loaded.content)
 

@@ -102,6 +102,7 @@ def describe_export(
         letterbox=config.val.letterbox,
         size_hw=options.size_hw,
         formats=loaded.formats,
+        overlays=tuple(map(tuple, loaded.content.get("overlays", ()))),
         ir_windows=dict(windows_in(loaded.content)),
         config=plain_config(config),
         heads=("merged",) if needs_nms and is_decision else heads,  # type: ignore[arg-type]

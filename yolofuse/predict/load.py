@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from yolofuse.backends import is_export
-from yolofuse.config.load import validate_config
+from yolofuse.config.load import plain_config, validate_config
 from yolofuse.distributed.ranks import pick_device
 from yolofuse.engine.build import build_start
 from yolofuse.engine.loaded_detector import LoadedDetector, load_detector
@@ -58,6 +58,5 @@ def _untrained(
         raise ConfigError(f"{file}: names no classes; give a checkpoint, not a state_dict")
     start = build_start(validate_config(raw, overrides, where=str(file)), names)
     _log.info("%s: not trained on pairs; %s fuses what it knows of one camera", file, start.config.model.cut)
-    return LoadedDetector(
-        start.detector.eval().to(pick_device(device)), start.config, names, {"epoch": 0, "data_hash": None}
-    )
+    content = {"config": plain_config(start.config), "epoch": 0, "data_hash": None}
+    return LoadedDetector(start.detector.eval().to(pick_device(device)), start.config, names, content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import fields, replace
@@ -16,13 +15,13 @@ from yolofuse.data.dataset import rect_hw
 from yolofuse.data.images.read_pair import read_pair
 from yolofuse.engine.loaded_detector import LoadedDetector, OpenPair, PairFiles
 from yolofuse.errors import ConfigError, DataError, did_you_mean
+from yolofuse.predict.input_warnings import warn_missing, warn_outside_window
 from yolofuse.predict.result import PairDetections
 from yolofuse.predict.sources import PairInput, open_inputs
 from yolofuse.predict.tiles import detect_in_tiles
 from yolofuse.predict.tracking import WEAK, Tracker
 from yolofuse.types import Detections, PairFormat, PairRecord
 
-_log = logging.getLogger(__name__)
 OnError = Callable[[PairInput, DataError], object]
 BATCH = 8
 """Pairs that go through the model together, unless another number is given."""
@@ -82,6 +81,7 @@ class Model:
     def __init__(self, loaded: LoadedDetector) -> None:
         self.loaded = loaded
         self.names = loaded.names
+        self._has_told_of_window = False
 
     def predict(self, rgb: Any, ir: Any, **options: Unpack[Options]) -> PairDetections | list[PairDetections]:
         """Detect objects in one pair or many; boxes are in the pixels of each pair's frame.
@@ -149,7 +149,7 @@ class Model:
         for group in _grouped(loaded, inputs, options, on_error):
             missing = next((record.missing for (record, _), _, _ in group if record.missing), None)
             if missing and not has_warned:
-                self._warn_missing(missing)
+                warn_missing(missing, self.loaded.config)
                 has_warned = True
             yield from self._results(loaded, class_ids, group, options, on_error)
 
@@ -193,6 +193,9 @@ class Model:
         tile = options.get("tile")
         if tile is None:
             pixels = loaded.collate([opened for opened, _, _ in group])
+            if not self._has_told_of_window:
+                records = [record for (record, _), _, _ in group]
+                self._has_told_of_window = warn_outside_window(records, pixels.pixels.numpy())
             return time.perf_counter(), loaded.detect(pixels, class_ids)
 
         def detect(pairs: list[PairFiles], pair_format: PairFormat) -> list[PairDetections]:
@@ -246,15 +249,6 @@ class Model:
                 hint = did_you_mean(str(name), self.names)
                 raise ConfigError(f"classes: no class {name!r}{hint} (the model knows {', '.join(self.names)})")
         return [numbers[name] for name in classes]
-
-    def _warn_missing(self, modality: str) -> None:
-        config = self.loaded.config
-        if config.model.streams == "both" and config.data.missing == "refuse" and not config.train.augment.drop_camera:
-            _log.warning(
-                "warning: pairs without an %s image: black stands for it, but this model never saw that in training; "
-                "it finds less (data.missing: allow or train.augment.drop_camera train for it)",
-                modality,
-            )
 
 
 _Opened = tuple[OpenPair, PairInput, float]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -12,15 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from yolofuse.check.rules.pixels import looks_swapped
 from yolofuse.data import load_descriptor
 from yolofuse.data.descriptor.source import DatasetDescriptor, Source
-from yolofuse.data.index.name_patterns import called_as_others
 from yolofuse.data.index.pair_set import load_pairs, match_split
 from yolofuse.engine.dataloaders import windows_in
 from yolofuse.engine.loaded_detector import Image, LoadedDetector, PairFiles, warn_of_other_reading
+from yolofuse.engine.origin_run import trained_on
 from yolofuse.errors import DataError, listing
-from yolofuse.spacing import evenly_spaced
+from yolofuse.predict.input_warnings import warn_if_out_of_order, warn_if_swapped
 from yolofuse.types import PairRecord
 from yolofuse.video import is_camera
 
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
     from yolofuse.video import PairCounts
 
 Kind = Literal["image", "folder", "sequence", "split", "video", "live"]
-log = logging.getLogger("yolofuse")
-
-_LOOKED_AT = 5  # pairs
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".ts", ".m4v", ".mpg", ".mpeg"})
 
 
@@ -96,25 +91,11 @@ def open_inputs(rgb: Any, ir: Any, offset_s: float = 0.0) -> PairInputs:
     (kind,) = kinds
     if kind in ("image", "folder"):
         pairs = [PairInput((rgb, ir))] if kind == "image" else _match_folders(rgb, ir)
-        _warn_if_swapped(pairs)
+        warn_if_swapped([(pair.pair[0], pair.pair[1]) for pair in pairs if isinstance(pair.pair, tuple)])
         return PairInputs(kind, pairs, len(pairs))
     if kind in ("video", "live"):
         return _open_videos(rgb, ir, offset_s, is_live=kind == "live")
     return _zip(rgb, ir)
-
-
-def _warn_if_swapped(pairs: Sequence[PairInput]) -> None:
-    """Warn if some pairs, spread over all, all look as if their images had changed places."""
-    chosen = [pairs[i].pair for i in evenly_spaced(len(pairs), _LOOKED_AT)]
-    files = [
-        [Path(part) for part in pair if isinstance(part, str | Path)] for pair in chosen if isinstance(pair, tuple)
-    ]
-    files = [pair for pair in files if len(pair) == 2]
-    try:
-        if files and all(looks_swapped(*pair) for pair in files):
-            log.warning("warning: rgb has no colour and ir has, such as %s and %s: exchanged?", *files[0])
-    except DataError:
-        return  # what can't be read is told when its turn comes
 
 
 def _open_videos(rgb: Any, ir: Any, offset_s: float, *, is_live: bool) -> PairInputs:
@@ -126,6 +107,8 @@ def _open_videos(rgb: Any, ir: Any, offset_s: float, *, is_live: bool) -> PairIn
         def pairs() -> Iterator[PairInput]:
             with both:
                 for frame in both:
+                    if frame.ir_as_rgb is not None:
+                        warn_if_swapped([(frame.rgb, frame.ir_as_rgb)])
                     yield PairInput((frame.rgb, frame.ir), f"{frame.index:06d}", frame.time_s)
 
         return PairInputs("live" if is_live else "video", pairs(), counts=lambda: both.counts, fps=both.fps)
@@ -152,7 +135,8 @@ def split_inputs(data: Path, split: str, loaded: LoadedDetector) -> PairInputs:
     Raises:
         DataError: As of ``load_pairs``.
     """
-    windows = dict(windows_in(loaded.content))
+    is_own = data.resolve() == Path(trained_on(loaded).descriptor).resolve()
+    windows = windows_in(loaded.content) if is_own else {}
     pairs = load_pairs(load_descriptor(data), split, ir_windows=windows, verify=False, allow_missing=True)
     warn_of_other_reading(loaded, pairs, f"{data} [{split}]")
     return PairInputs("split", [PairInput(record, record.key) for record in pairs.records], len(pairs))
@@ -179,19 +163,14 @@ def _kind(given: Any) -> Kind:
     return "sequence"
 
 
-def _is_path(given: object) -> bool:
-    return isinstance(given, str | PathLike)
-
-
 def _zip(rgb: Any, ir: Any) -> PairInputs:
     lengths = {len(given) for given in (rgb, ir) if isinstance(given, Sequence)}
     if len(lengths) > 1:
         raise DataError(f"rgb and ir must have equal lengths (found {len(rgb)} and {len(ir)})")
     if isinstance(rgb, Sequence) and isinstance(ir, Sequence):
-        both = [(one, other) for one, other in zip(rgb, ir, strict=True) if _is_path(one) and _is_path(other)]
-        if others := called_as_others([(Path(one).as_posix(), Path(other).as_posix()) for one, other in both]):
-            text = f"{len(others)} files of ir are called as those of other pairs of rgb, such as {others[0]}"
-            log.warning("warning: %s; are both in the order of the pairs?", text)
+        both = [*zip(rgb, ir, strict=True)]
+        warn_if_swapped(both)
+        warn_if_out_of_order(both)
 
     def images(given: Any) -> Iterator[Image]:
         """Yield the images; of a generator, which may put the next one into the same memory, copies."""

@@ -89,6 +89,7 @@ def data_record(train: PairSet, val: PairSet) -> dict[str, Any]:
         "data_hash": train.fingerprint,
         "data_hashes": others,
         "names": list(train.names),
+        "overlays": [[*overlay] for overlay in train.overlays],
         "formats": [asdict(pair_format) for pair_format in train.formats],
         "val_formats": [asdict(pair_format) for pair_format in val.formats],
     }

@@ -52,6 +52,7 @@ class FramePair:
         time_s: Presentation time of the visible frame in seconds.
         gap_s: Time of the thermal frame minus that of the visible one.
         index: Number of the pair, counted from 0.
+        ir_as_rgb: The thermal frame as R, G, B, of the first pair: has it colour, cameras are exchanged. Else None.
     """
 
     rgb: ByteArray
@@ -59,6 +60,7 @@ class FramePair:
     time_s: float
     gap_s: float
     index: int
+    ir_as_rgb: ByteArray | None = None
 
 
 @dataclass(slots=True)

@@ -164,7 +164,8 @@ class LivePairs(_Live, Iterator[FramePair]):
         index = self._paired
         self._paired += 1
         gap_s = ir.time_s + self._offset_s - rgb.time_s
-        return FramePair(rgb_pixels(rgb), ir_pixels(ir), rgb.time_s - self._start_s, gap_s, index)
+        as_rgb = None if index else rgb_pixels(ir)
+        return FramePair(rgb_pixels(rgb), ir_pixels(ir), rgb.time_s - self._start_s, gap_s, index, as_rgb)
 
     @property
     def counts(self) -> PairCounts:

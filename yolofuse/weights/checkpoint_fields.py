@@ -48,6 +48,7 @@ class _Fields(BaseModel):
     machine: _Machine | None = None
     data_hashes: dict[str, StrictStr] = {}
     ir_windows: dict[str, tuple[FiniteFloat, FiniteFloat]] = {}
+    overlays: Annotated[list[tuple[FiniteFloat, ...]], Field(max_length=1000)] = []
     formats: list[PairFormat] = []
     val_formats: list[PairFormat] = []
     optimizer: dict[str, Any] = {}

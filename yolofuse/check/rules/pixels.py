@@ -10,9 +10,9 @@ import numpy as np
 
 from yolofuse.check.finding_images import draw_pair
 from yolofuse.check.findings import Finding, Severity, first_examples, severity_by_share
-from yolofuse.check.pair_stats import PairStats, Split, file_colour
+from yolofuse.check.pair_stats import PairStats, Split, image_colour
 from yolofuse.errors import plural
-from yolofuse.types import PairRecord
+from yolofuse.types import ByteArray, PairRecord
 
 _COPY, _COPY_DETAIL = 0.975, 0.9
 """Near infrared through one lens reaches 0.93 and 0.95, thermal images 0.87 and 0.52; copies have 0.99 and 0.955."""
@@ -168,9 +168,9 @@ _RULES = (
 )
 
 
-def looks_swapped(rgb: Path, ir: Path) -> bool:
-    """Return whether an IR file has colour while the RGB file has none, as by the rule ``swapped``."""
-    return file_colour(rgb) <= _GREY and file_colour(ir) >= _COLOURED
+def looks_swapped(rgb: str | Path | ByteArray, ir: str | Path | ByteArray) -> bool:
+    """Return whether an IR image has colour while the RGB image has none, as by the rule ``swapped``."""
+    return image_colour(rgb) <= _GREY and image_colour(ir) >= _COLOURED
 
 
 def check_pixels(split: Split) -> list[Finding]:

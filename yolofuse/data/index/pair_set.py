@@ -29,12 +29,14 @@ from yolofuse.data.index.scan_result import ScanResult
 from yolofuse.data.index.shared_labels import find_shared_labels
 from yolofuse.data.index.tags import load_tags
 from yolofuse.data.index.thermal_window import find_shallow, percentile_window
+from yolofuse.data.pair_formats import Overlay
 from yolofuse.data.problems import Problem
 from yolofuse.errors import DataError, listing, plural
 from yolofuse.types import FloatArray, IntArray, Modality, PairFormat, PairRecord
 
 _log = logging.getLogger(__name__)
 _MAX_WARNED = 5
+_MAX_OVERLAYS = 1000
 _NO_TAGS: Mapping[str, str] = {}
 Windows = Mapping[str, tuple[float, float]]
 """Thermal windows computed from percentiles, by ``IrWindow.name``."""
@@ -67,6 +69,14 @@ class PairSet:
         """Names of the pairs, without making their records."""
         records = self.records
         return [*records.keys] if isinstance(records, PairTable) else [record.key for record in records]
+
+    @property
+    def overlays(self) -> list[Overlay]:
+        """How the images of its pairs lie on each other, each way once; empty if there are too many ways to keep."""
+        if not isinstance(self.records, PairTable):
+            return []
+        found = self.records.overlays()
+        return found if len(found) <= _MAX_OVERLAYS else []
 
     def size_hw(self, index: int) -> tuple[int, int]:
         """Return height and width of a pair's frame in pixels, without making its record."""

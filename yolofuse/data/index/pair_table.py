@@ -9,6 +9,7 @@ from typing import overload
 
 import numpy as np
 
+from yolofuse.data.pair_formats import Overlay, overlay_of
 from yolofuse.types import ByteArray, IntArray, Modality, PairFormat, PairRecord
 
 WindowBits = Mapping[tuple[float, float], Mapping[int, Path]]
@@ -89,6 +90,13 @@ class PairTable(Sequence[PairRecord]):
         """Return the number of pairs without an image of a camera."""
         names = self.rgb if modality == "rgb" else self.ir
         return int((np.diff(names.offsets) == 0).sum())
+
+    def overlays(self) -> list[Overlay]:
+        """Return how the two images of pairs lie on each other, each way once."""
+        both = (np.diff(self.rgb.offsets) > 0) & (np.diff(self.ir.offsets) > 0)
+        rows = np.unique(np.column_stack([self.source, self.rgb_hw, self.ir_hw])[both], axis=0).tolist()
+        found = [overlay_of((h, w), (ir_h, ir_w), self.formats[source]) for source, h, w, ir_h, ir_w in rows]
+        return [*dict.fromkeys(found)]
 
     def window_bits(self, ir_bits: np.ndarray) -> WindowBits:
         """Return the depths that are read through each window; ``ir_bits`` (N,) are those of all pairs."""
