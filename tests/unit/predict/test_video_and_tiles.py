@@ -54,6 +54,15 @@ def test_predict__of_two_videos_pairs_their_frames_by_time(model: Model, tmp_pat
     assert np.array_equal(again.boxes_xyxy, found[1].boxes_xyxy)
 
 
+@pytest.mark.parametrize("exchanged", [True, False])
+def test_predict__exchanged_videos_are_told(
+    model: Model, tmp_path: Path, exchanged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = videos(tmp_path)
+    model.predict(*(given[::-1] if exchanged else given), conf=1e-7, max_det=1)
+    assert ("rgb has no colour and ir has; are they exchanged?" in caplog.text) == exchanged
+
+
 def test_predict__of_one_video_leaves_the_other_camera_black(model: Model, tmp_path: Path) -> None:
     found = list(model.stream(None, videos(tmp_path)[1], conf=1e-7, max_det=1))
     assert [result.record.missing for result in found] == ["rgb"] * 5
