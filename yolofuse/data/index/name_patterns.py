@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import heapq
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -53,6 +53,34 @@ def advise_names(source: Source, rgb: Sequence[str], ir: Sequence[str], *, is_pa
     if not same and not advice:
         return []
     return [Problem("names", source.where, f"{source.where}: {what}; {advice or 'name two folders, or patterns'}")]
+
+
+def find_crossed_folders(source: Source, sources: Iterable[Source]) -> list[Problem]:
+    """Return a problem if a folder of a source is called as the RGB images of another, which has one of its own.
+
+    So are several folders of a flat YAML that are not in the same order for each camera.
+    """
+    problems = []
+    others = [other for other in sources if other.where != source.where and other.root == source.root]
+    own = _folder_names(source, source.rgb)
+    for part in ("ir", "labels"):
+        folder = getattr(source, part)
+        theirs = {
+            name: other
+            for other in others
+            for name in _folder_names(other, other.rgb)
+            if getattr(other, part) not in (None, folder)
+        }
+        name = next((name for name in _folder_names(source, folder) if name in own or name in theirs), "")
+        if name in theirs and name not in own:
+            what = f"{source.where}: {part} {folder} is called as rgb {theirs[name].rgb} of {theirs[name].where}"
+            text = f"{what}, not as its own, {source.rgb}; write both in one order, or list such pairs in a manifest"
+            problems.append(Problem("names", source.where, text))
+    return problems
+
+
+def _folder_names(source: Source, folder: Path | None) -> tuple[str, ...]:
+    return pair_names(f"{folder.relative_to(source.root).as_posix()}.") if folder else ()
 
 
 def suggest_patterns(rgb: Path, ir: Path, names: tuple[Sequence[str], Sequence[str]]) -> str:

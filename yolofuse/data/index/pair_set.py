@@ -15,6 +15,7 @@ import numpy as np
 from yolofuse.data.descriptor.source import DatasetDescriptor, Source
 from yolofuse.data.index.border import describe_border
 from yolofuse.data.index.manifest import tag_codes
+from yolofuse.data.index.name_patterns import find_crossed_folders
 from yolofuse.data.index.pair_table import PairTable, TextColumn, WindowBits
 from yolofuse.data.index.scan import Parts, listed_pairs, match_source, scan_split
 from yolofuse.data.index.scan_cache import (
@@ -191,7 +192,10 @@ def match_split(descriptor: DatasetDescriptor, split: str, *, allow_missing: boo
     if allow_missing:
         splits = {name: tuple(map(_allow_missing, sources)) for name, sources in splits.items()}
     parts = [(source, match_source(source)) for source in splits[split]]
-    if shared := find_shared_labels(parts, itertools.chain.from_iterable(splits.values()), match_source):
+    sources = [*itertools.chain.from_iterable(splits.values())]
+    for source, matches in parts:
+        matches.problems += find_crossed_folders(source, sources)
+    if shared := find_shared_labels(parts, sources, match_source):
         parts[0][1].problems += shared
     return parts
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.support.descriptors import write_descriptor
-from tests.support.pairs import make_pairs, pairs_of
+from tests.support.pairs import make_pairs, pairs_of, random_pair, write_pair
 from yolofuse.data.index.name_patterns import key_of, suggest_patterns
 from yolofuse.errors import DataError
 
@@ -144,3 +144,44 @@ def test_pattern__mistake_is_named(tmp_path: Path, pattern: str, message: str) -
     source = {"rgb": pattern, "ir": "ir/train", "labels": "labels/train"}
     with pytest.raises(DataError, match=message.replace("*", r"\*")):
         pairs_of(write_descriptor(tmp_path, {"train": source}))
+
+
+@pytest.mark.parametrize(
+    ("rgb", "ir", "labels", "message"),
+    [
+        (
+            "a b",
+            "b a",
+            "a b",
+            r"train\[1\]: ir \S+b/imagesIR is called as rgb \S+b/images of train\[2\], not as its own",
+        ),
+        ("a b", "a b", "b a", r"train\[2\]: labels \S+a/labels is called as rgb \S+a/images of train\[1\], not as its"),
+        ("a b", "a b", "a b", ""),
+        ("a b", "a b", "a a", ""),  # one folder of labels, of images that two cameras show
+    ],
+)
+def test_folders_in_another_order__are_refused(tmp_path: Path, rgb: str, ir: str, labels: str, message: str) -> None:
+    for number in range(4):
+        write_pair(tmp_path / "abb"[number // 2], "x", f"{number % 2}", random_pair(number))
+    for name in "ab":
+        for kind, folder in (("rgb", "images"), ("ir", "imagesIR"), ("labels", "moved")):
+            (tmp_path / name / kind / "x").rename(tmp_path / name / folder)
+        (tmp_path / name / "labels").rmdir()
+        (tmp_path / name / "moved").rename(tmp_path / name / "labels")
+    if labels == "a a":
+        shutil.copytree(tmp_path / "a" / "images", tmp_path / "b" / "images", dirs_exist_ok=True)
+        shutil.rmtree(tmp_path / "b" / "imagesIR")
+        (tmp_path / "b" / "imagesIR").symlink_to(tmp_path / "a" / "imagesIR")
+    flat = {
+        "names": ["person"],
+        "train": [f"{name}/images" for name in rgb.split()],
+        "train_ir": [f"{name}/imagesIR" for name in ir.split()],
+        "train_labels": [f"{name}/labels" for name in labels.split()],
+    }
+    file = tmp_path / "data.yaml"
+    file.write_text(yaml.safe_dump(flat))
+    if message:
+        with pytest.raises(DataError, match=message):
+            pairs_of(file)
+    else:
+        assert len(pairs_of(file)) == 4
