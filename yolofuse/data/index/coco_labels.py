@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 from yolofuse.data.descriptor.source import Source
 from yolofuse.data.images.decode import unread_hint
 from yolofuse.data.index.coco_records import CocoBox, CocoRecords, Id
-from yolofuse.data.index.matches import KeyIndex, Matches, PairNames, open_text
+from yolofuse.data.index.matches import KeyIndex, Matches, PairNames, is_path_end, open_text
 from yolofuse.data.index.yolo_labels import SMALLEST_SIDE, LabelFile
 from yolofuse.data.problems import Problem, join_names
 from yolofuse.data.strict_json import parse_json
@@ -76,6 +76,9 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
             _add_box(box, (image_id, class_ids[name]), size_hw, labels[position], f"{file}: {box.where}", seen)
         except ValueError as error:
             report(f"{box.where}: {error}")
+    if _names_other_camera(source, matches, {i: records.images[key].file_name for key, (i, _) in by_image.items()}):
+        other = "ir" if source.frame == "rgb" else "rgb"
+        report(f"it lists images of {other}, in whose pixels its boxes are then: set frame: {other}, with the affine map to it")
     if other_form := _name_other_form(corners, num_beyond):
         report(other_form)
     if not by_image and not problems:
@@ -95,6 +98,16 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
         problems=problems,
         warnings=[Problem("coco", str(file), f"{file}: {text}") for text in odd],
     )
+
+
+def _names_other_camera(source: Source, matches: Matches, names: Mapping[int, str]) -> bool:
+    """Return whether names of a COCO file, by the pair's position, are of the camera that is not the frame.
+
+    Where the images cover each other, boxes are the same in both.
+    """
+    own, other = (matches.rgb, matches.ir) if source.frame == "rgb" else (matches.ir, matches.rgb)
+    of_other = [i for i, name in names.items() if is_path_end(name, other[i]) and not is_path_end(name, own[i])]
+    return source.affine is not None and 2 * len(of_other) > len(names)
 
 
 def _name_other_form(corners: Sequence[tuple[float, ...]], num_beyond: int) -> str:

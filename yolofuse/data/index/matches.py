@@ -142,10 +142,10 @@ class KeyIndex:
 
 
 def _find_path(given: str, paths: _Paths) -> set[int]:
-    return {i for i, known in paths.get(given.rpartition("/")[2], ()) if _is_path_suffix(given, known)}
+    return {i for i, known in paths.get(given.rpartition("/")[2], ()) if is_path_end(given, known)}
 
 
-def _is_path_suffix(one: str, other: str) -> bool:
+def is_path_end(one: str, other: str) -> bool:
     """Return whether the shorter of two paths is the end of the longer one."""
     shorter, longer = sorted((f"/{one.lstrip('/')}", f"/{other}"), key=len)
     return longer.endswith(shorter)

@@ -217,3 +217,28 @@ def test_pairs_that_no_coco_file_lists__are_counted_once(tmp_path: Path, caplog:
     (told,) = [record.getMessage() for record in caplog.records if "of 4 pairs" in record.getMessage()]
     assert "1 of 4 pairs of splits.train are listed neither here nor in" in told
     assert "val.json and are left out, such as rgb/train/train_003.png" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "frame", "is_refused"),
+    [
+        ("ir/train/train_000.png", "rgb", True),
+        ("ir/train/train_000.png", "ir", False),
+        ("rgb/train/train_000.png", "ir", True),
+        ("rgb/train/train_000.png", "rgb", False),
+        ("train_000.png", "rgb", False),  # of either
+    ],
+)
+def test_coco__of_the_other_camera_is_refused_where_images_lie_apart(
+    tmp_path: Path, name: str, frame: str, is_refused: bool
+) -> None:
+    make_pairs(tmp_path, 1, 0)
+    write_coco(tmp_path / "gt.json", {1: name})
+    source: dict[str, object] = {"rgb": "rgb/train", "ir": "ir/train", "coco": "gt.json", "frame": frame}
+    assert pairs_of(write_descriptor(tmp_path, {"train": source})).num_boxes == 1  # they cover each other
+    descriptor = write_descriptor(tmp_path, {"train": source | {"resize": {"affine": [[1, 0, 9], [0, 1, 0]]}}})
+    if is_refused:
+        with pytest.raises(DataError, match=f"it lists images of {name[:2].replace('rg', 'rgb')}, in whose pixels"):
+            pairs_of(descriptor)
+    else:
+        assert pairs_of(descriptor).num_boxes == 1
