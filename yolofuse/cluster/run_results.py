@@ -33,6 +33,7 @@ class RunResults:
     epochs: int  # finished epochs
     best: Mapping[str, float]  # AP and AP50 of the epoch with the best AP; empty before the first evaluation
     evaluations: Mapping[str, Mapping[str, float]]  # AP and AP50 by ``eval-val (conf=0.5)``, with what differs
+    data: Mapping[str, tuple[str, str]]  # by evaluation: hashes of the pairs that were scored, and trained on
     wall_s: float | None  # from the run's start to its end or last status, waiting in queues included; None: unknown
     busy_s: float | None  # the part of it in which the run was running
     interruptions: int
@@ -77,17 +78,19 @@ def read_run(folder: Path) -> RunResults:
     config = load_config(files.config if is_started else folder / SUBMITTED_NAME)
     options = flat_options(config)
     if not is_started:
-        return RunResults(folder, options, "submitted", 0, {}, {}, None, None, 0)
+        return RunResults(folder, options, "submitted", 0, {}, {}, {}, None, None, 0)
     summary = summarise_run(folder)
     epochs, best = _read_results(files)
     wall, busy = _durations(folder, summary.status)
+    reports = [_read_report(file, config) for file in sorted(folder.glob("eval-*/report.json"))]
     return RunResults(
         folder=folder,
         options=options,
         state=summary.state,
         epochs=epochs,
         best=best,
-        evaluations=dict(_read_report(file, config) for file in sorted(folder.glob("eval-*/report.json"))),
+        evaluations={name: metrics for name, metrics, _ in reports},
+        data={name: hashes for name, _, hashes in reports if all(hashes)},
         wall_s=wall,
         busy_s=busy,
         interruptions=len(summary.interruptions),
@@ -108,12 +111,14 @@ def _read_results(files: RunFolder) -> tuple[int, dict[str, float]]:
     return len(trained), max(reversed(scored), key=lambda metrics: metrics["AP"], default={})
 
 
-def _read_report(path: Path, config: Config) -> tuple[str, dict[str, float]]:
-    """Return name and metrics of an evaluation."""
+def _read_report(path: Path, config: Config) -> tuple[str, dict[str, float], tuple[str, str]]:
+    """Return name and metrics of an evaluation, and hashes of its pairs and of those of the training."""
     try:
         content = json.loads(read_regular(path, _MAX_BYTES))
         metrics = {name: float(content[name]) for name in METRICS}
-        other = other_settings(path.parent, content.get("settings", {}), config)
+        settings = content.get("settings", {})
+        hashes = str(settings.get("data_hash", "")), str(settings.get("train_data_hash", ""))
+        other = other_settings(path.parent, settings, config)
     except (OSError, AttributeError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise RunError(
             f"{path}: not a report of val_dual.py ({error!r}); delete it and evaluate the run again"
@@ -121,7 +126,7 @@ def _read_report(path: Path, config: Config) -> tuple[str, dict[str, float]]:
     if not all(value <= 1 for value in metrics.values()):  # false for nan, too
         raise RunError(f"{path}: a metric is above 1 or not a number; delete it and evaluate again")
     name = f"{path.parent.name} ({other})" if other else path.parent.name
-    return name, {key: value for key, value in metrics.items() if value >= 0}  # cocoapi writes -1: nothing to find
+    return name, {key: value for key, value in metrics.items() if value >= 0}, hashes  # cocoapi's -1: nothing to find
 
 
 def _durations(folder: Path, status: RunStatus | None) -> tuple[float | None, float | None]:

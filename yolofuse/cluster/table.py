@@ -112,7 +112,11 @@ def _mean_rows(runs: Sequence[RunResults], differing: Sequence[str], metrics: Se
             "state": "finished" if len(finished) == len(members) else f"{len(finished)} of {len(members)} finished",
             "interruptions": str(sum(run.interruptions for run in finished)),
         }
-        for name in metrics:
+        evaluated = dict.fromkeys(name for run in finished for name in run.data)
+        unlike = [name for name in evaluated if len({run.data[name] for run in finished if name in run.data}) > 1]
+        if unlike:
+            row["run"] = f"no mean of {len(finished)}: other pairs or labels in {', '.join(unlike)}"
+        for name in metrics if not unlike else ():
             samples = [value for run in finished if (value := _metrics(run).get(name)) is not None]
             if len(samples) == len(finished):
                 row[name] = f"{statistics.mean(samples):.{_DIGITS}f}"

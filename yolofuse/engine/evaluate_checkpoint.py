@@ -167,7 +167,7 @@ def _evaluate(
         evaluation.blanked,
         points,
         extra={name: float(METRICS[name](*coco)) for name in loaded.config.val.metrics},
-        limits=score_limits(pairs, loaded.config.val.max_det),
+        limits=score_limits(pairs, loaded.config.val.max_det, loaded.config.val.conf),
     )
     log.info("%s\n", format_table(report))
     try:

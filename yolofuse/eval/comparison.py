@@ -9,7 +9,8 @@ from typing import Any
 
 from yolofuse.errors import DataError, plural
 from yolofuse.eval.bootstrap import Difference, compare, shared_classes
-from yolofuse.eval.report import DAMAGED, read_predictions
+from yolofuse.eval.other_settings import unlike_settings
+from yolofuse.eval.report import DAMAGED, read_predictions, read_report
 
 _FEW_IMAGES = 10
 """Draws of fewer images than this are too alike for an interval to hold what it promises."""
@@ -26,6 +27,7 @@ class Comparison:
         num_images: Images of the split.
         classes: Names of the classes that were compared, if one of the two has others too; else empty.
         resamples: Draws of the bootstrap.
+        unlike: In which limits of detection the two differ; empty if in none.
     """
 
     a: Path
@@ -34,12 +36,15 @@ class Comparison:
     num_images: int
     classes: Sequence[str]
     resamples: int
+    unlike: str = ""
 
     @property
     def explanation(self) -> str:
         """Say what the intervals are."""
         images = f"95 % interval of B - A over {plural(self.resamples, 'draw')} of {plural(self.num_images, 'image')}"
-        return f"of the classes that both have: {', '.join(self.classes)}\n\n{images}" if self.classes else images
+        parts = [f"of the classes that both have: {', '.join(self.classes)}"] if self.classes else []
+        parts += [f"warning: A and B were evaluated with unlike limits: {self.unlike}"] if self.unlike else []
+        return "\n\n".join([*parts, images])
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures as plain JSON values."""
@@ -76,8 +81,16 @@ def compare_evaluations(
         found = compare(truth, [rows_a], [rows_b], resamples=resamples, seed=seed)
         is_part = any(len(truth["categories"]) < len(whole["categories"]) for whole, _ in both)
         classes = [str(category["name"]) for category in truth["categories"]] if is_part else []
-        return Comparison(a[0], b[0], found, len(truth["images"]), classes, resamples)
+        return Comparison(a[0], b[0], found, len(truth["images"]), classes, resamples, _unlike(a[1], b[1]))
     except DataError as error:
         raise DataError(f"{a[0]} and {b[0]}: {error}") from None
     except DAMAGED as error:
         raise DataError(f"{a[0]}, {b[0]}: damaged predictions ({error}); write them again") from error
+
+
+def _unlike(a: Path, b: Path) -> str:
+    """Return as :func:`unlike_settings`, of two folders; empty if one has no report."""
+    try:
+        return unlike_settings(read_report(a).settings, read_report(b).settings)
+    except DataError:
+        return ""

@@ -13,6 +13,8 @@ from yolofuse.types import IntArray
 MAX_COUNTED = 100
 """cocoapi evaluates the best detections of each image and class up to this number; it never matches the others."""
 
+_USUAL_CONF = 0.01
+
 
 class _Labels(Protocol):
     """The boxes of a split, as a ``PairSet`` holds them."""
@@ -49,18 +51,21 @@ def crowded_classes(pairs: _Labels) -> list[str]:
     return texts
 
 
-def score_limits(pairs: _Labels, max_det: int) -> list[str]:
+def score_limits(pairs: _Labels, max_det: int, conf: float) -> list[str]:
     """Return sentences about what the metrics of a split do not show.
 
     Args:
         pairs: The split.
         max_det: Detections that are kept of an image, see ``val.max_det``.
+        conf: Score above which they are kept, see ``val.conf``.
     """
     if not pairs.num_boxes:
         return ["the split has no box: its AP is undefined"]
     absent = absent_classes(pairs)
     texts = [f"no box, so no AP: {', '.join(absent)}"] if absent else []
     texts += crowded_classes(pairs)
+    if conf > _USUAL_CONF:
+        texts.append(f"scores of {conf:g} and less are left out (conf), so AP is lower than that of all detections")
     of_pair, _, counts = pairs.class_counts()
     objects = np.bincount(of_pair, counts)
     if (cut := objects > max_det).any():

@@ -9,6 +9,18 @@ from typing import Any
 from yolofuse.config import Config
 from yolofuse.files import file_sha256
 
+_LIMITS = ("imgsz", "letterbox", "conf", "nms", "max_det")
+
+
+def unlike_settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+    """Say in which limits of detection two evaluations differ, by the settings of their reports; empty if in none."""
+    found = []
+    for name in _LIMITS:
+        one, other = (str(settings.get(name)).split(",")[0] for settings in (a, b))  # "IoU 0.7, inside the file"
+        if name in a and name in b and one != other:
+            found.append(f"{name} {one} and {other}")
+    return ", ".join(found)
+
 
 def other_settings(folder: Path, settings: Mapping[str, Any], config: Config) -> str:
     """Say in which settings an evaluation differs from the config of its run, or that its weights are not the best.

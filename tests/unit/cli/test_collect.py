@@ -34,6 +34,20 @@ def test_collect__tabulates_differing_options_progress_and_means_over_seeds(
     assert capsys.readouterr().out == out[1].read_text()
 
 
+@pytest.mark.parametrize("changed", ["", "data_hash", "train_data_hash"])
+def test_collect__no_mean_over_seeds_with_other_data(
+    tmp_path: Path, changed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [write_run(tmp_path, seed, 0.3) for seed in (0, 1)]
+    settings = {"split": "val", "data_hash": "a", "train_data_hash": "b"}
+    for run, hashes in zip(runs, (settings, settings | {changed: "c"}), strict=True):
+        save_text(run / "eval-val" / "report.json", json.dumps({"AP": 0.25, "AP50": 0.75, "settings": hashes}))
+    assert collect.main([*map(str, runs)]) == 0
+    mean = [cell.strip() for cell in capsys.readouterr().out.splitlines()[-1].split("|")]
+    assert mean[1] == ("no mean of 2: other pairs or labels in eval-val" if changed else "mean of 2")
+    assert ("0.3000" in mean) != bool(changed)
+
+
 def test_collect__a_folder_that_is_given_twice_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = (write_run(tmp_path, seed, ap) for seed, ap in ((0, 0.3), (1, 0.5)))
     assert collect.main([str(first), str(second), f"{first}/", str(first / ".." / first.name)]) == 0

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from yolofuse.cli import compare
+from yolofuse.eval.coco import METRICS
 
 
 def _write(folder: Path, shift: float, names: tuple[str, ...] = ("person", "car")) -> Path:
@@ -107,6 +108,33 @@ def test_compare__tells_of_weights_that_are_newer(tmp_path: Path, capsys: pytest
     os.utime(b / "predictions.json", (1, 1))
     assert compare.main([str(a), str(b.parent), "--resamples", "5"]) == 0
     assert f"older than {best}; evaluate that" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, ""),
+        ({"nms": "IoU 0.7, inside the file", "device": "cuda:0"}, ""),
+        (
+            {"conf": 0.5, "imgsz": 64},
+            "warning: A and B were evaluated with unlike limits: imgsz 320 and 64, conf",
+        ),
+        ({"nms": "IoU 0.5"}, "unlike limits: nms IoU 0.7 and IoU 0.5"),
+    ],
+)
+def test_compare__tells_of_unlike_limits(
+    tmp_path: Path, change: dict[str, object], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"imgsz": 320, "letterbox": "rect", "conf": 0.001, "nms": "IoU 0.7", "max_det": 300}
+    folders = [_write(tmp_path / name, shift=shift) for name, shift in (("a", 3), ("b", 0))]
+    for folder, own in zip(folders, (settings, settings | change), strict=True):
+        report = dict.fromkeys(METRICS, 0.5) | {"per_class": {}, "num_images": 4, "num_boxes": 4}
+        report |= {"ms_per_pair": None, "settings": own}
+        (folder / "report.json").write_text(json.dumps(report))
+    assert compare.main([*map(str, folders), "--resamples", "5"]) == 0
+    printed = capsys.readouterr().out
+    assert told in printed
+    assert ("unlike" in printed) == bool(told)
 
 
 def test_compare__json_nested_too_deep_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

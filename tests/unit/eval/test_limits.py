@@ -26,11 +26,11 @@ def _split(folder: Path, *counts: int, class_id: int = 0) -> PairSet:
 
 def test_score_limits__names_absent_classes_and_crowded_images(tmp_path: Path) -> None:
     pairs = _split(tmp_path, 200, 100, 3, class_id=1)
-    absent, crowded, cut = score_limits(pairs, max_det=150)
+    absent, crowded, cut = score_limits(pairs, 150, 0.001)
     assert absent == "no box, so no AP: person, dog"
     assert crowded.startswith("car: more than 100 objects in 1 pair (up to 200); cocoapi counts 100 detections")
     assert cut == "more objects than val.max_det: 150 in 1 pair (up to 200); raise it"
-    assert len(score_limits(pairs, max_det=200)) == 2
+    assert len(score_limits(pairs, 200, 0.001)) == 2
 
 
 @pytest.mark.parametrize("counts", [(200,), (101,), (150, 40)])
@@ -39,14 +39,14 @@ def test_score_limits__tells_what_a_perfect_detector_gets(tmp_path: Path, counts
     truth = ground_truth(pairs.records, pairs.labels, pairs.names)
     rows = [{key: a[key] for key in ("image_id", "category_id", "bbox")} | {"score": 1.0} for a in truth["annotations"]]
     best = evaluate(truth, rows).per_class["person"][0]
-    assert score_limits(pairs, 300)[-1].endswith(f"even a perfect detector has an AP of {best:.3f}")
+    assert score_limits(pairs, 300, 0.001)[-1].endswith(f"even a perfect detector has an AP of {best:.3f}")
     assert counts != (200,) or best == pytest.approx(0.505, abs=5e-4)
 
 
 def test_score_limits__of_a_split_without_a_box_or_with_nothing_odd(tmp_path: Path) -> None:
-    assert score_limits(_split(tmp_path / "none", 0, 0), 300) == ["the split has no box: its AP is undefined"]
+    assert score_limits(_split(tmp_path / "none", 0, 0), 300, 0.001) == ["the split has no box: its AP is undefined"]
     descriptor = make_pairs(tmp_path / "good", 2, 0)
-    assert score_limits(pairs_of(descriptor), 300) == []
+    assert score_limits(pairs_of(descriptor), 300, 0.001) == []
 
 
 def test_class_counts__leave_out_regions_to_ignore(tmp_path: Path) -> None:
@@ -56,3 +56,9 @@ def test_class_counts__leave_out_regions_to_ignore(tmp_path: Path) -> None:
     assert (positions.tolist(), class_ids.tolist(), counts.tolist()) == ([0, 2, 3], [0, 0, 1], [1, 1, 1])
     assert pairs.num_backgrounds == 1
     assert np.all(counts > 0)
+
+
+@pytest.mark.parametrize(("conf", "said"), [(0.001, []), (0.01, []), (0.3, ["scores of 0.3 and less are left out"])])
+def test_score_limits__say_that_weak_detections_are_left_out(tmp_path: Path, conf: float, said: list[str]) -> None:
+    found = score_limits(pairs_of(make_pairs(tmp_path, 1, 0)), 300, conf)
+    assert [text.partition(" (")[0] for text in found] == said

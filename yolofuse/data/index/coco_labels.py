@@ -78,7 +78,7 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
             report(f"{box.where}: {error}")
     if _names_other_camera(source, matches, {i: records.images[key].file_name for key, (i, _) in by_image.items()}):
         other = "ir" if source.frame == "rgb" else "rgb"
-        report(f"it lists images of {other}, in whose pixels its boxes are then: set frame: {other}, with the affine map to it")
+        report(f"it lists images of {other}: are its boxes in their pixels? Set frame: {other}, and affine to it")
     if other_form := _name_other_form(corners, num_beyond):
         report(other_form)
     if not by_image and not problems:
