@@ -29,6 +29,9 @@ Streams = Literal["both", "rgb", "ir"]
 MergeName = Literal["nms", "proben"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 CocoBackend = Literal["pycocotools", "faster"]
+_MAX_SEED = 2**64 - 1
+"""torch takes no larger one."""
+_YEAR_MINUTES = 366.0 * 24 * 60
 
 
 def _as_tuple(value: Any) -> Any:
@@ -128,7 +131,7 @@ class TrainConfig(Section):
     """Gradients are accumulated over this many pairs for one update."""
     imgsz: ImageSize = 640
     """Side of the square training samples in pixels; also a multiple of the model's largest stride."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=_MAX_SEED)] = 0
     """Seed of the order of pairs, of their augmentation, and of initial values without ``init.seed``."""
     device: str = "auto"
     """``auto`` (CUDA if there is any, else the CPU), ``cpu``, ``cuda`` (a GPU per rank) or ``cuda:N``."""
@@ -196,7 +199,7 @@ class TrainConfig(Section):
     nan_rollbacks: Annotated[int, Field(ge=0)] = 3
     """How often a run may return to its last checkpoint and skip the batch whose loss or gradients were not finite;
     after that, or at once with 0, it ends with an error."""
-    watchdog_minutes: NonNegative = 15.0
+    watchdog_minutes: Annotated[NonNegative, Field(le=_YEAR_MINUTES)] = 15.0
     """A process without a step for so long writes its stack traces and exits, so that the job can be restarted; 0
     disables that."""
     check_ranks_every: Annotated[int, Field(ge=0)] = 500

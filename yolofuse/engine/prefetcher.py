@@ -20,7 +20,7 @@ import torch
 
 from yolofuse.batch import PairedBatch
 from yolofuse.data.available_memory import SHARED_MEMORY, free_shared_memory
-from yolofuse.errors import RunError
+from yolofuse.errors import DataError, RunError
 
 log = logging.getLogger("yolofuse")
 
@@ -129,6 +129,8 @@ class DevicePrefetcher:
             try:
                 with self.waiting():
                     raw = next(self._batches, None)
+            except DataError as error:
+                raise DataError(_without_trace(error)) from None
             except _WORKER_EXITS as error:
                 self._handle_worker_exit(error)
             if self._batches is None:  # outside of the handler, which keeps the old loader alive
@@ -155,6 +157,11 @@ class DevicePrefetcher:
         log.warning("warning: a worker process exited (%s); the loader is restarted at the batch that is due", why)
         self.on_restart(why)
         self._loader = self._batches = None  # its other workers exit with it
+
+
+def _without_trace(error: DataError) -> str:
+    """Return the message of an error; torch puts the traceback of a worker before it."""
+    return str(error).rpartition(f"{DataError.__module__}.{DataError.__qualname__}: ")[2].rstrip()
 
 
 def _is_worker_exit(error: Exception) -> bool:

@@ -13,7 +13,7 @@ import torch
 from yolofuse.batch import PairedBatch
 from yolofuse.engine.preemption import stop_requests
 from yolofuse.engine.prefetcher import DevicePrefetcher
-from yolofuse.errors import RunStopped
+from yolofuse.errors import DataError, RunStopped
 
 
 def test_prefetcher__wait_time_includes_the_copy_to_the_device() -> None:
@@ -27,6 +27,23 @@ def test_prefetcher__wait_time_includes_the_copy_to_the_device() -> None:
     feed = DevicePrefetcher(lambda: [batch, batch], lambda position: None, slow, torch.device("cpu"))
     assert len(list(feed)) == 2
     assert feed.wait_s >= 0.1
+
+
+class _Missing(torch.utils.data.Dataset[int]):
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        raise DataError("a.png: no such file\n  and a second line")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_prefetcher__an_error_of_the_data_comes_without_the_workers_traceback(workers: int) -> None:
+    loader = torch.utils.data.DataLoader(_Missing(), num_workers=workers)
+    feed = DevicePrefetcher(lambda: loader, lambda position: None, lambda raw: raw, torch.device("cpu"))
+    with pytest.raises(DataError) as error:
+        list(feed)
+    assert str(error.value) == "a.png: no such file\n  and a second line"
 
 
 def _no_batch() -> Iterator[PairedBatch]:
