@@ -34,6 +34,8 @@ from yolofuse.engine.nan_guard import RollBack
 from yolofuse.engine.recover import recover
 from yolofuse.engine.step import StepState, train_step
 from yolofuse.errors import RunError, RunStopped
+from yolofuse.run.checkpointer import AsyncCheckpointer
+from yolofuse.run.status_summary import summarise_run
 from yolofuse.types import PairedSample
 from yolofuse.weights import load_checkpoint
 
@@ -367,3 +369,16 @@ def test_resume__falls_back_from_a_damaged_checkpoint(
     assert [e["event"] for e in _events(config.run_dir)][2:] == ["fell_back", "resumed", "finished"]
     assert newest.with_name(f"{newest.name}.damaged").exists()
     assert _same_end(whole, config.run_dir)
+
+
+def test_run_whose_first_checkpoint_cannot_be_written__has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RunError("no space")
+
+    config = load_config(write_config(tmp_path))
+    monkeypatch.setattr(AsyncCheckpointer, "require_space", refuse)
+    with pytest.raises(RunError, match="no space"):
+        train(config)
+    assert summarise_run(config.run_dir).state == "failed"

@@ -96,7 +96,13 @@ def _start(folder: RunFolder, config: Config, ranks: Ranks, stack: ExitStack, st
     stop.run = folder.path
     run = _assemble(folder, context, TrainState(), new_scaler(context), stop, stack)
     run.log_event("begun")
-    _write_initial_artifacts(run)
+    try:
+        _write_initial_artifacts(run)
+    except RunStopped:
+        raise
+    except Exception as error:  # without this event, the run would seem to have been killed
+        _record_failure(run, error)
+        raise
     return run
 
 
