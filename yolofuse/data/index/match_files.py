@@ -45,6 +45,8 @@ def match_folders(source: Source) -> Matches:
     files = _FolderScanner(guard, problems)
     rgb = files.by_key(source.rgb, IMAGE_SUFFIXES, source.patterns[0])
     ir = rgb if source.stacked else files.by_key(source.ir, IMAGE_SUFFIXES, source.patterns[1])
+    if source.rgb == source.ir and all(source.patterns[:2]):
+        _divide_by_longer_pattern(rgb, ir, len(source.patterns[1]) - len(source.patterns[0]))
     labels = files.by_key(source.labels, LABEL_SUFFIXES, source.patterns[2]) if source.labels else {}
     if any(source.patterns[:2]) and not source.patterns[2]:
         labels = files.of_images(labels, *((rgb, source.rgb) if source.frame == "rgb" else (ir, source.ir)))
@@ -94,6 +96,14 @@ def match_folders(source: Source) -> Matches:
         problems.append(Problem("unpaired-ir", key, text))
     problems += lost_labels
     return matches
+
+
+def _divide_by_longer_pattern(rgb: dict[str, FoundFile], ir: dict[str, FoundFile], longer_by: int) -> None:
+    """Give files that both patterns fit, as ``A_*.JPG`` and ``A_*_R.JPG`` do, to the camera of the longer one alone."""
+    both = {file.name for file in rgb.values()} & {file.name for file in ir.values()}
+    of_shorter = rgb if longer_by > 0 else ir
+    for key in [key for key, file in of_shorter.items() if file.name in both] if longer_by else ():
+        del of_shorter[key]
 
 
 def _beside_unlabelled(orphans: Mapping[str, str], matches: Matches) -> dict[str, str]:

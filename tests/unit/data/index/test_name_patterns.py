@@ -185,3 +185,20 @@ def test_folders_in_another_order__are_refused(tmp_path: Path, rgb: str, ir: str
             pairs_of(file)
     else:
         assert len(pairs_of(file)) == 4
+
+
+@pytest.mark.parametrize(("rgb", "ir"), [("DJI_*.png", "DJI_*_R.png"), ("*.png", "*_R.png")])
+def test_patterns_that_fit_a_file_both__give_it_to_the_longer(tmp_path: Path, rgb: str, ir: str) -> None:
+    make_pairs(tmp_path, 3, 0)
+    for number in range(3):
+        (tmp_path / "rgb" / "train" / f"train_00{number}.png").rename(tmp_path / "rgb" / f"DJI_{number}.png")
+        (tmp_path / "ir" / "train" / f"train_00{number}.png").rename(tmp_path / "rgb" / f"DJI_{number}_R.png")
+        (tmp_path / "labels" / "train" / f"train_00{number}.txt").rename(tmp_path / "labels" / f"DJI_{number}.txt")
+    (tmp_path / "rgb" / "train").rmdir()
+    (tmp_path / "labels" / "train").rmdir()
+    for one, other in ((rgb, ir), (ir, rgb)):
+        source = {"rgb": f"rgb/{one}", "ir": f"rgb/{other}", "labels": "labels"}
+        frame = "rgb" if one == rgb else "ir"
+        records = pairs_of(write_descriptor(tmp_path, {"train": source | {"frame": frame}})).records
+        names = [(record.rgb.name, record.ir.name)[:: 1 if one == rgb else -1] for record in records]
+        assert names == [(f"DJI_{number}.png", f"DJI_{number}_R.png") for number in range(3)]
