@@ -17,6 +17,7 @@ from yolofuse.check.rules.duplicates import find_duplicates, find_leaks
 from yolofuse.check.rules.files import check_files
 from yolofuse.check.rules.pixels import check_pixels
 from yolofuse.check.rules.registration import check_registration, measure_shifts
+from yolofuse.check.rules.timing import check_timing
 from yolofuse.data import DatasetDescriptor
 from yolofuse.data.index.lenient_load import load_pairs_with_problems
 from yolofuse.errors import ConfigError, DataError, listing, plural
@@ -58,6 +59,7 @@ def check_dataset(descriptor: DatasetDescriptor, options: CheckOptions | None = 
         findings += check_boxes(split, options.imgsz)
         findings += check_pixels(split)
         findings += check_registration(split, shifts[split.name])
+        findings += check_timing(split, options.sample, options.workers)
         findings += find_duplicates(split, options.sample)
     if splits:
         findings += _compare_splits(splits)
