@@ -56,9 +56,9 @@ def advise_names(source: Source, rgb: Sequence[str], ir: Sequence[str], *, is_pa
 
 
 def find_crossed_folders(source: Source, sources: Iterable[Source]) -> list[Problem]:
-    """Return a problem if a folder of a source is called as the RGB images of another, which has one of its own.
+    """Return a problem for each folder of a source that is called as the RGB folder of another, which has its own.
 
-    So are several folders of a flat YAML that are not in the same order for each camera.
+    Lists of folders in a flat YAML pair other scenes where they are not in one order for both cameras.
     """
     problems = []
     others = [other for other in sources if other.where != source.where and other.root == source.root]
