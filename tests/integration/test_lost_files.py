@@ -19,7 +19,10 @@ from tests.support.runs import train_without_plots as train
 from yolofuse.cli import train as cli
 from yolofuse.cli import val
 from yolofuse.config import load_config
-from yolofuse.errors import WeightsError
+from yolofuse.engine.loaded_detector import load_detector
+from yolofuse.errors import RunError, WeightsError
+from yolofuse.exporters.export import export_detector
+from yolofuse.exporters.options import ExportOptions
 from yolofuse.files import save_text
 from yolofuse.run.folder import RunFolder
 from yolofuse.weights import load_checkpoint, save_checkpoint
@@ -196,6 +199,9 @@ def test_best_of_another_run__is_neither_evaluated_nor_kept(
     save_checkpoint(folder.best, content)
     assert val.main(["--run", str(folder.path)]) == 2
     assert "best.pt: of another run: train.seed: 7 when it was saved, 0 now" in capsys.readouterr().err
+    for command in (load_detector, lambda run: export_detector(run, ExportOptions("torchscript"))):
+        with pytest.raises(RunError, match=r"of another run: train\.seed: 7 when it was saved, 0 now"):
+            command(folder.path)
     assert cli.main(["--resume", str(folder.path)]) == 0
     assert same_tensors(load_checkpoint(folder.best)["ema"], before)
     assert load_checkpoint(folder.best.with_name("best.pt.damaged"))["config"]["train"]["seed"] == 7

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from yolofuse.convert.clip import KeptPair
-from yolofuse.convert.conversion_plan import Frame, ImageLabels, SourceObject
+from yolofuse.convert.conversion_plan import WITHOUT_SIZE, Frame, ImageLabels, SourceObject
 from yolofuse.convert.source_folder import MIB, SourceFolder
 from yolofuse.data.index.coco_records import CocoRecords
 from yolofuse.data.strict_json import parse_json
@@ -41,6 +41,8 @@ def read_coco(source: SourceFolder, path: Path) -> CocoFile:
     images = {}
     for image_id, image in records.images.items():
         size_wh = (image.size_hw[1], image.size_hw[0]) if image.size_hw else None
+        if size_wh is None:
+            source.warn(WITHOUT_SIZE, f"{path}: {image.where}")
         images[image_id] = ImageLabels(size_wh, file_name=image.file_name)
     for image_id, box in records.boxes(images):
         if box.remark:

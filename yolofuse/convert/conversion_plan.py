@@ -24,6 +24,9 @@ class SourceObject:
     occlusion: int | None = None
 
 
+WITHOUT_SIZE = "labels give no size of their image: their boxes are taken for pixels of the images here"
+
+
 @dataclass(slots=True)
 class ImageLabels:
     """What an annotation file says of one image; ``size_wh`` is None where it does not give the size."""

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from yolofuse.boxes import turn_box
-from yolofuse.convert.conversion_plan import Corners, ImageLabels, SourceObject
+from yolofuse.convert.conversion_plan import WITHOUT_SIZE, Corners, ImageLabels, SourceObject
 from yolofuse.convert.safe_xml import Node, XmlError, parse_xml
 from yolofuse.convert.source_folder import SourceFolder
 from yolofuse.data.index.coco_records import TURNED
@@ -43,6 +43,8 @@ def read_voc(source: SourceFolder, path: Path) -> ImageLabels:
     size = root.first("size")
     if size is not None:
         result.size_wh = _size(source, path, size)
+    if result.size_wh is None and root.first("object"):
+        source.warn(WITHOUT_SIZE, f"{path}")
     for node in root.all("object"):
         if node.first("robndbox") and not node.first("bndbox"):
             source.refuse(

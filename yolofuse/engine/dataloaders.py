@@ -37,6 +37,7 @@ from yolofuse.data.pixel_cache import CacheKind, CacheNotWrittenError, PixelCach
 from yolofuse.distributed.ranks import Ranks
 from yolofuse.engine.prefetcher import DevicePrefetcher
 from yolofuse.errors import ConfigError, DataError, listing, plural
+from yolofuse.eval.limits import conf_limit
 
 log = logging.getLogger("yolofuse")
 
@@ -107,8 +108,11 @@ def load_run_splits(config: Config, ranks: Ranks, ir_windows: Windows | None = N
             log.warning("warning: %s: no epoch gets an AP, and best.pt will be that of the last one", text)
     if problems:
         raise DataError(listing(data.descriptor, problems))
-    for text in describe_overlap(train, val, (data.train_split, data.val_split)) if ranks.is_main else ():
-        log.warning("warning: %s: %s", data.descriptor, text)
+    if ranks.is_main:
+        for text in describe_overlap(train, val, (data.train_split, data.val_split)):
+            log.warning("warning: %s: %s", data.descriptor, text)
+        for text in conf_limit(config.val.conf):
+            log.warning("warning: val.conf: %s; best.pt is chosen by it", text)
     return train, val
 
 

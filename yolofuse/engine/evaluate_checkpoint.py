@@ -30,13 +30,11 @@ from yolofuse.eval.operating_point import OperatingPoints, operating_points
 from yolofuse.eval.provenance import environment
 from yolofuse.eval.report import REPORT_NAME, SIGN, EvalReport, Scalar, format_table, write_report
 from yolofuse.files import check_output_folder, file_sha256
-from yolofuse.run.best_weights import find_problem
-from yolofuse.run.folder import RunFolder
+from yolofuse.run.best_weights import own_best
 from yolofuse.spacing import evenly_spaced
 from yolofuse.viz.axes import drawing
 from yolofuse.viz.evaluation import save_evaluation_plot
 from yolofuse.viz.pairs import Boxes, PairView, save_prediction_image
-from yolofuse.weights import has_checksum
 
 log = logging.getLogger("yolofuse")
 
@@ -55,11 +53,7 @@ def evaluate_run(
     run: Path, overrides: Sequence[str] = (), *, split: str | None = None, out: Path | None = None
 ) -> EvalOutcome | None:
     """Evaluate the best weights of a run; None on every rank but 0."""
-    folder = RunFolder(run)
-    best = folder.find_best()
-    if folder.config.exists() and has_checksum(best) and (problem := find_problem(folder)):
-        raise RunError(f"{problem}; --resume {run} writes it again, and --weights FILE evaluates a file by itself")
-    return evaluate_checkpoint(best, overrides, split=split, out=out)
+    return evaluate_checkpoint(own_best(run), overrides, split=split, out=out)
 
 
 def evaluate_start(config: Config, *, split: str | None = None, out: Path | None = None) -> EvalOutcome | None:

@@ -29,7 +29,7 @@ from yolofuse.engine.torch_defaults import as_started
 from yolofuse.errors import ConfigError, DataError
 from yolofuse.files import composed
 from yolofuse.model import Detector, build_detector
-from yolofuse.run.folder import RunFolder
+from yolofuse.run.best_weights import own_best
 from yolofuse.types import ByteArray, Detections, Modality, PairFormat, PairRecord
 from yolofuse.viz.pairs import draw_detections
 from yolofuse.weights import load_checkpoint, load_state
@@ -258,7 +258,7 @@ def load_detector(
         RunError: If the folder is no run, or has no best weights yet.
         WeightsError: If the checkpoint is missing, damaged or not one of yolofuse.
     """
-    weights = RunFolder(source).find_best() if source.is_dir() else source
+    weights = own_best(source) if source.is_dir() else source
     _refuse_other_model(overrides)
     if not source.is_dir() and is_export(weights):
         return _load_export(open_export(weights, trust=trust), overrides)

@@ -51,6 +51,13 @@ def crowded_classes(pairs: _Labels) -> list[str]:
     return texts
 
 
+def conf_limit(conf: float) -> list[str]:
+    """Say that a threshold lowers AP, if it is not the usual, low one."""
+    if conf <= _USUAL_CONF:
+        return []
+    return [f"scores of {conf:g} and less are left out (conf), so AP is lower than that of all detections"]
+
+
 def score_limits(pairs: _Labels, max_det: int, conf: float) -> list[str]:
     """Return sentences about what the metrics of a split do not show.
 
@@ -64,8 +71,7 @@ def score_limits(pairs: _Labels, max_det: int, conf: float) -> list[str]:
     absent = absent_classes(pairs)
     texts = [f"no box, so no AP: {', '.join(absent)}"] if absent else []
     texts += crowded_classes(pairs)
-    if conf > _USUAL_CONF:
-        texts.append(f"scores of {conf:g} and less are left out (conf), so AP is lower than that of all detections")
+    texts += conf_limit(conf)
     of_pair, _, counts = pairs.class_counts()
     objects = np.bincount(of_pair, counts)
     if (cut := objects > max_det).any():

@@ -21,7 +21,7 @@ from yolofuse.exporters.module import ExportModule, export_module
 from yolofuse.exporters.options import FORMATS, ExportOptions
 from yolofuse.exporters.self_check import calibration_pairs, check_export
 from yolofuse.files import file_sha256
-from yolofuse.run.folder import RunFolder
+from yolofuse.run.best_weights import own_best
 from yolofuse.weights import has_checksum
 
 log = logging.getLogger("yolofuse")
@@ -41,7 +41,7 @@ def export_detector(source: Path, options: ExportOptions, overrides: Sequence[st
         ConfigError: If options do not go together, or a package is missing.
         WeightsError: If the weights can't be read, or the file differs from torch.
     """
-    weights = RunFolder(source).find_best() if source.is_dir() else source
+    weights = own_best(source) if source.is_dir() else source
     file = options.out or weights.with_name(f"{_name(source, weights)}{_ending(options)}{options.suffix}")
     if file.suffix != options.suffix:
         raise ConfigError(f"--out: {file}: a file of format {options.format} ends with {options.suffix}")

@@ -35,15 +35,19 @@ def warn_missing(modality: str, config: Config) -> None:
 
 def warn_if_swapped(pairs: Sequence[tuple[Any, Any]]) -> None:
     """Warn if some pairs of files or arrays, spread over all, all look as if RGB and IR had changed places."""
-    known = str | Path | np.ndarray
     chosen = [pairs[i] for i in evenly_spaced(len(pairs), _LOOKED_AT)]
-    both = [(rgb, ir) for rgb, ir in chosen if isinstance(rgb, known) and isinstance(ir, known)]
+    both = [(rgb, ir) for rgb, ir in chosen if _has_colours(rgb) and _has_colours(ir)]
     try:
         if both and all(looks_swapped(rgb, ir) for rgb, ir in both):
             names = ", ".join(f"{image}" for image in both[0] if not isinstance(image, np.ndarray))
             _log.warning("warning: rgb has no colour and ir has; are they exchanged? %s", names)
     except DataError:
         return  # what can't be read is told when its turn comes
+
+
+def _has_colours(given: object) -> bool:
+    """Return whether it is a file, or an array whose channels can be compared."""
+    return given.dtype == np.uint8 if isinstance(given, np.ndarray) else isinstance(given, str | Path)
 
 
 def warn_if_out_of_order(pairs: Sequence[tuple[Any, Any]]) -> None:

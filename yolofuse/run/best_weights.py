@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from yolofuse.errors import RunError, WeightsError
@@ -11,7 +12,7 @@ from yolofuse.files import set_aside
 from yolofuse.run.checkpointer import check_saved
 from yolofuse.run.folder import RunFolder
 from yolofuse.run.train_state import RESTORED, TrainState
-from yolofuse.weights import load_checkpoint, save_checkpoint
+from yolofuse.weights import has_checksum, load_checkpoint, save_checkpoint
 
 log = logging.getLogger("yolofuse")
 
@@ -23,6 +24,19 @@ class BestEpoch(NamedTuple):
 
     ap: float
     epoch: int  # counted from 1; 0 for the start
+
+
+def own_best(run: Path) -> Path:
+    """Return the best weights of a run, which must be its own.
+
+    Raises:
+        RunError: If there are none, they are damaged, or they are of another run.
+    """
+    folder = RunFolder(run)
+    best = folder.find_best()
+    if folder.config.exists() and has_checksum(best) and (problem := find_problem(folder)):
+        raise RunError(f"{problem}; --resume {run} writes it again, and --weights FILE takes a file by itself")
+    return best
 
 
 def restore_best(folder: RunFolder, state: TrainState) -> BestEpoch | None:

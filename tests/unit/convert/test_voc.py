@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -88,8 +89,11 @@ def test_voc__swapped_corners_are_put_in_order_and_counted(tmp_path: Path, corne
 
 def _objects(*inner: str) -> str:
     box = "<bndbox><xmin>10</xmin><ymin>20</ymin><xmax>30</xmax><ymax>24</ymax></bndbox>"
+    size = "<size><width>96</width><height>64</height></size>"
     return (
-        "<annotation>" + "".join(f"\n<object><name>car</name>{part}{box}</object>" for part in inner) + "</annotation>"
+        f"<annotation>{size}"
+        + "".join(f"\n<object><name>car</name>{part}{box}</object>" for part in inner)
+        + "</annotation>"
     )
 
 
@@ -151,3 +155,14 @@ def test_voc__a_turned_box_of_rolabelimg_is_refused_by_name(tmp_path: Path) -> N
     read_voc(source, text(tmp_path / "a.xml", f"<annotation>{objects}</annotation>"))
     with pytest.raises(DataError, match=r"1 problem\n  3 turned boxes of roLabelImg.*save upright .*first .*a\.xml:2$"):
         source.check()
+
+
+@pytest.mark.parametrize("has_size", [True, False])
+def test_voc__labels_without_a_size_are_counted(tmp_path: Path, has_size: bool) -> None:
+    content = _objects("")
+    if not has_size:
+        content = re.sub("<size>.*</size>", "", content)
+    source = SourceFolder(tmp_path)
+    read_voc(source, text(tmp_path / "a.xml", content))
+    said = [warning.partition(":")[0] for warning in source.all_warnings()]
+    assert said == ([] if has_size else ["1 labels give no size of their image"])

@@ -101,3 +101,9 @@ def test_counts_outside_the_window__are_told_once(
         thermal.predict(rgb, low + 5 * ir.astype(np.uint16), **ALL)
     text = "nearly all its IR counts lie outside the window 7000..9000 of training"
     assert caplog.text.count(text) == told
+
+
+def test_arrays_of_booleans__are_refused(model: Model) -> None:
+    rgb, ir = pair()
+    with pytest.raises(DataError, match="rgb array must be uint8"):
+        model.predict(rgb > 0, ir > 0, **ALL)
