@@ -15,6 +15,7 @@ from yolofuse.check.rules.boxes import check_boxes
 from yolofuse.check.rules.class_balance import check_classes, check_light, class_counts
 from yolofuse.check.rules.duplicates import find_duplicates, find_leaks
 from yolofuse.check.rules.files import check_files
+from yolofuse.check.rules.frozen import find_frozen
 from yolofuse.check.rules.pixels import check_pixels
 from yolofuse.check.rules.registration import check_registration, measure_shifts
 from yolofuse.check.rules.timing import check_timing
@@ -61,6 +62,7 @@ def check_dataset(descriptor: DatasetDescriptor, options: CheckOptions | None = 
         findings += check_registration(split, shifts[split.name])
         findings += check_timing(split, options.sample, options.workers)
         findings += find_duplicates(split, options.sample)
+        findings += find_frozen(split, options.sample)
     if splits:
         findings += _compare_splits(splits)
     return Report(

@@ -44,8 +44,8 @@ _MIRROR = np.tile(np.where(np.arange(_NUM_FREQUENCIES) % 2, -1.0, 1.0), _NUM_FRE
 
 
 def mirror_features(features: FloatArray) -> FloatArray:
-    """Return the features (N, 126) of the same pairs with left and right exchanged."""
-    return np.asarray(features * np.tile(_MIRROR, 2), np.float32)
+    """Return the features (N, 126), or (N, 63) of one camera, of the same images with left and right exchanged."""
+    return np.asarray(features * np.tile(_MIRROR, features.shape[1] // len(_MIRROR)), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ def nearest(queries: FloatArray, among: FloatArray, own: IntArray | None = None)
     """Return the pair of ``among`` that is most similar to each query.
 
     Args:
-        queries: Features (Q, 126).
-        among: Features (N, 126).
+        queries: Features (Q, 126), or (Q, 63) of one camera, each of length 1.
+        among: Features (N, 126) or (N, 63).
         own: Position (Q,) of each query in ``among``, which is left out for it; None if no query is in there.
     """
     count = len(queries)

@@ -19,7 +19,7 @@ from yolofuse.data.images.read_pair import fitted_hw, luma_and_ir, read_thumbnai
 from yolofuse.data.index.pair_set import PairSet
 from yolofuse.data.problems import Problem
 from yolofuse.errors import DataError
-from yolofuse.types import ByteArray, FloatArray, PairRecord
+from yolofuse.types import ByteArray, FloatArray, IntArray, PairRecord
 
 THUMB_SIDE = 320
 """Pairs are measured with their longest side reduced to this, in pixels."""
@@ -71,6 +71,13 @@ class Split:
         for record, stats in zip(self.pairs.records, self.stats, strict=True):
             if stats is not None:
                 yield record, stats
+
+    def features(self) -> tuple[IntArray, FloatArray]:
+        """Return the positions (N,) of the measured pairs, and their features (N, 126)."""
+        kept = [(index, stats.features) for index, stats in enumerate(self.stats) if stats is not None]
+        if not kept:
+            return np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
+        return np.array([index for index, _ in kept], np.int64), np.stack([features for _, features in kept])
 
 
 def measure_pairs(

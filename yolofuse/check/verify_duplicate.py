@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,6 +14,14 @@ from yolofuse.types import ByteArray, PairRecord
 
 DuplicateKind = Literal["copy", "view", "other"]
 """The same image; the same place at another moment; neither."""
+
+
+class Likeness(NamedTuple):
+    """How alike two images of one camera are."""
+
+    correlation: float
+    residual: float  # of the worst block after a fit of gain and offset, as a share of the image's variance
+
 
 _SIDE = 128
 _BLOCK = 12
@@ -48,6 +56,18 @@ def classify_duplicate(one: PairRecord, other: PairRecord, *, flipped: bool) -> 
     return best
 
 
+def compare_cameras(one: PairRecord, other: PairRecord) -> list[Likeness | None]:
+    """Compare the RGB images of two pairs, and their IR images, pixel by pixel; None where one is flat.
+
+    Raises:
+        DataError: If a file can no longer be read.
+    """
+    first, second = _read_small(one), _read_small(other)
+    second = cv2.resize(second, first.shape[1::-1], interpolation=cv2.INTER_AREA).astype(np.uint8)
+    everywhere = np.ones(first.shape[:2], bool)
+    return [_compare_channel(first[..., channel], second[..., channel], everywhere) for channel in range(2)]
+
+
 def _read_small(record: PairRecord) -> ByteArray:
     """Read brightness and thermal image, (h, w, 2)."""
     return np.dstack(luma_and_ir(read_thumbnail(record, _SIDE)))
@@ -73,24 +93,28 @@ def _candidate_warps(first: ByteArray, second: ByteArray) -> list[npt.NDArray[np
 def _compare(first: ByteArray, second: ByteArray, warp: npt.NDArray[np.float32]) -> DuplicateKind:
     size_wh = (first.shape[1], first.shape[0])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    moved = cv2.warpAffine(second, warp, size_wh, flags=flags)
+    moved = np.asarray(cv2.warpAffine(second, warp, size_wh, flags=flags), np.uint8)
     cover = cv2.warpAffine(np.full(second.shape[:2], 255, np.uint8), warp, size_wh, flags=flags)
     covered = cv2.erode(cover, np.ones((2 * _MARGIN + 1, 2 * _MARGIN + 1), np.uint8), borderValue=0) == 255
     if covered.mean() < _MIN_COVER:
         return "other"
-    correlations, residuals = [], []
-    for channel in range(2):
-        one, two = (image[..., channel].astype(np.float32) for image in (first, moved))
-        # Clipped pixels of a brightened copy can't be compared.
-        kept = covered & (np.minimum(one, two) > _BLACK) & (np.maximum(one, two) < _WHITE)
-        if kept.mean() < _MIN_KEPT or min(one[kept].std(), two[kept].std()) < _FLAT_STD:
-            continue
-        correlations.append(pearson(one[kept], two[kept]))
-        residuals.append(_worst_block_residual(one, two, kept))
-    if not correlations or min(correlations) < _VIEW_CORRELATION:
+    channels = [_compare_channel(first[..., channel], moved[..., channel], covered) for channel in range(2)]
+    found = [likeness for likeness in channels if likeness is not None]
+    if not found or min(likeness.correlation for likeness in found) < _VIEW_CORRELATION:
         return "other"
-    is_copy = min(correlations) >= _COPY_CORRELATION and max(residuals) <= _MAX_BLOCK_RESIDUAL
+    is_copy = all(
+        likeness.correlation >= _COPY_CORRELATION and likeness.residual <= _MAX_BLOCK_RESIDUAL for likeness in found
+    )
     return "copy" if is_copy else "view"
+
+
+def _compare_channel(first: ByteArray, second: ByteArray, covered: npt.NDArray[np.bool_]) -> Likeness | None:
+    one, two = first.astype(np.float32), second.astype(np.float32)
+    # Clipped pixels of a brightened copy can't be compared.
+    kept = covered & (np.minimum(one, two) > _BLACK) & (np.maximum(one, two) < _WHITE)
+    if kept.mean() < _MIN_KEPT or min(one[kept].std(), two[kept].std()) < _FLAT_STD:
+        return None
+    return Likeness(pearson(one[kept], two[kept]), _worst_block_residual(one, two, kept))
 
 
 def _worst_block_residual(

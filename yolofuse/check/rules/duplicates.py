@@ -18,7 +18,7 @@ from yolofuse.check.verify_duplicate import DuplicateKind, classify_duplicate
 from yolofuse.data.index.compare_splits import equal_labels
 from yolofuse.errors import DataError, plural
 from yolofuse.spacing import evenly_spaced
-from yolofuse.types import FloatArray, IntArray, PairRecord
+from yolofuse.types import PairRecord
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def _similar_pairs(train: Split, other: Split, skip: set[str]) -> tuple[list[Dup
     Returns:
         Copies, views, and how many pairs were compared by their pixels or ruled out by their features.
     """
-    candidates, queries = _features(train), _features(other)
+    candidates, queries = train.features(), other.features()
     if not len(candidates[0]) or not len(queries[0]):
         return [], [], 0
     match = nearest(queries[1], candidates[1])
@@ -151,7 +151,7 @@ def _similar_pairs(train: Split, other: Split, skip: set[str]) -> tuple[list[Dup
 
 def _near_duplicates(split: Split, sample: int) -> tuple[list[Duplicate], int]:
     """Find pairs of a sample that are copies of another pair but for noise; equal files are found elsewhere."""
-    positions, features = _features(split)
+    positions, features = split.features()
     rows = np.array(evenly_spaced(len(positions), sample), np.int64)
     if len(positions) < 2:
         return [], 0
@@ -180,14 +180,6 @@ def _classify(duplicate: Duplicate) -> DuplicateKind:
 def _digests(split: Split, index: int) -> tuple[bytes, bytes] | None:
     stats = split.stats[index]
     return (stats.rgb_digest, stats.ir_digest) if stats is not None else None
-
-
-def _features(split: Split) -> tuple[IntArray, FloatArray]:
-    """Return the positions (N,) of the measured pairs, and their features (N, 126)."""
-    kept = [(index, stats.features) for index, stats in enumerate(split.stats) if stats is not None]
-    if not kept:
-        return np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
-    return np.array([index for index, _ in kept], np.int64), np.stack([features for _, features in kept])
 
 
 def _finding(
