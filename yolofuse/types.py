@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -42,6 +43,10 @@ class PairFormat:
     bits: Literal[8, 16] = 8
     orientation: Orientation = "apply"
     stacked: bool = False
+
+
+PAIR_FORMATS = TypeAdapter(tuple[PairFormat, ...])
+"""Reads the rules that a checkpoint holds."""
 
 
 @dataclass(frozen=True, slots=True)

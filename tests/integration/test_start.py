@@ -74,6 +74,34 @@ def test_val_cfg__judges_the_model_as_loaded_beside_the_run(tmp_path: Path, caps
         val.main(["--cfg", str(config), "--run", str(tmp_path / "run")])
 
 
+@pytest.mark.parametrize(
+    ("model", "keys", "is_told"),
+    [
+        ("cut=mid", ["pretrained"], True),
+        ("cut=mid", ["rgb", "ir"], True),
+        ("cut=decision", ["ir"], True),
+        ("cut=decision", ["rgb"], False),  # a window is of the thermal images alone
+        ("streams=rgb", ["pretrained"], False),
+    ],
+)
+def test_start_from_a_run__tells_of_images_that_are_read_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str, keys: list[str], is_told: bool
+) -> None:
+    (tmp_path / "old").mkdir()
+    old = make_pairs(tmp_path / "old" / "data", extra={"ir_window": [0, 200]})
+    run = train(load_config(write_config(tmp_path / "old", old), ["train.epochs=1", f"model.{model}"]))
+    new = make_pairs(tmp_path / "data", extra={"ir_window": [0, 100]})
+    told = f"{run / 'weights' / 'best.pt'} was trained on: ir_window: [0.0, 200.0] in training, [0.0, 100.0] now"
+    words = ["--cfg", str(write_config(tmp_path, new)), f"model.{model}", *(f"weights.{key}={run}" for key in keys)]
+    capsys.readouterr()
+    for command in (val.main, train_cli.main):
+        assert command([*words, "train.epochs=1"] if command is train_cli.main else words) == 0
+        printed = capsys.readouterr().out
+        assert (printed.count("read otherwise than"), printed.count(told)) == (is_told, is_told)
+    settings = json.loads((tmp_path / "run-untrained" / "eval-val" / "report.json").read_text())["settings"]
+    assert settings["weights"] == str(run / "weights" / "best.pt")
+
+
 def test_probe__tells_how_good_the_start_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "probe"
     for name, words, known in (("with", [], True), ("without", ["weights.pretrained=null"], False)):

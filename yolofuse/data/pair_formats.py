@@ -6,13 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from yolofuse.types import PairFormat
-
-FORMATS = TypeAdapter(tuple[PairFormat, ...])
-"""Reads the rules that a checkpoint holds."""
-
 
 Overlay = tuple[float, ...]
 """How the images of a pair lie on each other: the ratios of their heights and widths, RGB to IR; where ``affine`` maps

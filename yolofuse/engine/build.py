@@ -40,6 +40,7 @@ from yolofuse.engine.loss import DetectionLoss
 from yolofuse.engine.loss_terms import LOSS_TERMS
 from yolofuse.engine.norm_check import check_norms
 from yolofuse.engine.optim import Schedule, build_optimizer, freeze
+from yolofuse.engine.origin_run import warn_of_other_origin
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import ConfigError
 from yolofuse.eval.coco_backends import require_backend
@@ -122,6 +123,8 @@ def build_context(config: Config, ranks: Ranks, *, checkpoint: Mapping[str, Any]
     _check_sizes(config, detector.stride)
     if ranks.is_main:
         log_model(config, detector, report, len(frozen))
+        if report is not None:
+            warn_of_other_origin(config, report.sources, config.data.train_split, train_pairs)
         report_recall(detector, train_pairs, config.train.imgsz)
     detector.to(ranks.device)
     if config.train.channels_last:

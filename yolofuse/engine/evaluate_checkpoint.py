@@ -20,7 +20,14 @@ from yolofuse.engine.build import build_start, log_model
 from yolofuse.engine.dataloaders import load_split
 from yolofuse.engine.evaluate_split import Evaluation, evaluate_split
 from yolofuse.engine.loaded_detector import LoadedDetector, load_detector, warn_of_other_reading
-from yolofuse.engine.origin_run import OTHER_DATA, difference_to_run, name_config, report_folder, trained_windows
+from yolofuse.engine.origin_run import (
+    OTHER_DATA,
+    difference_to_run,
+    name_config,
+    report_folder,
+    trained_windows,
+    warn_of_other_origin,
+)
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
 from yolofuse.errors import DataError, RunError
 from yolofuse.eval.coco_backends import backend_version
@@ -73,7 +80,8 @@ def evaluate_start(config: Config, *, split: str | None = None, out: Path | None
         start = build_start(with_fitted_anchors(config, train_pairs), train_pairs.names)
         if ranks.is_main:
             log_model(start.config, start.detector, start.report, len(start.frozen))
-        source = config.weights.pretrained or config.weights.rgb or config.weights.ir
+            warn_of_other_origin(config, start.report.sources, split, pairs)
+        source = next((source.path for source in start.report.sources.values()), None)
         loaded = LoadedDetector(
             start.detector.eval(),
             start.config,
@@ -81,7 +89,7 @@ def evaluate_start(config: Config, *, split: str | None = None, out: Path | None
             {"epoch": 0, "data_hash": train_pairs.fingerprint},
             train_pairs.formats,
         )
-        return _evaluate(loaded, pairs, Path(source) if source else None, "as given", split, folder, ranks)
+        return _evaluate(loaded, pairs, source, "as given", split, folder, ranks)
 
 
 def evaluate_checkpoint(
@@ -105,7 +113,7 @@ def evaluate_checkpoint(
     config = loaded.config
     split = split or config.data.val_split
     with join_ranks(config.train.device) as ranks:
-        pairs = load_split(config, split, ranks, trained_windows(loaded))
+        pairs = load_split(config, split, ranks, trained_windows(loaded, config.data.descriptor))
         difference = difference_to_run(loaded, split, pairs)
         folder = out or report_folder(weights, split, loaded, is_foreign=bool(difference))
         _check_output(ranks, folder, out)

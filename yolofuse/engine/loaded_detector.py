@@ -22,7 +22,7 @@ from yolofuse.data.images.decode import inspect_image, strict_decoding
 from yolofuse.data.images.read_pair import PairImages, read_pair, to_bytes
 from yolofuse.data.images.stacked import inspect_stacked
 from yolofuse.data.index.pair_set import PairSet
-from yolofuse.data.pair_formats import FORMATS, Overlay, changes_since_training, is_known_overlay, overlay_of
+from yolofuse.data.pair_formats import Overlay, changes_since_training, is_known_overlay, overlay_of
 from yolofuse.distributed.ranks import pick_device
 from yolofuse.engine.evaluate_split import AnyDetector, predict_batch
 from yolofuse.engine.torch_defaults import as_started
@@ -30,7 +30,7 @@ from yolofuse.errors import ConfigError, DataError
 from yolofuse.files import composed
 from yolofuse.model import Detector, build_detector
 from yolofuse.run.best_weights import own_best
-from yolofuse.types import ByteArray, Detections, Modality, PairFormat, PairRecord
+from yolofuse.types import PAIR_FORMATS, ByteArray, Detections, Modality, PairFormat, PairRecord
 from yolofuse.viz.pairs import draw_detections
 from yolofuse.weights import load_checkpoint, load_state
 
@@ -153,8 +153,10 @@ class LoadedDetector:
         if (needs == "rgb" and rgb is None) or (needs == "ir" and ir is None):
             raise DataError(f"pair {number}: the detector sees {needs.upper()} images alone; give {needs}")
         files = [None if isinstance(image, np.ndarray) else image for image in (rgb, ir)]
-        if pair_format.stacked and None not in files and files[0] != files[1]:
-            raise DataError(f"pair {number}: each training file held both images; give (file, file), or a pair_format")
+        is_one = needs != "both" and (rgb is None or ir is None)
+        if pair_format.stacked and files[0] != files[1] and not is_one:
+            advice = "give the same file as rgb and ir, or a pair_format"
+            raise DataError(f"pair {number}: each training file held both images; {advice}")
         rgb_hw = None if rgb is None else _size_hw(rgb, "rgb", pair_format, f"pair {number}")
         ir_hw = None if ir is None else _size_hw(ir, "ir", pair_format, f"pair {number}")
         if files[0] and files[1] and not pair_format.stacked and files[0].samefile(files[1]):
@@ -267,7 +269,7 @@ def load_detector(
     names = tuple(map(composed, content["names"]))
     detector = build_detector(config.model, num_classes=len(names), seed=config.train.seed)
     load_state(detector, content["ema"], weights)
-    formats = FORMATS.validate_python(content.get("formats") or ([] if content.get("ir_windows") else [{}]))
+    formats = PAIR_FORMATS.validate_python(content.get("formats") or ([] if content.get("ir_windows") else [{}]))
     return LoadedDetector(detector.eval().to(pick_device(device)), config, names, content, formats)
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from yolofuse.backends import Backend
+from yolofuse.config import Config
 from yolofuse.config.load import validate_config
 from yolofuse.config.schema import DataConfig
 from yolofuse.data import PairSet
 from yolofuse.data.index.pair_set import Windows
-from yolofuse.data.pair_formats import FORMATS
+from yolofuse.data.pair_formats import changes_since_training
 from yolofuse.engine.dataloaders import windows_in
 from yolofuse.engine.loaded_detector import LoadedDetector
 from yolofuse.run.folder import RunFolder
+from yolofuse.types import PAIR_FORMATS
+from yolofuse.weights.sources import Source
 
 log = logging.getLogger("yolofuse")
 
@@ -47,7 +52,9 @@ def difference_to_run(loaded: LoadedDetector, split: str, pairs: PairSet) -> str
         return OTHER_DATA
     content = loaded.content
     hashes = content.get("data_hashes", {})
-    train_formats, val_formats = (FORMATS.validate_python(content.get(key, ())) for key in ("formats", "val_formats"))
+    train_formats, val_formats = (
+        PAIR_FORMATS.validate_python(content.get(key, ())) for key in ("formats", "val_formats")
+    )
     known = {
         trained.train_split: (content["data_hash"], hashes.get("training images"), train_formats),
         trained.val_split: (hashes.get("validation split"), hashes.get("validation images"), val_formats),
@@ -60,11 +67,32 @@ def difference_to_run(loaded: LoadedDetector, split: str, pairs: PairSet) -> str
     return ", ".join(what for what, one, other in compared if one and other and one != other)
 
 
-def trained_windows(loaded: LoadedDetector) -> Windows:
+def trained_windows(loaded: LoadedDetector, descriptor: str | Path) -> Windows:
     """Return the thermal windows used in training, also for its data set at another root; none for another one."""
-    if loaded.config.data.descriptor != trained_on(loaded).descriptor:
-        return {}
-    return windows_in(loaded.content)
+    is_own = Path(descriptor).resolve() == Path(trained_on(loaded).descriptor).resolve()
+    return windows_in(loaded.content) if is_own else {}
+
+
+def warn_of_other_origin(config: Config, sources: Mapping[str, Source], split: str, pairs: PairSet) -> None:
+    """Warn if pairs become pixels by other rules than those on which the weights of a start were trained.
+
+    Args:
+        config: Of the run that starts.
+        sources: The source of each part of its model.
+        split: Name of the pairs that are trained on or evaluated.
+        pairs: Those.
+    """
+    where = f"{config.data.descriptor} [{split}]"
+    for source in {source.path: source for source in sources.values()}.values():
+        parts = {part for part, each in sources.items() if each.path == source.path}
+        sees_ir = config.model.streams != "rgb" and parts != {"rgb"}
+        trained, now = (
+            [pair_format if sees_ir else replace(pair_format, ir_window=None) for pair_format in formats]
+            for formats in (source.formats, pairs.formats)
+        )
+        if trained and (changes := [*changes_since_training(trained, now)]):
+            whose = f"the images that {source.path} was trained on"
+            log.warning("warning: %s: read otherwise than %s: %s", where, whose, "; ".join(changes))
 
 
 def report_folder(weights: Path, split: str, loaded: LoadedDetector, *, is_foreign: bool) -> Path:

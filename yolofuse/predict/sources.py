@@ -14,9 +14,8 @@ import numpy as np
 from yolofuse.data import load_descriptor
 from yolofuse.data.descriptor.source import DatasetDescriptor, Source
 from yolofuse.data.index.pair_set import load_pairs, match_split
-from yolofuse.engine.dataloaders import windows_in
 from yolofuse.engine.loaded_detector import Image, LoadedDetector, PairFiles, warn_of_other_reading
-from yolofuse.engine.origin_run import trained_on
+from yolofuse.engine.origin_run import trained_windows
 from yolofuse.errors import DataError, listing
 from yolofuse.predict.input_warnings import warn_if_out_of_order, warn_if_swapped
 from yolofuse.types import PairRecord
@@ -135,8 +134,7 @@ def split_inputs(data: Path, split: str, loaded: LoadedDetector) -> PairInputs:
     Raises:
         DataError: As of ``load_pairs``.
     """
-    is_own = data.resolve() == Path(trained_on(loaded).descriptor).resolve()
-    windows = windows_in(loaded.content) if is_own else {}
+    windows = trained_windows(loaded, data)
     pairs = load_pairs(load_descriptor(data), split, ir_windows=windows, verify=False, allow_missing=True)
     warn_of_other_reading(loaded, pairs, f"{data} [{split}]")
     return PairInputs("split", [PairInput(record, record.key) for record in pairs.records], len(pairs))

@@ -22,8 +22,9 @@ from yolofuse import upstream
 from yolofuse.config import Config
 from yolofuse.config.load import flat_options, validate_config
 from yolofuse.data import PairSet
-from yolofuse.data.pair_formats import FORMATS, compare_formats
+from yolofuse.data.pair_formats import compare_formats
 from yolofuse.errors import ConfigError, RunError, listing
+from yolofuse.types import PAIR_FORMATS
 
 log = logging.getLogger("yolofuse")
 
@@ -205,7 +206,7 @@ def _format_changes(path: Path, content: Mapping[str, Any], data: Mapping[str, A
                 what,
             )
             continue
-        before, now = FORMATS.validate_python(content[key]), FORMATS.validate_python(data[key])
+        before, now = PAIR_FORMATS.validate_python(content[key]), PAIR_FORMATS.validate_python(data[key])
         for change in compare_formats(before, now, "when it was saved", "now"):
             yield f"{what} images are read otherwise: {change}"
 

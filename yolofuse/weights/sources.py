@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from yolofuse.config.safe_yaml import CONTROL
 from yolofuse.errors import WeightsError
 from yolofuse.files import file_sha256
+from yolofuse.types import PAIR_FORMATS, PairFormat
 from yolofuse.weights.checkpoint import FORMAT, check_version, verify_checksum
 from yolofuse.weights.layer_names import (
     apply_name_map,
@@ -47,6 +49,7 @@ class Source:
         input_modality: Which image a single-stream model reads, by its first convolution; None where that is
             unclear, and for a model with two streams.
         is_mapped: Whether its names came from a name map.
+        formats: Rules by which the pairs of its training were read; empty where it does not hold them.
     """
 
     path: Path
@@ -56,6 +59,7 @@ class Source:
     input_modality: InputModality | None
     sha256: str
     is_mapped: bool = False
+    formats: tuple[PairFormat, ...] = ()
 
 
 @dataclass
@@ -87,8 +91,10 @@ def load_source(
     file = _resolve_file(path)
     content = open_safetensors(file) if file.suffix == SUFFIX else open_models(file)
     is_mapped = False
+    formats: tuple[PairFormat, ...] = ()
     if isinstance(content, dict) and content.get("format") == FORMAT:
         raw, parts, base = _read_checkpoint(file, content)
+        formats = _read_formats(file, content)
     else:
         raw = _find_state(content) or _RawState({})
         if not raw.state:
@@ -112,6 +118,7 @@ def load_source(
         input_modality=_input_modality(parts["trunk"]) if set(parts) == {"trunk"} else None,
         sha256=file_sha256(file),
         is_mapped=is_mapped,
+        formats=formats,
     )
 
 
@@ -140,6 +147,13 @@ def _read_checkpoint(path: Path, content: dict[str, Any]) -> tuple[_RawState, di
     raw.names = [*names, *kept] if isinstance(names, list) and isinstance(kept, list | tuple) else names
     base = model.get("base") if isinstance(model, dict) else None
     return raw, parts, base if isinstance(base, str) else None
+
+
+def _read_formats(path: Path, content: dict[str, Any]) -> tuple[PairFormat, ...]:
+    try:
+        return PAIR_FORMATS.validate_python(content.get("formats") or ())
+    except ValidationError as error:
+        raise WeightsError(f"{path}: damaged (formats: {error.errors()[0]['msg'].lower()}); use another file") from None
 
 
 def _find_state(content: Any, depth: int = 0) -> _RawState | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support.pairs import make_pairs, pairs_of, random_pair
 from tests.support.runs import write_config
@@ -107,3 +108,15 @@ def test_arrays_of_booleans__are_refused(model: Model) -> None:
     rgb, ir = pair()
     with pytest.raises(DataError, match="rgb array must be uint8"):
         model.predict(rgb > 0, ir > 0, **ALL)
+
+
+def test_files_of_both_images__are_not_taken_for_one(model: Model, tmp_path: Path) -> None:
+    file = tmp_path / "both.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 4), dtype=np.uint8)).save(file)
+    loaded = knows(model, [[1.0, 1.0]], PairFormat(stacked=True))
+    assert loaded.preprocess([(file, file)]).pixels[0, 3].float().std() > 0
+    for given in ((file, None), (None, file), (file, tmp_path / "other.png")):
+        with pytest.raises(DataError, match="held both images; give the same file as rgb and ir"):
+            loaded.preprocess([given])
+    one_camera = replace(loaded, config=load_config(write_config(tmp_path), ["model.streams=rgb"]))
+    assert one_camera.preprocess([(file, None)]).pixels[0, :3].float().std() > 0

@@ -23,6 +23,7 @@ _GREY, _COLOURED = 4.0, 10.0
 _DEAD_STD = 1.0
 _POOR_RANGE = 20.0
 _CLIPPED = 0.5
+_OUTSIDE = 0.99
 _MISSING = 0.05
 _DRAWN = 3
 
@@ -57,6 +58,16 @@ def _format_correlation(stats: PairStats) -> str:
 
 def _format_colour(stats: PairStats) -> str:
     return f"colour {stats.rgb_colour:.0f} in the RGB file, {stats.ir_colour:.0f} in the IR file"
+
+
+def _is_outside(stats: PairStats) -> bool:
+    """Return whether a 16-bit image has values, and the window shows hardly any of them."""
+    low, high, _ = stats.ir_levels
+    return low < high and stats.ir_clipped >= _OUTSIDE
+
+
+def _format_counts(stats: PairStats) -> str:
+    return "counts {} .. {}".format(*stats.ir_levels[:2])
 
 
 def _format_std(stats: PairStats) -> str:
@@ -105,10 +116,18 @@ _RULES = (
     ),
     _Rule(
         "dead-ir",
-        lambda stats: stats.ir_std < _DEAD_STD,
-        "whose IR image is constant",
-        "remove such pairs: a shutter was closed, or the file was written empty",
+        lambda stats: stats.ir_std < _DEAD_STD and not _is_outside(stats),
+        "whose IR image is constant, or nearly",
+        "a shutter was closed, the file was written empty, or its counts fill a small part of ir_window: remove such "
+        "pairs, or make them a source with an ir_window of its own",
         _format_std,
+    ),
+    _Rule(
+        "outside-ir",
+        _is_outside,
+        "whose IR counts lie outside ir_window: black or white for the model",
+        "was it another camera, or the other gain of one? Make such pairs a source with an ir_window of its own",
+        _format_counts,
     ),
     _Rule(
         "dead-rgb",
@@ -127,7 +146,7 @@ _RULES = (
     ),
     _Rule(
         "clipped-ir",
-        lambda stats: stats.ir_clipped > _CLIPPED and stats.ir_std >= _DEAD_STD,
+        lambda stats: stats.ir_clipped > _CLIPPED and stats.ir_std >= _DEAD_STD and not _is_outside(stats),
         f"with more than {_CLIPPED:.0%} of their IR pixels at the end of the scale",
         "look at such pairs; where the files hold more, give another ir_window",
         lambda stats: f"{stats.ir_clipped:.0%}",
@@ -155,7 +174,7 @@ _RULES = (
         lambda stats: stats.ir_swapped,
         "whose 16-bit IR file is noise, but an image with the bytes of each count swapped",
         "swap them, as for the raw images in a camera's JPEG: numpy's byteswap() and save again",
-        lambda stats: "counts {} .. {}".format(*stats.ir_levels[:2]),
+        _format_counts,
     ),
     _Rule(
         "shallow-ir",
