@@ -119,7 +119,7 @@ def measure(record: PairRecord) -> PairStats:
         rgb_clipped=float((luma >= 254).mean()),
         ir_clipped=max(float((ir >= 254).mean()), float((ir <= 1).mean())),
         rgb_colour=_colour(rgb),
-        ir_colour=_ir_colour(record),
+        ir_colour=0.0 if record.format.ir_window or record.format.stacked else image_colour(record.ir),
         correlation=of_image,
         detail_correlation=of_detail,
         ir_levels=levels,
@@ -154,26 +154,11 @@ def image_colour(given: str | Path | ByteArray) -> float:
         with open_image(path) as image:
             if image.mode in _ONE_CHANNEL:
                 return 0.0
-            image.thumbnail((THUMB_SIDE, THUMB_SIDE))
-            return _colour(np.asarray(image.convert("RGB")))
+            size_hw = image.height, image.width
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error})") from None
-
-
-def _ir_colour(record: PairRecord) -> float:
-    """Measure the difference between the channels of the thermal file: 0 for a grey one with any number of channels."""
-    if record.format.ir_window is not None or record.format.stacked:
-        return 0.0
-    try:
-        with open_image(record.ir) as image:
-            if image.mode in _ONE_CHANNEL:
-                return 0.0
-    except OSError as error:
-        raise DataError(f"{record.ir}: can't be read ({error})") from None
-    scale = THUMB_SIDE / max(record.ir_hw)
-    reduction = reduction_for(scale, record.ir_hw)
-    pixels = decode(record.ir, "rgb", reduction, record.ir_hw, record.format.orientation)
-    height, width = fitted_hw(record.ir_hw, THUMB_SIDE)
+    pixels = decode(path, "rgb", reduction_for(THUMB_SIDE / max(size_hw), size_hw), size_hw, "ignore")
+    height, width = fitted_hw(size_hw, THUMB_SIDE)
     return _colour(np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8))
 
 

@@ -67,7 +67,6 @@ class VideoPairs(Closing, Iterator[FramePair]):
     def _iterate(self) -> Generator[FramePair, None, None]:
         rgb = _Lookahead(iter(self._rgb))
         ir = _Lookahead(frame._replace(time_s=frame.time_s + self._offset_s) for frame in self._ir)
-        is_first = True
         for first, second in _match_nearest(rgb, ir, lambda: 0.5 / self.fps, self._counts):
             yield FramePair(
                 rgb_pixels(first),
@@ -75,9 +74,8 @@ class VideoPairs(Closing, Iterator[FramePair]):
                 first.time_s,
                 second.time_s - first.time_s,
                 self._counts.paired - 1,
-                rgb_pixels(second) if is_first else None,
+                rgb_pixels(second) if self._counts.paired == 1 else None,
             )
-            is_first = False
         if not self._counts.paired:
             raise DataError(
                 f"{self._rgb.path} ({rgb.span}) and {self._ir.path} ({ir.span}) do not overlap in time; "

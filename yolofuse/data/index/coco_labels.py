@@ -57,43 +57,26 @@ def read_coco(file: Path, source: Source, matches: Matches) -> CocoLabels:
     if not class_ids.keys() & set(records.names.values()):
         report(f"none of its categories is among names ({', '.join(source.names)}); use the same spelling")
     by_image = _match_images(records, matches, report)
-    labels = {position: LabelFile() for position, _ in by_image.values()}
-    seen: set[tuple[object, ...]] = set()
-    left_out: Counter[str] = Counter()
-    remarks: dict[str, list[str]] = {}
-    corners: list[tuple[float, ...]] = []
-    num_beyond = 0
+    boxes = _BoxReader(file, class_ids, by_image)
     for image_id, box in records.boxes(by_image):
-        name, (x, y, width, height) = records.names[box.category_id], box.xywh
-        corners.append((x, y, x + width, y + height))
-        if name not in class_ids:
-            left_out[name] += 1
-            continue
-        remarks.setdefault(box.remark, []).append(box.where)
-        position, size_hw = by_image[image_id]
-        num_beyond += x + width > size_hw[1] + _SLACK or y + height > size_hw[0] + _SLACK
         try:
-            _add_box(box, (image_id, class_ids[name]), size_hw, labels[position], f"{file}: {box.where}", seen)
+            boxes.add(image_id, records.names[box.category_id], box)
         except ValueError as error:
             report(f"{box.where}: {error}")
     if _names_other_camera(source, matches, {i: records.images[key].file_name for key, (i, _) in by_image.items()}):
         other = "ir" if source.frame == "rgb" else "rgb"
         report(f"it lists images of {other}: are its boxes in their pixels? Set frame: {other}, and affine to it")
-    if other_form := _name_other_form(corners, num_beyond):
+    if other_form := _name_other_form(boxes.corners, boxes.num_beyond):
         report(other_form)
     if not by_image and not problems:
         problems.append(Problem("no-images", str(file), f"{file}: lists no pair of {source.where}"))
-    odd = [
-        f"category {name!r} is not among names; its {n} boxes are left out{did_you_mean(name, class_ids)}"
-        for name, n in left_out.items()
-    ]
-    odd += [f"{len(places)} {remark}; first {places[0]}" for remark, places in remarks.items() if remark]
+    odd = boxes.remarks()
     found = sorted(by_image.values())
-    if (unlisted := _describe_unlisted(source, matches, labels)) and found:
+    if (unlisted := _describe_unlisted(source, matches, boxes.labels)) and found:
         odd.insert(0, unlisted)
     return CocoLabels(
         positions=[position for position, _ in found],
-        labels=[labels[position] for position, _ in found],
+        labels=[boxes.labels[position] for position, _ in found],
         sizes_hw=[size_hw for _, size_hw in found],
         problems=problems,
         warnings=[Problem("coco", str(file), f"{file}: {text}") for text in odd],
@@ -191,32 +174,65 @@ def _match_images(
     return found
 
 
-def _add_box(
-    box: CocoBox,
-    owner: tuple[Id, int],
-    size_hw: tuple[int, int],
-    label: LabelFile,
-    where: str,
-    seen: set[tuple[object, ...]],
-) -> None:
-    """Add a box of an image and a class, clipped, unless it is in ``seen``. Raises ValueError, saying what is wrong."""
-    x, y, width, height = box.xywh
-    if width <= 0 or height <= 0:
-        raise ValueError(f"bbox: width and height must be above 0 (got {list(box.xywh)})")
-    image_h, image_w = size_hw
-    x0, y0, x1, y1 = max(x, 0.0), max(y, 0.0), min(x + width, float(image_w)), min(y + height, float(image_h))
-    if x1 - x0 < SMALLEST_SIDE * image_w or y1 - y0 < SMALLEST_SIDE * image_h:
-        raise ValueError(f"bbox: {list(box.xywh)} lies outside its image of {image_w}x{image_h}")
-    if max(x0 - x, y0 - y, x + width - x1, y + height - y1) > _SLACK:
-        text = f"bbox {list(box.xywh)} extends beyond its image of {image_w}x{image_h}; the part inside is used"
-        label.warnings.append(Problem("coco", where, f"{where}: {text}"))
-    box_xywhn = ((x0 + x1) / 2 / image_w, (y0 + y1) / 2 / image_h, (x1 - x0) / image_w, (y1 - y0) / image_h)
-    box_key = (*owner, box_xywhn, box.is_ignored)
-    if box_key in seen:
-        label.warnings.append(Problem("twin-box", where, f"{where}: the same box is given twice; one is used"))
-        return
-    seen.add(box_key)
-    label.add(owner[1], box_xywhn, box.is_ignored)
+class _BoxReader:
+    """Adds the boxes of a COCO file to the labels of its pairs.
+
+    Attributes:
+        labels: By the pair's position.
+        corners: x1, y1, x2 and y2 of all boxes, in pixels.
+        num_beyond: How many boxes of the source's classes reach beyond their image.
+    """
+
+    def __init__(
+        self, file: Path, class_ids: Mapping[str, int], by_image: Mapping[Id, tuple[int, tuple[int, int]]]
+    ) -> None:
+        """Take the file's name, the ids of classes by name, and the position and size of each image's pair."""
+        self._file, self._class_ids, self._by_image = file, class_ids, by_image
+        self.labels = {position: LabelFile() for position, _ in by_image.values()}
+        self.corners: list[tuple[float, ...]] = []
+        self.num_beyond = 0
+        self._seen: set[tuple[object, ...]] = set()
+        self._left_out: Counter[str] = Counter()
+        self._remarks: dict[str, list[str]] = {}
+
+    def add(self, image_id: Id, name: str, box: CocoBox) -> None:
+        """Add a box of a category, clipped, unless it is there already or names no class.
+
+        Raises:
+            ValueError: If it has no area inside its image; the text says what is wrong.
+        """
+        x, y, width, height = box.xywh
+        self.corners.append((x, y, x + width, y + height))
+        if name not in self._class_ids:
+            self._left_out[name] += 1
+            return
+        self._remarks.setdefault(box.remark, []).append(box.where)
+        position, (image_h, image_w) = self._by_image[image_id]
+        self.num_beyond += x + width > image_w + _SLACK or y + height > image_h + _SLACK
+        if width <= 0 or height <= 0:
+            raise ValueError(f"bbox: width and height must be above 0 (got {list(box.xywh)})")
+        x0, y0, x1, y1 = max(x, 0.0), max(y, 0.0), min(x + width, float(image_w)), min(y + height, float(image_h))
+        if x1 - x0 < SMALLEST_SIDE * image_w or y1 - y0 < SMALLEST_SIDE * image_h:
+            raise ValueError(f"bbox: {list(box.xywh)} lies outside its image of {image_w}x{image_h}")
+        label, where = self.labels[position], f"{self._file}: {box.where}"
+        if max(x0 - x, y0 - y, x + width - x1, y + height - y1) > _SLACK:
+            text = f"bbox {list(box.xywh)} extends beyond its image of {image_w}x{image_h}; the part inside is used"
+            label.warnings.append(Problem("coco", where, f"{where}: {text}"))
+        box_xywhn = ((x0 + x1) / 2 / image_w, (y0 + y1) / 2 / image_h, (x1 - x0) / image_w, (y1 - y0) / image_h)
+        class_id = self._class_ids[name]
+        box_key = (image_id, class_id, box_xywhn, box.is_ignored)
+        if box_key in self._seen:
+            label.warnings.append(Problem("twin-box", where, f"{where}: the same box is given twice; one is used"))
+            return
+        self._seen.add(box_key)
+        label.add(class_id, box_xywhn, box.is_ignored)
+
+    def remarks(self) -> list[str]:
+        """Say which boxes were left out, and which are not as they were written."""
+        return [
+            f"category {name!r} is not among names; its {n} boxes are left out{did_you_mean(name, self._class_ids)}"
+            for name, n in self._left_out.items()
+        ] + [f"{len(places)} {remark}; first {places[0]}" for remark, places in self._remarks.items() if remark]
 
 
 def turn_advice(source: Source, orientation: int) -> str:

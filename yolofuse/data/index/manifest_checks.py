@@ -104,7 +104,7 @@ class ManifestChecks:
             shown = f"{join_names(names[:3])}{' ...' if len(names) > 3 else ''}{did_you_mean(names[0], self._used)}"
             warnings.append(f"{self._file}: {text}{shown}")
         for what, unlike in self._unlike.items():
-            if others := [file.name for file in unlike if file.is_of(self._images[what])]:
+            if others := [file.name for file in unlike if file.name_of(self._images[what])]:
                 text = f"{len(others)} {what} are called as images of other rows, such as {join_names(others[:3])}"
                 warnings.append(f"{self._file}: {text}; check that rgb, ir and label of each row are of one pair")
         if forgotten := self._forgotten_labels(root):

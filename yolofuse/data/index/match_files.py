@@ -71,31 +71,50 @@ def match_folders(source: Source) -> Matches:
     matches.problems += lost
     orphans = {key: f"{source.root / labels[key].name}" for key in sorted(labels.keys() - rgb.keys() - ir.keys())}
     if source.keys_file is not None:
-        orphans = _beside_unlabelled(orphans, matches)
-    lost_labels = [
-        Problem(
-            "orphan-label", key, f"{file}: label without an image in {source.rgb}{files.unread_hint(source.rgb, key)}"
-        )
+        matches.problems += _lost_labels(source, _beside_unlabelled(orphans, matches), files)
+        return matches
+    problems += _without_images(source, rgb, ir, files)
+    problems += _unpaired(source, rgb, ir, keys, files)
+    problems += _lost_labels(source, orphans, files)
+    return matches
+
+
+def _lost_labels(source: Source, orphans: Mapping[str, str], files: _FolderScanner) -> list[Problem]:
+    """Return a problem for each label file, by the key of the image that it lacks."""
+    where = f"label without an image in {source.rgb}"
+    return [
+        Problem("orphan-label", key, f"{file}: {where}{files.unread_hint(source.rgb, key)}")
         for key, file in orphans.items()
     ]
-    if source.keys_file is not None:
-        matches.problems += lost_labels
-        return matches
+
+
+def _without_images(
+    source: Source, rgb: Mapping[str, FoundFile], ir: Mapping[str, FoundFile], files: _FolderScanner
+) -> Iterator[Problem]:
+    """Yield a problem if both folders hold no image, and for each pattern that none fits."""
     if not rgb and not ir:
         text = f"no images in {source.rgb} and {source.ir}; known are {' '.join(sorted(IMAGE_SUFFIXES))}"
         text += unread_hint(next(iter(files.unread.values()), ""))
-        problems.append(Problem("no-images", str(source.rgb), text))
+        yield Problem("no-images", str(source.rgb), text)
     for folder, pattern, found in zip((source.rgb, source.ir), source.patterns, (rgb, ir), strict=False):
-        if pattern and not found:
-            problems.append(Problem("no-images", source.where, f"{folder / pattern}: no image is called so"))
+        if folder and pattern and not found:
+            yield Problem("no-images", source.where, f"{folder / pattern}: no image is called so")
+
+
+def _unpaired(
+    source: Source,
+    rgb: Mapping[str, FoundFile],
+    ir: Mapping[str, FoundFile],
+    keys: Collection[str],
+    files: _FolderScanner,
+) -> Iterator[Problem]:
+    """Yield a problem for each image whose key is not one of the pairs'."""
     for key in sorted(rgb.keys() - keys):
         text = f"{source.root / rgb[key].name}: no IR partner in {source.ir}{files.unread_hint(source.ir, key)}"
-        problems.append(Problem("unpaired-rgb", key, text))
+        yield Problem("unpaired-rgb", key, text)
     for key in sorted(ir.keys() - keys):
         text = f"{source.root / ir[key].name}: no RGB partner in {source.rgb}{files.unread_hint(source.rgb, key)}"
-        problems.append(Problem("unpaired-ir", key, text))
-    problems += lost_labels
-    return matches
+        yield Problem("unpaired-ir", key, text)
 
 
 def _divide_by_longer_pattern(rgb: dict[str, FoundFile], ir: dict[str, FoundFile], longer_by: int) -> None:
@@ -219,9 +238,9 @@ class _FolderScanner:
             found.setdefault(stem, file)
         return found
 
-    def unread_hint(self, folder: Path, key: str) -> str:
+    def unread_hint(self, folder: Path | None, key: str) -> str:
         """Return what to do about the image of a key that is in a folder, but is not read."""
-        return unread_hint(self.unread.get((folder, key), ""))
+        return unread_hint(self.unread.get((folder, key), "") if folder else "")
 
     def of_images(
         self, labels: Mapping[str, FoundFile], images: Mapping[str, FoundFile], folder: Path

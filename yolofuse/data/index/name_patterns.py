@@ -62,7 +62,7 @@ def find_crossed_folders(source: Source, sources: Iterable[Source]) -> list[Prob
     """
     problems = []
     others = [other for other in sources if other.where != source.where and other.root == source.root]
-    own = _folder_names(source, source.rgb)
+    own = frozenset(_folder_names(source, source.rgb))
     for part in ("ir", "labels"):
         folder = getattr(source, part)
         theirs = {
@@ -71,8 +71,7 @@ def find_crossed_folders(source: Source, sources: Iterable[Source]) -> list[Prob
             for name in _folder_names(other, other.rgb)
             if getattr(other, part) not in (None, folder)
         }
-        name = next((name for name in _folder_names(source, folder) if name in own or name in theirs), "")
-        if name in theirs and name not in own:
+        if folder and (name := NamedFile(_folder_path(source, folder), own).name_of(theirs)):
             what = f"{source.where}: {part} {folder} is called as rgb {theirs[name].rgb} of {theirs[name].where}"
             text = f"{what}, not as its own, {source.rgb}; write both in one order, or list such pairs in a manifest"
             problems.append(Problem("names", source.where, text))
@@ -80,7 +79,12 @@ def find_crossed_folders(source: Source, sources: Iterable[Source]) -> list[Prob
 
 
 def _folder_names(source: Source, folder: Path | None) -> tuple[str, ...]:
-    return pair_names(f"{folder.relative_to(source.root).as_posix()}.") if folder else ()
+    return pair_names(_folder_path(source, folder)) if folder else ()
+
+
+def _folder_path(source: Source, folder: Path) -> str:
+    """Return the path of a folder as that of a file without a suffix: a dot in its name begins none."""
+    return f"{folder.relative_to(source.root).as_posix()}."
 
 
 def suggest_patterns(rgb: Path, ir: Path, names: tuple[Sequence[str], Sequence[str]]) -> str:
@@ -137,16 +141,16 @@ class NamedFile(NamedTuple):
     name: str
     own: frozenset[str]
 
-    def is_of(self, others: Collection[str]) -> bool:
-        """Return whether it is rather called as one of other images."""
-        by = next((name for name in pair_names(self.name) if name in self.own or name in others), None)
-        return by is not None and by not in self.own
+    def name_of(self, others: Collection[str]) -> str:
+        """Return the name by which it is rather one of other images; "" if it is not."""
+        by = next((name for name in pair_names(self.name) if name in self.own or name in others), "")
+        return "" if by in self.own else by
 
 
 def called_as_others(pairs: Sequence[tuple[str, str]]) -> list[str]:
     """Return the IR images of pairs (RGB, IR) that are called as the RGB image of another pair."""
     of_rgb = {name for rgb, _ in pairs for name in pair_names(rgb)}
-    return [ir for rgb, ir in pairs if NamedFile(ir, frozenset(pair_names(rgb))).is_of(of_rgb)]
+    return [ir for rgb, ir in pairs if NamedFile(ir, frozenset(pair_names(rgb))).name_of(of_rgb)]
 
 
 def pair_names(path: str) -> tuple[str, ...]:

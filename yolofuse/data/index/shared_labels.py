@@ -33,10 +33,9 @@ def find_shared_labels(
         match: Finds the pairs of a source that is not among ``parts``.
     """
     matched = {source.where: matches for source, matches in parts}
-    all_sources = {source.where: source for source in sources} | {source.where: source for source, _ in parts}
-    problems = []
+    everywhere, problems = [*sources], []
     for source, matches in parts:
-        for other in all_sources.values():
+        for other in everywhere:
             shared = [*_shared_files(source, other)] if other.where != source.where else []
             if not shared:
                 continue
