@@ -102,6 +102,16 @@ def test_start_from_a_run__tells_of_images_that_are_read_otherwise(
     assert settings["weights"] == str(run / "weights" / "best.pt")
 
 
+def test_val_cfg__refuses_a_split_of_another_depth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The counts of 16 bits would be white by a window for 8."""
+    data = make_pairs(tmp_path / "data", extra={"ir_window": [0, 255]})
+    for file in (data.parent / "ir" / "val").iterdir():
+        assert cv2.imwrite(str(file), np.uint16(257) * cv2.imread(str(file), cv2.IMREAD_UNCHANGED))
+    assert val.main(["--cfg", str(write_config(tmp_path, data))]) == 2
+    assert "train_000.png has 8 bits and" in (error := capsys.readouterr().err)
+    assert "val_000.png has 16 bits; counts of one depth mean others in another" in error
+
+
 def test_probe__tells_how_good_the_start_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "probe"
     for name, words, known in (("with", [], True), ("without", ["weights.pretrained=null"], False)):

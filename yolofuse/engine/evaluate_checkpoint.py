@@ -13,6 +13,7 @@ from yolofuse.config import Config
 from yolofuse.config.parts import check_name
 from yolofuse.data import PairSet
 from yolofuse.data.images.read_pair import read_pair, to_bytes
+from yolofuse.data.index.thermal_window import compare_depths
 from yolofuse.data.pair_formats import unusual_rules
 from yolofuse.distributed.ranks import Ranks, join_ranks
 from yolofuse.engine.anchor_fit import with_fitted_anchors
@@ -29,7 +30,7 @@ from yolofuse.engine.origin_run import (
     warn_of_other_origin,
 )
 from yolofuse.engine.precision import resolve_precision, warn_of_emulation
-from yolofuse.errors import DataError, RunError
+from yolofuse.errors import DataError, RunError, listing
 from yolofuse.eval.coco_backends import backend_version
 from yolofuse.eval.extra_metrics import METRICS
 from yolofuse.eval.limits import score_limits
@@ -77,6 +78,8 @@ def evaluate_start(config: Config, *, split: str | None = None, out: Path | None
         _check_output(ranks, folder, out)
         train_pairs = load_split(config, config.data.train_split, ranks)
         pairs = load_split(config, split, ranks, train_pairs.ir_windows)
+        if problems := compare_depths(train_pairs.window_bits, pairs.window_bits):
+            raise DataError(listing(config.data.descriptor, problems))
         start = build_start(with_fitted_anchors(config, train_pairs), train_pairs.names)
         if ranks.is_main:
             log_model(start.config, start.detector, start.report, len(start.frozen))

@@ -138,7 +138,7 @@ _RULES = (
     ),
     _Rule(
         "poor-ir",
-        lambda stats: stats.ir_std >= _DEAD_STD and stats.ir_range < _POOR_RANGE,
+        lambda stats: stats.ir_std >= _DEAD_STD and stats.ir_range < _POOR_RANGE and not _is_outside(stats),
         f"whose IR image uses fewer than {_POOR_RANGE:.0f} of 255 levels",
         "widen ir_window, or stretch the images",
         lambda stats: f"{stats.ir_range:.0f} levels",
