@@ -106,7 +106,8 @@ def test_val_cfg__refuses_a_split_of_another_depth(tmp_path: Path, capsys: pytes
     """The counts of 16 bits would be white by a window for 8."""
     data = make_pairs(tmp_path / "data", extra={"ir_window": [0, 255]})
     for file in (data.parent / "ir" / "val").iterdir():
-        assert cv2.imwrite(str(file), np.uint16(257) * cv2.imread(str(file), cv2.IMREAD_UNCHANGED))
+        counts = np.asarray(cv2.imread(str(file), cv2.IMREAD_UNCHANGED), np.uint16)
+        assert cv2.imwrite(str(file), 257 * counts)
     assert val.main(["--cfg", str(write_config(tmp_path, data))]) == 2
     assert "train_000.png has 8 bits and" in (error := capsys.readouterr().err)
     assert "val_000.png has 16 bits; counts of one depth mean others in another" in error
